@@ -7,4 +7,54 @@ compile_error!(
      `linux-aio-abi` builds everywhere"
 );
 
+#[cfg(feature = "alloc")]
+extern crate alloc;
+#[cfg(any(feature = "std", test))]
+extern crate std;
+
 pub use linux_aio_abi as abi;
+#[cfg(feature = "alloc")]
+pub use rustix::fd;
+
+#[cfg(feature = "alloc")]
+mod aligned_buf;
+mod context;
+mod descriptor;
+mod engine;
+mod errno;
+mod event_fd;
+mod flags;
+mod fork;
+mod io_event;
+mod io_slice;
+mod iocb;
+#[cfg(feature = "alloc")]
+pub mod op;
+mod operation;
+#[cfg(feature = "alloc")]
+mod queue;
+mod ring;
+mod scope;
+mod sig_set;
+mod slot;
+pub mod sys;
+
+#[cfg(feature = "alloc")]
+pub use aligned_buf::AlignedBuf;
+pub use context::{IoContext, Reaper, SetupError, Submitter};
+#[cfg(feature = "alloc")]
+pub use context::{OwnedReaper, OwnedSubmitter};
+pub use descriptor::Fd;
+pub use engine::Stats;
+pub use errno::Errno;
+pub use event_fd::EventFd;
+pub use flags::{IoPrio, Opcode, PollEvents, RwFlags};
+pub use io_event::IoEvent;
+pub use io_slice::{IoSlice, IoSliceMut};
+pub use iocb::Iocb;
+pub use operation::{Operation, Prepared};
+#[cfg(feature = "alloc")]
+pub use queue::{Queue, Ready};
+pub use scope::{Scope, ScopeError};
+pub use sig_set::SigSet;
+pub use slot::{Completion, PushError, Slot, Token};

@@ -1,0 +1,164 @@
+//! Floor 3: [`AlignedBuf`], memory for `O_DIRECT`.
+
+use crate::Errno;
+use crate::abi::helper::MADV_DONTFORK;
+use crate::sys::helper;
+use core::fmt;
+use core::ops::{Deref, DerefMut};
+use core::ptr::{self, NonNull};
+
+/// Zeroed bytes that start at a page and share no page with anything else: memory for `O_DIRECT`.
+///
+/// Every file system and block device accepts page alignment, but for devices with blocks larger
+/// than a page; [`with_alignment`](Self::with_alignment) serves those.
+///
+/// ```
+/// use linux_aio::AlignedBuf;
+///
+/// let mut buf = AlignedBuf::new(8192)?;
+/// buf[..5].copy_from_slice(b"hello");
+/// assert_eq!(buf.as_ptr().addr() % 4096, 0);
+/// assert_eq!(&buf[..6], b"hello\0");
+/// # Ok::<(), linux_aio::Errno>(())
+/// ```
+pub struct AlignedBuf {
+    start: NonNull<u8>,
+    len: usize,
+    /// What was mapped; `start` lies in it.
+    mapping: NonNull<u8>,
+    mapping_len: usize,
+}
+
+/// The smallest page that Linux has; what a mapping is aligned to on every machine.
+const SMALLEST_PAGE: usize = 4096;
+
+// SAFETY: It owns its memory alone, as a `Box<[u8]>` does, and bytes may be sent.
+unsafe impl Send for AlignedBuf {}
+// SAFETY: As above; through `&` it can only be read.
+unsafe impl Sync for AlignedBuf {}
+
+impl AlignedBuf {
+    /// `len` zeroed bytes that start at a page.
+    ///
+    /// # Errors
+    /// `ENOMEM`: no memory, or a limit (`RLIMIT_AS`, the number of mappings). `EINVAL`: `len` does
+    /// not fit an address space.
+    pub fn new(len: usize) -> Result<Self, Errno> {
+        Self::with_alignment(len, SMALLEST_PAGE)
+    }
+
+    /// `len` zeroed bytes that start at a page and at a multiple of `align`.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new); and `EINVAL` where `align` is no power of two.
+    pub fn with_alignment(len: usize, align: usize) -> Result<Self, Errno> {
+        if !align.is_power_of_two() {
+            return Err(Errno::EINVAL);
+        }
+        let spare = if align > SMALLEST_PAGE { align } else { 0 };
+        // A mapping has at least one byte, and an object at most isize::MAX.
+        let mapping_len = len.max(1).checked_add(spare).ok_or(Errno::EINVAL)?;
+        if isize::try_from(mapping_len).is_err() {
+            return Err(Errno::EINVAL);
+        }
+        let address = Errno::check(helper::mmap_anonymous(mapping_len))?;
+        let mapping = ptr::with_exposed_provenance_mut::<u8>(address);
+        let skipped = address.next_multiple_of(align) - address;
+        // SAFETY: `skipped` is at most `spare`, so it is inside of the mapping.
+        let start = unsafe { mapping.add(skipped) };
+        let pointers = NonNull::new(start).zip(NonNull::new(mapping));
+        let (start, mapping) = pointers.ok_or(Errno::ENOMEM)?;
+        Ok(Self { start, len, mapping, mapping_len })
+    }
+
+    /// Leaves the memory out of forked children (`MADV_DONTFORK`).
+    ///
+    /// `open(2)` warns that `O_DIRECT` on private memory and `fork` do not go together: older
+    /// kernels may lose data that a read delivers while a child shares the page. This rules it out.
+    ///
+    /// # Errors
+    /// `ENOMEM`: the number of mappings would pass its limit.
+    ///
+    /// # Safety
+    /// In a forked child the buffer must be neither used nor dropped: there is no memory behind it,
+    /// or somebody else's.
+    pub unsafe fn dont_fork(&self) -> Result<(), Errno> {
+        // SAFETY: The pages are ours alone, and this process keeps them.
+        let advised =
+            unsafe { helper::madvise(self.mapping.as_ptr(), self.mapping_len, MADV_DONTFORK) };
+        Errno::check(advised).map(drop)
+    }
+}
+
+impl Drop for AlignedBuf {
+    fn drop(&mut self) {
+        // SAFETY: The mapping is ours alone, and nothing borrows it any more.
+        unsafe { helper::munmap(self.mapping.as_ptr(), self.mapping_len) };
+    }
+}
+
+impl Deref for AlignedBuf {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        // SAFETY: `len` initialised bytes from `start` on are mapped and ours.
+        unsafe { core::slice::from_raw_parts(self.start.as_ptr(), self.len) }
+    }
+}
+
+impl DerefMut for AlignedBuf {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: `len` initialised bytes from `start` on are mapped and ours alone.
+        unsafe { core::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
+    }
+}
+
+impl AsRef<[u8]> for AlignedBuf {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl AsMut<[u8]> for AlignedBuf {
+    fn as_mut(&mut self) -> &mut [u8] {
+        self
+    }
+}
+
+impl fmt::Debug for AlignedBuf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AlignedBuf")
+            .field("start", &self.start)
+            .field("len", &self.len)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::AlignedBuf;
+    use crate::Errno;
+
+    #[test]
+    fn every_alignment_is_kept_and_every_byte_is_zero() {
+        for align in (0..22).map(|bits| 1usize << bits) {
+            for len in [0, 1, 4095, 4096, 4097, 100_000] {
+                let mut buf = AlignedBuf::with_alignment(len, align).expect("memory");
+                assert_eq!(buf.as_ptr().addr() % align.max(4096), 0, "{len} at {align}");
+                assert_eq!(buf.len(), len);
+                assert!(buf.iter().all(|&byte| byte == 0));
+                buf.fill(0xff);
+            }
+        }
+    }
+
+    #[test]
+    fn sizes_and_alignments_that_cannot_be_are_refused() {
+        for align in [0, 3, 4097] {
+            assert_eq!(AlignedBuf::with_alignment(1, align).err(), Some(Errno::EINVAL));
+        }
+        for len in [usize::MAX, isize::MAX as usize + 1] {
+            assert_eq!(AlignedBuf::new(len).err(), Some(Errno::EINVAL));
+        }
+        assert_eq!(AlignedBuf::new(isize::MAX as usize).err(), Some(Errno::ENOMEM));
+    }
+}

@@ -1,0 +1,212 @@
+//! Floor 2: [`IoContext`], one AIO context of the kernel, and the two ways to use it: split into
+//! a [`Submitter`] and a [`Reaper`], or through a [`Scope`](crate::Scope).
+
+mod owned;
+mod reaper;
+mod setup_error;
+mod submitter;
+mod wait;
+
+#[cfg(feature = "alloc")]
+pub use owned::{OwnedReaper, OwnedSubmitter};
+pub use reaper::Reaper;
+pub use setup_error::SetupError;
+pub use submitter::Submitter;
+
+use crate::abi::aio_context_t;
+use crate::fork::ForkGuard;
+use crate::ring::Ring;
+use crate::{Errno, sys};
+use core::mem::ManuallyDrop;
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+/// One AIO context of the kernel: room for operations in flight, and the ring on which their
+/// events arrive.
+///
+/// It has no method that submits or reaps. [`split`](Self::split) gives a [`Submitter`], which
+/// many threads may use, and the one [`Reaper`]; [`scope`](Self::scope) runs operations on
+/// borrowed buffers; [`Queue`](crate::Queue) is made from it. So there is never more than one
+/// reader of the ring, which is what makes reading it without a system call sound.
+///
+/// In a child of `fork` the context belongs to the parent: calls give [`Errno::FORKED`], and
+/// dropping it does nothing.
+///
+/// # Dropping
+///
+/// `io_destroy` cancels what can be cancelled (POLL), then waits for every operation in flight.
+/// This blocks for about 30 ms when idle and as long as the slowest operation otherwise.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use linux_aio::{Iocb, IoContext, IoEvent};
+/// use core::mem::MaybeUninit;
+/// use std::os::fd::AsRawFd;
+///
+/// let file = std::fs::File::open("/dev/zero")?;
+/// let mut buf = [1u8; 512];
+/// let mut iocb = Iocb::pread(file.as_raw_fd(), buf.as_mut_ptr(), buf.len(), 0).user_data(7);
+///
+/// let mut context = IoContext::new(8)?;
+/// let (submitter, mut reaper) = context.split();
+/// // SAFETY: `iocb`, `buf` and `file` outlive the wait below and are not touched before.
+/// assert_eq!(unsafe { submitter.submit(&[&raw mut iocb]) }?, 1);
+/// let mut events = [MaybeUninit::<IoEvent>::uninit(); 8];
+/// let events = reaper.wait(1, None, &mut events)?;
+/// assert_eq!((events[0].user_data(), events[0].result()), (7, Ok(512)));
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+pub struct IoContext {
+    /// Zero once it has been destroyed.
+    id: aio_context_t,
+    ring: Option<Ring>,
+    guard: ForkGuard,
+    /// Operations that the kernel took from a [`Submitter`], and events that a [`Reaper`] took.
+    /// Both wrap; an event may be counted before its operation.
+    accepted: AtomicUsize,
+    reaped: AtomicUsize,
+}
+
+impl IoContext {
+    /// Makes a context for at least `nr_events` operations in flight (`io_setup(2)`).
+    ///
+    /// # Errors
+    /// [`SetupError`] says which limit was met and what would do: `EAGAIN` where
+    /// `fs.aio-max-nr` is used up, `EINVAL` for zero or too many, `ENOMEM`, `ENOSYS` where the
+    /// kernel has no AIO, `EPERM` where a filter refuses it.
+    pub fn new(nr_events: u32) -> Result<Self, SetupError> {
+        let mut id: aio_context_t = 0;
+        // SAFETY: `id` is valid for reads and writes, and zero as the call wants it.
+        let returned = unsafe { sys::io_setup(nr_events, &raw mut id) };
+        Errno::check(returned).map_err(|errno| SetupError::new(errno, nr_events))?;
+        // SAFETY: The context is fresh, live and ours alone, with nothing in flight.
+        Ok(unsafe { Self::from_raw(id) })
+    }
+
+    /// Takes over a context that was made elsewhere.
+    ///
+    /// # Safety
+    /// - `id` is a live context of this process, made by `io_setup`.
+    /// - Nobody else uses it from now on: no call and no read of its ring.
+    /// - Operations that are in flight have buffers that stay valid until this context has been
+    ///   dropped, and iocbs whose `aio_data` nothing here takes for its own: best, there are none.
+    pub unsafe fn from_raw(id: aio_context_t) -> Self {
+        let mut context = Self {
+            id,
+            ring: None,
+            guard: ForkGuard::of_this_process(),
+            accepted: AtomicUsize::new(0),
+            reaped: AtomicUsize::new(0),
+        };
+        context.use_ring(true);
+        context
+    }
+
+    /// Gives the context up without destroying it: the number that the kernel knows it by.
+    ///
+    /// What is in flight stays so, and is no longer counted.
+    pub fn into_raw(self) -> aio_context_t {
+        ManuallyDrop::new(self).id
+    }
+
+    /// The number that the kernel knows the context by: the address of its ring.
+    pub fn as_raw(&self) -> aio_context_t {
+        self.id
+    }
+
+    /// Turns reaping without a system call off, or on again where it is possible. It is on at
+    /// first.
+    ///
+    /// Off, every event is taken by `io_getevents`: under valgrind, which does not see the kernel
+    /// write the buffers otherwise, and where a tracer should see the calls.
+    pub fn use_ring(&mut self, on: bool) {
+        let usable = on && self.id != 0 && self.guard.notices_forks();
+        if !usable || self.guard.check().is_err() {
+            self.ring = None;
+            return;
+        }
+        // SAFETY: The context is live (`id` is not zero) and of this process (checked); `self`
+        // drops the ring when it ends the context.
+        self.ring = unsafe { Ring::of_context(self.id) };
+    }
+
+    /// Whether events are taken off the ring without a system call.
+    pub fn uses_ring(&self) -> bool {
+        self.ring.is_some()
+    }
+
+    /// How many operations were submitted by [`Submitter`]s and not reaped yet.
+    pub fn outstanding(&mut self) -> usize {
+        self.accepted.get_mut().wrapping_sub(*self.reaped.get_mut())
+    }
+
+    /// The way in, for any number of threads, and the one way out.
+    pub fn split(&mut self) -> (Submitter<'_>, Reaper<'_>) {
+        // SAFETY: `self` is borrowed exclusively for as long as either half lives, so this is the
+        // only reaper.
+        (Submitter::new(self), unsafe { Reaper::new(self) })
+    }
+
+    /// As [`split`](Self::split), with halves that own the context together, for threads.
+    #[cfg(feature = "alloc")]
+    pub fn into_split(self) -> (OwnedSubmitter, OwnedReaper) {
+        owned::split(self)
+    }
+
+    /// `Err(FORKED)` where the context is that of a parent process.
+    #[inline]
+    pub(crate) fn check_process(&self) -> Result<(), Errno> {
+        self.guard.check()
+    }
+
+    #[inline]
+    pub(crate) fn ring(&self) -> Option<Ring> {
+        self.ring
+    }
+
+    /// Submits without counting.
+    ///
+    /// # Safety
+    /// As [`sys::io_submit`].
+    #[inline]
+    pub(crate) unsafe fn submit(&self, iocbs: &[*mut crate::Iocb]) -> Result<usize, Errno> {
+        self.check_process()?;
+        // SAFETY: The slice is valid for its length; `Iocb` is a transparent `iocb`; the rest is
+        // the caller's promise.
+        Errno::check(unsafe { sys::io_submit(self.id, iocbs.len() as _, iocbs.as_ptr().cast()) })
+    }
+
+    /// Cancels the operation that was submitted from `iocb`; its event still arrives.
+    #[inline]
+    pub(crate) fn cancel(&self, iocb: *const crate::Iocb) -> Result<(), Errno> {
+        self.check_process()?;
+        // SAFETY: The kernel checks the address and gives the event on the ring; no result is
+        // asked for.
+        let returned = unsafe { sys::io_cancel(self.id, iocb.cast(), core::ptr::null_mut()) };
+        match Errno::check(returned) {
+            Ok(_) | Err(Errno::EINPROGRESS) => Ok(()),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Ends the context now; `Ok` proves that nothing is in flight any more.
+    pub(crate) fn destroy(&mut self) -> Result<(), Errno> {
+        self.check_process()?;
+        self.ring = None;
+        // SAFETY: `self` is exclusive, so nobody reads the ring, and this copy of it is gone.
+        Errno::check(unsafe { sys::io_destroy(self.id) })?;
+        self.id = 0;
+        self.reaped = AtomicUsize::new(self.accepted.load(Ordering::Relaxed));
+        Ok(())
+    }
+}
+
+impl Drop for IoContext {
+    fn drop(&mut self) {
+        if self.id != 0 {
+            // In a forked child this does nothing. Any other error leaves nothing to do: the
+            // context is dead already.
+            let _ = self.destroy();
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Floor 2: [`Reaper`], the way out of a context.
+
+use super::IoContext;
+use crate::{Errno, IoEvent, SigSet};
+use core::cell::Cell;
+use core::marker::PhantomData;
+use core::mem::MaybeUninit;
+use core::sync::atomic::Ordering;
+use core::time::Duration;
+
+/// The way out of a context: takes events, without a system call where they are on the ring.
+///
+/// From [`IoContext::split`]. There is one per context, which the types see to: it is neither
+/// `Clone` nor `Sync`.
+#[derive(Debug)]
+pub struct Reaper<'a> {
+    context: &'a IoContext,
+    /// One thread at a time.
+    not_sync: PhantomData<Cell<()>>,
+}
+
+impl<'a> Reaper<'a> {
+    /// # Safety
+    /// There must be no other reaper of the context for `'a`.
+    pub(super) unsafe fn new(context: &'a IoContext) -> Self {
+        Self { context, not_sync: PhantomData }
+    }
+
+    /// Takes the events that are there, up to the length of `events`; never waits.
+    ///
+    /// No system call is made where the ring can be read
+    /// ([`IoContext::uses_ring`]); otherwise one `io_getevents`.
+    ///
+    /// # Errors
+    /// [`Errno::FORKED`]; where the system call is used, `ENOSYS` or `EPERM` by a filter.
+    #[inline]
+    pub fn reap<'b>(
+        &mut self,
+        events: &'b mut [MaybeUninit<IoEvent>],
+    ) -> Result<&'b [IoEvent], Errno> {
+        // SAFETY: This is the only reaper, borrowed exclusively.
+        let count = unsafe { self.context.reap(0, Some(Duration::ZERO), events) }?;
+        Ok(self.count_reaped(events, count))
+    }
+
+    /// Takes events as [`reap`](Self::reap) does, and where there are fewer than `min`, waits for
+    /// them (`io_getevents(2)`); without end where `timeout` is `None`.
+    ///
+    /// Fewer than `min` come back, perhaps none, when the time is up or a signal arrives while
+    /// some are there.
+    ///
+    /// # Errors
+    /// `EINVAL` where `min` is above the length of `events`; `EINTR` for a signal while no event is
+    /// there; [`Errno::FORKED`].
+    #[inline]
+    pub fn wait<'b>(
+        &mut self,
+        min: usize,
+        timeout: Option<Duration>,
+        events: &'b mut [MaybeUninit<IoEvent>],
+    ) -> Result<&'b [IoEvent], Errno> {
+        // SAFETY: This is the only reaper, borrowed exclusively.
+        let count = unsafe { self.context.reap(min, timeout, events) }?;
+        Ok(self.count_reaped(events, count))
+    }
+
+    /// As [`wait`](Self::wait), with `mask` as the thread's signal mask for the time of the wait,
+    /// swapped atomically (`io_pgetevents(2)`).
+    ///
+    /// This always is a system call: a signal that is pending and not in `mask` must be delivered
+    /// also where events are ready.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait); and `ENOSYS` (before Linux 4.18, gVisor) or `EPERM` (podman's
+    /// filter), since no other call can do this.
+    pub fn wait_masked<'b>(
+        &mut self,
+        min: usize,
+        timeout: Option<Duration>,
+        mask: &SigSet,
+        events: &'b mut [MaybeUninit<IoEvent>],
+    ) -> Result<&'b [IoEvent], Errno> {
+        // SAFETY: This is the only reaper, borrowed exclusively.
+        let count = unsafe { self.context.getevents(min, timeout, Some(mask), events) }?;
+        Ok(self.count_reaped(events, count))
+    }
+
+    #[inline]
+    fn count_reaped<'b>(&self, events: &'b [MaybeUninit<IoEvent>], count: usize) -> &'b [IoEvent] {
+        // One reaper, so nobody else writes the count.
+        let reaped = self.context.reaped.load(Ordering::Relaxed);
+        self.context.reaped.store(reaped.wrapping_add(count), Ordering::Relaxed);
+        let events = &raw const events[..count];
+        // SAFETY: The first `count` events have been written by `reap` or the kernel.
+        unsafe { &*(events as *const [IoEvent]) }
+    }
+}
+
+impl IoContext {
+    /// Takes events off the ring, and by system call where `min` asks for more.
+    ///
+    /// # Safety
+    /// The caller is the context's one reaper.
+    #[inline]
+    unsafe fn reap(
+        &self,
+        min: usize,
+        timeout: Option<Duration>,
+        events: &mut [MaybeUninit<IoEvent>],
+    ) -> Result<usize, Errno> {
+        if min > events.len() {
+            return Err(Errno::EINVAL);
+        }
+        // SAFETY: The caller is the one reaper.
+        let Some(taken) = unsafe { self.take_from_ring(events) }? else {
+            // SAFETY: The caller is the one reaper.
+            return unsafe { self.getevents(min, timeout, None, events) };
+        };
+        if taken >= min || timeout == Some(Duration::ZERO) {
+            return Ok(taken);
+        }
+        // SAFETY: The caller is the one reaper.
+        match unsafe { self.getevents(min - taken, timeout, None, &mut events[taken..]) } {
+            Ok(more) => Ok(taken + more),
+            // What has been taken must come out; the error, if it lasts, shows at the next call.
+            Err(_) if taken > 0 => Ok(taken),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Moves events from the ring to `events` and says how many; `None` where there is no ring to
+    /// be read.
+    ///
+    /// # Safety
+    /// The caller is the context's one reaper.
+    #[inline]
+    unsafe fn take_from_ring(
+        &self,
+        events: &mut [MaybeUninit<IoEvent>],
+    ) -> Result<Option<usize>, Errno> {
+        // Before `head` is stored: a child must not take the parent's events.
+        self.check_process()?;
+        let Some(ring) = self.ring() else { return Ok(None) };
+        let Some(available) = ring.available() else { return Ok(None) };
+        let count = events.len().min(available.count as usize);
+        if count == 0 {
+            return Ok(Some(0));
+        }
+        let mut head = available.head;
+        for event in &mut events[..count] {
+            // SAFETY: `count` events from `available.head` on are there and not given up yet.
+            event.write(unsafe { ring.event(head) });
+            head = ring.after(head);
+        }
+        // SAFETY: One reaper, which is here and not in a system call, in its own process; `head`
+        // has moved by no more than what was available.
+        unsafe { ring.advance(head) };
+        Ok(Some(count))
+    }
+}

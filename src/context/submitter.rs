@@ -1,0 +1,70 @@
+//! Floor 2: [`Submitter`], the way into a context.
+
+use super::IoContext;
+use crate::{Errno, Iocb};
+use core::sync::atomic::Ordering;
+
+/// The way into a context: submits and cancels, from any number of threads.
+///
+/// From [`IoContext::split`].
+#[derive(Clone, Copy, Debug)]
+pub struct Submitter<'a> {
+    context: &'a IoContext,
+}
+
+impl<'a> Submitter<'a> {
+    pub(super) fn new(context: &'a IoContext) -> Self {
+        Self { context }
+    }
+
+    /// Starts the operations, in order, and says how many the kernel accepted (`io_submit(2)`).
+    ///
+    /// A count below `iocbs.len()` means that the next one was refused: submit the rest again, and
+    /// its error is returned then.
+    ///
+    /// The call copies the iocbs (and the iovec arrays they name) and can block: reads and writes
+    /// of buffered files are done inside it, allocating writes wait for the file system, and **a
+    /// read of an empty pipe, socket or terminal without `O_NONBLOCK` waits for data without end**.
+    ///
+    /// # Errors
+    /// The kernel's answer for the **first** operation; nothing was accepted:
+    /// `EAGAIN` (the context is full, completed events that are not reaped included),
+    /// `EBADF` (no such descriptor, or not open in this direction), `EINVAL` (an opcode or field
+    /// that the kernel refuses; or the context is dead, see [`Submitter::is_alive`]), `EFAULT` (the
+    /// iocb's address), `EOPNOTSUPP` (a flag in `rw_flags`), `EPERM` (a real-time priority, or a
+    /// filter), `ENOSYS`; [`Errno::FORKED`].
+    /// Other errors of an operation arrive in its event: a bad buffer (`EFAULT`), an `O_DIRECT`
+    /// misalignment (`EINVAL`), `ENOSPC`, `EFBIG`, `EIO`.
+    ///
+    /// # Safety
+    /// - Each pointer must be valid for reads and writes of an [`Iocb`] during the call (the
+    ///   kernel stores `aio_key` there), or be one that the kernel can tell is not mapped.
+    /// - The data buffers named by the iocbs must stay allocated, and unaliased as the direction
+    ///   asks (a read's buffer like `&mut`, a write's like `&`), until the event has been reaped
+    ///   or the context has been dropped.
+    /// - An operation that may be cancelled must stay at its address, unchanged, until its event,
+    ///   and no other may be submitted from there.
+    #[inline]
+    pub unsafe fn submit(&self, iocbs: &[*mut Iocb]) -> Result<usize, Errno> {
+        // SAFETY: The caller's promise is that of the call.
+        let accepted = unsafe { self.context.submit(iocbs) }?;
+        self.context.accepted.fetch_add(accepted, Ordering::Relaxed);
+        Ok(accepted)
+    }
+
+    /// Asks for the operation that was submitted from the address `iocb` to end early
+    /// (`io_cancel(2)`). Its event arrives all the same, perhaps a little later.
+    ///
+    /// # Errors
+    /// `EINVAL`: no operation in flight was submitted from there, or it cannot be cancelled. Only
+    /// POLL and a few drivers' operations can; reads and writes of disks never. `EFAULT`: nothing is mapped at
+    /// the address. `ENOSYS` on gVisor. [`Errno::FORKED`].
+    pub fn cancel(&self, iocb: *const Iocb) -> Result<(), Errno> {
+        self.context.cancel(iocb)
+    }
+
+    /// Whether the kernel knows the context: tells an `EINVAL` of the context from one of an iocb.
+    pub fn is_alive(&self) -> bool {
+        self.context.is_alive()
+    }
+}

@@ -1,0 +1,44 @@
+//! Floor 2: [`Fd`], a file descriptor that is borrowed for `'a`. `core` has no such type.
+
+use core::fmt;
+use core::marker::PhantomData;
+
+/// A file descriptor that stays open for `'a`.
+///
+/// Made from a [`BorrowedFd`](crate::fd::BorrowedFd) where there is an allocator, and by the
+/// `unsafe` [`Fd::borrow_raw`] without.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub struct Fd<'a> {
+    number: i32,
+    open_for: PhantomData<&'a i32>,
+}
+
+impl Fd<'_> {
+    /// Borrows a descriptor by its number.
+    ///
+    /// # Safety
+    /// For `'a`, the number must stay that of an open file: a number that is closed and used again
+    /// may name somebody else's file, which a write would then hit.
+    pub const unsafe fn borrow_raw(number: i32) -> Self {
+        Self { number, open_for: PhantomData }
+    }
+
+    /// The number.
+    pub const fn as_raw(self) -> i32 {
+        self.number
+    }
+}
+
+impl fmt::Debug for Fd<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Fd({})", self.number)
+    }
+}
+
+#[cfg(feature = "alloc")]
+impl<'a> From<crate::fd::BorrowedFd<'a>> for Fd<'a> {
+    fn from(fd: crate::fd::BorrowedFd<'a>) -> Self {
+        Self { number: crate::fd::AsRawFd::as_raw_fd(&fd), open_for: PhantomData }
+    }
+}

@@ -1,0 +1,70 @@
+//! Floor 2: [`EventFd`], a counter in a file descriptor that completions can signal.
+
+use crate::abi::helper::{EFD_CLOEXEC, EFD_NONBLOCK};
+use crate::sys::helper;
+use crate::{Errno, Fd};
+
+/// A counter in a file descriptor (`eventfd(2)`), non-blocking and close-on-exec.
+///
+/// An operation that names it ([`Iocb::eventfd`](crate::Iocb::eventfd),
+/// [`Prepared::eventfd`](crate::Prepared::eventfd)) adds one to it when its event is on the ring,
+/// so a poll loop or an async runtime can wait for disk I/O. It is a wake-up hint: reap what is
+/// there, whatever the counter says.
+#[derive(Debug)]
+pub struct EventFd {
+    number: i32,
+}
+
+impl EventFd {
+    /// A new counter at zero.
+    ///
+    /// # Errors
+    /// `EMFILE` or `ENFILE` where no descriptor is left, `ENOMEM`, `ENODEV`.
+    pub fn new() -> Result<Self, Errno> {
+        let number = Errno::check(helper::eventfd2(0, EFD_CLOEXEC | EFD_NONBLOCK))?;
+        Ok(Self { number: number as i32 })
+    }
+
+    /// Takes the count and sets it to zero; `None` where it is zero already.
+    ///
+    /// # Errors
+    /// None that `eventfd(2)` names for a counter that is open and non-blocking; a filter's are
+    /// passed on.
+    pub fn take(&self) -> Result<Option<u64>, Errno> {
+        let mut count = [0; 8];
+        match Errno::check(helper::read(self.number, &mut count)) {
+            Ok(_) => Ok(Some(u64::from_ne_bytes(count))),
+            Err(Errno::EAGAIN) => Ok(None),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Adds `count`, which wakes who waits for the descriptor.
+    ///
+    /// # Errors
+    /// `EAGAIN` where the counter would pass 2⁶⁴ − 2, `EINVAL` for a count of 2⁶⁴ − 1.
+    pub fn add(&self, count: u64) -> Result<(), Errno> {
+        Errno::check(helper::write(self.number, &count.to_ne_bytes())).map(drop)
+    }
+
+    /// The descriptor, to name it in an operation.
+    pub fn fd(&self) -> Fd<'_> {
+        // SAFETY: The descriptor is open until `self` is dropped, and `self` is borrowed.
+        unsafe { Fd::borrow_raw(self.number) }
+    }
+}
+
+impl Drop for EventFd {
+    fn drop(&mut self) {
+        // SAFETY: The descriptor is ours alone. An error here leaves nothing to do.
+        unsafe { helper::close(self.number) };
+    }
+}
+
+#[cfg(feature = "alloc")]
+impl crate::fd::AsFd for EventFd {
+    fn as_fd(&self) -> crate::fd::BorrowedFd<'_> {
+        // SAFETY: The descriptor is open until `self` is dropped, and `self` is borrowed.
+        unsafe { crate::fd::BorrowedFd::borrow_raw(self.number) }
+    }
+}

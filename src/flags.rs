@@ -1,0 +1,340 @@
+//! Floor 2: the numbers of an [`Iocb`](crate::Iocb), each kind a type of its own.
+//!
+//! The kernel gives `RWF_HIPRI` the value of `IOCB_FLAG_RESFD` and `RWF_DSYNC` that of
+//! `IOCB_FLAG_IOPRIO`. With one integer type for both somebody mixes them up, and every SYNC and
+//! APPEND is lost without an error.
+
+use crate::abi;
+use core::fmt;
+use core::ops::{BitOr, BitOrAssign};
+
+/// What an operation does: one of the `IOCB_CMD_*` numbers, or any other for fuzzing.
+///
+/// Source: `enum` in `include/uapi/linux/aio_abi.h`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(transparent)]
+pub struct Opcode(u16);
+
+impl Opcode {
+    /// Positioned read into one buffer.
+    pub const PREAD: Self = Self(abi::IOCB_CMD_PREAD);
+    /// Positioned write from one buffer.
+    pub const PWRITE: Self = Self(abi::IOCB_CMD_PWRITE);
+    /// Data and metadata to stable storage.
+    pub const FSYNC: Self = Self(abi::IOCB_CMD_FSYNC);
+    /// Data, and the metadata needed to read it, to stable storage.
+    pub const FDSYNC: Self = Self(abi::IOCB_CMD_FDSYNC);
+    /// One-shot wait for readiness.
+    pub const POLL: Self = Self(abi::IOCB_CMD_POLL);
+    /// Refused by Linux with `EINVAL`; gVisor accepts it.
+    pub const NOOP: Self = Self(abi::IOCB_CMD_NOOP);
+    /// Positioned read into several buffers.
+    pub const PREADV: Self = Self(abi::IOCB_CMD_PREADV);
+    /// Positioned write from several buffers.
+    pub const PWRITEV: Self = Self(abi::IOCB_CMD_PWRITEV);
+
+    /// The opcode of that number, known to the kernel or not.
+    pub const fn from_raw(number: u16) -> Self {
+        Self(number)
+    }
+
+    /// The number, as in `aio_lio_opcode`.
+    pub const fn raw(self) -> u16 {
+        self.0
+    }
+
+    const fn name(self) -> Option<&'static str> {
+        Some(match self {
+            Self::PREAD => "PREAD",
+            Self::PWRITE => "PWRITE",
+            Self::FSYNC => "FSYNC",
+            Self::FDSYNC => "FDSYNC",
+            Self::POLL => "POLL",
+            Self::NOOP => "NOOP",
+            Self::PREADV => "PREADV",
+            Self::PWRITEV => "PWRITEV",
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Debug for Opcode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name() {
+            Some(name) => f.write_str(name),
+            None => write!(f, "Opcode({})", self.0),
+        }
+    }
+}
+
+/// Per-operation flags of a read or write: `RWF_*`, as for `preadv2(2)` and `pwritev2(2)`.
+///
+/// A flag that the kernel does not know gives `EOPNOTSUPP` when the operation is submitted; one
+/// that the file does not support, there or in its event.
+///
+/// ```
+/// use linux_aio::RwFlags;
+///
+/// let flags = RwFlags::DSYNC | RwFlags::NOWAIT;
+/// assert!(flags.contains(RwFlags::NOWAIT));
+/// assert_eq!(flags.raw(), 2 | 8);
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[repr(transparent)]
+pub struct RwFlags(abi::__kernel_rwf_t);
+
+impl RwFlags {
+    /// No flag.
+    pub const NONE: Self = Self(0);
+    /// High priority: poll the device for completion where it can.
+    pub const HIPRI: Self = Self(abi::RWF_HIPRI);
+    /// The write is complete when its data is on stable storage (`O_DSYNC` for one write).
+    pub const DSYNC: Self = Self(abi::RWF_DSYNC);
+    /// As DSYNC, with the file's metadata (`O_SYNC` for one write).
+    pub const SYNC: Self = Self(abi::RWF_SYNC);
+    /// Give `EAGAIN` instead of blocking.
+    pub const NOWAIT: Self = Self(abi::RWF_NOWAIT);
+    /// Write at the end of the file, whatever the offset (`O_APPEND` for one write).
+    pub const APPEND: Self = Self(abi::RWF_APPEND);
+    /// Honour the offset although the file was opened with `O_APPEND`. Since Linux 6.9.
+    pub const NOAPPEND: Self = Self(abi::RWF_NOAPPEND);
+    /// The write happens wholly or not at all, also over a power failure. Since Linux 6.11.
+    pub const ATOMIC: Self = Self(abi::RWF_ATOMIC);
+    /// Do not keep the pages in the page cache. Since Linux 6.14.
+    pub const DONTCACHE: Self = Self(abi::RWF_DONTCACHE);
+    /// No SIGPIPE on a broken pipe. Since Linux 6.18.
+    pub const NOSIGNAL: Self = Self(abi::RWF_NOSIGNAL);
+
+    /// Every flag above with its name, lowest bit first.
+    pub const ALL: [(&'static str, Self); 9] = [
+        ("HIPRI", Self::HIPRI),
+        ("DSYNC", Self::DSYNC),
+        ("SYNC", Self::SYNC),
+        ("NOWAIT", Self::NOWAIT),
+        ("APPEND", Self::APPEND),
+        ("NOAPPEND", Self::NOAPPEND),
+        ("ATOMIC", Self::ATOMIC),
+        ("DONTCACHE", Self::DONTCACHE),
+        ("NOSIGNAL", Self::NOSIGNAL),
+    ];
+
+    /// Any bits, known to the kernel or not.
+    pub const fn from_raw(bits: abi::__kernel_rwf_t) -> Self {
+        Self(bits)
+    }
+
+    /// The bits, as in `aio_rw_flags`.
+    pub const fn raw(self) -> abi::__kernel_rwf_t {
+        self.0
+    }
+
+    /// These flags and those of `other`; what `|` does, in constants too.
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether all flags of `other` are set.
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+impl BitOr for RwFlags {
+    type Output = Self;
+    fn bitor(self, other: Self) -> Self {
+        self.union(other)
+    }
+}
+
+impl BitOrAssign for RwFlags {
+    fn bitor_assign(&mut self, other: Self) {
+        *self = self.union(other);
+    }
+}
+
+impl fmt::Debug for RwFlags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_names(
+            f,
+            "RwFlags",
+            self.0 as u32,
+            &Self::ALL.map(|(name, flag)| (name, flag.0 as u32)),
+        )
+    }
+}
+
+/// The events of a POLL operation: `POLL*` of `poll(2)`.
+///
+/// The kernel adds ERR and HUP to what is asked for, and refuses bits above the 16th.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[repr(transparent)]
+pub struct PollEvents(u32);
+
+impl PollEvents {
+    /// There is data to read.
+    pub const IN: Self = Self(abi::POLLIN as u32);
+    /// There is urgent data to read.
+    pub const PRI: Self = Self(abi::POLLPRI as u32);
+    /// Writing will not block.
+    pub const OUT: Self = Self(abi::POLLOUT as u32);
+    /// An error; reported whether asked for or not.
+    pub const ERR: Self = Self(abi::POLLERR as u32);
+    /// The other end hung up; reported whether asked for or not.
+    pub const HUP: Self = Self(abi::POLLHUP as u32);
+    /// The other end of a stream socket will not send any more.
+    pub const RDHUP: Self = Self(abi::POLLRDHUP as u32);
+
+    const ALL: [(&'static str, Self); 6] = [
+        ("IN", Self::IN),
+        ("PRI", Self::PRI),
+        ("OUT", Self::OUT),
+        ("ERR", Self::ERR),
+        ("HUP", Self::HUP),
+        ("RDHUP", Self::RDHUP),
+    ];
+
+    /// Any bits: what the completion of a POLL operation carries, or nonsense for fuzzing.
+    pub const fn from_raw(bits: u32) -> Self {
+        Self(bits)
+    }
+
+    /// The bits, as in `aio_buf` of a POLL operation.
+    pub const fn raw(self) -> u32 {
+        self.0
+    }
+
+    /// These events and those of `other`; what `|` does, in constants too.
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether all events of `other` are there.
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+impl BitOr for PollEvents {
+    type Output = Self;
+    fn bitor(self, other: Self) -> Self {
+        self.union(other)
+    }
+}
+
+impl BitOrAssign for PollEvents {
+    fn bitor_assign(&mut self, other: Self) {
+        *self = self.union(other);
+    }
+}
+
+impl fmt::Debug for PollEvents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_names(f, "PollEvents", self.0, &Self::ALL.map(|(name, events)| (name, events.0)))
+    }
+}
+
+/// `Type(A | B | 0x…)`: the names of the bits that have one, then the rest in hexadecimal.
+fn write_names(
+    f: &mut fmt::Formatter<'_>,
+    type_name: &str,
+    bits: u32,
+    names: &[(&str, u32)],
+) -> fmt::Result {
+    write!(f, "{type_name}(")?;
+    let (mut rest, mut separator) = (bits, "");
+    for (name, bit) in names {
+        if rest & bit != 0 {
+            write!(f, "{separator}{name}")?;
+            rest &= !bit;
+            separator = " | ";
+        }
+    }
+    if rest != 0 {
+        write!(f, "{separator}{rest:#x}")?;
+    }
+    f.write_str(")")
+}
+
+/// The I/O priority of an operation: a class and a level, as for `ioprio_set(2)`; or, by default,
+/// [`INHERIT`](Self::INHERIT).
+///
+/// ```
+/// use linux_aio::IoPrio;
+///
+/// assert_eq!(IoPrio::best_effort(4).raw(), Some(2 << 13 | 4));
+/// assert_eq!(IoPrio::default().raw(), None);
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(transparent)]
+pub struct IoPrio(u32);
+
+impl IoPrio {
+    /// The priority of the thread that submits the operation.
+    pub const INHERIT: Self = Self(0);
+
+    /// In the upper half: whether there is a number in the lower half.
+    const GIVEN: u32 = abi::IOCB_FLAG_IOPRIO << 16;
+
+    /// First access to the disk, `level` 0 (highest) to 7. Needs `CAP_SYS_ADMIN` or
+    /// `CAP_SYS_NICE`, else `EPERM` when the operation is submitted.
+    pub const fn real_time(level: u8) -> Self {
+        Self::new(abi::IOPRIO_CLASS_RT, level)
+    }
+
+    /// The normal class, `level` 0 (highest) to 7.
+    pub const fn best_effort(level: u8) -> Self {
+        Self::new(abi::IOPRIO_CLASS_BE, level)
+    }
+
+    /// Served when nobody else wants the disk.
+    pub const fn idle() -> Self {
+        Self::new(abi::IOPRIO_CLASS_IDLE, 0)
+    }
+
+    /// Any number. The kernel refuses unknown classes with `EINVAL`.
+    pub const fn from_raw(number: i16) -> Self {
+        Self(number as u16 as u32 | Self::GIVEN)
+    }
+
+    /// The number, as in `aio_reqprio`: the class in the upper three bits. `None` for
+    /// [`INHERIT`](Self::INHERIT).
+    pub const fn raw(self) -> Option<i16> {
+        if self.0 == Self::INHERIT.0 { None } else { Some(self.number()) }
+    }
+
+    /// What goes into `aio_reqprio`.
+    pub(crate) const fn number(self) -> i16 {
+        self.0 as i16
+    }
+
+    /// What goes into `aio_flags`: without it, the kernel ignores the number.
+    pub(crate) const fn flag(self) -> u32 {
+        self.0 >> 16
+    }
+
+    /// Levels above 7 would be other bits of the number. They are cut to 7, the lowest priority of
+    /// the class.
+    const fn new(class: i16, level: u8) -> Self {
+        let level = if level > 7 { 7 } else { level };
+        Self::from_raw((class << abi::IOPRIO_CLASS_SHIFT) | level as i16)
+    }
+}
+
+impl Default for IoPrio {
+    fn default() -> Self {
+        Self::INHERIT
+    }
+}
+
+impl fmt::Debug for IoPrio {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(number) = self.raw() else { return f.write_str("IoPrio(inherit)") };
+        let level = number & ((1 << abi::IOPRIO_CLASS_SHIFT) - 1);
+        match number >> abi::IOPRIO_CLASS_SHIFT {
+            abi::IOPRIO_CLASS_RT => write!(f, "IoPrio(real time {level})"),
+            abi::IOPRIO_CLASS_BE => write!(f, "IoPrio(best effort {level})"),
+            abi::IOPRIO_CLASS_IDLE => write!(f, "IoPrio(idle)"),
+            _ => write!(f, "IoPrio({number:#x})"),
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! Floor 2: [`IoEvent`], the kernel's record that an operation has ended.
+
+use crate::{Errno, abi};
+
+/// The kernel's record that an operation has ended: a `struct io_event`, 32 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[repr(transparent)]
+pub struct IoEvent(abi::io_event);
+
+impl IoEvent {
+    /// The number that the iocb carried in `aio_data`.
+    #[inline]
+    pub const fn user_data(&self) -> u64 {
+        self.0.data
+    }
+
+    /// How it ended: the byte count of a read or write, 0 for FSYNC and FDSYNC, the events of a
+    /// POLL; or the error.
+    #[inline]
+    pub const fn result(&self) -> Result<u32, Errno> {
+        Errno::check_result(self.0.res)
+    }
+
+    /// The address from which the iocb was submitted. A number, since nothing says that there is
+    /// still an iocb.
+    #[inline]
+    pub const fn iocb_addr(&self) -> u64 {
+        self.0.obj
+    }
+
+    /// The second result: 0 for reads and writes; USB gadgets put a status here.
+    #[inline]
+    pub const fn res2(&self) -> i64 {
+        self.0.res2
+    }
+
+    /// Wraps any `struct io_event`.
+    pub const fn from_raw(raw: abi::io_event) -> Self {
+        Self(raw)
+    }
+
+    /// Every field.
+    pub const fn as_raw(&self) -> &abi::io_event {
+        &self.0
+    }
+}

@@ -1,0 +1,63 @@
+//! Floor 2: [`IoSlice`] and [`IoSliceMut`], the buffers of a vectored operation. `core` has none.
+
+use crate::abi::iovec;
+use core::marker::PhantomData;
+
+/// A buffer to write from, laid out as the kernel's `struct iovec`.
+///
+/// ```
+/// use linux_aio::IoSlice;
+///
+/// let parts = [IoSlice::new(b"head"), IoSlice::new(b"body")];
+/// assert_eq!(parts[1].len(), 4);
+/// ```
+#[derive(Clone, Copy, Debug)]
+#[repr(transparent)]
+pub struct IoSlice<'a> {
+    iovec: iovec,
+    borrowed: PhantomData<&'a [u8]>,
+}
+
+impl<'a> IoSlice<'a> {
+    /// Borrows `buf` until the operation has completed.
+    pub fn new(buf: &'a [u8]) -> Self {
+        let iovec = iovec { iov_base: buf.as_ptr().expose_provenance(), iov_len: buf.len() };
+        Self { iovec, borrowed: PhantomData }
+    }
+
+    /// Bytes in the buffer.
+    pub const fn len(&self) -> usize {
+        self.iovec.iov_len
+    }
+
+    /// Whether the buffer has no byte.
+    pub const fn is_empty(&self) -> bool {
+        self.iovec.iov_len == 0
+    }
+}
+
+/// A buffer to read into, laid out as the kernel's `struct iovec`.
+#[derive(Debug)]
+#[repr(transparent)]
+pub struct IoSliceMut<'a> {
+    iovec: iovec,
+    borrowed: PhantomData<&'a mut [u8]>,
+}
+
+impl<'a> IoSliceMut<'a> {
+    /// Borrows `buf` until the operation has completed.
+    pub fn new(buf: &'a mut [u8]) -> Self {
+        let iovec = iovec { iov_base: buf.as_mut_ptr().expose_provenance(), iov_len: buf.len() };
+        Self { iovec, borrowed: PhantomData }
+    }
+
+    /// Bytes in the buffer.
+    pub const fn len(&self) -> usize {
+        self.iovec.iov_len
+    }
+
+    /// Whether the buffer has no byte.
+    pub const fn is_empty(&self) -> bool {
+        self.iovec.iov_len == 0
+    }
+}

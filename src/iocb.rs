@@ -1,0 +1,165 @@
+//! Floor 2: [`Iocb`], one operation as the kernel reads it.
+
+use crate::abi;
+use crate::{IoPrio, Opcode, PollEvents, RwFlags};
+use core::fmt;
+
+/// One operation as the kernel reads it: a `struct iocb`, 64 bytes.
+///
+/// It is numbers, so building one is safe, whatever they are; handing it to the kernel
+/// ([`Submitter::submit`](crate::Submitter::submit)) is what needs care. Constructors fill what
+/// the operation takes, setters add options and return the value, and [`Iocb::as_raw_mut`] sets
+/// any field to anything, for fuzzers.
+///
+/// ```
+/// use linux_aio::{Iocb, IoPrio, RwFlags};
+///
+/// let mut buf = [0u8; 512];
+/// let iocb = Iocb::pread(3, buf.as_mut_ptr(), buf.len(), 4096)
+///     .user_data(7)
+///     .rw_flags(RwFlags::NOWAIT)
+///     .ioprio(IoPrio::idle());
+/// assert_eq!(iocb.as_raw().aio_offset, 4096);
+/// assert_eq!(Iocb::from_bytes(iocb.to_bytes()), iocb);
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(transparent)]
+pub struct Iocb(abi::iocb);
+
+impl Iocb {
+    /// Reads up to `len` bytes at `offset` of the file to `buf`. The event has the count.
+    #[inline]
+    pub fn pread(fd: i32, buf: *mut u8, len: usize, offset: u64) -> Self {
+        Self::transfer(Opcode::PREAD, fd, buf.expose_provenance(), len, offset)
+    }
+
+    /// Writes up to `len` bytes of `buf` at `offset` of the file. The event has the count.
+    #[inline]
+    pub fn pwrite(fd: i32, buf: *const u8, len: usize, offset: u64) -> Self {
+        Self::transfer(Opcode::PWRITE, fd, buf.expose_provenance(), len, offset)
+    }
+
+    /// Reads at `offset` to `count` buffers, one after the other. The array of iovecs is copied
+    /// when the operation is submitted; `count` is at most 1024 (`UIO_MAXIOV`).
+    #[inline]
+    pub fn preadv(fd: i32, iovecs: *const abi::iovec, count: usize, offset: u64) -> Self {
+        Self::transfer(Opcode::PREADV, fd, iovecs.expose_provenance(), count, offset)
+    }
+
+    /// Writes `count` buffers, one after the other, at `offset`. The array of iovecs is copied
+    /// when the operation is submitted; `count` is at most 1024 (`UIO_MAXIOV`).
+    #[inline]
+    pub fn pwritev(fd: i32, iovecs: *const abi::iovec, count: usize, offset: u64) -> Self {
+        Self::transfer(Opcode::PWRITEV, fd, iovecs.expose_provenance(), count, offset)
+    }
+
+    /// `fsync(2)`: data and metadata to stable storage. The event has 0.
+    #[inline]
+    pub fn fsync(fd: i32) -> Self {
+        Self::transfer(Opcode::FSYNC, fd, 0, 0, 0)
+    }
+
+    /// `fdatasync(2)`: data, and the metadata needed to read it. The event has 0.
+    #[inline]
+    pub fn fdsync(fd: i32) -> Self {
+        Self::transfer(Opcode::FDSYNC, fd, 0, 0, 0)
+    }
+
+    /// Waits, once, until one of `events` holds for the file. The event has those that do.
+    #[inline]
+    pub fn poll(fd: i32, events: PollEvents) -> Self {
+        Self::transfer(Opcode::POLL, fd, events.raw() as usize, 0, 0)
+    }
+
+    #[inline]
+    fn transfer(opcode: Opcode, fd: i32, buf: usize, len: usize, offset: u64) -> Self {
+        Self(abi::iocb {
+            aio_lio_opcode: opcode.raw(),
+            aio_fildes: fd as u32,
+            aio_buf: buf as u64,
+            aio_nbytes: len as u64,
+            aio_offset: offset as i64,
+            ..abi::iocb::ZERO
+        })
+    }
+
+    /// The number that comes back as [`IoEvent::user_data`](crate::IoEvent::user_data): `aio_data`.
+    #[must_use]
+    #[inline]
+    pub fn user_data(mut self, data: u64) -> Self {
+        self.0.aio_data = data;
+        self
+    }
+
+    /// Per-operation flags: `aio_rw_flags`. For reads and writes; others give `EINVAL` with any.
+    #[must_use]
+    #[inline]
+    pub fn rw_flags(mut self, flags: RwFlags) -> Self {
+        self.0.aio_rw_flags = flags.raw();
+        self
+    }
+
+    /// An I/O priority: `aio_reqprio`, and the flag without which the kernel ignores it.
+    #[must_use]
+    #[inline]
+    pub fn ioprio(mut self, priority: IoPrio) -> Self {
+        self.0.aio_reqprio = priority.number();
+        self.0.aio_flags = self.0.aio_flags & !abi::IOCB_FLAG_IOPRIO | priority.flag();
+        self
+    }
+
+    /// An eventfd that is signalled when the event is on the ring: `aio_resfd`, and its flag.
+    #[must_use]
+    #[inline]
+    pub fn eventfd(mut self, fd: i32) -> Self {
+        self.0.aio_resfd = fd as u32;
+        self.0.aio_flags |= abi::IOCB_FLAG_RESFD;
+        self
+    }
+
+    /// What the operation does.
+    pub fn opcode(&self) -> Opcode {
+        Opcode::from_raw(self.0.aio_lio_opcode)
+    }
+
+    /// Wraps any `struct iocb`.
+    pub const fn from_raw(raw: abi::iocb) -> Self {
+        Self(raw)
+    }
+
+    /// Every field, to read.
+    pub const fn as_raw(&self) -> &abi::iocb {
+        &self.0
+    }
+
+    /// Every field, to set to anything.
+    pub const fn as_raw_mut(&mut self) -> &mut abi::iocb {
+        &mut self.0
+    }
+
+    /// The 64 bytes that the kernel sees.
+    pub fn to_bytes(&self) -> [u8; 64] {
+        self.0.to_bytes()
+    }
+
+    /// Any 64 bytes as an operation.
+    pub fn from_bytes(bytes: [u8; 64]) -> Self {
+        Self(abi::iocb::from_bytes(bytes))
+    }
+}
+
+impl fmt::Debug for Iocb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let raw = &self.0;
+        f.debug_struct("Iocb")
+            .field("opcode", &self.opcode())
+            .field("fd", &(raw.aio_fildes as i32))
+            .field("buf", &format_args!("{:#x}", raw.aio_buf))
+            .field("len", &raw.aio_nbytes)
+            .field("offset", &raw.aio_offset)
+            .field("user_data", &raw.aio_data)
+            .field("rw_flags", &RwFlags::from_raw(raw.aio_rw_flags))
+            .field("flags", &raw.aio_flags)
+            .finish_non_exhaustive()
+    }
+}

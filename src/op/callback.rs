@@ -1,0 +1,78 @@
+//! Floor 3: [`Callback`].
+
+use crate::{Completion, Errno, Operation, Prepared, Queue};
+use core::fmt;
+
+/// An operation, a value of the user's, and a function to be called when it has completed.
+///
+/// The function gets the queue, in which it may push, cancel and submit, and the completion, whose
+/// slot is free already. It is a plain `fn`: what a closure would capture goes into `value`, since
+/// a closure inside `O` could not name its own queue. [`Queue::run`] and [`Queue::dispatch`] call it.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use linux_aio::{Queue, op::{Callback, Read}};
+/// use std::{fs::File, sync::{Arc, mpsc}};
+///
+/// let (sender, receiver) = mpsc::channel();
+/// let mut queue = Queue::with_capacity(4)?;
+/// queue.push(Callback {
+///     op: Read::new(Arc::new(File::open("/dev/zero")?), vec![1; 64], 0),
+///     value: sender,
+///     then: |_queue, done| {
+///         let _ = done.op.value.send(done.op.op.buf);
+///     },
+/// })?;
+/// queue.run()?;
+/// assert_eq!(receiver.recv()?, vec![0; 64]);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Copy)]
+pub struct Callback<P: Operation + 'static, T: 'static> {
+    /// What the kernel does.
+    pub op: P,
+    /// The user's own.
+    pub value: T,
+    /// Called with the completion.
+    pub then: fn(&mut Queue<Callback<P, T>>, Completion<Callback<P, T>>),
+}
+
+impl<P: Operation, T> Operation for Callback<P, T> {
+    #[inline]
+    fn prepare(&mut self) -> Prepared<'_> {
+        self.op.prepare()
+    }
+}
+
+impl<P: Operation + fmt::Debug, T: fmt::Debug> fmt::Debug for Callback<P, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Callback")
+            .field("op", &self.op)
+            .field("value", &self.value)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<P: Operation, T> Queue<Callback<P, T>> {
+    /// Submits, waits and calls back until nothing is queued or in flight.
+    ///
+    /// A callback that panics ends this with its panic; the completions after it come out of the
+    /// next call.
+    ///
+    /// # Errors
+    /// As [`Queue::wait`].
+    pub fn run(&mut self) -> Result<(), Errno> {
+        self.for_each(|queue, done| (done.op.then)(queue, done))
+    }
+
+    /// Calls back for each completion that is there, without waiting, and says how many there
+    /// were. What a callback pushes is not submitted here.
+    pub fn dispatch(&mut self) -> usize {
+        let mut called = 0;
+        while let Some(done) = self.try_next() {
+            called += 1;
+            (done.op.then)(self, done);
+        }
+        called
+    }
+}

@@ -1,0 +1,31 @@
+//! Floor 3: [`Poll`].
+
+use crate::fd::AsFd;
+use crate::{Operation, PollEvents, Prepared};
+
+/// Waits, once, until one of `events` holds for a file. Completes with those that do:
+/// `PollEvents::from_raw(done.result?)`.
+///
+/// The one operation that can be cancelled while it is in flight; it completes then with what
+/// holds at that time. A file that does not support polling completes at once. Files with two
+/// wait queues complete with `EINVAL`, as everything does on gVisor.
+#[derive(Clone, Copy, Debug)]
+pub struct Poll<F> {
+    /// Keeps the file open until the completion.
+    pub fd: F,
+    /// What to wait for; ERR and HUP are always waited for.
+    pub events: PollEvents,
+}
+
+impl<F> Poll<F> {
+    /// Until one of `events` holds.
+    pub const fn new(fd: F, events: PollEvents) -> Self {
+        Self { fd, events }
+    }
+}
+
+impl<F: AsFd> Operation for Poll<F> {
+    fn prepare(&mut self) -> Prepared<'_> {
+        Prepared::poll(self.fd.as_fd().into(), self.events)
+    }
+}

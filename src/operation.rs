@@ -1,0 +1,180 @@
+//! Floor 2: [`Operation`], what users put into a scope or queue, and [`Prepared`], what it turns
+//! into for the kernel.
+//!
+//! # Why `Operation` is a safe trait
+//!
+//! `prepare` is implemented for **every** lifetime `'op` of `&'op mut self`, and what it returns
+//! carries that lifetime. The engine keeps the loan from the moment it calls `prepare` until the
+//! event: meanwhile it neither moves, touches nor drops the operation, as an async block holds a
+//! borrow of one of its own locals across an await. So whatever safe code can put into a
+//! [`Prepared<'op>`] — a slice of a buffer that the operation owns, a reborrow of one that it
+//! borrows, a descriptor that it keeps open — is valid, and exclusively or sharedly borrowed as
+//! the direction asks, until the kernel is done. A buffer that would not be (a local, the content
+//! of a lock's guard, a temporary) does not outlive `'op` and does not compile.
+
+use crate::{Fd, IoPrio, IoSlice, IoSliceMut, Iocb, PollEvents, RwFlags};
+use core::marker::PhantomData;
+
+/// Something that the kernel can do, with all that it needs: a file, a buffer, an offset.
+///
+/// Safe to implement. The value is moved into a slot, prepared there, and given back whole in its
+/// [`Completion`](crate::Completion).
+///
+/// ```
+/// use linux_aio::{Fd, Operation, Prepared};
+///
+/// /// A log record: a header of our own and a buffer.
+/// struct Append<'fd> {
+///     log: Fd<'fd>,
+///     at: u64,
+///     record: Vec<u8>,
+/// }
+///
+/// impl Operation for Append<'_> {
+///     fn prepare(&mut self) -> Prepared<'_> {
+///         Prepared::write(self.log, &self.record, self.at)
+///     }
+/// }
+/// ```
+///
+/// A buffer that does not belong to the operation is refused by the compiler:
+///
+/// ```compile_fail,E0515
+/// use linux_aio::{Fd, Operation, Prepared};
+///
+/// struct Bad<'fd>(Fd<'fd>);
+///
+/// impl Operation for Bad<'_> {
+///     fn prepare(&mut self) -> Prepared<'_> {
+///         let mut local = [0; 512];
+///         Prepared::read(self.0, &mut local, 0)
+///     }
+/// }
+/// ```
+pub trait Operation {
+    /// Says what the kernel is to do, with loans from `self` that last until it has done it.
+    ///
+    /// Called once for each time the operation is pushed, when it has its place in memory.
+    fn prepare(&mut self) -> Prepared<'_>;
+}
+
+/// What the kernel is to do, with the loans that it needs.
+///
+/// Constructors take what the operation takes; setters add options.
+#[derive(Debug)]
+#[must_use = "an operation is prepared to be returned from `Operation::prepare`"]
+pub struct Prepared<'op> {
+    iocb: Iocb,
+    loan: PhantomData<&'op mut [u8]>,
+}
+
+impl<'op> Prepared<'op> {
+    /// Reads at `offset` of the file to `buf`. Completes with the count, 0 at the end of the file.
+    #[inline]
+    pub fn read(fd: Fd<'op>, buf: &'op mut [u8], offset: u64) -> Self {
+        Self::new(Iocb::pread(fd.as_raw(), buf.as_mut_ptr(), buf.len(), offset))
+    }
+
+    /// Writes `buf` at `offset` of the file. Completes with the count, which may be short.
+    #[inline]
+    pub fn write(fd: Fd<'op>, buf: &'op [u8], offset: u64) -> Self {
+        Self::new(Iocb::pwrite(fd.as_raw(), buf.as_ptr(), buf.len(), offset))
+    }
+
+    /// Reads at `offset` of the file to several buffers, one after the other.
+    #[inline]
+    pub fn readv(fd: Fd<'op>, bufs: &'op mut [IoSliceMut<'_>], offset: u64) -> Self {
+        Self::new(Iocb::preadv(fd.as_raw(), bufs.as_ptr().cast(), bufs.len(), offset))
+    }
+
+    /// Writes several buffers, one after the other, at `offset` of the file.
+    #[inline]
+    pub fn writev(fd: Fd<'op>, bufs: &'op [IoSlice<'_>], offset: u64) -> Self {
+        Self::new(Iocb::pwritev(fd.as_raw(), bufs.as_ptr().cast(), bufs.len(), offset))
+    }
+
+    /// Data and metadata of the file to stable storage. Completes with 0.
+    #[inline]
+    pub fn fsync(fd: Fd<'op>) -> Self {
+        Self::new(Iocb::fsync(fd.as_raw()))
+    }
+
+    /// Data of the file, and the metadata needed to read it, to stable storage. Completes with 0.
+    #[inline]
+    pub fn fdsync(fd: Fd<'op>) -> Self {
+        Self::new(Iocb::fdsync(fd.as_raw()))
+    }
+
+    /// Waits, once, until one of `events` holds for the file. Completes with those that do.
+    #[inline]
+    pub fn poll(fd: Fd<'op>, events: PollEvents) -> Self {
+        Self::new(Iocb::poll(fd.as_raw(), events))
+    }
+
+    /// Any operation at all. `aio_data` is overwritten.
+    ///
+    /// # Safety
+    /// For `'op`, every address in it must be of memory that the kernel may access as the
+    /// operation asks, without aliasing what safe code holds; and its descriptor must be one that
+    /// the operation may act on.
+    #[inline]
+    pub unsafe fn from_iocb(iocb: Iocb) -> Self {
+        Self::new(iocb)
+    }
+
+    #[inline]
+    fn new(iocb: Iocb) -> Self {
+        Self { iocb, loan: PhantomData }
+    }
+
+    /// Per-operation flags. Only reads and writes take any; others complete with `EINVAL`.
+    #[inline]
+    pub fn rw_flags(mut self, flags: RwFlags) -> Self {
+        self.iocb = self.iocb.rw_flags(flags);
+        self
+    }
+
+    /// The I/O priority, instead of that of the submitting thread.
+    #[inline]
+    pub fn ioprio(mut self, priority: IoPrio) -> Self {
+        self.iocb = self.iocb.ioprio(priority);
+        self
+    }
+
+    /// An eventfd to signal when the operation is complete. Another kind of descriptor makes the
+    /// operation complete with `EINVAL`.
+    #[inline]
+    pub fn eventfd(mut self, fd: Fd<'op>) -> Self {
+        self.iocb = self.iocb.eventfd(fd.as_raw());
+        self
+    }
+
+    /// The operation for the kernel; the loan is the caller's to keep.
+    #[inline]
+    pub(crate) fn into_iocb(self) -> Iocb {
+        self.iocb
+    }
+}
+
+/// A value that rides along: the operation is the first, the second comes back with it.
+impl<P: Operation, T> Operation for (P, T) {
+    #[inline]
+    fn prepare(&mut self) -> Prepared<'_> {
+        self.0.prepare()
+    }
+}
+
+impl<P: Operation + ?Sized> Operation for &mut P {
+    #[inline]
+    fn prepare(&mut self) -> Prepared<'_> {
+        (**self).prepare()
+    }
+}
+
+#[cfg(feature = "alloc")]
+impl<P: Operation + ?Sized> Operation for alloc::boxed::Box<P> {
+    #[inline]
+    fn prepare(&mut self) -> Prepared<'_> {
+        (**self).prepare()
+    }
+}

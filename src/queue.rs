@@ -1,0 +1,303 @@
+//! Floor 3: [`Queue`], a context that owns what its operations need.
+
+use crate::context::{IoContext, SetupError};
+use crate::engine::{Engine, Settled, Stats};
+use crate::slot::{Completion, PushError, Slot, Token};
+use crate::{Errno, Iocb, Operation};
+use alloc::boxed::Box;
+use core::fmt;
+use core::mem::{ManuallyDrop, MaybeUninit};
+use core::ptr::NonNull;
+use core::time::Duration;
+
+/// A context and the operations in it, each owned until its completion.
+///
+/// Push operations, which hold their file and buffer; submit them together; take completions,
+/// which give the operation back whole. All slots are allocated once, and nothing after that.
+///
+/// # Dropping
+///
+/// Dropping a queue cancels every POLL and waits until the kernel is finished with the rest: about
+/// 30 ms, or as long as the slowest operation. Completions that were not taken are lost. A queue
+/// that is forgotten (`mem::forget`) leaks what its operations own, and is sound. In a forked child
+/// dropping does nothing.
+///
+/// # Examples
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use linux_aio::{Queue, op::Read};
+/// use std::{fs::File, sync::Arc};
+///
+/// let file = Arc::new(File::open("/etc/os-release")?);
+/// let mut queue = Queue::with_capacity(32)?;
+/// for i in 0..4 {
+///     queue.push(Read::new(file.clone(), vec![0; 64], i * 64))?;
+/// }
+/// while let Some(done) = queue.wait()? {
+///     let n = done.result? as usize;
+///     println!("{}: {:?}", done.op.offset, &done.op.buf[..n]);
+/// }
+/// # Ok(()) }
+/// ```
+pub struct Queue<O: Operation + 'static> {
+    /// Ends before the slots do (`drop`).
+    context: IoContext,
+    engine: Engine<O>,
+    /// What the engine works on: boxes, but ones that may move while the kernel writes into them.
+    slab: NonNull<[Slot<O>]>,
+    pending: NonNull<[MaybeUninit<*mut Iocb>]>,
+}
+
+// SAFETY: The queue owns its context and its slots; the kernel does not care from which thread of
+// the process a context is used. The operations move along, hence the bound.
+unsafe impl<O: Operation + Send + 'static> Send for Queue<O> {}
+
+impl<O: Operation + 'static> Queue<O> {
+    /// A queue with a context of its own, for up to `capacity` operations at a time.
+    ///
+    /// # Errors
+    /// As [`IoContext::new`].
+    pub fn with_capacity(capacity: u32) -> Result<Self, SetupError> {
+        let context = IoContext::new(capacity)?;
+        Ok(Self::over(context, capacity))
+    }
+
+    /// A queue over a context, for up to `capacity` operations at a time. What finds no room in the
+    /// kernel waits in the queue.
+    ///
+    /// # Errors
+    /// Gives the context back where it has operations outstanding
+    /// ([`IoContext::outstanding`]): their events would come out here. So, too, in a forked child.
+    pub fn new(mut context: IoContext, capacity: u32) -> Result<Self, IoContext> {
+        if context.outstanding() != 0 || context.check_process().is_err() {
+            return Err(context);
+        }
+        Ok(Self::over(context, capacity))
+    }
+
+    fn over(context: IoContext, capacity: u32) -> Self {
+        let slots: Box<[Slot<O>]> = (0..capacity).map(|_| Slot::new()).collect();
+        let slab = NonNull::from(Box::leak(slots));
+        let pending = NonNull::from(Box::leak(Box::new_uninit_slice(capacity as usize)));
+        // SAFETY: Neither moves, and both are the engine's alone until `drop`, which frees them
+        // only when the context has been destroyed.
+        let engine = unsafe { Engine::new(slab, pending, &context) };
+        Self { context, engine, slab, pending }
+    }
+
+    /// Moves an operation into a free slot. It is not submitted yet: [`submit`](Self::submit) and
+    /// [`wait`](Self::wait) do that, for all at once.
+    ///
+    /// # Errors
+    /// `EAGAIN` where no slot is free; the operation comes back with it.
+    #[inline]
+    pub fn push(&mut self, op: O) -> Result<Token, PushError<O>> {
+        self.engine.push(op)
+    }
+
+    /// Gives what was pushed to the kernel, and says how many operations it accepted.
+    ///
+    /// An operation that the kernel refuses fails alone: its completion carries the error. What
+    /// finds no room in the kernel stays queued for the next submit. This can block, as
+    /// [`Submitter::submit`](crate::Submitter::submit) says.
+    ///
+    /// # Errors
+    /// `EAGAIN` where the kernel has no room although nothing is in flight: the operations stay
+    /// queued. `ENOSYS` by a filter; [`Errno::FORKED`].
+    #[inline]
+    pub fn submit(&mut self) -> Result<usize, Errno> {
+        self.engine.submit(&self.context)
+    }
+
+    /// The next completion that is there, without waiting; without a system call where the ring
+    /// can be read.
+    #[inline]
+    pub fn try_next(&mut self) -> Option<Completion<O>> {
+        let settled = self.engine.try_settle(&self.context)?;
+        Some(self.engine.take(settled))
+    }
+
+    /// The next completion: submits what is queued, and waits if it must. `None` where nothing is
+    /// queued or in flight.
+    ///
+    /// A loop of this drains what is there before it submits again, so that pushes made in it go to
+    /// the kernel together. Signals do not end the wait.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit); and what `io_getevents(2)` may give under a filter. Nothing is
+    /// lost by an error.
+    #[inline]
+    pub fn wait(&mut self) -> Result<Option<Completion<O>>, Errno> {
+        let settled = self.engine.wait(&self.context, None)?;
+        Ok(settled.map(|settled| self.engine.take(settled)))
+    }
+
+    /// As [`wait`](Self::wait), but at most for `timeout`.
+    ///
+    /// # Errors
+    /// `ETIMEDOUT` when the time is up, `EINTR` when a signal was handled: nothing is lost, wait
+    /// again; otherwise as [`wait`](Self::wait).
+    pub fn wait_timeout(&mut self, timeout: Duration) -> Result<Option<Completion<O>>, Errno> {
+        let settled = self.engine.wait(&self.context, Some(timeout))?;
+        Ok(settled.map(|settled| self.engine.take(settled)))
+    }
+
+    /// As [`try_next`](Self::try_next), but the operation stays in its slot: to be looked at, and
+    /// pushed again without being moved.
+    #[inline]
+    pub fn ready(&mut self) -> Option<Ready<'_, O>> {
+        let settled = self.engine.try_settle(&self.context)?;
+        Some(Ready { queue: self, settled })
+    }
+
+    /// As [`wait`](Self::wait), but the operation stays in its slot.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait).
+    #[inline]
+    pub fn wait_ready(&mut self) -> Result<Option<Ready<'_, O>>, Errno> {
+        let settled = self.engine.wait(&self.context, None)?;
+        Ok(settled.map(|settled| Ready { queue: self, settled }))
+    }
+
+    /// Calls `each` for every completion, until nothing is queued or in flight. It may push.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait).
+    pub fn for_each(
+        &mut self,
+        mut each: impl FnMut(&mut Self, Completion<O>),
+    ) -> Result<(), Errno> {
+        while let Some(done) = self.wait()? {
+            each(self, done);
+        }
+        Ok(())
+    }
+
+    /// Asks for an operation to end early. It completes all the same: with `ECANCELED` where the
+    /// kernel did not have it yet, else as the kernel ends it.
+    ///
+    /// # Errors
+    /// `ENOENT`: it has completed, or the token is another queue's. `EINVAL`: the kernel cannot
+    /// cancel it (any but POLL). `ENOSYS` on gVisor; [`Errno::FORKED`].
+    pub fn cancel(&mut self, token: Token) -> Result<(), Errno> {
+        self.engine.cancel(&self.context, token)
+    }
+
+    /// How many operations the kernel has.
+    pub fn in_flight(&self) -> usize {
+        self.engine.in_flight() as usize
+    }
+
+    /// How many operations are pushed and not submitted.
+    pub fn queued(&self) -> usize {
+        self.engine.pending() as usize
+    }
+
+    /// How many operations there is room for.
+    pub fn capacity(&self) -> usize {
+        self.engine.capacity() as usize
+    }
+
+    /// What was asked of the kernel so far.
+    pub fn stats(&self) -> Stats {
+        self.engine.stats()
+    }
+}
+
+impl<O: Operation + 'static> Drop for Queue<O> {
+    fn drop(&mut self) {
+        if self.context.destroy().is_err() {
+            // In a forked child, or under a filter that forbids it: nothing proves that the
+            // kernel is finished with the buffers, so they are leaked. They own all they need.
+            return;
+        }
+        self.engine.discard_all();
+        // SAFETY: It came from a `Box`, and nothing refers to it any more: the kernel has ended the
+        // context, and the engine is not used after this.
+        drop(unsafe { Box::from_raw(self.slab.as_ptr()) });
+        // SAFETY: As above.
+        drop(unsafe { Box::from_raw(self.pending.as_ptr()) });
+    }
+}
+
+impl<O: Operation + 'static> fmt::Debug for Queue<O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue")
+            .field("capacity", &self.engine.capacity())
+            .field("queued", &self.engine.pending())
+            .field("in_flight", &self.engine.in_flight())
+            .finish_non_exhaustive()
+    }
+}
+
+/// An operation that has completed and is still in its slot. From [`Queue::ready`].
+///
+/// Dropping it drops the operation. (Forgetting it keeps the slot until the queue is dropped.)
+pub struct Ready<'q, O: Operation + 'static> {
+    queue: &'q mut Queue<O>,
+    settled: Settled,
+}
+
+impl<O: Operation + 'static> Ready<'_, O> {
+    /// What push returned for it.
+    pub fn token(&self) -> Token {
+        self.queue.engine.token(self.settled.index)
+    }
+
+    /// As [`Completion::result`].
+    #[inline]
+    pub fn result(&self) -> Result<u32, Errno> {
+        self.settled.result()
+    }
+
+    /// The operation.
+    #[inline]
+    pub fn op(&self) -> &O {
+        // SAFETY: The slot is `Done` until this handle goes, which is borrowed, and only the handle
+        // refers to the operation, which is initialised and not lent.
+        unsafe { &*self.queue.engine.operation(self.settled.index) }
+    }
+
+    /// The operation, to change before it is pushed again.
+    #[inline]
+    pub fn op_mut(&mut self) -> &mut O {
+        // SAFETY: The slot is `Done` until this handle goes, which is borrowed exclusively, and
+        // only the handle refers to the operation, which is initialised and not lent.
+        unsafe { &mut *self.queue.engine.operation(self.settled.index) }
+    }
+
+    /// Pushes the operation again, from where it is. It has a new token.
+    #[inline]
+    pub fn push_again(self) -> Token {
+        let this = ManuallyDrop::new(self);
+        // SAFETY: The slot is `Done` and on no list, so its operation is initialised and not lent;
+        // the one handle that referred to it is gone.
+        unsafe { this.queue.engine.prepare(this.settled.index) }
+    }
+
+    /// Moves the operation out and frees its slot.
+    #[inline]
+    pub fn take(self) -> Completion<O> {
+        let this = ManuallyDrop::new(self);
+        this.queue.engine.take(this.settled)
+    }
+}
+
+impl<O: Operation + 'static> Drop for Ready<'_, O> {
+    fn drop(&mut self) {
+        // SAFETY: The slot is `Done`, so its operation is initialised and not lent; the handle goes.
+        unsafe { self.queue.engine.discard(self.settled.index) };
+    }
+}
+
+impl<O: Operation + fmt::Debug + 'static> fmt::Debug for Ready<'_, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ready")
+            .field("token", &self.token())
+            .field("result", &self.result())
+            .field("op", self.op())
+            .finish()
+    }
+}

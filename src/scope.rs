@@ -1,0 +1,278 @@
+//! Floor 2: [`Scope`], operations on borrowed buffers that cannot outlive them.
+//!
+//! Like [`std::thread::scope`]: the call does not return before the kernel is finished, so what
+//! an operation borrows needs to live no longer than the call. The argument, and the programs
+//! that must not compile, are in ARCHITECTURE.md.
+
+use crate::context::IoContext;
+use crate::engine::{Engine, Settled};
+use crate::slot::{Completion, PushError, Slot, Token};
+use crate::{Errno, Iocb, Operation, Stats};
+use core::fmt;
+use core::marker::PhantomData;
+use core::mem::MaybeUninit;
+use core::ptr::NonNull;
+use core::time::Duration;
+
+/// How many operations can wait for a submit in a scope; one more makes push submit them.
+const PENDING: usize = 64;
+
+/// The handle of [`IoContext::scope`]: pushes operations and takes completions.
+///
+/// It is only ever borrowed, belongs to one thread, and is invariant in `O`: what an operation
+/// borrows must live as long as the call, not only as long as the closure.
+pub struct Scope<O> {
+    engine: Engine<O>,
+    /// The context, which `IoContext::scope` has borrowed exclusively.
+    context: NonNull<IoContext>,
+    invariant: PhantomData<fn(O) -> O>,
+}
+
+/// Why a scope could not be entered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ScopeError {
+    /// Operations that a [`Submitter`](crate::Submitter) submitted have not been reaped: their
+    /// events would come out in the scope.
+    Outstanding(usize),
+    /// The context belongs to the parent of this process.
+    Forked,
+}
+
+impl fmt::Display for ScopeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Outstanding(count) => write!(
+                f,
+                "{count} operations were submitted outside of the scope and not reaped yet: reap \
+                 them first, or use another context"
+            ),
+            Self::Forked => write!(f, "{}", Errno::FORKED),
+        }
+    }
+}
+
+impl core::error::Error for ScopeError {}
+
+impl From<ScopeError> for Errno {
+    fn from(error: ScopeError) -> Self {
+        match error {
+            ScopeError::Outstanding(_) => Self::EBUSY,
+            ScopeError::Forked => Self::FORKED,
+        }
+    }
+}
+
+#[cfg(feature = "std")]
+impl From<ScopeError> for std::io::Error {
+    fn from(error: ScopeError) -> Self {
+        Self::new(Self::from(Errno::from(error)).kind(), error)
+    }
+}
+
+impl IoContext {
+    /// Runs `body` with a [`Scope`], in which operations may borrow their buffers, and returns
+    /// when the kernel is finished with all of them.
+    ///
+    /// Every operation needs a slot until its completion has been taken; `slots` says how many
+    /// there are. Make them in the call, `&mut [const { Slot::new() }; 8]`: an array kept in a
+    /// variable stays borrowed as long as the buffers are.
+    ///
+    /// # Leaving
+    ///
+    /// On return and on panic alike, leaving cancels every POLL and waits for everything in
+    /// flight, whatever timeouts the caller used before. Operations that were pushed and never
+    /// submitted are dropped without effect, and completions that were not taken are lost. Should
+    /// waiting fail for good (a filter that was installed in between), the context is destroyed;
+    /// should that fail too, the process is killed, since the buffers would be used after their
+    /// end. In a forked child leaving does not wait: the buffers in flight are the parent's.
+    ///
+    /// # Errors
+    /// [`ScopeError::Outstanding`] and [`ScopeError::Forked`]; `body` has not run.
+    ///
+    /// # Examples
+    ///
+    /// Read a file with four operations in flight and two more buffers than that:
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use linux_aio::{IoContext, Slot, op::Read};
+    ///
+    /// let file = std::fs::File::open("/etc/os-release")?;
+    /// let size = file.metadata()?.len();
+    /// let mut buffers = [[0u8; 64]; 4];
+    /// let mut offsets = (0..size).step_by(64);
+    ///
+    /// let mut context = IoContext::new(4)?;
+    /// let bytes = context.scope(&mut [const { Slot::new() }; 4], |io| {
+    ///     for (buf, at) in buffers.iter_mut().zip(&mut offsets) {
+    ///         io.push(Read::new(&file, buf, at))?;
+    ///     }
+    ///     let mut bytes = 0;
+    ///     while let Some(done) = io.wait()? {
+    ///         bytes += u64::from(done.result?);
+    ///         if let Some(offset) = offsets.next() {
+    ///             io.push(Read { offset, ..done.op })?;
+    ///         }
+    ///     }
+    ///     std::io::Result::Ok(bytes)
+    /// })??;
+    /// assert_eq!(bytes, size);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// A buffer cannot be used while the kernel may have it:
+    ///
+    /// ```compile_fail,E0502
+    /// # use linux_aio::{IoContext, Slot, op::Read};
+    /// # let file = std::fs::File::open("/dev/zero").unwrap();
+    /// # let mut context = IoContext::new(1).unwrap();
+    /// let mut buf = [0u8; 64];
+    /// context.scope(&mut [const { Slot::new() }; 1], |io| {
+    ///     io.push(Read::new(&file, &mut buf[..], 0)).unwrap();
+    ///     io.submit().unwrap();
+    ///     println!("{:?}", buf);
+    ///     io.wait().unwrap();
+    /// });
+    /// ```
+    pub fn scope<O: Operation, R>(
+        &mut self,
+        slots: &mut [Slot<O>],
+        body: impl FnOnce(&Scope<O>) -> R,
+    ) -> Result<R, ScopeError> {
+        self.check_process().map_err(|_| ScopeError::Forked)?;
+        match self.outstanding() {
+            0 => {}
+            count => return Err(ScopeError::Outstanding(count)),
+        }
+        let mut pending = [const { MaybeUninit::<*mut Iocb>::uninit() }; PENDING];
+        let pending = NonNull::from(&mut pending[..]);
+        // SAFETY: The slots are borrowed for the whole call, `pending` lies in this frame, and
+        // `Scope::drop` quiesces before they end, on every way out: the scope is declared after
+        // them and only lent.
+        let engine = unsafe { Engine::new(NonNull::from(slots), pending, self) };
+        let scope = Scope { engine, context: NonNull::from(self), invariant: PhantomData };
+        Ok(body(&scope))
+    }
+}
+
+impl<O> Drop for Scope<O> {
+    fn drop(&mut self) {
+        // SAFETY: The context is borrowed exclusively by the `IoContext::scope` whose frame this
+        // is; `&Scope`s are gone, and with them what `context()` lent.
+        let context = unsafe { self.context.as_mut() };
+        self.engine.quiesce(context);
+    }
+}
+
+impl<O: Operation> Scope<O> {
+    fn context(&self) -> &IoContext {
+        // SAFETY: The context is borrowed for the scope's life; it is only read until `drop`.
+        unsafe { self.context.as_ref() }
+    }
+
+    /// Moves an operation into a free slot. It is not submitted yet: [`submit`](Self::submit) and
+    /// [`wait`](Self::wait) do that, for all at once, and so does pushing when 64 are queued.
+    ///
+    /// # Errors
+    /// `EAGAIN` where no slot is free, or 64 are queued for which the kernel has no room; the
+    /// operation comes back with it.
+    #[inline]
+    pub fn push(&self, op: O) -> Result<Token, PushError<O>> {
+        if self.engine.pending_is_full() {
+            // An error shows again at the caller's own submit.
+            let _ = self.submit();
+        }
+        self.engine.push(op)
+    }
+
+    /// Gives what was pushed to the kernel, and says how many operations it accepted.
+    ///
+    /// An operation that the kernel refuses fails alone: its completion carries the error. What
+    /// finds no room in the kernel stays queued for the next submit. This can block, as
+    /// [`Submitter::submit`](crate::Submitter::submit) says.
+    ///
+    /// # Errors
+    /// `EAGAIN` where the kernel has no room although nothing is in flight: the operations stay
+    /// queued. `ENOSYS` by a filter; [`Errno::FORKED`].
+    #[inline]
+    pub fn submit(&self) -> Result<usize, Errno> {
+        self.engine.submit(self.context())
+    }
+
+    /// The next completion that is there, without waiting; without a system call where the ring
+    /// can be read.
+    #[inline]
+    pub fn try_next(&self) -> Option<Completion<O>> {
+        self.engine.try_settle(self.context()).map(|settled| self.take(settled))
+    }
+
+    /// The next completion: submits what is queued, and waits if it must. `None` where nothing is
+    /// queued or in flight.
+    ///
+    /// Signals do not end the wait.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit); and what `io_getevents(2)` may give under a filter. Nothing is
+    /// lost by an error.
+    #[inline]
+    pub fn wait(&self) -> Result<Option<Completion<O>>, Errno> {
+        let settled = self.engine.wait(self.context(), None)?;
+        Ok(settled.map(|settled| self.take(settled)))
+    }
+
+    /// As [`wait`](Self::wait), but at most for `timeout`.
+    ///
+    /// # Errors
+    /// `ETIMEDOUT` when the time is up, `EINTR` when a signal was handled: nothing is lost, wait
+    /// again; otherwise as [`wait`](Self::wait).
+    pub fn wait_timeout(&self, timeout: Duration) -> Result<Option<Completion<O>>, Errno> {
+        let settled = self.engine.wait(self.context(), Some(timeout))?;
+        Ok(settled.map(|settled| self.take(settled)))
+    }
+
+    /// Asks for an operation to end early. It completes all the same: with `ECANCELED` where the
+    /// kernel did not have it yet, else as the kernel ends it.
+    ///
+    /// # Errors
+    /// `ENOENT`: it has completed. `EINVAL`: the kernel cannot cancel it (any but POLL).
+    /// `ENOSYS` on gVisor; [`Errno::FORKED`].
+    pub fn cancel(&self, token: Token) -> Result<(), Errno> {
+        self.engine.cancel(self.context(), token)
+    }
+
+    /// How many operations the kernel has.
+    pub fn in_flight(&self) -> usize {
+        self.engine.in_flight() as usize
+    }
+
+    /// How many operations are pushed and not submitted.
+    pub fn queued(&self) -> usize {
+        self.engine.pending() as usize
+    }
+
+    /// How many operations there is room for.
+    pub fn capacity(&self) -> usize {
+        self.engine.capacity() as usize
+    }
+
+    /// What was asked of the kernel so far.
+    pub fn stats(&self) -> Stats {
+        self.engine.stats()
+    }
+
+    #[inline]
+    fn take(&self, settled: Settled) -> Completion<O> {
+        self.engine.take(settled)
+    }
+}
+
+impl<O> fmt::Debug for Scope<O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scope")
+            .field("capacity", &self.engine.capacity())
+            .field("queued", &self.engine.pending())
+            .field("in_flight", &self.engine.in_flight())
+            .finish_non_exhaustive()
+    }
+}
