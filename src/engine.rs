@@ -188,7 +188,7 @@ impl<O> Engine<O> {
         let slot = self.slot(index);
         self.free.set(slot.next.get());
         // SAFETY: The slot is free: nothing is in it, and nobody has a pointer into it.
-        unsafe { (*slot.operation.get()).write(op) };
+        unsafe { self.operation(index).write(op) };
         // SAFETY: The operation has just been written, and the slot is on no list.
         Ok(unsafe { self.prepare(index) })
     }
@@ -205,9 +205,8 @@ impl<O> Engine<O> {
     {
         let slot = self.slot(index);
         let unprepared = Unprepared { engine: self, index };
-        let operation = slot.operation.get().cast::<O>();
         // SAFETY: The caller's promise.
-        let operation = unsafe { &mut *operation };
+        let operation = unsafe { &mut *self.operation(index) };
         // The loan ends for the compiler here; the states keep it up until `Done`.
         let iocb = operation.prepare().into_iocb();
         mem::forget(unprepared);
@@ -258,9 +257,12 @@ impl<O> Engine<O> {
     /// Takes `count` entries out of the pending queue, from the k-th on.
     fn pending_remove(&self, k: u32, count: u32) {
         let later = self.pending_len.get() - k - count;
-        // SAFETY: The entries behind the gap move to it; both ranges lie in what is pending, of
-        // which only the engine has pointers.
-        unsafe { self.pending_entry(k).copy_from(self.pending_entry(k + count), later as usize) };
+        if later > 0 {
+            let behind = self.pending_entry(k + count);
+            // SAFETY: The entries behind the gap move to it; both ranges lie in what is pending,
+            // of which only the engine has pointers.
+            unsafe { self.pending_entry(k).copy_from(behind, later as usize) };
+        }
         self.pending_len.set(k + later);
     }
 
@@ -292,8 +294,8 @@ impl<O> Engine<O> {
             self.count(|stats| stats.submit_calls += 1);
             // SAFETY: The iocbs lie in slots, which stay in place; each was prepared from an
             // operation whose loan lasts until its event, which is what the states keep.
-            match unsafe { context.submit(&iocbs[gone..]) } {
-                Ok(0) => break,
+            let outcome = unsafe { context.submit(&iocbs[gone..]) };
+            match outcome.and_then(|count| if count > 0 { Ok(count) } else { Err(Errno::EAGAIN) }) {
                 Ok(count) => {
                     let count = count.min(iocbs.len() - gone);
                     self.mark_in_flight(&iocbs[gone..gone + count]);
@@ -368,7 +370,7 @@ impl<O> Engine<O> {
 
     /// The next operation that has ended, without waiting, and without a system call where the
     /// ring can be read.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn try_settle(&self, context: &IoContext) -> Option<Settled> {
         loop {
             if self.head.get() == self.tail.get() && !self.refill(context) {
@@ -384,6 +386,7 @@ impl<O> Engine<O> {
 
     /// The next operation that was refused, or whose event came or comes by system call.
     #[cold]
+    #[inline(never)]
     fn settle_outside_of_the_ring(&self, context: &IoContext) -> Option<Settled> {
         if self.refused_first.get() != NONE {
             return Some(self.take_refused());
@@ -419,6 +422,15 @@ impl<O> Engine<O> {
                 return Ok(Some(settled));
             }
         }
+        self.submit_and_wait(context, timeout)
+    }
+
+    #[inline(never)]
+    fn submit_and_wait(
+        &self,
+        context: &IoContext,
+        timeout: Option<Duration>,
+    ) -> Result<Option<Settled>, Errno> {
         loop {
             let submitted = self.submit(context);
             // What has ended must come out; an error that lasts shows when nothing is left.
@@ -563,13 +575,12 @@ impl<O> Engine<O> {
         let token = self.token(index);
         // SAFETY: The state is `Done`: the operation is initialised and no longer lent. It is read
         // once, since the slot becomes free.
-        let op = unsafe { (*self.slot(index).operation.get()).assume_init_read() };
+        let op = unsafe { self.operation(index).read() };
         self.release(index);
         Completion { token, result: settled.result(), op }
     }
 
-    /// The operation of a slot that is `Done`, in place.
-    #[cfg(feature = "alloc")]
+    /// The operation of slot `index`, in place; initialised unless the slot is `Free`.
     #[inline]
     pub(crate) fn operation(&self, index: u32) -> *mut O {
         self.slot(index).operation.get().cast()
@@ -582,7 +593,7 @@ impl<O> Engine<O> {
     pub(crate) unsafe fn discard(&self, index: u32) {
         let free = Release { engine: self, index };
         // SAFETY: The caller's promise.
-        unsafe { (*self.slot(index).operation.get()).assume_init_drop() };
+        unsafe { self.operation(index).drop_in_place() };
         drop(free);
     }
 

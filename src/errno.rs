@@ -2,11 +2,15 @@
 
 use core::fmt;
 use core::num::NonZeroU16;
+use static_assertions::assert_eq_size;
+
+assert_eq_size!(Result<u32, Errno>, u64);
+assert_eq_size!(Option<Errno>, u16);
 
 /// The error number of a system call or of an operation, and one state of our own, [`FORKED`].
 ///
 /// A plain number: it converts to [`std::io::Error`] (feature `std`) and to
-/// [`rustix::io::Errno`](https://docs.rs/rustix) (feature `alloc`), so `?` works in functions that
+/// `rustix::io::Errno` (feature `alloc`), so `?` works in functions that
 /// return either.
 ///
 /// ```

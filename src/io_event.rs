@@ -1,6 +1,10 @@
 //! Floor 2: [`IoEvent`], the kernel's record that an operation has ended.
 
 use crate::{Errno, abi};
+use static_assertions::{assert_eq_align, assert_eq_size};
+
+assert_eq_size!(IoEvent, abi::io_event);
+assert_eq_align!(IoEvent, abi::io_event);
 
 /// The kernel's record that an operation has ended: a `struct io_event`, 32 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]

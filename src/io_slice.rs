@@ -2,6 +2,10 @@
 
 use crate::abi::iovec;
 use core::marker::PhantomData;
+use static_assertions::assert_eq_size;
+
+assert_eq_size!(IoSlice<'static>, iovec);
+assert_eq_size!(IoSliceMut<'static>, iovec);
 
 /// A buffer to write from, laid out as the kernel's `struct iovec`.
 ///

@@ -3,6 +3,10 @@
 use crate::abi;
 use crate::{IoPrio, Opcode, PollEvents, RwFlags};
 use core::fmt;
+use static_assertions::{assert_eq_align, assert_eq_size};
+
+assert_eq_size!(Iocb, abi::iocb);
+assert_eq_align!(Iocb, abi::iocb);
 
 /// One operation as the kernel reads it: a `struct iocb`, 64 bytes.
 ///

@@ -52,7 +52,9 @@ impl Ring {
     /// `context` must be a live context of this process (its number is the address of the ring),
     /// and the `Ring` must not be used after the context has ended.
     pub(crate) unsafe fn of_context(context: aio_context_t) -> Option<Self> {
-        let header = NonNull::new(ptr::with_exposed_provenance_mut::<aio_ring>(context as usize))?;
+        #[allow(clippy::unnecessary_cast, reason = "the two types are one except on x32")]
+        let address = context as usize;
+        let header = NonNull::new(ptr::with_exposed_provenance_mut::<aio_ring>(address))?;
         // SAFETY: The kernel maps at least a page at the address of a live context.
         let seen = unsafe { header.read_volatile() };
         let understood = seen.magic == AIO_RING_MAGIC

@@ -13,6 +13,10 @@ use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 use core::time::Duration;
+use static_assertions::assert_not_impl_any;
+
+// Its operations borrow from the thread that waits for them.
+assert_not_impl_any!(Scope<()>: Send, Sync, Clone);
 
 /// How many operations can wait for a submit in a scope; one more makes push submit them.
 const PENDING: usize = 64;

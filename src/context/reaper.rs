@@ -7,6 +7,11 @@ use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 use core::sync::atomic::Ordering;
 use core::time::Duration;
+use static_assertions::{assert_impl_all, assert_not_impl_any};
+
+assert_impl_all!(Reaper<'static>: Send);
+// One reader of the ring: neither a second handle nor one that two threads share.
+assert_not_impl_any!(Reaper<'static>: Clone, Sync);
 
 /// The way out of a context: takes events, without a system call where they are on the ring.
 ///

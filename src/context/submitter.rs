@@ -3,6 +3,9 @@
 use super::IoContext;
 use crate::{Errno, Iocb};
 use core::sync::atomic::Ordering;
+use static_assertions::assert_impl_all;
+
+assert_impl_all!(Submitter<'static>: Copy, Send, Sync);
 
 /// The way into a context: submits and cancels, from any number of threads.
 ///

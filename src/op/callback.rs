@@ -28,6 +28,7 @@ use core::fmt;
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Copy)]
+#[allow(clippy::type_complexity, reason = "an alias of it would be a cycle")]
 pub struct Callback<P: Operation + 'static, T: 'static> {
     /// What the kernel does.
     pub op: P,
