@@ -157,13 +157,17 @@ impl<O> Engine<O> {
     }
 
     #[inline]
-    fn slot(&self, index: u32) -> &Slot<O> {
+    fn slot_pointer(&self, index: u32) -> NonNull<Slot<O>> {
         debug_assert!(index < self.capacity);
         // SAFETY: `index` is below the capacity, the number of slots.
-        let slot = unsafe { self.slots.add(index as usize) };
+        unsafe { self.slots.add(index as usize) }
+    }
+
+    #[inline]
+    fn slot(&self, index: u32) -> &Slot<O> {
         // SAFETY: The slots are alive while the engine is (`new`); what the kernel or an operation
         // may write lies in `UnsafeCell`s.
-        unsafe { slot.as_ref() }
+        unsafe { self.slot_pointer(index).as_ref() }
     }
 
     #[inline]
@@ -215,7 +219,8 @@ impl<O> Engine<O> {
         // SAFETY: The kernel does not have this iocb: its last operation has ended.
         unsafe { slot.set_iocb(iocb.user_data(token.user_data())) };
         slot.state.set(State::Pending);
-        self.pending_push(slot.iocb.get());
+        // By the slot's own pointer, from which `slot_of` can get back to all of the slot.
+        self.pending_push(self.slot_pointer(index).as_ptr().cast());
         token
     }
 
@@ -269,8 +274,8 @@ impl<O> Engine<O> {
     /// The slot that a pending iocb lies in.
     #[inline]
     fn slot_of(&self, iocb: *mut Iocb) -> &Slot<O> {
-        // SAFETY: The pending queue names iocbs of this engine's slots only, by pointers to a
-        // `Slot` (of which the iocb is the first field, `repr(C)`), which are alive.
+        // SAFETY: The pending queue holds pointers to this engine's slots only, which are alive; the
+        // iocb is the first field (`repr(C)`).
         unsafe { &*iocb.cast::<Slot<O>>() }
     }
 
