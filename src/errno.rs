@@ -127,10 +127,11 @@ impl Errno {
         self.0.get() as i32
     }
 
-    /// What a system call returned, as a result: negative values are errors.
+    /// What a system call returned, as a result. Only -4095 to -1 are errors: a mapping in the
+    /// upper half of a 32-bit address space is negative, too.
     #[inline]
     pub(crate) const fn check(returned: isize) -> Result<usize, Self> {
-        if returned >= 0 {
+        if returned as usize <= usize::MAX - MAX_ERRNO as usize {
             return Ok(returned as usize);
         }
         Err(Self::from_negative(returned as i64))
@@ -272,6 +273,13 @@ mod tests {
         assert_eq!(Errno::check_result(4096), Ok(4096));
         assert_eq!(Errno::check_result(0x7fff_f000), Ok(0x7fff_f000));
         assert_eq!(Errno::check(-4095).map_err(Errno::raw), Err(4095));
+    }
+
+    #[test]
+    fn an_address_in_the_upper_half_is_no_error() {
+        assert_eq!(Errno::check(-4096), Ok(usize::MAX - 4095));
+        assert_eq!(Errno::check(isize::MIN), Ok(isize::MIN as usize));
+        assert_eq!(Errno::check(-1), Err(Errno::EPERM));
     }
 
     #[test]

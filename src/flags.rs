@@ -165,7 +165,8 @@ impl fmt::Debug for RwFlags {
 
 /// The events of a POLL operation: `POLL*` of `poll(2)`.
 ///
-/// The kernel adds ERR and HUP to what is asked for, and refuses bits above the 16th.
+/// The kernel adds ERR and HUP to what is asked for, and refuses bits above the 16th. A completion
+/// may have more bits than were asked for: use [`contains`](Self::contains), not `==`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[repr(transparent)]
 pub struct PollEvents(u32);

@@ -43,9 +43,9 @@ use arch::{syscall3, syscall6};
 type Word = __kernel_ulong_t;
 
 fn address<T: ?Sized>(pointer: *const T) -> Word {
-    // Not a plain `as`: on x32 the word is wider than the address.
-    #[allow(clippy::useless_conversion, reason = "the two types are one except on x32")]
-    Word::from(pointer.cast::<u8>().expose_provenance())
+    #[allow(clippy::unnecessary_cast, reason = "on x32 the word is wider than the address")]
+    let word = pointer.cast::<u8>().expose_provenance() as Word;
+    word
 }
 
 fn signed(value: __kernel_long_t) -> Word {
