@@ -1,0 +1,175 @@
+//! The six system calls, under their C signatures.
+//!
+//! It must never interpret a result: what the kernel returns is what C gets.
+
+use core::ffi::{c_int, c_long};
+
+use linux_aio::abi::{
+    __aio_sigset, __kernel_long_t, __kernel_ulong_t, SIGSET_SIZE, aio_context_t, io_event, iocb,
+    sigset_t,
+};
+use linux_aio::sys;
+
+use crate::ring;
+
+/// `io_context_t` of the header: the address of the context's ring, which programs such as QEMU read
+/// themselves.
+#[allow(non_camel_case_types, reason = "the name that C gives it")]
+pub type io_context_t = *mut ring::Header;
+
+/// `struct timespec` of a C program that has a 64-bit `long` or a 32-bit `time_t`. riscv32, which
+/// never had such a `time_t`, has the 64-bit one alone.
+#[cfg(not(target_arch = "riscv32"))]
+pub type Timespec = linux_aio::abi::__kernel_old_timespec;
+
+/// `struct timespec` of a C program on riscv32.
+#[cfg(target_arch = "riscv32")]
+pub type Timespec = linux_aio::abi::__kernel_timespec;
+
+/// The context as the kernel takes it.
+pub(crate) fn id(ctx: io_context_t) -> aio_context_t {
+    // On x32 alone the kernel's word is wider than an address.
+    ctx.expose_provenance() as aio_context_t
+}
+
+/// `io_setup(3)`: makes a context for at least `maxevents` operations and stores it in `*ctxp`.
+///
+/// # Safety
+/// `ctxp` must be valid for reads and writes.
+pub unsafe extern "C" fn io_setup(maxevents: c_int, ctxp: *mut io_context_t) -> c_int {
+    // A negative count becomes one that is far too large: EINVAL, as the kernel says it.
+    let nr_events = maxevents as u32;
+    // SAFETY: The caller answers for `ctxp`. On x32, where `aio_context_t` is wider than a pointer,
+    // the kernel reads and writes only the pointer's four bytes.
+    unsafe { sys::io_setup(nr_events, ctxp.cast()) as c_int }
+}
+
+/// `io_destroy(3)`: ends a context, waiting for what is in flight.
+///
+/// # Safety
+/// No other thread may be inside a call that reads the ring of `ctx`: it is unmapped.
+pub unsafe extern "C" fn io_destroy(ctx: io_context_t) -> c_int {
+    // SAFETY: The caller answers for the other readers of the ring.
+    unsafe { sys::io_destroy(id(ctx)) as c_int }
+}
+
+/// `io_submit(3)`: starts up to `nr` operations; returns how many.
+///
+/// # Safety
+/// - `ios` must be valid for reads of `nr` pointers, and each iocb they name for writes.
+/// - The memory that an iocb names belongs to the kernel until its event.
+pub unsafe extern "C" fn io_submit(ctx: io_context_t, nr: c_long, ios: *const *mut iocb) -> c_int {
+    // SAFETY: The caller answers for the array, the iocbs and their buffers.
+    unsafe { sys::io_submit(id(ctx), nr as __kernel_long_t, ios) as c_int }
+}
+
+/// `io_cancel(3)`: asks for an operation to end early; -EINPROGRESS says that it will, and that its
+/// event comes by the ring.
+///
+/// # Safety
+/// `evt` must be null or valid for writes.
+pub unsafe extern "C" fn io_cancel(
+    ctx: io_context_t,
+    iocb: *mut iocb,
+    evt: *mut io_event,
+) -> c_int {
+    // SAFETY: The caller answers for `evt`; at `iocb` the kernel reads with checks.
+    unsafe { sys::io_cancel(id(ctx), iocb, evt) as c_int }
+}
+
+/// `io_getevents(3)`: takes up to `nr` events, waiting for `min_nr` of them until `timeout`.
+///
+/// # Safety
+/// - `events` must be valid for writes of `nr` events.
+/// - `timeout` must be null or valid for reads.
+/// - With a zero timeout, a page-aligned `ctx` must be null, or mapped and readable during the call.
+///   A live context is.
+pub unsafe extern "C" fn io_getevents(
+    ctx: io_context_t,
+    min_nr: c_long,
+    nr: c_long,
+    events: *mut io_event,
+    timeout: *mut Timespec,
+) -> c_int {
+    // SAFETY: The contract is the same.
+    unsafe { getevents(ctx, min_nr, nr, events, timeout) as c_int }
+}
+
+/// `io_pgetevents(3)`: [`io_getevents`] under another signal mask.
+///
+/// # Safety
+/// As [`io_getevents`]; and `sigmask` must be null or point to a signal set of the C library, which
+/// begins with the kernel's.
+pub unsafe extern "C" fn io_pgetevents(
+    ctx: io_context_t,
+    min_nr: c_long,
+    nr: c_long,
+    events: *mut io_event,
+    timeout: *mut Timespec,
+    sigmask: *const sigset_t,
+) -> c_int {
+    // SAFETY: The caller answers for `timeout` and `ctx`.
+    if unsafe { ring::zero_timeout_and_empty(ctx, timeout) } {
+        return 0;
+    }
+    let usig = signal_set(sigmask);
+    let (min_nr, nr) = (min_nr as __kernel_long_t, nr as __kernel_long_t);
+    // SAFETY: The caller answers for the pointers that were passed in; `usig` lives during the call.
+    unsafe { pgetevents(id(ctx), min_nr, nr, events, timeout, &usig) as c_int }
+}
+
+/// What every function here that takes events without a signal mask ends in: nothing to take and no
+/// time to wait is answered from the ring, the rest by the kernel.
+///
+/// # Safety
+/// As [`io_getevents`].
+#[inline(always)]
+pub(crate) unsafe fn getevents(
+    ctx: io_context_t,
+    min_nr: c_long,
+    nr: c_long,
+    events: *mut io_event,
+    timeout: *mut Timespec,
+) -> isize {
+    // SAFETY: The caller answers for `timeout` and `ctx`.
+    if unsafe { ring::zero_timeout_and_empty(ctx, timeout) } {
+        return 0;
+    }
+    let (min_nr, nr) = (min_nr as __kernel_long_t, nr as __kernel_long_t);
+    // SAFETY: The caller answers for `events` and `timeout`.
+    unsafe { raw_getevents(id(ctx), min_nr, nr, events, timeout) }
+}
+
+#[cfg(not(target_arch = "riscv32"))]
+use sys::io_pgetevents as pgetevents;
+#[cfg(target_arch = "riscv32")]
+use sys::io_pgetevents_time64 as pgetevents;
+
+/// The system call alone.
+#[cfg(not(target_arch = "riscv32"))]
+pub(crate) use sys::io_getevents as raw_getevents;
+
+/// The system call alone.
+///
+/// # Safety
+/// As `sys::io_pgetevents_time64`.
+#[cfg(target_arch = "riscv32")]
+#[inline(always)]
+pub(crate) unsafe fn raw_getevents(
+    ctx_id: aio_context_t,
+    min_nr: __kernel_long_t,
+    nr: __kernel_long_t,
+    events: *mut io_event,
+    timeout: *mut Timespec,
+) -> isize {
+    // SAFETY: The contract is the same; a null signal set is allowed.
+    unsafe { pgetevents(ctx_id, min_nr, nr, events, timeout, core::ptr::null()) }
+}
+
+/// The last argument of the system call, for a mask that may be null.
+pub(crate) fn signal_set(sigmask: *const sigset_t) -> __aio_sigset {
+    __aio_sigset {
+        sigmask: sigmask.expose_provenance() as __kernel_ulong_t,
+        sigsetsize: SIGSET_SIZE as __kernel_ulong_t,
+    }
+}

@@ -1,0 +1,36 @@
+//! The C drop-in: the functions of libaio 0.3.113, for programs that nobody recompiles.
+//!
+//! It stands on the system calls of `linux-aio` and on nothing else: no C library, no allocation, no
+//! state. Each function takes what its namesake takes and returns what it returns, a negative errno
+//! on failure, and never touches `errno`. The layout of what C passes is the kernel's.
+//!
+//! It must never panic, never unwind, and never call `memcpy` and its like: the libraries have no
+//! undefined symbols at all, which the tests check.
+//!
+//! | module | functions |
+//! |---|---|
+//! | [`calls`] | the six system calls: `io_setup`, `io_destroy`, `io_submit`, `io_cancel`, `io_getevents`, `io_pgetevents` |
+//! | [`queue`] | the convenience layer: `io_queue_init`, `io_queue_release`, `io_queue_run`, `io_queue_wait` |
+//! | [`compat`] | three functions as LIBAIO_0.1 had them, hidden behind their version |
+//! | `time64` | 32-bit targets only: `io_getevents_time64`, `io_pgetevents_time64` |
+//!
+//! Which C name and version each of them has is said in `versions.rs`, and nowhere else in the source.
+
+#![no_std]
+
+pub mod calls;
+pub mod compat;
+pub mod queue;
+mod ring;
+#[cfg(target_pointer_width = "32")]
+pub mod time64;
+mod versions;
+
+/// What rustc wants in every library without std. Nothing here panics, so it is dropped; a test sees to
+/// it that no object has it.
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {
+        core::hint::spin_loop();
+    }
+}

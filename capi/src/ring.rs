@@ -1,0 +1,89 @@
+//! What this library reads of the completion ring: whether it is empty.
+//!
+//! It must never write to the ring, and never look at it before the address can be one.
+
+use core::mem::{offset_of, size_of};
+use core::sync::atomic::AtomicU32;
+use core::sync::atomic::Ordering::Relaxed;
+
+use linux_aio::abi::{AIO_RING_INCOMPAT_FEATURES, AIO_RING_MAGIC, aio_ring};
+use static_assertions::const_assert_eq;
+
+use crate::calls::io_context_t;
+
+/// [`aio_ring`] as memory that the kernel and other threads write while we read it.
+#[repr(C)]
+pub struct Header {
+    id: AtomicU32,
+    nr: AtomicU32,
+    head: AtomicU32,
+    tail: AtomicU32,
+    magic: AtomicU32,
+    compat_features: AtomicU32,
+    incompat_features: AtomicU32,
+    header_length: AtomicU32,
+}
+
+const_assert_eq!(size_of::<Header>(), size_of::<aio_ring>());
+const_assert_eq!(offset_of!(Header, head), offset_of!(aio_ring, head));
+const_assert_eq!(offset_of!(Header, tail), offset_of!(aio_ring, tail));
+const_assert_eq!(offset_of!(Header, magic), offset_of!(aio_ring, magic));
+const_assert_eq!(offset_of!(Header, incompat_features), offset_of!(aio_ring, incompat_features));
+
+/// The smallest page of any kernel; a ring begins on a page, whatever the page's size.
+const PAGE: usize = 4096;
+
+/// A `struct timespec`, of either width.
+pub(crate) trait Time: Copy {
+    /// Whether it asks not to wait at all.
+    fn is_zero(self) -> bool;
+}
+
+impl Time for linux_aio::abi::__kernel_old_timespec {
+    fn is_zero(self) -> bool {
+        // C's tv_nsec is a long; on x32 the rest of the kernel's field is padding, and ignored there too.
+        self.tv_sec == 0 && self.tv_nsec as core::ffi::c_long == 0
+    }
+}
+
+#[cfg(all(target_pointer_width = "32", not(target_arch = "x86_64")))]
+impl Time for linux_aio::abi::__kernel_timespec {
+    fn is_zero(self) -> bool {
+        // C's tv_nsec is a long of 32 bits; the rest of the kernel's field is padding, and ignored there too.
+        self.tv_sec == 0 && self.tv_nsec as core::ffi::c_long == 0
+    }
+}
+
+/// Whether a call that takes events would return 0 at once: `timeout` is zero and the ring of `ctx`
+/// is empty. `false` where the ring cannot tell; then the kernel is to be asked.
+///
+/// Only with a zero timeout the ring is touched, and only if `ctx` is page-aligned and not null: any
+/// other address gets the kernel's own -EINVAL. A ring without the magic number (gVisor's is all
+/// zero) or with features unknown to us is not trusted.
+///
+/// Relaxed loads do: no event is read on the strength of them, and "empty" is what the kernel could
+/// have said a moment ago. Until the magic number is seen the page may be a read-only one, where only
+/// relaxed loads are allowed.
+///
+/// # Safety
+/// - `timeout` must be null or valid for reads.
+/// - If `*timeout` is zero, a page-aligned `ctx` must be null, or mapped and readable during the call.
+#[inline(always)]
+pub(crate) unsafe fn zero_timeout_and_empty<T: Time>(ctx: io_context_t, timeout: *const T) -> bool {
+    if timeout.is_null() {
+        return false;
+    }
+    // SAFETY: Valid for reads, says the caller; C may have it at any address.
+    let timeout = unsafe { timeout.read_unaligned() };
+    if !timeout.is_zero() || ctx.addr() % PAGE != 0 {
+        return false;
+    }
+    // SAFETY: Null or readable for a whole page, says the caller; the alignment was just checked. All
+    // fields are atomic, so that others may write meanwhile, and every bit pattern is allowed.
+    let Some(ring) = (unsafe { ctx.as_ref() }) else {
+        return false;
+    };
+    ring.magic.load(Relaxed) == AIO_RING_MAGIC
+        && ring.incompat_features.load(Relaxed) == AIO_RING_INCOMPAT_FEATURES
+        && ring.head.load(Relaxed) == ring.tail.load(Relaxed)
+}

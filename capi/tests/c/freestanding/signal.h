@@ -1,0 +1,1 @@
+typedef struct { unsigned long bits[128 / sizeof(unsigned long)]; } sigset_t;
