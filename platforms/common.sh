@@ -1,0 +1,151 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2034 # The scripts that source this use what it sets.
+# What the scripts of this folder share: messages, the cache, packages, the toolchain that can build `core` for any
+# target, and an apt root of our own from which foreign packages are downloaded without touching the machine's.
+
+PLATFORMS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+REPOSITORY=$(dirname "$PLATFORMS")
+CACHE=${LINUX_AIO_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/linux-aio}
+readonly PLATFORMS REPOSITORY CACHE
+mkdir -p "$CACHE"
+
+die() {
+    printf '%s: %s\n' "${0##*/}" "$*" >&2
+    exit 1
+}
+
+# One line that is overwritten, for a person who watches; nothing in a pipe or a log.
+progress() {
+    if [[ -t 2 ]]; then
+        printf '\r\033[K%s' "$*" >&2
+    fi
+}
+
+# Runs a command whose output matters only when it fails.
+quietly() {
+    local log status
+    log=$(mktemp)
+    status=0
+    "$@" >"$log" 2>&1 || status=$?
+    if ((status != 0)); then
+        progress ''
+        tail -n 40 "$log" >&2
+    fi
+    rm -f "$log"
+    return "$status"
+}
+
+# The Debian packages named are there when this returns: installed when run as root on a system with apt, else the
+# script ends by saying what to install.
+need_packages() {
+    local missing=() package
+    for package in "$@"; do
+        dpkg-query -W -f='${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
+    done
+    ((${#missing[@]} == 0)) && return
+    if ((EUID != 0)) || ! command -v apt-get >/dev/null; then
+        die "these Debian packages are needed: ${missing[*]}"
+    fi
+    progress "installing ${missing[*]}"
+    # A list that was never fetched or is out of date makes the first try fail.
+    if ! DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=600 install -y --no-install-recommends \
+        "${missing[@]}" >/dev/null 2>&1; then
+        quietly apt-get -q -o DPkg::Lock::Timeout=600 update
+        DEBIAN_FRONTEND=noninteractive quietly apt-get -q -o DPkg::Lock::Timeout=600 install -y \
+            --no-install-recommends "${missing[@]}"
+    fi
+    progress ''
+}
+
+# Sets CARGO, RUSTC and LINKER to a compiler with the matching source of `core`, and a linker for every architecture.
+# Debian's rustc-web is preferred, since its package of the source is exactly its own; rustup's nightly with its
+# component rust-src serves as well. Stable compilers are told to accept -Z build-std by RUSTC_BOOTSTRAP.
+need_toolchain() {
+    local sysroot candidate
+    if [[ -n ${LINUX_AIO_RUSTC:-} ]]; then
+        RUSTC=$LINUX_AIO_RUSTC
+        CARGO=$(dirname "$RUSTC")/cargo
+    elif candidate=$(rustc +nightly --print sysroot 2>/dev/null) && [[ -d $candidate/lib/rustlib/src/rust/library/core ]]; then
+        RUSTC=$candidate/bin/rustc
+        CARGO=$candidate/bin/cargo
+    else
+        need_packages rustc-web cargo-web rust-web-src
+        RUSTC=/usr/bin/rustc
+        CARGO=/usr/bin/cargo
+    fi
+    [[ -d $("$RUSTC" --print sysroot)/lib/rustlib/src/rust/library/core ]] ||
+        die "the source of core is not beside $RUSTC (package rust-web-src, or rustup's component rust-src)"
+    LINKER=
+    for sysroot in "$("$RUSTC" --print sysroot)" "$(rustc --print sysroot 2>/dev/null || true)"; do
+        candidate=$(find "$sysroot/lib/rustlib" -maxdepth 3 -name rust-lld -print -quit 2>/dev/null || true)
+        if [[ -n $candidate ]]; then
+            LINKER=$candidate
+            break
+        fi
+    done
+    if [[ -z $LINKER ]]; then
+        need_packages lld-19
+        LINKER=$(command -v ld.lld-19)
+    fi
+    export RUSTC RUSTC_BOOTSTRAP=1
+    # Flags of the environment were meant for another compiler and another target.
+    unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_TARGET CARGO_BUILD_RUSTFLAGS RUSTUP_TOOLCHAIN
+}
+
+# Where the machine's own apt fetches Debian from; only the places are taken, with whatever proxy, mirror list or
+# authentication apt is configured for. LINUX_AIO_DEBIAN names them on a machine that is not Debian.
+debian_archives() {
+    if [[ -n ${LINUX_AIO_DEBIAN:-} ]]; then
+        printf '%s\n' "$LINUX_AIO_DEBIAN"
+        return
+    fi
+    # shellcheck disable=SC2016 # apt expands these.
+    apt-get indextargets --format '$(ORIGIN)|$(RELEASE)|$(REPO_URI)' 'Identifier: Packages' 2>/dev/null |
+        awk -F'|' '
+            $1 == "Debian" && $2 ~ /-security$/ { security = $3 }
+            $1 == "Debian" && $2 !~ /-/ { main = $3 }
+            END { if (main != "") print main, security }'
+}
+
+# apt_root SUITE ARCHITECTURE: makes and fills an apt root of our own and sets APT to the options that use it.
+# Adding the architecture to the machine instead would let one broken foreign index stop every `apt-get update`; for
+# the same reason a root holds one suite only.
+apt_root() {
+    local suite=$1 architecture=$2 root main security keyring
+    root=$CACHE/apt/$suite-$architecture
+    keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+    [[ -f $keyring ]] || need_packages debian-archive-keyring
+    read -r main security <<<"$(debian_archives)"
+    [[ -n $main ]] ||
+        die "apt has no Debian archive here (after apt-get update); set LINUX_AIO_DEBIAN='URI [URI of the security archive]'"
+    if [[ $suite == *-security ]]; then
+        [[ -n $security ]] || die "no Debian security archive is known here; set LINUX_AIO_DEBIAN='URI SECURITY-URI'"
+        main=$security
+    fi
+    mkdir -p "$root/state/lists/partial" "$root/cache/archives/partial"
+    : >"$root/status"
+    printf 'deb [signed-by=%s] %s %s main\n' "$keyring" "$main" "$suite" >"$root/sources.list"
+    APT=(
+        -o APT::Architecture="$architecture" -o APT::Architectures="$architecture" -o APT::Sandbox::User=
+        -o Dir::State="$root/state" -o Dir::State::status="$root/status" -o Dir::Cache="$root/cache"
+        -o Dir::Etc::sourcelist="$root/sources.list" -o Dir::Etc::sourceparts=/dev/null
+        -o Dir::Etc::preferences=/dev/null -o Dir::Etc::preferencesparts=/dev/null
+        -o Acquire::Languages=none -o Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled=false
+        -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false
+    )
+    quietly apt-get "${APT[@]}" -q update
+}
+
+# build_freestanding TARGET: builds the freestanding package for a target triple and sets PROGRAMS to the folder that
+# holds its programs. Needs need_toolchain.
+build_freestanding() {
+    local target=$1
+    PROGRAMS=$CACHE/target/$target/release
+    (
+        cd "$PLATFORMS/freestanding"
+        # No start files and no libraries of any system: lld gets the program's objects alone.
+        export RUSTFLAGS="-C linker=$LINKER -C linker-flavor=ld.lld -C default-linker-libraries=no \
+            -C relocation-model=static -C target-feature=+crt-static"
+        quietly "$CARGO" build --release -Z build-std=core --target "$target" --target-dir "$CACHE/target"
+    ) || die "the freestanding programs cannot be built for $target"
+}
