@@ -61,12 +61,16 @@ impl Settled {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
+    /// Operations that the kernel has accepted.
+    pub operations: u64,
     /// Calls of `io_submit`.
     pub submit_calls: u64,
     /// Calls of `io_getevents`.
     pub getevents_calls: u64,
-    /// Events that came by `io_getevents`; all others were read off the ring.
+    /// Events that came by `io_getevents`.
     pub events_by_call: u64,
+    /// Events that were read off the ring, without a system call.
+    pub events_by_ring: u64,
     /// Events that belonged to no operation in flight, and were ignored.
     pub stray_events: u64,
 }
@@ -331,6 +335,7 @@ impl<O> Engine<O> {
             self.slot_of(iocb).state.set(State::InFlight);
         }
         self.in_flight.set(self.in_flight.get() + accepted.len() as u32);
+        self.count(|stats| stats.operations += accepted.len() as u64);
     }
 
     /// Makes a pending operation that leaves the pending queue `Done` with an error.
@@ -366,7 +371,7 @@ impl<O> Engine<O> {
                 self.refuse(index, Errno::ECANCELED);
                 Ok(())
             }
-            State::InFlight => context.cancel(slot.iocb.get()),
+            State::InFlight => cancel_in_flight(context, slot),
             State::Free | State::Done => Err(Errno::ENOENT),
         }
     }
@@ -512,6 +517,7 @@ impl<O> Engine<O> {
         self.head.set(head);
         self.published_head.set(head);
         self.tail.set(ring.skip(head, count));
+        self.count(|stats| stats.events_by_ring += u64::from(count));
         count > 0
     }
 
@@ -651,13 +657,10 @@ impl<O> Engine<O> {
         let in_flight = (0..self.capacity).map(|index| self.slot(index));
         let in_flight = in_flight.filter(|slot| slot.state.get() == State::InFlight);
         for slot in in_flight {
-            // SAFETY: An iocb in flight is not written by anybody.
-            let opcode = unsafe { (*slot.iocb.get()).opcode() };
-            if opcode != Opcode::POLL {
+            if slot.opcode() != Opcode::POLL {
                 continue;
             }
-            // EINVAL and EAGAIN: its event is on the way.
-            if let Err(Errno::ENOSYS | Errno::EPERM) = context.cancel(slot.iocb.get()) {
+            if let Err(Errno::ENOSYS | Errno::EPERM) = cancel_in_flight(context, slot) {
                 return false;
             }
         }
@@ -691,6 +694,14 @@ impl<O> Engine<O> {
             }
         }
         Rest { engine: self, next: 0 }.discard();
+    }
+}
+
+/// Has the kernel end an operation early. For a POLL, `EINVAL` is no error: its event is on the way.
+fn cancel_in_flight<O>(context: &IoContext, slot: &Slot<O>) -> Result<(), Errno> {
+    match context.cancel(slot.iocb.get()) {
+        Err(Errno::EINVAL) if slot.opcode() == Opcode::POLL => Ok(()),
+        result => result,
     }
 }
 

@@ -68,3 +68,19 @@ impl crate::fd::AsFd for EventFd {
         unsafe { crate::fd::BorrowedFd::borrow_raw(self.number) }
     }
 }
+
+#[cfg(feature = "alloc")]
+impl crate::fd::AsRawFd for EventFd {
+    fn as_raw_fd(&self) -> crate::fd::RawFd {
+        self.number
+    }
+}
+
+#[cfg(feature = "alloc")]
+impl From<EventFd> for crate::fd::OwnedFd {
+    fn from(eventfd: EventFd) -> Self {
+        let number = core::mem::ManuallyDrop::new(eventfd).number;
+        // SAFETY: The descriptor is open and was the `EventFd`'s alone, which is not dropped.
+        unsafe { crate::fd::FromRawFd::from_raw_fd(number) }
+    }
+}

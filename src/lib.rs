@@ -1,5 +1,7 @@
-//! Asynchronous disk I/O.
+#![doc = include_str!("../README.md")]
 #![no_std]
+#![deny(clippy::std_instead_of_core, clippy::std_instead_of_alloc, clippy::alloc_instead_of_core)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 compile_error!(
@@ -23,6 +25,7 @@ mod descriptor;
 mod engine;
 mod errno;
 mod event_fd;
+mod explain;
 mod flags;
 mod fork;
 mod io_event;
@@ -31,6 +34,8 @@ mod iocb;
 #[cfg(feature = "alloc")]
 pub mod op;
 mod operation;
+#[cfg(feature = "alloc")]
+pub mod probe;
 #[cfg(feature = "alloc")]
 mod queue;
 mod ring;

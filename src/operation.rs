@@ -149,6 +149,11 @@ impl<'op> Prepared<'op> {
         self
     }
 
+    #[inline]
+    pub(crate) fn iocb(&self) -> &Iocb {
+        &self.iocb
+    }
+
     /// The operation for the kernel; the loan is the caller's to keep.
     #[inline]
     pub(crate) fn into_iocb(self) -> Iocb {

@@ -1,7 +1,7 @@
 //! Floor 2: [`Slot`], the place of one operation from push to completion, and what names, refuses
 //! and completes it.
 
-use crate::{Errno, Iocb};
+use crate::{Errno, Iocb, Opcode};
 use core::cell::{Cell, UnsafeCell};
 use core::fmt;
 use core::mem::MaybeUninit;
@@ -42,6 +42,12 @@ impl<O> Slot<O> {
         // SAFETY: The kernel writes `aio_key` of an iocb and nothing else, and that only inside of
         // `io_submit`; this code writes it only in `set_iocb`.
         Token(unsafe { (*self.iocb.get()).as_raw().aio_data })
+    }
+
+    /// What the operation of the slot's present or last use does.
+    pub(crate) fn opcode(&self) -> Opcode {
+        // SAFETY: As in `token`.
+        unsafe { (*self.iocb.get()).opcode() }
     }
 
     /// Replaces the iocb.

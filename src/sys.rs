@@ -8,13 +8,12 @@
 //! Pointers are passed with their provenance exposed, and no stub is declared `nomem` or
 //! `readonly`: the kernel reads and writes memory that Rust code looks at afterwards.
 
+#[cfg(not(target_arch = "riscv32"))]
+use crate::abi::__kernel_old_timespec;
 #[cfg(all(target_pointer_width = "32", not(target_arch = "x86_64")))]
 use crate::abi::__kernel_timespec;
 use crate::abi::syscall::NATIVE;
-use crate::abi::{
-    __aio_sigset, __kernel_long_t, __kernel_old_timespec, __kernel_ulong_t, aio_context_t,
-    io_event, iocb,
-};
+use crate::abi::{__aio_sigset, __kernel_long_t, __kernel_ulong_t, aio_context_t, io_event, iocb};
 
 #[cfg_attr(target_arch = "x86_64", path = "sys/x86_64.rs")]
 #[cfg_attr(target_arch = "x86", path = "sys/x86.rs")]
@@ -106,7 +105,7 @@ pub unsafe fn io_cancel(ctx_id: aio_context_t, iocb: *const iocb, result: *mut i
 /// `io_getevents(2)`: waits for at least `min_nr` events and takes up to `nr` off the ring.
 ///
 /// The time is relative and as wide as the kernel's `long`. Absent on riscv32, which has
-/// [`io_pgetevents_time64`] only.
+/// `io_pgetevents_time64` only.
 ///
 /// # Safety
 /// `events` must be valid for writes of `nr` events, and `timeout` null or valid for reads. No
@@ -129,7 +128,7 @@ pub unsafe fn io_getevents(
 
 /// `io_pgetevents(2)`: [`io_getevents`] under a signal mask that is swapped in atomically.
 ///
-/// Absent on riscv32, which has [`io_pgetevents_time64`] only.
+/// Absent on riscv32, which has `io_pgetevents_time64` only.
 ///
 /// # Safety
 /// As [`io_getevents`]; and `usig` must be null or valid for reads, and so the mask it names.
@@ -149,7 +148,7 @@ pub unsafe fn io_pgetevents(
     unsafe { syscall6(NR, ctx_id, signed(min_nr), signed(nr), events, timeout, usig) }
 }
 
-/// `io_pgetevents_time64`: [`io_pgetevents`](fn@crate::sys::io_pgetevents) with a 64-bit time, on
+/// `io_pgetevents_time64`: `io_pgetevents` with a 64-bit time, on
 /// 32-bit targets.
 ///
 /// # Safety

@@ -68,13 +68,22 @@ impl fmt::Display for SetupError {
         let Self { errno, asked, usage } = *self;
         write!(f, "io_setup({asked}): ")?;
         match (errno, usage) {
+            (Errno::EAGAIN, Some(Usage { in_use, limit }))
+                if in_use.saturating_add(asked.into()) <= limit =>
+            {
+                write!(
+                    f,
+                    "EAGAIN: the system's limit of AIO operations was used up: fs.aio-max-nr is \
+                     {limit}, and by now only {in_use} are in use; try again",
+                )
+            }
             (Errno::EAGAIN, Some(Usage { in_use, limit })) => write!(
                 f,
                 "EAGAIN: the system's limit of AIO operations is used up: fs.aio-max-nr is \
                  {limit}, {in_use} are in use, {} are free, {asked} were asked for; ask for \
                  fewer, or raise it on the host: sysctl -w fs.aio-max-nr={}",
                 limit.saturating_sub(in_use),
-                in_use.saturating_add(asked.into()).max(limit),
+                in_use.saturating_add(asked.into()),
             ),
             (Errno::EAGAIN, None) => f.write_str(
                 "EAGAIN: the system's limit of AIO operations, fs.aio-max-nr, is used up; ask \
@@ -140,6 +149,13 @@ mod tests {
             assert!(text.contains(part), "{text}");
         }
         assert!(text.ends_with("sysctl -w fs.aio-max-nr=65628"), "{text}");
+    }
+
+    #[test]
+    fn a_limit_that_is_free_again_is_not_to_be_raised() {
+        let usage = Some(Usage { in_use: 0, limit: 65_536 });
+        let text = SetupError { errno: Errno::EAGAIN, asked: 128, usage }.to_string();
+        assert!(text.ends_with("try again") && !text.contains("sysctl"), "{text}");
     }
 
     #[test]

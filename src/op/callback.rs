@@ -16,13 +16,10 @@ use core::fmt;
 ///
 /// let (sender, receiver) = mpsc::channel();
 /// let mut queue = Queue::with_capacity(4)?;
-/// queue.push(Callback {
-///     op: Read::new(Arc::new(File::open("/dev/zero")?), vec![1; 64], 0),
-///     value: sender,
-///     then: |_queue, done| {
-///         let _ = done.op.value.send(done.op.op.buf);
-///     },
-/// })?;
+/// let read = Read::new(Arc::new(File::open("/dev/zero")?), vec![1; 64], 0);
+/// queue.push(Callback::new(read, sender, |_queue, done| {
+///     let _ = done.op.value.send(done.op.op.buf);
+/// }))?;
 /// queue.run()?;
 /// assert_eq!(receiver.recv()?, vec![0; 64]);
 /// # Ok(()) }
@@ -36,6 +33,18 @@ pub struct Callback<P: Operation + 'static, T: 'static> {
     pub value: T,
     /// Called with the completion.
     pub then: fn(&mut Queue<Callback<P, T>>, Completion<Callback<P, T>>),
+}
+
+impl<P: Operation, T> Callback<P, T> {
+    /// `op`, with `value` and a function for its completion.
+    #[allow(clippy::type_complexity, reason = "an alias of it would be a cycle")]
+    pub const fn new(
+        op: P,
+        value: T,
+        then: fn(&mut Queue<Callback<P, T>>, Completion<Callback<P, T>>),
+    ) -> Self {
+        Self { op, value, then }
+    }
 }
 
 impl<P: Operation, T> Operation for Callback<P, T> {

@@ -1,0 +1,63 @@
+//! Floor 3: what this kernel, this process, a file and a directory can do for asynchronous I/O.
+//!
+//! AIO depends on what surrounds it: a kernel without it, a container's seccomp filter, a limit that
+//! others use up, a file system that does the work inside `io_submit`, a pipe on which `io_submit`
+//! never returns. This module asks, and gives typed answers, each with a text that names cause and
+//! cure:
+//!
+//! - [`kernel`]: which calls, operations and flags there are for this process;
+//! - [`file()`]: what an open file wants and how it behaves, **without changing it**;
+//! - [`directory`]: how writes behave, on a temporary file in a directory that the user names.
+//!
+//! It must never write to, extend or evict a file of the user's, nor submit anything to one that
+//! could keep `io_submit` waiting: pipes, sockets, terminals, unknown devices and the files of
+//! `/proc` and its like are recognised and left alone. Nor does it duplicate or open a user's file
+//! again, since closing such a descriptor would give up the process's record locks on that file.
+//! It works without `/proc`, `/dev` and a writable root.
+//!
+//! Two things cannot be asked. A filter that **kills** instead of answering ends the probe as it
+//! would end the program. And how long something takes: that is a benchmark, not a probe.
+//!
+//! Each answer costs a context or two, so about 30 ms (`io_destroy` takes that long).
+//!
+//! # Example
+//!
+//! Is AIO there, and what do I need for `O_DIRECT` on this file?
+//!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use linux_aio::{AlignedBuf, probe};
+//!
+//! let kernel = probe::kernel();
+//! kernel.usable()?; // the error says what is missing and what to do about it
+//!
+//! let file = probe::file(std::fs::File::open("/etc/os-release")?)?;
+//! let buf = AlignedBuf::with_alignment(65536, file.direct_io.memory())?;
+//! println!("{kernel}\n\n{file}");
+//! # drop(buf);
+//! # Ok(()) }
+//! ```
+
+mod bench;
+mod call;
+mod direct_io;
+mod directory;
+mod file;
+mod file_system;
+mod flag_support;
+mod kernel;
+mod report;
+mod support;
+mod tally;
+mod verdict;
+
+pub use call::{Availability, Call};
+pub use direct_io::{Alignment, AtomicWrites, DirectIo};
+pub use directory::{Directory, DirectoryError, TemporaryFile, Writes, directory};
+pub use file::{Access, File, FileKind, Submit, Untried, file};
+pub use file_system::FileSystem;
+pub use flag_support::FlagSupport;
+pub use kernel::{AioUsage, Kernel, Ring, RingAccess, kernel};
+pub use support::Support;
+pub use tally::Tally;
+pub use verdict::{Note, Unusable};

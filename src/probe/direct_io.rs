@@ -1,0 +1,159 @@
+//! Floor 3: [`DirectIo`] and [`AtomicWrites`], what `statx(2)` says of a file.
+
+use super::file::FileKind;
+use crate::fd::BorrowedFd;
+use core::fmt;
+use rustix::fs::{AtFlags, Statx, StatxFlags};
+
+/// What `O_DIRECT` asks of an operation on a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DirectIo {
+    /// The multiples that addresses, lengths and offsets must be.
+    Aligned(Alignment),
+    /// The file has no `O_DIRECT`.
+    Unsupported,
+    /// The kernel (before 6.1) or the file system does not say.
+    Unreported,
+}
+
+/// What addresses, lengths and offsets must be multiples of, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Alignment {
+    /// The address of a buffer.
+    pub memory: u32,
+    /// The offset in the file, and the length of each buffer.
+    pub offset: u32,
+    /// As `offset`, for reads, where they are served in smaller steps than writes.
+    pub read_offset: u32,
+}
+
+/// What serves nearly every file whose file system does not say: a page, the usual block.
+const UNREPORTED: usize = 4096;
+
+impl DirectIo {
+    /// What the address of a buffer should be a multiple of: what the kernel says, and 4096 where it
+    /// does not. As [`AlignedBuf::with_alignment`](crate::AlignedBuf::with_alignment) takes it.
+    pub fn memory(self) -> usize {
+        self.alignment().map_or(UNREPORTED, |alignment| alignment.memory as usize)
+    }
+
+    /// What offsets and lengths should be multiples of: what the kernel says, and 4096 where it
+    /// does not.
+    pub fn offset(self) -> usize {
+        self.alignment().map_or(UNREPORTED, |alignment| alignment.offset as usize)
+    }
+
+    /// The numbers that the kernel gave.
+    pub fn alignment(self) -> Option<Alignment> {
+        match self {
+            Self::Aligned(alignment) => Some(alignment),
+            Self::Unsupported | Self::Unreported => None,
+        }
+    }
+
+    fn from_statx(statx: &Statx) -> Self {
+        if !StatxFlags::from_bits_retain(statx.stx_mask).contains(StatxFlags::DIOALIGN) {
+            return Self::Unreported;
+        }
+        let (memory, offset) = (statx.stx_dio_mem_align, statx.stx_dio_offset_align);
+        if !memory.is_power_of_two() || !offset.is_power_of_two() {
+            return Self::Unsupported;
+        }
+        // Zero where it is the same, and where the kernel does not know the field.
+        let read_offset = Some(statx.stx_dio_read_offset_align).filter(|&align| align != 0);
+        Self::Aligned(Alignment { memory, offset, read_offset: read_offset.unwrap_or(offset) })
+    }
+
+    /// What has always held for block devices: the logical block is the unit.
+    fn of_block_device(block: u32) -> Self {
+        Self::Aligned(Alignment { memory: block, offset: block, read_offset: block })
+    }
+}
+
+impl fmt::Display for DirectIo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Aligned(alignment) => alignment.fmt(f),
+            Self::Unsupported => f.write_str("not supported by this file"),
+            Self::Unreported => f.write_str(
+                "alignment not reported (before Linux 6.1, or the file system does not say): use \
+                 multiples of 4096",
+            ),
+        }
+    }
+}
+
+impl fmt::Display for Alignment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { memory, offset, read_offset } = *self;
+        write!(f, "buffers at multiples of {memory}, offsets and lengths multiples of {offset}")?;
+        if read_offset != offset {
+            write!(f, " (reads: of {read_offset})")?;
+        }
+        f.write_str(" bytes")
+    }
+}
+
+/// The sizes that a write with [`ATOMIC`](crate::RwFlags::ATOMIC) may have. Since Linux 6.11.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct AtomicWrites {
+    /// The smallest, in bytes; a power of two.
+    pub unit_min: u32,
+    /// The largest, in bytes; a power of two.
+    pub unit_max: u32,
+    /// The largest that needs no copy-on-write by the file system, in bytes; 0 where it is
+    /// [`unit_max`](Self::unit_max).
+    pub unit_max_optimal: u32,
+    /// How many buffers one write may have.
+    pub segments_max: u32,
+}
+
+impl AtomicWrites {
+    fn from_statx(statx: &Statx) -> Option<Self> {
+        let reported = StatxFlags::from_bits_retain(statx.stx_mask).contains(WRITE_ATOMIC);
+        (reported && statx.stx_atomic_write_unit_max > 0).then_some(Self {
+            unit_min: statx.stx_atomic_write_unit_min,
+            unit_max: statx.stx_atomic_write_unit_max,
+            unit_max_optimal: statx.stx_atomic_write_unit_max_opt,
+            segments_max: statx.stx_atomic_write_segments_max,
+        })
+    }
+}
+
+impl fmt::Display for AtomicWrites {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { unit_min, unit_max, segments_max, .. } = self;
+        write!(f, "{unit_min} to {unit_max} bytes in up to {segments_max} buffers")
+    }
+}
+
+/// `STATX_WRITE_ATOMIC`, since Linux 6.11.
+const WRITE_ATOMIC: StatxFlags = StatxFlags::from_bits_retain(0x1_0000);
+
+/// What `statx(2)` says of a file.
+pub(super) struct Reported {
+    pub(super) direct_io: DirectIo,
+    pub(super) atomic_writes: Option<AtomicWrites>,
+    /// The logical block of a block device.
+    pub(super) logical_block: Option<u32>,
+}
+
+impl Reported {
+    /// Where `statx` is missing or refused, and for what it leaves out, the answers are empty.
+    pub(super) fn of(fd: BorrowedFd<'_>, kind: FileKind) -> Self {
+        let mask = StatxFlags::DIOALIGN | WRITE_ATOMIC;
+        let statx = rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, mask).ok();
+        let direct_io = statx.as_ref().map_or(DirectIo::Unreported, DirectIo::from_statx);
+        let atomic_writes = statx.as_ref().and_then(AtomicWrites::from_statx);
+        let block_device = kind == FileKind::BlockDevice;
+        let logical_block = if block_device { rustix::fs::ioctl_blksszget(fd).ok() } else { None };
+        let direct_io = match (direct_io, logical_block) {
+            (DirectIo::Unreported, Some(block)) => DirectIo::of_block_device(block),
+            (reported, _) => reported,
+        };
+        Self { direct_io, atomic_writes, logical_block }
+    }
+}

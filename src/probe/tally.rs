@@ -1,0 +1,80 @@
+//! Floor 3: [`Tally`], how a few operations ended.
+
+use super::bench::Outcome;
+use crate::Errno;
+use core::fmt;
+
+/// How a few operations of one kind ended, one at a time.
+///
+/// An operation that has ended when `io_submit` returns kept its caller waiting there: it was not
+/// asynchronous. (A fast device, or a busy machine that takes the processor away in that moment, can
+/// make an asynchronous one look like that, so ask again before you rely on it.)
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Tally {
+    /// How many were tried.
+    pub tried: u32,
+    /// How many were done, and their event there when `io_submit` returned.
+    pub ended_in_submit: u32,
+    /// How many were done later.
+    pub ended_later: u32,
+    /// How many gave `EAGAIN`: with [`NOWAIT`](crate::RwFlags::NOWAIT), `io_submit` would have
+    /// waited.
+    pub would_wait: u32,
+    /// The error of the one that failed; no more were tried then.
+    pub error: Option<Errno>,
+}
+
+impl Tally {
+    /// Whether most were asynchronous; `None` where none was done.
+    pub const fn is_asynchronous(&self) -> Option<bool> {
+        if self.ended_in_submit + self.ended_later + self.would_wait == 0 {
+            return None;
+        }
+        Some(self.ended_later > self.ended_in_submit + self.would_wait)
+    }
+
+    /// Runs up to `count` operations, until one fails.
+    pub(super) fn of(count: u32, mut attempt: impl FnMut(u32) -> Outcome) -> Self {
+        let mut tally = Self::default();
+        while tally.tried < count && tally.error.is_none() {
+            let outcome = attempt(tally.tried);
+            tally.tried += 1;
+            tally.add(outcome);
+        }
+        tally
+    }
+
+    fn add(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Ended { result: Ok(_), in_submit: true } => self.ended_in_submit += 1,
+            Outcome::Ended { result: Ok(_), in_submit: false } => self.ended_later += 1,
+            Outcome::Ended { result: Err(Errno::EAGAIN), .. } | Outcome::Refused(Errno::EAGAIN) => {
+                self.would_wait += 1;
+            }
+            Outcome::Ended { result: Err(errno), .. } | Outcome::Refused(errno) => {
+                self.error = Some(errno);
+            }
+            Outcome::Lost(errno) => self.error = Some(errno),
+        }
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counts = [
+            (self.ended_later, "asynchronous"),
+            (self.ended_in_submit, "done inside io_submit"),
+            (self.would_wait, "would wait in io_submit (EAGAIN)"),
+        ];
+        let mut separator = "";
+        for (count, what) in counts.into_iter().filter(|&(count, _)| count > 0) {
+            write!(f, "{separator}{count} {what}")?;
+            separator = ", ";
+        }
+        match self.error {
+            Some(errno) => write!(f, "{separator}failed: {errno}"),
+            None => Ok(()),
+        }
+    }
+}

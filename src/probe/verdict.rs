@@ -1,0 +1,224 @@
+//! Floor 3: [`Unusable`] and [`Note`], what a [`Kernel`] lacks, why, and what to do about it.
+
+use super::{AioUsage, Availability, Call, Kernel, RingAccess, Support};
+use crate::{Errno, Opcode, SetupError};
+use alloc::vec::Vec;
+use core::fmt;
+
+/// Why AIO cannot be used here. Its text names the cause and the cure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Unusable {
+    /// A call without which nothing works is missing or refused.
+    Call(Call, Availability),
+    /// No context could be made.
+    Setup(SetupError),
+    /// A context could be made, but there is no memory for a buffer.
+    Memory(Errno),
+    /// A context could be made, but a read was refused.
+    Read(Errno),
+}
+
+impl Unusable {
+    /// The first call without which nothing works and that is not there.
+    pub(super) fn missing_call(availability: impl Fn(Call) -> Availability) -> Option<Self> {
+        // On 32-bit targets the other waiting call is used where this one is missing.
+        let narrow = cfg!(all(target_pointer_width = "32", not(target_arch = "x86_64")));
+        let substituted = |call| {
+            let other = narrow && call == Call::IoGetevents;
+            other && availability(Call::IoPgetevents) == Availability::There
+        };
+        [Call::IoSetup, Call::IoSubmit, Call::IoGetevents, Call::IoDestroy]
+            .into_iter()
+            .map(|call| (call, availability(call)))
+            .find(|&(call, is)| is != Availability::There && !substituted(call))
+            .map(|(call, is)| Self::Call(call, is))
+    }
+}
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Call(call, availability) => {
+                write!(f, "{call} is {availability}: {}", cure(call, availability))
+            }
+            Self::Setup(error) => error.fmt(f),
+            Self::Memory(errno) => write!(f, "no memory for a buffer: {errno}"),
+            Self::Read(errno) => write!(
+                f,
+                "a context can be made, but reads are refused: {errno}; this is an emulation, or a \
+                 security module forbids it"
+            ),
+        }
+    }
+}
+
+impl core::error::Error for Unusable {}
+
+#[cfg(feature = "std")]
+impl From<Unusable> for std::io::Error {
+    fn from(error: Unusable) -> Self {
+        let errno = match error {
+            Unusable::Call(_, Availability::Filtered(errno))
+            | Unusable::Memory(errno)
+            | Unusable::Read(errno) => errno,
+            Unusable::Call(..) => Errno::ENOSYS,
+            Unusable::Setup(error) => error.errno(),
+        };
+        Self::new(Self::from(errno).kind(), error)
+    }
+}
+
+/// What an administrator can do where a call is not there.
+struct Cure {
+    call: Call,
+    availability: Availability,
+}
+
+fn cure(call: Call, availability: Availability) -> Cure {
+    Cure { call, availability }
+}
+
+impl fmt::Display for Cure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let call = self.call;
+        match self.availability {
+            Availability::There => f.write_str("nothing to do"),
+            Availability::Filtered(_) => {
+                write!(f, "allow {call} in the seccomp profile of the container or service")
+            }
+            Availability::Missing if call == Call::IoCancel => f.write_str(
+                "the kernel is an emulation (gVisor), or a seccomp filter hides the call: then \
+                 allow it in the profile",
+            ),
+            Availability::Missing if call == Call::IoPgetevents => f.write_str(
+                "the kernel is older than 4.18 or an emulation (gVisor, valgrind), or a seccomp \
+                 filter hides the call: then allow it in the profile",
+            ),
+            Availability::Missing => f.write_str(
+                "the kernel was built without CONFIG_AIO, or is an emulation (qemu user mode has \
+                 no AIO), or a seccomp filter hides the call: then allow it in the profile of the \
+                 container or service",
+            ),
+        }
+    }
+}
+
+/// Something that is missing or odd and leaves AIO usable. Its text names the consequence, and the
+/// cure where there is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Note {
+    /// The kernel is gVisor's.
+    Gvisor,
+    /// `io_pgetevents` is not there.
+    NoMaskedWait(Availability),
+    /// `io_cancel` is not there.
+    NoCancel(Availability),
+    /// Events cannot be taken without a system call.
+    NoRing(RingAccess),
+    /// Per-operation flags have no effect, and no error says so.
+    FlagsIgnored,
+    /// An operation is refused.
+    Refused(Opcode, Errno),
+    /// Less than a quarter of the system's AIO operations is free.
+    NearLimit(AioUsage),
+}
+
+impl Note {
+    pub(super) fn of(kernel: &Kernel) -> Vec<Self> {
+        let mut notes = Vec::new();
+        if kernel.is_gvisor() {
+            notes.push(Self::Gvisor);
+        }
+        let other_than_there = |call| {
+            Some(kernel.call(call)).filter(|&availability| availability != Availability::There)
+        };
+        notes.extend(other_than_there(Call::IoPgetevents).map(Self::NoMaskedWait));
+        notes.extend(other_than_there(Call::IoCancel).map(Self::NoCancel));
+        let access = kernel.ring.map(|ring| ring.access);
+        notes.extend(access.filter(|&access| access != RingAccess::Direct).map(Self::NoRing));
+        if kernel.flags.iter().any(|(_, _, support)| support == Support::Ignored) {
+            notes.push(Self::FlagsIgnored);
+        }
+        notes.extend(kernel.opcodes().filter_map(refused));
+        notes.extend(kernel.usage.filter(AioUsage::is_near_limit).map(Self::NearLimit));
+        notes
+    }
+}
+
+/// A note for an operation that Linux has and this kernel refuses. (NOOP is refused by Linux.)
+fn refused((_, opcode, support): (&str, Opcode, Support)) -> Option<Note> {
+    match support {
+        Support::Refused(errno) if opcode != Opcode::NOOP => Some(Note::Refused(opcode, errno)),
+        _ => None,
+    }
+}
+
+impl AioUsage {
+    /// Whether less than a quarter is free.
+    fn is_near_limit(&self) -> bool {
+        self.limit.saturating_sub(self.in_use) < self.limit / 4
+    }
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Gvisor => f.write_str("this is gVisor: reads, writes and FSYNC work"),
+            Self::NoMaskedWait(is) => write!(
+                f,
+                "io_pgetevents is {is}: waits cannot swap the signal mask, all else works; {}",
+                cure(Call::IoPgetevents, is)
+            ),
+            Self::NoCancel(is) => write!(
+                f,
+                "io_cancel is {is}: a POLL cannot be ended before its time; {}",
+                cure(Call::IoCancel, is)
+            ),
+            Self::NoRing(access) => {
+                write!(f, "the completion ring is {access}: every reap is a system call")
+            }
+            Self::FlagsIgnored => f.write_str(
+                "per-operation flags have no effect here, without an error: DSYNC and SYNC make \
+                 nothing durable (use FSYNC), APPEND does not append",
+            ),
+            Self::Refused(opcode @ (Opcode::FSYNC | Opcode::FDSYNC | Opcode::POLL), errno) => {
+                write!(f, "{opcode:?} is refused ({errno:?}): Linux has it since 4.18")
+            }
+            Self::Refused(opcode, errno) => write!(f, "{opcode:?} is refused ({errno:?})"),
+            Self::NearLimit(AioUsage { in_use, limit }) => write!(
+                f,
+                "{in_use} of the {limit} AIO operations of the system are in use; before contexts \
+                 are refused, raise the limit on the host: sysctl -w fs.aio-max-nr={}",
+                limit.saturating_mul(2)
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{AioUsage, Note, Unusable};
+    use crate::Errno;
+    use crate::probe::{Availability, Call};
+    use std::string::ToString;
+
+    #[test]
+    fn a_refused_call_names_the_filter_and_the_cure() {
+        let error = Unusable::Call(Call::IoSetup, Availability::Filtered(Errno::EPERM));
+        assert_eq!(
+            error.to_string(),
+            "io_setup is refused by a seccomp filter (EPERM): allow io_setup in the seccomp \
+             profile of the container or service"
+        );
+    }
+
+    #[test]
+    fn the_limit_is_near_when_less_than_a_quarter_is_free() {
+        let near = |in_use| AioUsage { in_use, limit: 65_536 }.is_near_limit();
+        assert!(!near(0) && !near(49_152) && near(49_153) && near(65_536) && near(70_000));
+        let note = Note::NearLimit(AioUsage { in_use: 60_000, limit: 65_536 }).to_string();
+        assert!(note.ends_with("sysctl -w fs.aio-max-nr=131072"), "{note}");
+    }
+}
