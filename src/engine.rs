@@ -134,11 +134,11 @@ impl<O> Engine<O> {
             inbox_end: Cell::new(0),
             stats: Cell::new(Stats::default()),
         };
+        let first = Token::of_new_engine();
         for index in (0..capacity).rev() {
-            let slot = engine.slot(index);
-            let first = Iocb::from_raw(crate::abi::iocb::ZERO);
+            let blank = Iocb::from_raw(crate::abi::iocb::ZERO);
             // SAFETY: The slot is free.
-            unsafe { slot.set_iocb(first.user_data(slot.token().at(index).user_data())) };
+            unsafe { engine.slot(index).set_iocb(blank.user_data(first.at(index).user_data())) };
             engine.release(index);
         }
         engine
@@ -382,9 +382,20 @@ impl<O> Engine<O> {
     /// ring can be read.
     #[inline(always)]
     pub(crate) fn try_settle(&self, context: &IoContext) -> Option<Settled> {
+        // What was seen on the ring before a fork is the parent's.
+        if context.check_process().is_err() {
+            return None;
+        }
         loop {
-            if self.head.get() == self.tail.get() && !self.refill(context) {
-                return self.settle_outside_of_the_ring(context);
+            if self.head.get() == self.tail.get() {
+                // Between two looks at the ring, so that a device that is always done does not
+                // keep it waiting.
+                if self.refused_first.get() != NONE {
+                    return Some(self.take_refused());
+                }
+                if !self.refill(context) {
+                    return self.settle_by_call(context);
+                }
             }
             // `head` differs from `tail` only where there is a ring.
             let ring = self.ring.get()?;
@@ -394,13 +405,10 @@ impl<O> Engine<O> {
         }
     }
 
-    /// The next operation that was refused, or whose event came or comes by system call.
+    /// The next operation whose event came, or where there is no ring comes, by system call.
     #[cold]
     #[inline(never)]
-    fn settle_outside_of_the_ring(&self, context: &IoContext) -> Option<Settled> {
-        if self.refused_first.get() != NONE {
-            return Some(self.take_refused());
-        }
+    fn settle_by_call(&self, context: &IoContext) -> Option<Settled> {
         loop {
             let event = match self.take_from_inbox() {
                 Some(event) => event,
@@ -460,6 +468,7 @@ impl<O> Engine<O> {
         }
     }
 
+    #[cold]
     fn take_refused(&self) -> Settled {
         let index = self.refused_first.get();
         let slot = self.slot(index);
@@ -507,9 +516,6 @@ impl<O> Engine<O> {
     fn refill(&self, context: &IoContext) -> bool {
         self.publish_head(context);
         let Some(ring) = self.ring.get() else { return false };
-        if context.check_process().is_err() {
-            return false;
-        }
         let Some(Available { head, count }) = ring.available() else {
             self.ring.set(None);
             return false;
@@ -544,6 +550,7 @@ impl<O> Engine<O> {
         min: usize,
         timeout: Option<Duration>,
     ) -> Result<u32, Errno> {
+        context.check_process()?;
         debug_assert_eq!(self.inbox_next.get(), self.inbox_end.get());
         debug_assert_eq!(self.head.get(), self.tail.get());
         self.publish_head(context);

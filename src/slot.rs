@@ -5,6 +5,7 @@ use crate::{Errno, Iocb, Opcode};
 use core::cell::{Cell, UnsafeCell};
 use core::fmt;
 use core::mem::MaybeUninit;
+use core::sync::atomic::{AtomicU32, Ordering};
 
 /// The place of one operation while the kernel has it. Does not move while a
 /// [`Scope`](crate::Scope) or [`Queue`](crate::Queue) uses it.
@@ -93,7 +94,21 @@ pub(crate) enum State {
 #[repr(transparent)]
 pub struct Token(u64);
 
+/// How many engines there have been, which gives each generations of its own to begin with.
+static ENGINES: AtomicU32 = AtomicU32::new(0);
+
+/// An odd number with its bits well spread (2³² divided by the golden ratio): multiples of it, by
+/// consecutive numbers, lie far from each other.
+const SPREAD: u32 = 0x9e37_79b1;
+
 impl Token {
+    /// What the tokens of a new engine begin with, so that a token of one engine is not found in
+    /// another by accident.
+    pub(crate) fn of_new_engine() -> Self {
+        let generation = ENGINES.fetch_add(1, Ordering::Relaxed).wrapping_mul(SPREAD);
+        Self(u64::from(generation) << 32)
+    }
+
     #[inline]
     pub(crate) fn from_user_data(data: u64) -> Self {
         Self(data)
