@@ -177,7 +177,12 @@ fn serve(device: &File, held: &File, mut arrivals: &File, buffer: &mut [u8], ope
             continue;
         }
         let mut device_reader = device;
-        let Ok(length) = device_reader.read(buffer) else { return };
+        let length = match device_reader.read(buffer) {
+            Ok(length) => length,
+            Err(gone) if gone.raw_os_error() == Some(libc::ENODEV) => return,
+            // The request was taken back meanwhile (ENOENT), or a signal came.
+            Err(_) => continue,
+        };
         let request = &buffer[..length];
         let unique = u64_at(request, 8);
         match u32_at(request, 4) {

@@ -1,0 +1,17 @@
+//! E0502: a wait does not say for whom, so the loan lasts to the end of the scope
+
+use linux_aio::op::Read;
+use linux_aio::{IoContext, Slot};
+use std::fs::File;
+
+fn main() {
+    let file = File::open("/dev/zero").unwrap();
+    let mut context = IoContext::new(2).unwrap();
+    let mut buf = [0u8; 64];
+    let _ = context.scope(&mut [const { Slot::new() }; 2], |io| {
+        io.push(Read::new(&file, &mut buf[..], 0)).unwrap();
+        io.wait().unwrap();
+        println!("{}", buf[0]); //~
+        io.wait().unwrap();
+    });
+}

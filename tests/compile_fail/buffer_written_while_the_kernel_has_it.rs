@@ -1,0 +1,16 @@
+//! E0506: the kernel writes the buffer until its event
+
+use linux_aio::op::Read;
+use linux_aio::{IoContext, Slot};
+use std::fs::File;
+
+fn main() {
+    let file = File::open("/dev/zero").unwrap();
+    let mut context = IoContext::new(2).unwrap();
+    let mut buf = [0u8; 64];
+    let _ = context.scope(&mut [const { Slot::new() }; 2], |io| {
+        io.push(Read::new(&file, &mut buf[..], 0)).unwrap();
+        buf[0] = 1; //~
+        io.wait().unwrap();
+    });
+}

@@ -1,0 +1,16 @@
+//! E0499: the inner scope would take the outer one's events
+
+use linux_aio::op::Read;
+use linux_aio::{IoContext, Slot};
+use std::fs::File;
+
+fn main() {
+    let file = File::open("/dev/zero").unwrap();
+    let mut context = IoContext::new(2).unwrap();
+    let _ = context.scope(&mut [const { Slot::new() }; 1], |outer| { //~
+        outer.push(Read::new(&file, [0u8; 64], 0)).unwrap();
+        let _ = context.scope(&mut [const { Slot::new() }; 1], |inner| {
+            inner.push(Read::new(&file, [0u8; 64], 0)).unwrap();
+        });
+    });
+}

@@ -1,0 +1,15 @@
+//! E0382: the kernel has the buffer again
+
+use linux_aio::Queue;
+use linux_aio::op::Read;
+use std::fs::File;
+
+fn use_up(queue: &mut Queue<Read<File, Vec<u8>>>) {
+    let ready = queue.wait_ready().unwrap().unwrap();
+    ready.push_again();
+    println!("{:?}", ready.op()); //~
+}
+
+fn main() {
+    let _ = use_up;
+}

@@ -1,0 +1,16 @@
+//! E0521: a scope ends with its closure
+
+use linux_aio::op::Read;
+use linux_aio::{IoContext, Slot};
+use std::fs::File;
+
+fn main() {
+    let file = File::open("/dev/zero").unwrap();
+    let mut context = IoContext::new(2).unwrap();
+    let mut kept = None;
+    let _ = context.scope(&mut [const { Slot::new() }; 1], |io| {
+        io.push(Read::new(&file, [0u8; 64], 0)).unwrap();
+        kept = Some(io); //~
+    });
+    kept.unwrap().wait().unwrap();
+}

@@ -1,0 +1,9 @@
+//! E0277: a scope belongs to one thread
+
+use linux_aio::Scope;
+
+fn need<T: Send>() {}
+
+fn main() {
+    need::<Scope<()>>(); //~
+}

@@ -1,0 +1,19 @@
+//! E0506: slots that are used again would have to keep their first loan
+
+use linux_aio::op::Read;
+use linux_aio::{IoContext, Slot};
+use std::fs::File;
+
+fn main() {
+    let file = File::open("/dev/zero").unwrap();
+    let mut context = IoContext::new(2).unwrap();
+    let mut buf = [0u8; 64];
+    let mut slots = [const { Slot::new() }; 2];
+    let _ = context.scope(&mut slots, |io| {
+        io.push(Read::new(&file, &mut buf[..], 0)).unwrap();
+    });
+    buf[0] = 1; //~
+    let _ = context.scope(&mut slots, |io| {
+        io.wait().unwrap();
+    });
+}

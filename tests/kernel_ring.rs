@@ -1,0 +1,126 @@
+//! The kernel: the ring as user space may read it, and what must not be done to it.
+#![cfg(feature = "std")]
+
+mod common;
+
+use common::Watchdog;
+use common::raw::{Context, data_of, read_of};
+use linux_aio::abi::{aio_ring, io_event};
+use std::fs::File;
+use std::os::fd::AsRawFd;
+
+/// `count` reads that complete at once, numbered from `first`.
+fn complete(context: &Context, zero: &File, first: u64, count: u64) {
+    let mut byte = [0u8];
+    let mut iocbs: Vec<_> =
+        (first..first + count).map(|i| read_of(zero.as_raw_fd(), &mut byte, i)).collect();
+    assert_eq!(context.submit(&mut iocbs), Ok(count as usize));
+}
+
+fn zero() -> File {
+    File::open("/dev/zero").expect("/dev/zero")
+}
+
+fn event_at(context: &Context, index: u32) -> io_event {
+    // SAFETY: The events follow the header.
+    let events = unsafe { context.ring_address().add(1) }.cast::<io_event>();
+    // SAFETY: The callers give an index below `nr`.
+    let event = unsafe { events.add(index as usize) };
+    // SAFETY: Mapped and aligned; the kernel has written it.
+    unsafe { event.read_volatile() }
+}
+
+/// Goal: an event stands where the header's tail was, and io_getevents gives the same. Method: read
+/// it in place before the call does, through several turns of the ring.
+#[test]
+fn events_stand_on_the_ring_as_io_getevents_gives_them() {
+    let (context, zero) = (Context::new(4), zero());
+    let nr = context.ring().nr;
+    assert_eq!(size_of::<aio_ring>(), 32);
+    for turn in 0..u64::from(nr) * 2 {
+        let before = context.ring();
+        assert_eq!(before.head, before.tail);
+        complete(&context, &zero, turn * 3, 3);
+        let after = context.ring();
+        assert_eq!((after.head, after.tail), (before.head, (before.tail + 3) % nr));
+        let on_the_ring: Vec<_> =
+            (0..3).map(|i| event_at(&context, (before.head + i) % nr)).collect();
+        assert_eq!(context.getevents(3, 3, None), Ok(on_the_ring));
+    }
+}
+
+/// Goal: a head that is advanced by hand gives the slots back. Method: 20000 operations without an
+/// io_getevents, in a context that holds far fewer.
+#[test]
+fn advancing_head_by_hand_gives_the_slots_back() {
+    let (context, zero) = (Context::new(32), zero());
+    let nr = context.ring().nr;
+    for number in 0..20_000 / 8 {
+        complete(&context, &zero, number * 8, 8);
+        let ring = context.ring();
+        let events: Vec<_> = (0..8).map(|i| event_at(&context, (ring.head + i) % nr)).collect();
+        assert!(data_of(&events).into_iter().eq(number * 8..number * 8 + 8));
+        context.set_head((ring.head + 8) % nr);
+    }
+    assert_eq!(context.getevents(0, 8, Some((0, 0))), Ok(vec![]));
+}
+
+/// Goal: moving head past tail makes io_getevents hand out events that were handed out before, so
+/// it must never be done. Method: on a context that nothing else is done with.
+#[test]
+fn a_head_past_the_tail_hands_out_stale_events() {
+    let (context, zero) = (Context::new(4), zero());
+    complete(&context, &zero, 100, 5);
+    assert_eq!(data_of(&context.wait(5, 5)), [100, 101, 102, 103, 104]);
+    let ring = context.ring();
+    context.set_head(ring.tail + 1);
+    let stale = context.getevents(0, 1_000, Some((0, 0))).expect("io_getevents");
+    println!("{} events that nobody is owed, of a ring of {}", stale.len(), ring.nr);
+    assert!(!stale.is_empty());
+}
+
+/// Goal: the kernel keeps nr, and the tail of its completions, for itself. Method: overwrite both
+/// in the header; the next completions stand where they would have, and store the right tail.
+#[test]
+fn the_kernel_keeps_its_own_tail_and_nr() {
+    let (context, zero) = (Context::new(4), zero());
+    complete(&context, &zero, 0, 3);
+    let before = context.ring();
+    // SAFETY: In bounds of the header.
+    let nr = unsafe { &raw mut (*context.ring_address()).nr };
+    // SAFETY: The context is live, and nobody else is writing.
+    unsafe { nr.write_volatile(2) };
+    // SAFETY: In bounds of the header.
+    let tail = unsafe { &raw mut (*context.ring_address()).tail };
+    // SAFETY: The context is live, and nobody else is writing.
+    unsafe { tail.write_volatile(before.head) };
+    complete(&context, &zero, 3, 1);
+    assert_eq!(context.ring().tail, before.tail + 1);
+    assert_eq!(data_of(&context.wait(4, 8)), [0, 1, 2, 3]);
+}
+
+/// Goal: io_getevents itself goes by the tail in the header, unlike completions. Method: a tail
+/// that is set back hides events from it, until the next completion stores the right one.
+#[test]
+fn io_getevents_goes_by_the_tail_in_the_header() {
+    let (context, zero) = (Context::new(4), zero());
+    complete(&context, &zero, 0, 3);
+    // SAFETY: In bounds of the header.
+    let tail = unsafe { &raw mut (*context.ring_address()).tail };
+    // SAFETY: The context is live, and nobody else is writing.
+    unsafe { tail.write_volatile(1) };
+    assert_eq!(context.getevents(0, 8, Some((0, 0))).map(|events| data_of(&events)), Ok(vec![0]));
+    complete(&context, &zero, 3, 1);
+    assert_eq!(data_of(&context.wait(3, 8)), [1, 2, 3]);
+}
+
+/// Goal: events of operations that end in the call come in the order of submission.
+#[test]
+fn events_of_one_call_come_in_order() {
+    let _watchdog = Watchdog::new();
+    let (context, zero) = (Context::new(64), zero());
+    for turn in 0..100 {
+        complete(&context, &zero, turn * 60, 60);
+        assert!(data_of(&context.wait(60, 60)).into_iter().eq(turn * 60..turn * 60 + 60));
+    }
+}
