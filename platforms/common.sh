@@ -35,8 +35,8 @@ quietly() {
     return "$status"
 }
 
-# The Debian packages named are there when this returns: installed when run as root on a system with apt, else the
-# script ends by saying what to install.
+# The Debian packages named are there when this returns: installed when run as root on a system with apt, but never by
+# removing others; else the script ends by saying what to install.
 need_packages() {
     local missing=() package
     for package in "$@"; do
@@ -48,11 +48,12 @@ need_packages() {
     fi
     progress "installing ${missing[*]}"
     # A list that was never fetched or is out of date makes the first try fail.
-    if ! DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=600 install -y --no-install-recommends \
+    if ! DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=600 install -y --no-remove --no-install-recommends \
         "${missing[@]}" >/dev/null 2>&1; then
         quietly apt-get -q -o DPkg::Lock::Timeout=600 update
         DEBIAN_FRONTEND=noninteractive quietly apt-get -q -o DPkg::Lock::Timeout=600 install -y \
-            --no-install-recommends "${missing[@]}"
+            --no-remove --no-install-recommends "${missing[@]}" ||
+            die "these packages cannot be installed, or only by removing others: ${missing[*]}"
     fi
     progress ''
 }
@@ -136,6 +137,21 @@ apt_root() {
     quietly apt-get "${APT[@]}" -q update
 }
 
+# Sets NATIVE and NATIVE_MUSL to the targets, and OCI_ARCHITECTURE to the name among images, of this machine.
+native() {
+    local architecture
+    architecture=$(uname -m)
+    case $architecture in
+    x86_64) OCI_ARCHITECTURE=amd64 ;;
+    aarch64) OCI_ARCHITECTURE=arm64 ;;
+    s390x) OCI_ARCHITECTURE=s390x ;;
+    ppc64le) OCI_ARCHITECTURE=ppc64le architecture=powerpc64le ;;
+    riscv64) OCI_ARCHITECTURE=riscv64 architecture=riscv64gc ;;
+    *) die "this cannot be done on $architecture" ;;
+    esac
+    NATIVE=$architecture-unknown-linux-gnu NATIVE_MUSL=$architecture-unknown-linux-musl
+}
+
 # build_freestanding TARGET: builds the freestanding package for a target triple and sets PROGRAMS to the folder that
 # holds its programs. Needs need_toolchain.
 build_freestanding() {
@@ -144,8 +160,102 @@ build_freestanding() {
     (
         cd "$PLATFORMS/freestanding"
         # No start files and no libraries of any system: lld gets the program's objects alone.
+        # shellcheck disable=SC2030 # For this subshell alone.
         export RUSTFLAGS="-C linker=$LINKER -C linker-flavor=ld.lld -C default-linker-libraries=no \
             -C relocation-model=static -C target-feature=+crt-static"
         quietly "$CARGO" build --release -Z build-std=core --target "$target" --target-dir "$CACHE/target"
     ) || die "the freestanding programs cannot be built for $target"
+}
+
+# zig's compiler brings musl and glibc for every architecture.
+readonly ZIG_VERSION=0.17.1
+
+# The linker for TARGET: `zig cc`, through a wrapper that speaks zig's dialect of targets and libraries.
+need_zig() {
+    local target=$1 zig=$CACHE/zig-$ZIG_VERSION architecture=${1%%-*} libc=${1##*-}
+    if [[ ! -x $zig/ziglang/zig ]]; then
+        need_packages python3 python3-pip
+        progress "fetching zig $ZIG_VERSION"
+        quietly python3 -m pip install --quiet --no-deps --root-user-action ignore --target "$zig" "ziglang==$ZIG_VERSION"
+    fi
+    case $architecture in
+    i?86) architecture=x86 ;;
+    armv7 | arm) architecture=arm ;;
+    riscv64gc) architecture=riscv64 ;;
+    esac
+    WRAPPER=$zig/cc-$target
+    cat >"$WRAPPER" <<END
+#!/usr/bin/env bash
+arguments=()
+for argument in "\$@"; do
+    case \$argument in
+    --target=* | -m32 | -m64) ;;
+    -lgcc_eh | -lgcc_s) arguments+=(-lunwind) ;;
+    -lgcc) ;;
+    *) arguments+=("\$argument") ;;
+    esac
+done
+exec "$zig/ziglang/zig" cc -target "$architecture-linux-$libc" "\${arguments[@]}"
+END
+    chmod +x "$WRAPPER"
+    export ZIG_GLOBAL_CACHE_DIR=$CACHE/zig-cache ZIG_LOCAL_CACHE_DIR=$CACHE/zig-cache
+}
+
+# need_standard_library TARGET CRATES: sets BUILD to the cargo command, up to its subcommand's name, and OPTIONS to
+# what follows that. Where rustup has no standard library for the target, CRATES of it are built.
+need_standard_library() {
+    local target=$1 crates=$2 library
+    native
+    library=$(rustc --print target-libdir --target "$target" 2>/dev/null || true)
+    OPTIONS=(--target "$target" --manifest-path "$REPOSITORY/Cargo.toml" --target-dir "$CACHE/musl")
+    # For another architecture there would be no linker.
+    if [[ $target == "$NATIVE_MUSL" ]] && compgen -G "$library/libstd-*.rlib" >/dev/null; then
+        BUILD=(cargo)
+        return
+    fi
+    need_toolchain
+    need_zig "$target"
+    BUILD=("$CARGO")
+    OPTIONS+=(-Z "build-std=$crates")
+    # Without relocation-model=static the result asks for an interpreter.
+    # shellcheck disable=SC2031 # The subshell above has its own.
+    export RUSTFLAGS="-C linker=$WRAPPER -C target-feature=+crt-static -C link-self-contained=no \
+        -C relocation-model=static"
+}
+
+# build_static TARGET EXAMPLE...: builds examples of the library as static binaries for a musl target, and sets STATIC to
+# the folder that holds them.
+build_static() {
+    local target=$1 example options=()
+    shift
+    for example in "$@"; do
+        options+=(--example "$example")
+    done
+    need_standard_library "$target" std,panic_abort
+    STATIC=$CACHE/musl/$target/release/examples
+    progress "building for $target"
+    # panic=abort: the standard library was built for that alone.
+    CARGO_PROFILE_RELEASE_PANIC=abort CARGO_PROFILE_RELEASE_STRIP=symbols \
+        quietly "${BUILD[@]}" build --release "${options[@]}" "${OPTIONS[@]}" ||
+        die "the examples cannot be built for $target"
+}
+
+# replace_table NAME FILE: puts the file between the lines `<!-- NAME: begin -->` and `<!-- NAME: end -->` of README.md and
+# of the one beside this file, wherever they are.
+replace_table() {
+    local begin="<!-- $1: begin -->" end="<!-- $1: end -->" readme changed found=
+    changed=$(mktemp)
+    for readme in "$REPOSITORY/README.md" "$PLATFORMS/README.md"; do
+        if grep -qxF "$begin" "$readme" && grep -qxF "$end" "$readme"; then
+            awk -v begin="$begin" -v end="$end" -v table="$2" '
+                $0 == end { skip = 0 }
+                !skip { print }
+                $0 == begin { skip = 1; while ((getline line < table) > 0) print line }
+            ' "$readme" >"$changed"
+            cat "$changed" >"$readme"
+            found=1
+        fi
+    done
+    rm -f "$changed"
+    [[ -n $found ]] || die "no README.md has the lines '$begin' and '$end'"
 }

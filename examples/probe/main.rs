@@ -13,13 +13,11 @@
 mod json;
 
 use clap::Parser;
-use linux_aio::Errno;
 use linux_aio::probe::{self, Directory, FileKind, Kernel};
-use rustix::fs::OFlags;
+use rustix::fs::{Mode, OFlags};
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -107,9 +105,10 @@ fn probe_directory(path: &Path) -> io::Result<Directory> {
     Ok(probe::directory(open(path, OFlags::DIRECTORY)?)?)
 }
 
+/// Not by `std`, which with musl takes `O_PATH` out of the flags and so really opens.
 fn open(path: &Path, flags: OFlags) -> io::Result<File> {
-    let flags = i32::try_from(flags.bits()).map_err(|_| Errno::EINVAL)?;
-    OpenOptions::new().read(true).custom_flags(flags).open(path)
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | flags;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?.into())
 }
 
 impl fmt::Display for Report {

@@ -36,14 +36,15 @@ impl Pester {
     /// Signals the calling thread, which must drop this before it ends.
     pub(crate) fn this_thread(signal: i32) -> Self {
         ignore_politely(signal);
+        // A number to carry to another thread: with musl it is a pointer.
         // SAFETY: No argument.
-        let victim = unsafe { libc::pthread_self() };
+        let victim = unsafe { libc::pthread_self() } as usize;
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = thread::spawn(move || {
             while !stopped.load(Ordering::Relaxed) {
                 // SAFETY: The thread lives until this one has been joined.
-                unsafe { libc::pthread_kill(victim, signal) };
+                unsafe { libc::pthread_kill(victim as libc::pthread_t, signal) };
                 thread::sleep(Duration::from_millis(1));
             }
         });

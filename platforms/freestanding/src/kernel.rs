@@ -111,19 +111,34 @@ pub fn read_at(fd: i32, buffer: &mut [u8], offset: u64) -> Result<usize, Errno> 
     result(unsafe { syscall(nr::PREADV, [fd as Word, vector, 1, offset as Word, high]) })
 }
 
-/// The size of a file, by `statx`, whose record is the same everywhere.
+/// The size of a file.
 pub fn size_of(fd: i32) -> Result<u64, Errno> {
-    const AT_EMPTY_PATH: Word = 0x1000;
     const STATX_SIZE: Word = 0x200;
     /// `stx_size` is at byte 40.
     const SIZE: usize = 5;
+    Ok(statx(fd, STATX_SIZE)?[SIZE])
+}
+
+/// Whether a file is a block device.
+pub fn is_block_device(fd: i32) -> Result<bool, Errno> {
+    const STATX_TYPE: Word = 1;
+    /// `stx_mode`, of 16 bits, is at byte 28, behind the 4 bytes of `stx_gid`.
+    const GID_AND_MODE: usize = 3;
+    const TYPE: u16 = 0o170_000;
+    const BLOCK_DEVICE: u16 = 0o060_000;
+    let [.., low, high, _, _] = statx(fd, STATX_TYPE)?[GID_AND_MODE].to_ne_bytes();
+    Ok(u16::from_ne_bytes([low, high]) & TYPE == BLOCK_DEVICE)
+}
+
+/// The record of `statx`, which is the same everywhere.
+fn statx(fd: i32, wanted: Word) -> Result<[u64; 32], Errno> {
+    const AT_EMPTY_PATH: Word = 0x1000;
     let mut record = [0_u64; 32];
     let path = address(c"".as_ptr());
     let address = address(record.as_mut_ptr());
-    let arguments = [fd as Word, path, AT_EMPTY_PATH, STATX_SIZE, address];
+    let arguments = [fd as Word, path, AT_EMPTY_PATH, wanted, address];
     // SAFETY: The path ends in a zero, and the record has the 256 bytes that the kernel writes.
-    result(unsafe { syscall(nr::STATX, arguments) })?;
-    Ok(record[SIZE])
+    result(unsafe { syscall(nr::STATX, arguments) }).map(|_| record)
 }
 
 /// A pipe: the end to read from and the end to write to.

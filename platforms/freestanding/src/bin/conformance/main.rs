@@ -5,7 +5,8 @@
 //! conformance FILE
 //! ```
 //!
-//! makes the file, or overwrites it, and uses it. As the first process of a machine it uses a
+//! makes the file, or overwrites it, and uses it; on a block device, whose first blocks it
+//! overwrites, it checks what depends on where the data is. As the first process of a machine it uses a
 //! file on tmpfs and three kinds of block devices, and turns the machine off at the end. One line
 //! a check, `ok PLACE/NAME` or `FAIL PLACE/NAME: WHY`; the last line counts them.
 #![no_std]
@@ -26,11 +27,11 @@ mod waiting;
 
 use core::ffi::CStr;
 
-use linux_aio_freestanding::kernel::{self, flag};
+use linux_aio_freestanding::kernel::{self, O_DIRECT, flag};
 use linux_aio_freestanding::print::print;
 use linux_aio_freestanding::{AT_PAGESZ, Arguments};
 
-use place::{Check, Place};
+use place::{Check, Open, Place};
 use report::{Outcome, Report, Why, line};
 
 fn run(report: &mut Report, place: &Place, checks: &[Check]) {
@@ -97,7 +98,22 @@ fn as_guest(report: &mut Report, arguments: Arguments) -> Outcome {
 fn as_process(report: &mut Report, arguments: Arguments) -> Outcome {
     let path = arguments.get(1).ok_or_else(|| Why::new(format_args!("usage: conformance FILE")))?;
     facts(arguments)?;
-    run_on_file(report, path, false)
+    match device(path)? {
+        Some(file) => run_on_device(report, Place { name: "device", path, file }),
+        None => run_on_file(report, path, false)?,
+    }
+    Ok(())
+}
+
+/// Opens the block device of that name, if it is one.
+fn device(path: &CStr) -> Result<Option<i32>, kernel::Errno> {
+    let Ok(found) = kernel::open(path, flag::O_RDONLY, 0).map(Open) else {
+        return Ok(None); // It is to be made.
+    };
+    if !kernel::is_block_device(found.0)? {
+        return Ok(None);
+    }
+    kernel::open(path, flag::O_RDWR | O_DIRECT, 0).map(Some)
 }
 
 // SAFETY: The only function of this name, with the signature that the entry point declares.
