@@ -25,6 +25,8 @@ pub use rustix::fd;
 mod aligned_buf;
 mod context;
 mod descriptor;
+#[cfg(feature = "std")]
+pub mod driver;
 mod engine;
 mod errno;
 mod event_fd;
@@ -46,6 +48,8 @@ mod scope;
 mod sig_set;
 mod slot;
 pub mod sys;
+#[cfg(feature = "tokio")]
+pub mod tokio;
 
 #[cfg(feature = "alloc")]
 pub use aligned_buf::AlignedBuf;
@@ -53,6 +57,8 @@ pub use context::{IoContext, Reaper, SetupError, Submitter};
 #[cfg(feature = "alloc")]
 pub use context::{OwnedReaper, OwnedSubmitter};
 pub use descriptor::Fd;
+#[cfg(feature = "std")]
+pub use driver::Driver;
 pub use engine::Stats;
 pub use errno::Errno;
 pub use event_fd::EventFd;

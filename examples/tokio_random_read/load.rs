@@ -1,0 +1,155 @@
+//! The load: reads at random places, one after the other in each of `depth` tasks.
+
+use anyhow::{Result, ensure};
+use hdrhistogram::Histogram;
+use linux_aio::driver::DriverStats;
+use linux_aio::op::Read;
+use linux_aio::tokio::driver as new_driver;
+use linux_aio::{AlignedBuf, Driver};
+use std::fs::File;
+use std::io::{Seek, SeekFrom};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::runtime::Builder;
+use tokio::task::JoinSet;
+
+/// What is to be done.
+#[derive(Clone)]
+pub(crate) struct Load {
+    pub(crate) file: Arc<File>,
+    pub(crate) block: usize,
+    /// How many blocks the file has.
+    pub(crate) blocks: u64,
+    pub(crate) depth: u32,
+    pub(crate) time: Duration,
+}
+
+impl Load {
+    pub(crate) fn buffer(&self) -> Result<AlignedBuf> {
+        Ok(AlignedBuf::with_alignment(self.block, 4096)?)
+    }
+}
+
+/// One task's reads, one after the other: where, and how long each took.
+pub(crate) struct Watch {
+    block: u64,
+    blocks: u64,
+    end: Instant,
+    start: Option<Instant>,
+    rng: fastrand::Rng,
+    pub(crate) latencies: Histogram<u64>,
+}
+
+impl Watch {
+    pub(crate) fn start(load: &Load) -> Result<Self> {
+        Ok(Self {
+            block: load.block as u64,
+            blocks: load.blocks,
+            end: Instant::now() + load.time,
+            start: None,
+            rng: fastrand::Rng::new(),
+            latencies: histogram()?,
+        })
+    }
+
+    /// Where the next read is, unless the time is over; the last one has ended.
+    pub(crate) fn next_offset(&mut self) -> Result<Option<u64>> {
+        let now = Instant::now();
+        if let Some(start) = self.start {
+            self.latencies.record((now - start).as_nanos() as u64)?;
+        }
+        self.start = Some(now);
+        Ok((now < self.end).then(|| self.rng.u64(..self.blocks) * self.block))
+    }
+}
+
+/// How large a file or a block device is.
+pub(crate) fn size(mut file: &File) -> Result<u64> {
+    Ok(file.seek(SeekFrom::End(0))?)
+}
+
+/// What came of it.
+pub(crate) struct Outcome {
+    pub(crate) latencies: Histogram<u64>,
+    elapsed: Duration,
+    cpu: Duration,
+    pub(crate) stats: Option<DriverStats>,
+}
+
+impl Outcome {
+    pub(crate) fn reads_per_second(&self) -> f64 {
+        self.latencies.len() as f64 / self.elapsed.as_secs_f64()
+    }
+
+    pub(crate) fn cpu_micros_per_read(&self) -> f64 {
+        self.cpu.as_secs_f64() * 1e6 / self.latencies.len() as f64
+    }
+}
+
+/// Measures time, and the CPU time of the whole process.
+pub(crate) struct Meter {
+    start: Instant,
+    cpu: Duration,
+}
+
+impl Meter {
+    pub(crate) fn start() -> Self {
+        Self { start: Instant::now(), cpu: cpu_time() }
+    }
+
+    pub(crate) fn stop(self, latencies: Histogram<u64>) -> Outcome {
+        let (elapsed, cpu) = (self.start.elapsed(), cpu_time() - self.cpu);
+        Outcome { latencies, elapsed, cpu, stats: None }
+    }
+}
+
+fn cpu_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is valid for a write.
+    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// Nanoseconds, to three digits.
+pub(crate) fn histogram() -> Result<Histogram<u64>> {
+    Ok(Histogram::new(3)?)
+}
+
+/// By the driver, on a runtime of one thread.
+pub(crate) fn driver(load: &Load) -> Result<Outcome> {
+    Builder::new_current_thread().enable_all().build()?.block_on(by_driver(load))
+}
+
+async fn by_driver(load: &Load) -> Result<Outcome> {
+    let driver = new_driver(load.depth)?;
+    let meter = Meter::start();
+    let latencies = in_tasks(load, || read_by_driver(load.clone(), driver.clone())).await?;
+    let mut outcome = meter.stop(latencies);
+    outcome.stats = Some(driver.stats());
+    driver.close().await;
+    Ok(outcome)
+}
+
+async fn read_by_driver(load: Load, driver: Driver) -> Result<Histogram<u64>> {
+    let (mut watch, mut buf) = (Watch::start(&load)?, load.buffer()?);
+    while let Some(offset) = watch.next_offset()? {
+        let read = Read::new(Arc::clone(&load.file), buf, offset);
+        let (result, read) = driver.submit(read).await;
+        ensure!(result? as usize == load.block, "a short read");
+        buf = read.buf;
+    }
+    Ok(watch.latencies)
+}
+
+/// Runs as many tasks as reads are to be in flight, and puts their latencies together.
+pub(crate) async fn in_tasks<F>(load: &Load, task: impl Fn() -> F) -> Result<Histogram<u64>>
+where
+    F: Future<Output = Result<Histogram<u64>>> + Send + 'static,
+{
+    let mut tasks: JoinSet<_> = (0..load.depth).map(|_| task()).collect();
+    let mut all = histogram()?;
+    while let Some(latencies) = tasks.join_next().await {
+        all.add(latencies??)?;
+    }
+    Ok(all)
+}

@@ -1,0 +1,139 @@
+//! A load generator: random reads of a file around the page cache, with their latencies; and a
+//! comparison of ways to do them.
+//!
+//! ```text
+//! cargo run --release --features tokio --example tokio_random_read -- FILE --depth 32
+//! cargo run --release --features tokio --example tokio_random_read -- FILE --compare
+//! ```
+//!
+//! The file is made, of random bytes, if it is not there. `load.rs` is the loop on tokio and what it
+//! measures; `blocking.rs` and `uring.rs` are other ways to do the same.
+
+mod blocking;
+mod load;
+mod uring;
+
+use anyhow::{Context, Result, ensure};
+use bytesize::ByteSize;
+use clap::Parser;
+use load::{Load, Outcome};
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Reads a file at random places, with a number of reads in flight.
+#[derive(Parser)]
+struct Args {
+    /// The file, or a block device.
+    path: PathBuf,
+    /// How large the file is made if it is not there.
+    #[arg(long, default_value = "256MiB")]
+    size: ByteSize,
+    /// How large a read is.
+    #[arg(long, default_value = "4KiB")]
+    block: ByteSize,
+    /// How many reads are in flight.
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    depth: u32,
+    /// For how long.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
+    seconds: u64,
+    /// Compare ways to read, each at depth 1, 8, 32 and 128.
+    #[arg(long)]
+    compare: bool,
+}
+
+/// The file, opened around the page cache; made if it is not there.
+fn open(args: &Args) -> Result<File> {
+    if !args.path.exists() {
+        fill(&args.path, args.size.as_u64())?;
+    }
+    let direct = OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(&args.path);
+    direct.context("opening it with O_DIRECT")
+}
+
+/// Random bytes: a hole would be read without the disk.
+fn fill(path: &Path, size: u64) -> Result<()> {
+    let mut file = File::create_new(path)?;
+    let (mut rng, mut rest, mut chunk) = (fastrand::Rng::new(), size, vec![0; 1 << 20]);
+    while rest > 0 {
+        let count = rest.min(chunk.len() as u64) as usize;
+        rng.fill(&mut chunk[..count]);
+        file.write_all(&chunk[..count])?;
+        rest -= count as u64;
+    }
+    Ok(file.sync_all()?)
+}
+
+/// A way to read, and how it is called.
+type Way = (&'static str, fn(&Load) -> Result<Outcome>);
+
+const WAYS: [Way; 4] = [
+    ("linux-aio, tokio", load::driver),
+    ("tokio, spawn_blocking", blocking::spawn_blocking),
+    ("tokio-uring", uring::tokio_uring),
+    ("io-uring, plain loop", uring::plain_loop),
+];
+
+fn run(args: &Args) -> Result<()> {
+    let file = Arc::new(open(args)?);
+    let (size, block) = (load::size(&file)?, args.block.as_u64());
+    ensure!(block > 0 && block % 512 == 0, "a block of {block} bytes is not one of a disk");
+    ensure!(size >= block, "{} has less than one block", args.path.display());
+    let time = Duration::from_secs(args.seconds);
+    let (block, blocks) = (block as usize, size / block);
+    let load = |depth| Load { file: Arc::clone(&file), block, blocks, depth, time };
+    if !args.compare {
+        let outcome = load::driver(&load(args.depth))?;
+        print_latencies(&outcome);
+        return Ok(());
+    }
+    println!(
+        "| way | depth | reads/s | CPU µs a read | p50 µs | p99 µs |\n|---|---|---|---|---|---|"
+    );
+    for (name, way) in WAYS {
+        for depth in [1, 8, 32, 128] {
+            match way(&load(depth)) {
+                Ok(outcome) => print_row(name, depth, &outcome),
+                Err(error) => println!("| {name} | {depth} | {error:#} | | | |"),
+            }
+        }
+    }
+    Ok(())
+}
+
+fn print_row(name: &str, depth: u32, outcome: &Outcome) {
+    let micros = |quantile| outcome.latencies.value_at_quantile(quantile) as f64 / 1e3;
+    println!(
+        "| {name} | {depth} | {:.0} | {:.1} | {:.0} | {:.0} |",
+        outcome.reads_per_second(),
+        outcome.cpu_micros_per_read(),
+        micros(0.5),
+        micros(0.99),
+    );
+}
+
+fn print_latencies(outcome: &Outcome) {
+    println!(
+        "{:.0} reads/s, {:.1} µs of CPU a read",
+        outcome.reads_per_second(),
+        outcome.cpu_micros_per_read(),
+    );
+    for quantile in [0.5, 0.9, 0.99, 0.999, 1.0] {
+        let nanos = outcome.latencies.value_at_quantile(quantile);
+        println!("{:>6} % within {:?}", quantile * 100.0, Duration::from_nanos(nanos));
+    }
+    if let Some(stats) = &outcome.stats {
+        println!("longest io_submit {:?}; {:?}", stats.longest_submit, stats.queue);
+    }
+}
+
+fn main() -> ExitCode {
+    let Err(error) = run(&Args::parse()) else { return ExitCode::SUCCESS };
+    eprintln!("tokio_random_read: {error:#}");
+    ExitCode::FAILURE
+}

@@ -1,0 +1,318 @@
+//! Floor 4: [`Driver`], disk I/O as futures, on any runtime.
+//!
+//! # Who drives
+//!
+//! No task does. The driver has an eventfd that the kernel signals with each completion, and a waker
+//! of its own that the runtime's reactor calls when the eventfd is readable. That waker takes a
+//! *turn*, right there: it reaps the completions, wakes the futures they belong to, and submits what
+//! waits. So nothing depends on a particular future being polled: one that is dropped, leaked, or
+//! kept and never polled again by its task does not keep the others waiting. When the reactor fails,
+//! because its runtime is gone, a helper thread watches the eventfd from then on.
+//!
+//! A future takes a turn itself when it is polled first and the kernel has nothing to do, and when
+//! enough have come together for a batch. Otherwise it makes the eventfd readable, and the reactor
+//! submits what has come together by then.
+//!
+//! # What is held when
+//!
+//! One thread at a time turns (`Turns`); one that would like to while another does has that one
+//! look once more, and goes on. The queue (`Pump`) belongs to whoever turns: system calls are made,
+//! and [`Operation::prepare`] and wakers are called, with nothing else held. The lock of the `State`
+//! is held for moments: nothing waits and no code of users is called under it, since that may come
+//! back here. What is left to do afterwards is collected (`After`).
+
+mod after;
+mod erased;
+mod future;
+mod helper;
+#[cfg(all(test, loom))]
+mod model;
+mod pump;
+mod reactor;
+mod state;
+mod stats;
+mod turns;
+
+pub use future::{Close, OpFuture};
+pub use reactor::Reactor;
+pub use stats::DriverStats;
+
+use crate::fork::ForkGuard;
+use crate::{EventFd, Operation, Queue};
+use after::After;
+use alloc::boxed::Box;
+use alloc::sync::{Arc, Weak};
+use alloc::task::Wake;
+use core::fmt;
+use core::mem;
+use core::panic::AssertUnwindSafe;
+use core::sync::atomic::{AtomicBool, Ordering};
+use core::task::{Context, Poll, Waker};
+use helper::Helper;
+use pump::Pump;
+use reactor::NoReactor;
+use state::State;
+use std::io;
+use std::panic::catch_unwind;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use turns::{Turns, Woken};
+
+/// How many rounds a turn takes at most, before it leaves the rest to the reactor.
+const ROUNDS: u32 = 8;
+
+/// Disk I/O as futures: a queue that many tasks share.
+///
+/// A clone is another handle of the same driver. Operations are pushed by futures
+/// ([`submit`](Self::submit)), any number of them, from any thread; what finds no slot waits its
+/// turn, first come, first served. What arrives together is submitted together.
+///
+/// Operations are those of [`op`](crate::op), or the user's own. Their buffers are anything that
+/// holds bytes and can be sent: `Vec<u8>`, [`AlignedBuf`](crate::AlignedBuf), `bytes::BytesMut` to
+/// read; these and `bytes::Bytes` to write. A POLL is a future beside the others.
+///
+/// # Blocking
+///
+/// `io_submit` is asynchronous for files opened with `O_DIRECT`. For other files it does the I/O
+/// itself, on the thread that submits: a task's, or the reactor's. Give such operations
+/// [`RwFlags::NOWAIT`](crate::RwFlags::NOWAIT) and those that fail with `EAGAIN` or `EOPNOTSUPP` to
+/// a driver [`on_thread`](Self::on_thread), which is what
+/// `linux_aio::tokio::File` can do by itself. **A read of an empty pipe, socket or terminal without
+/// `O_NONBLOCK` blocks without end**, and with it the whole driver: POLL first.
+///
+/// # Dropping
+///
+/// Neither handles nor futures block when they are dropped. A dropped future leaves its operation,
+/// with its buffer, to the driver, which keeps both until the kernel is finished. When the last
+/// handle and the last future are gone, a helper thread waits for what is in flight. To know when
+/// that is done, use [`close`](Self::close).
+///
+/// In a forked child a new operation gives [`Errno::FORKED`](crate::Errno::FORKED), one that was
+/// under way never completes, and drops do nothing.
+///
+/// # Panics of users' code
+///
+/// A panic in [`Operation::prepare`] is that operation's outcome: its future panics. One in a waker,
+/// or in dropping an operation whose future is gone, ends there.
+#[derive(Clone)]
+pub struct Driver {
+    shared: Arc<Shared>,
+}
+
+impl Driver {
+    /// A driver for up to `capacity` operations in flight, whose eventfd `reactor` watches.
+    ///
+    /// `reactor` is called once, with the eventfd, to register it with the runtime. It starts one
+    /// thread, which sleeps until the driver ends or the reactor fails.
+    ///
+    /// # Errors
+    /// Those of [`IoContext::new`](crate::IoContext::new) and [`EventFd::new`], of `reactor`, and
+    /// of starting a thread.
+    pub fn new<R: Reactor>(
+        capacity: u32,
+        reactor: impl FnOnce(Arc<EventFd>) -> io::Result<R>,
+    ) -> io::Result<Self> {
+        let eventfd = Arc::new(EventFd::new()?);
+        let reactor = reactor(Arc::clone(&eventfd))?;
+        Self::with_reactor(capacity, eventfd, Box::new(reactor), true)
+    }
+
+    /// A driver that needs no reactor: a thread of its own makes every system call. An `io_submit`
+    /// that blocks holds up that thread and the driver's other operations, but no task.
+    ///
+    /// # Errors
+    /// Those of [`IoContext::new`](crate::IoContext::new) and [`EventFd::new`], and of starting a
+    /// thread.
+    pub fn on_thread(capacity: u32) -> io::Result<Self> {
+        Self::with_reactor(capacity, Arc::new(EventFd::new()?), Box::new(NoReactor), false)
+    }
+
+    fn with_reactor(
+        capacity: u32,
+        eventfd: Arc<EventFd>,
+        reactor: Box<dyn Reactor>,
+        tasks_turn: bool,
+    ) -> io::Result<Self> {
+        let helper = Helper::start()?;
+        let queue = Queue::with_capacity(capacity)?;
+        let shared = Arc::new_cyclic(|weak: &Weak<Shared>| Shared {
+            state: Mutex::new(State::new(queue.capacity())),
+            pump: Mutex::new(Pump::new(queue, Arc::clone(&eventfd))),
+            turns: Turns::new(),
+            tasks_turn,
+            woken: Woken::new(),
+            reactor_failed: AtomicBool::new(false),
+            reactor,
+            waker: Arc::new(Turn(weak.clone())).into(),
+            eventfd,
+            helper,
+            process: ForkGuard::of_this_process(),
+        });
+        // The reactor learns whom to wake.
+        shared.turn();
+        Ok(Self { shared })
+    }
+
+    /// A future that does `op` when it is polled, and gives the result and the operation back.
+    ///
+    /// An eventfd that `op` names is replaced by the driver's.
+    pub fn submit<O: Operation + Send + 'static>(&self, op: O) -> OpFuture<O> {
+        OpFuture::new(Arc::clone(&self.shared), op)
+    }
+
+    /// Takes no more operations from now on: they give `ECANCELED`. The future resolves when those
+    /// that were taken have completed and the context has been destroyed, by the helper thread.
+    ///
+    /// What nothing ends is waited for without end: drop the future of a POLL to cancel it. The
+    /// future of `close` need not be polled; dropping it does not open the driver again.
+    pub fn close(self) -> Close {
+        Close::new(self.shared)
+    }
+
+    /// How many operations the driver has: in the kernel, queued, and waiting for a slot.
+    pub fn outstanding(&self) -> usize {
+        self.shared.lock().outstanding()
+    }
+
+    /// What was done so far.
+    pub fn stats(&self) -> DriverStats {
+        self.shared.lock().stats
+    }
+}
+
+impl fmt::Debug for Driver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Driver").field("outstanding", &self.outstanding()).finish_non_exhaustive()
+    }
+}
+
+/// What the handles and the futures of a driver share.
+struct Shared {
+    state: Mutex<State>,
+    /// Locked by whoever turns, and so never waited for.
+    pump: Mutex<Pump>,
+    turns: Turns,
+    /// Whether tasks turn, too, or the helper thread alone.
+    tasks_turn: bool,
+    woken: Woken,
+    /// The helper thread does what the reactor should.
+    reactor_failed: AtomicBool,
+    /// Not dropped in a forked child, where that could end the parent's registration.
+    reactor: Box<dyn Reactor>,
+    /// Turns. Holds no strong reference: the reactor keeps it, and `self` the reactor.
+    waker: Waker,
+    eventfd: Arc<EventFd>,
+    helper: Helper,
+    process: ForkGuard,
+}
+
+impl Shared {
+    /// Nothing that panics runs under the lock.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs `step` under the lock, and what it leaves to do after it.
+    fn with_state<R>(self: &Arc<Self>, step: impl FnOnce(&mut State, &mut After) -> R) -> R {
+        let mut after = After::default();
+        let result = step(&mut self.lock(), &mut after);
+        after.run(self);
+        result
+    }
+
+    /// Takes completions, wakes their futures, and submits what waits, unless another thread is at
+    /// it, which then does so once more.
+    fn turn(self: &Arc<Self>) {
+        if self.process.check().is_err() {
+            return;
+        }
+        let mut rounds = 0;
+        self.turns.take(|| {
+            self.listen();
+            rounds += 1;
+            rounds <= ROUNDS && self.lock_pump().round(self)
+        });
+        if rounds > ROUNDS {
+            self.kick();
+        }
+    }
+
+    fn lock_pump(&self) -> MutexGuard<'_, Pump> {
+        self.pump.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has the reactor call the waker when the eventfd is readable again, if it has called it.
+    fn listen(self: &Arc<Self>) {
+        self.woken.poll_until_pending(|| match self.poll_reactor() {
+            Poll::Pending => false,
+            Poll::Ready(Ok(())) => {
+                // None where the reactor was wrong, which costs a round.
+                let _ = self.eventfd.take();
+                true
+            }
+            Poll::Ready(Err(_)) => {
+                self.reactor_failed.store(true, Ordering::Release);
+                self.helper.drive(self);
+                false
+            }
+        });
+    }
+
+    /// Pending without end when it has failed.
+    fn poll_reactor(&self) -> Poll<io::Result<()>> {
+        if self.reactor_has_failed() {
+            return Poll::Pending;
+        }
+        let mut context = Context::from_waker(&self.waker);
+        let poll = || self.reactor.poll_readable(&mut context);
+        catch_unwind(AssertUnwindSafe(poll))
+            .unwrap_or_else(|_| Poll::Ready(Err(io::Error::other("the reactor panicked"))))
+    }
+
+    fn reactor_has_failed(&self) -> bool {
+        self.reactor_failed.load(Ordering::Acquire)
+    }
+
+    /// Makes the eventfd readable, so that the reactor or the helper thread turns.
+    fn kick(&self) {
+        // EAGAIN: the count is at its limit, so the eventfd is readable as it is.
+        let _ = self.eventfd.add(1);
+    }
+
+    /// Ends the context on the helper thread.
+    fn destroy(&self, queue: Queue<erased::Tracked>, shared: Weak<Self>) {
+        self.helper.destroy(queue, shared);
+        if self.reactor_has_failed() {
+            // The thread may be waiting for the eventfd.
+            self.kick();
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if self.process.check().is_err() {
+            mem::forget(mem::replace(&mut self.reactor, Box::new(NoReactor)));
+            return;
+        }
+        let pump = self.pump.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(queue) = pump.take_queue() {
+            self.destroy(queue, Weak::new());
+        }
+    }
+}
+
+/// The driver's own waker.
+struct Turn(Weak<Shared>);
+
+impl Wake for Turn {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.woken.set();
+            shared.turn();
+        }
+    }
+}

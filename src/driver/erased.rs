@@ -1,0 +1,48 @@
+//! Floor 4: operations of different types in one queue.
+
+use crate::{EventFd, Operation, Prepared};
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::any::Any;
+use core::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
+
+/// An operation whose type only its future knows.
+pub(super) trait Erased: Operation + Send {
+    fn into_any(self: Box<Self>) -> Box<dyn Any>;
+}
+
+impl<O: Operation + Send + 'static> Erased for O {
+    fn into_any(self: Box<Self>) -> Box<dyn Any> {
+        self
+    }
+}
+
+/// What the driver's queue holds.
+pub(super) struct Tracked {
+    pub(super) op: Box<dyn Erased>,
+    pub(super) eventfd: Arc<EventFd>,
+    /// Where the state has the future's entry.
+    pub(super) entry: usize,
+    /// What `prepare` of the operation panicked with.
+    pub(super) panic: Option<Box<dyn Any + Send>>,
+}
+
+impl Operation for Tracked {
+    fn prepare(&mut self) -> Prepared<'_> {
+        // Moved through the closure, as the loan outlives it.
+        let op = &mut *self.op;
+        let prepare = AssertUnwindSafe(move || {
+            let op = op;
+            op.prepare()
+        });
+        match catch_unwind(prepare) {
+            Ok(prepared) => prepared.eventfd(self.eventfd.fd()),
+            Err(payload) => {
+                self.panic = Some(payload);
+                // An eventfd cannot be synced: the kernel refuses this at once.
+                Prepared::fsync(self.eventfd.fd())
+            }
+        }
+    }
+}

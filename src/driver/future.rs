@@ -1,0 +1,162 @@
+//! Floor 4: the futures of a driver.
+
+use super::Shared;
+use super::after::contain;
+use super::erased::Erased;
+use super::state::Ended;
+use crate::{Errno, Operation};
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::fmt;
+use core::future::Future;
+use core::mem;
+use core::pin::Pin;
+use core::task::{Context, Poll, Waker};
+use std::panic::resume_unwind;
+
+/// An operation as a future, from [`Driver::submit`](super::Driver::submit). It gives the result and
+/// the operation, with its buffer.
+///
+/// It starts when it is polled first. Dropped before that, it does nothing; dropped later, it
+/// leaves the operation to the driver: a POLL is cancelled, others run to their end, and their
+/// buffers are dropped then.
+#[must_use = "a future does nothing unless it is polled"]
+pub struct OpFuture<O> {
+    shared: Arc<Shared>,
+    phase: Phase<O>,
+}
+
+enum Phase<O> {
+    New(Box<O>),
+    /// The driver has it, at this entry.
+    Started(usize),
+    Finished,
+}
+
+impl<O> OpFuture<O> {
+    pub(super) fn new(shared: Arc<Shared>, op: O) -> Self {
+        Self { shared, phase: Phase::New(Box::new(op)) }
+    }
+}
+
+// Nothing is pinned: the operation is in a box, and moves to the driver's slot.
+impl<O> Unpin for OpFuture<O> {}
+
+impl<O: Operation + Send + 'static> OpFuture<O> {
+    /// Gives the operation to the driver. `Err` where it takes none.
+    fn start(&mut self, op: Box<O>, waker: Waker) -> Result<usize, <Self as Future>::Output> {
+        if let Err(errno) = self.shared.process.check() {
+            return Err((Err(errno), *op));
+        }
+        let started = self.shared.with_state(|state, after| state.start(op, waker, after));
+        let entry = started.map_err(|op| (Err(Errno::ECANCELED), downcast(op)))?;
+        self.phase = Phase::Started(entry);
+        Ok(entry)
+    }
+}
+
+impl<O: Operation + Send + 'static> Future for OpFuture<O> {
+    type Output = (Result<u32, Errno>, O);
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let waker = cx.waker().clone();
+        let ended = match mem::replace(&mut self.phase, Phase::Finished) {
+            Phase::New(op) => match self.start(op, waker) {
+                // Perhaps it has ended inside of `io_submit`.
+                Ok(entry) => self.shared.lock().take_end(entry),
+                Err(refused) => return Poll::Ready(refused),
+            },
+            Phase::Started(entry) => {
+                self.phase = Phase::Started(entry);
+                if self.shared.process.check().is_err() {
+                    return Poll::Pending;
+                }
+                self.shared.with_state(|state, after| {
+                    state.set_waker(entry, waker, after);
+                    state.take_end(entry)
+                })
+            }
+            Phase::Finished => panic!("an operation's future was polled after its end"),
+        };
+        let Some(ended) = ended else { return Poll::Pending };
+        self.phase = Phase::Finished;
+        match ended {
+            Ended::Done { result, op } => Poll::Ready((result, downcast(op))),
+            Ended::Panicked { payload, op } => {
+                // Its drop must not panic while this one unwinds.
+                contain(|| drop(op));
+                resume_unwind(payload)
+            }
+        }
+    }
+}
+
+/// The operation in its own type again.
+fn downcast<O: 'static>(op: Box<dyn Erased>) -> O {
+    match op.into_any().downcast() {
+        Ok(op) => *op,
+        Err(_) => unreachable!("an entry belongs to the future that made it"),
+    }
+}
+
+impl<O> Drop for OpFuture<O> {
+    fn drop(&mut self) {
+        let Phase::Started(entry) = self.phase else { return };
+        // In a forked child, a thread that is not there may hold the lock.
+        if self.shared.process.check().is_ok() {
+            self.shared.with_state(|state, after| state.abandon(entry, after));
+        }
+    }
+}
+
+impl<O> fmt::Debug for OpFuture<O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let phase = match self.phase {
+            Phase::New(_) => "new",
+            Phase::Started(_) => "started",
+            Phase::Finished => "finished",
+        };
+        f.debug_struct("OpFuture").field("phase", &phase).finish_non_exhaustive()
+    }
+}
+
+/// The end of a driver as a future, from [`Driver::close`](super::Driver::close).
+#[must_use = "a future does nothing unless it is polled"]
+pub struct Close {
+    shared: Arc<Shared>,
+    /// Which of those who wait this is.
+    closer: u64,
+}
+
+impl Close {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        let closer = shared.with_state(|state, after| state.close(after));
+        Self { shared, closer }
+    }
+}
+
+impl Future for Close {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let waker = cx.waker().clone();
+        let destroyed =
+            self.shared.with_state(|state, after| state.poll_destroyed(self.closer, waker, after));
+        if destroyed { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+impl Drop for Close {
+    fn drop(&mut self) {
+        // In a forked child, a thread that is not there may hold the lock.
+        if self.shared.process.check().is_ok() {
+            self.shared.with_state(|state, after| state.forget_closer(self.closer, after));
+        }
+    }
+}
+
+impl fmt::Debug for Close {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Close").finish_non_exhaustive()
+    }
+}

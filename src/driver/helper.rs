@@ -1,0 +1,80 @@
+//! Floor 4: the driver's helper thread, which waits where no task may.
+
+use super::Shared;
+use super::after::contain;
+use super::erased::Tracked;
+use crate::{EventFd, Queue};
+use alloc::boxed::Box;
+use alloc::sync::{Arc, Weak};
+use rustix::event::{PollFd, PollFlags};
+use std::io;
+use std::sync::mpsc::{Receiver, RecvError, Sender, TryRecvError, channel};
+use std::thread;
+
+/// The thread sleeps until it has a job, and ends with the context.
+pub(super) struct Helper {
+    jobs: Sender<Job>,
+}
+
+enum Job {
+    /// Wait for everything in flight, end the context, and tell.
+    Destroy(Box<Queue<Tracked>>, Weak<Shared>),
+    /// Do what the reactor should: it has gone.
+    Drive(Weak<Shared>, Arc<EventFd>),
+}
+
+impl Helper {
+    pub(super) fn start() -> io::Result<Self> {
+        let (jobs, receiver) = channel();
+        thread::Builder::new().name("linux-aio".into()).spawn(move || work(&receiver))?;
+        Ok(Self { jobs })
+    }
+
+    /// Ends the context of `queue` on the thread, and the thread.
+    pub(super) fn destroy(&self, queue: Queue<Tracked>, shared: Weak<Shared>) {
+        // The thread waits for this. Were it gone, the queue would be dropped here: slow, but
+        // right.
+        let _ = self.jobs.send(Job::Destroy(Box::new(queue), shared));
+    }
+
+    /// From now on the thread watches the eventfd.
+    pub(super) fn drive(&self, shared: &Arc<Shared>) {
+        let _ = self.jobs.send(Job::Drive(Arc::downgrade(shared), Arc::clone(&shared.eventfd)));
+    }
+}
+
+fn work(jobs: &Receiver<Job>) {
+    let mut driven = None;
+    loop {
+        let job = match &driven {
+            None => jobs.recv().map_err(RecvError::into),
+            Some(_) => jobs.try_recv(),
+        };
+        match job {
+            Ok(Job::Drive(shared, eventfd)) => driven = Some((shared, eventfd)),
+            Ok(Job::Destroy(queue, shared)) => {
+                contain(|| drop(queue));
+                if let Some(shared) = shared.upgrade() {
+                    shared.with_state(|state, after| state.set_destroyed(after));
+                }
+                return;
+            }
+            Err(TryRecvError::Disconnected) => return,
+            Err(TryRecvError::Empty) => {
+                if let Some((shared, eventfd)) = &driven {
+                    drive(shared, eventfd);
+                }
+            }
+        }
+    }
+}
+
+/// One round of what the reactor would do. A job that comes meanwhile makes the eventfd readable.
+fn drive(shared: &Weak<Shared>, eventfd: &EventFd) {
+    if let Some(shared) = shared.upgrade() {
+        shared.turn();
+    }
+    // An error, a signal say, is a round that ends early.
+    let _ = rustix::event::poll(&mut [PollFd::new(eventfd, PollFlags::IN)], None);
+    let _ = eventfd.take();
+}

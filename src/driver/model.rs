@@ -1,0 +1,262 @@
+//! Floor 4: models of the driver that loom runs through every order of their threads' steps.
+//!
+//! The [`State`], [`Turns`] and [`Woken`] are the driver's own; the kernel, the reactor and the pump
+//! are small ones. A lost wake-up is a deadlock, which loom reports; two threads in one turn are an
+//! access to the pump that it reports, too.
+//!
+//! ```text
+//! RUSTFLAGS="--cfg loom" cargo test --release --lib driver::model
+//! ```
+
+use super::after::After;
+use super::erased::Erased;
+use super::state::{Ended, State};
+use super::turns::{Turns, Woken};
+use crate::{Operation, Prepared};
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::future::poll_fn;
+use core::mem;
+use core::task::{Poll, Waker};
+use loom::cell::UnsafeCell;
+use loom::future::block_on;
+use loom::model::Builder;
+use loom::sync::atomic::{AtomicUsize, Ordering};
+use loom::sync::{Arc, Condvar, Mutex, MutexGuard};
+use loom::thread;
+
+/// An operation that says when it is dropped. The kernel of the model never prepares it.
+struct Op(Arc<AtomicUsize>);
+
+impl Operation for Op {
+    fn prepare(&mut self) -> Prepared<'_> {
+        unreachable!("the model has a kernel of its own")
+    }
+}
+
+impl Drop for Op {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// What is outside of the driver: the kernel's operations, and the eventfd with its reactor.
+#[derive(Default)]
+struct Outside {
+    in_flight: Vec<usize>,
+    completed: Vec<usize>,
+    readable: bool,
+    registered: bool,
+    /// Every future has ended.
+    ended: bool,
+}
+
+#[derive(Default)]
+struct Pump {
+    /// What is in the kernel, with its entry.
+    ops: Vec<(usize, Box<dyn Erased>)>,
+}
+
+struct Model {
+    state: Mutex<State>,
+    turns: Turns,
+    woken: Woken,
+    pump: UnsafeCell<Pump>,
+    outside: Mutex<Outside>,
+    changed: Condvar,
+    dropped: Arc<AtomicUsize>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("nothing panics under it")
+}
+
+impl Model {
+    fn new(capacity: usize) -> Arc<Self> {
+        let model = Arc::new(Self {
+            state: Mutex::new(State::new(capacity)),
+            turns: Turns::new(),
+            woken: Woken::new(),
+            pump: UnsafeCell::new(Pump::default()),
+            outside: Mutex::default(),
+            changed: Condvar::new(),
+            dropped: Arc::new(AtomicUsize::new(0)),
+        });
+        model.turn();
+        model
+    }
+
+    fn with_state<R>(&self, step: impl FnOnce(&mut State, &mut After) -> R) -> R {
+        let mut after = After::default();
+        let result = step(&mut lock(&self.state), &mut after);
+        if mem::take(&mut after.kick) {
+            self.change(|outside| outside.readable = true);
+        }
+        after.wake.drain(..).for_each(Waker::wake);
+        let turn = after.turn;
+        drop(after);
+        if turn {
+            self.turn();
+        }
+        result
+    }
+
+    fn turn(&self) {
+        self.turns.take(|| {
+            self.woken.poll_until_pending(|| self.poll_reactor());
+            self.round()
+        });
+    }
+
+    /// Ready and taken, or registered.
+    fn poll_reactor(&self) -> bool {
+        self.change(|outside| {
+            outside.registered = true;
+            mem::take(&mut outside.readable)
+        })
+    }
+
+    fn round(&self) -> bool {
+        let pump = self.pump.get_mut();
+        // SAFETY: Only in a turn, which loom checks: it notices every other access during this one.
+        let pump = unsafe { pump.deref() };
+        let completed = mem::take(&mut lock(&self.outside).completed);
+        let mut admitted = Vec::new();
+        self.with_state(|state, after| {
+            for &entry in &completed {
+                let at = pump.ops.iter().position(|op| op.0 == entry).expect("it was submitted");
+                let (_, op) = pump.ops.swap_remove(at);
+                state.complete(entry, Ended::Done { result: Ok(0), op }, after);
+            }
+            // Reads cannot be cancelled.
+            state.take_cancels();
+            state.admit(&mut admitted);
+        });
+        let submitted = admitted.iter().map(|op| op.0);
+        self.change(|outside| outside.in_flight.extend(submitted));
+        pump.ops.append(&mut admitted);
+        !completed.is_empty()
+    }
+
+    /// The kernel and the reactor, on their thread, until all has ended and nothing is left to do.
+    fn complete(&self) {
+        let mut outside = lock(&self.outside);
+        loop {
+            if let Some(entry) = outside.in_flight.pop() {
+                outside.completed.push(entry);
+                outside.readable = true;
+            } else if outside.readable && outside.registered {
+                outside.registered = false;
+                drop(outside);
+                self.woken.set();
+                self.turn();
+                outside = lock(&self.outside);
+            } else if outside.ended {
+                return;
+            } else {
+                outside = self.changed.wait(outside).expect("nothing panics under it");
+            }
+        }
+    }
+
+    /// Changes what is outside, and tells the kernel and the reactor.
+    fn change<R>(&self, change: impl FnOnce(&mut Outside) -> R) -> R {
+        let result = change(&mut lock(&self.outside));
+        self.changed.notify_one();
+        result
+    }
+
+    fn start(&self, waker: Waker) -> usize {
+        let op = Box::new(Op(Arc::clone(&self.dropped)));
+        let started = self.with_state(|state, after| state.start(op, waker, after));
+        started.ok().expect("the driver is open")
+    }
+
+    /// A future as it is: started, and polled until it ends.
+    fn run(&self) {
+        let mut started = None;
+        block_on(poll_fn(|cx| {
+            let waker = cx.waker().clone();
+            let ended = match started {
+                None => {
+                    let entry = *started.insert(self.start(waker));
+                    lock(&self.state).take_end(entry)
+                }
+                Some(entry) => self.with_state(|state, after| {
+                    state.set_waker(entry, waker, after);
+                    state.take_end(entry)
+                }),
+            };
+            if ended.is_some() { Poll::Ready(()) } else { Poll::Pending }
+        }));
+    }
+
+    /// A future that is polled once, and dropped.
+    fn run_and_drop(&self) {
+        let entry = self.start(Waker::noop().clone());
+        self.with_state(|state, after| state.abandon(entry, after));
+    }
+
+    fn check(&self, operations: usize) {
+        assert_eq!(lock(&self.state).outstanding(), 0);
+        assert_eq!(self.dropped.load(Ordering::SeqCst), operations);
+    }
+}
+
+/// Runs the kernel with these futures, each on a thread, in every order with few preemptions.
+fn model(capacity: usize, futures: &'static [fn(&Model)]) {
+    let mut builder = Builder::new();
+    builder.preemption_bound = Some(2);
+    builder.check(move || {
+        let model = Model::new(capacity);
+        let kernel = thread::spawn({
+            let model = Arc::clone(&model);
+            move || model.complete()
+        });
+        let (last, others) = futures.split_last().expect("at least one");
+        let others: Vec<_> = others
+            .iter()
+            .map(|future| {
+                let model = Arc::clone(&model);
+                thread::spawn(move || future(&model))
+            })
+            .collect();
+        last(&model);
+        for thread in others {
+            thread.join().expect("no panic");
+        }
+        model.change(|outside| outside.ended = true);
+        kernel.join().expect("no panic");
+        model.check(futures.len());
+    });
+}
+
+/// A future that registers its waker while its operation completes is woken, or finds the end.
+#[test]
+fn registration_against_completion() {
+    model(1, &[Model::run]);
+}
+
+/// A future that is dropped while its operation completes leaves nothing, and drops it once.
+#[test]
+fn drop_against_completion() {
+    model(1, &[Model::run_and_drop]);
+}
+
+/// One that waits for the slot of another gets it, whoever turns.
+#[test]
+fn two_futures_and_one_slot() {
+    model(1, &[Model::run, Model::run]);
+}
+
+/// One that is submitted by the reactor, beside another, is.
+#[test]
+fn two_futures_and_two_slots() {
+    model(2, &[Model::run, Model::run]);
+}
+
+/// One that waits for the slot of another that is dropped gets it.
+#[test]
+fn a_dropped_future_and_one_that_waits() {
+    model(1, &[Model::run_and_drop, Model::run]);
+}

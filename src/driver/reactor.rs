@@ -1,0 +1,30 @@
+//! Floor 4: [`Reactor`], what a driver asks of a runtime.
+
+use core::task::{Context, Poll};
+use std::io;
+
+/// Tells a driver when its eventfd is readable. A few lines for each runtime: with the feature
+/// `tokio`, `linux_aio::tokio` has them; `examples/smol_read.rs` shows them for
+/// `async-io`.
+pub trait Reactor: Send + Sync + 'static {
+    /// Ready when the eventfd may have become readable since the last time this was ready; the driver
+    /// empties it then. When pending, the waker of `cx` must be called once it is readable, and when
+    /// the reactor shuts down.
+    ///
+    /// It is called with the same waker always, by one thread at a time. The waker does the driver's
+    /// work and is best called from the runtime's reactor, without locks held that polling takes.
+    ///
+    /// # Errors
+    /// The reactor has gone: it is not polled again, and the driver's helper thread watches the
+    /// eventfd. A panic is taken for that, too.
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+}
+
+/// Leaves it to the helper thread from the start.
+pub(super) struct NoReactor;
+
+impl Reactor for NoReactor {
+    fn poll_readable(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
+    }
+}

@@ -1,0 +1,274 @@
+//! Floor 4: what a driver knows, behind its lock.
+
+use super::after::After;
+use super::erased::Erased;
+use super::stats::DriverStats;
+use crate::Errno;
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::any::Any;
+use core::mem;
+use core::task::Waker;
+
+/// How many operations come together before they are submitted without waiting for more.
+const BATCH: usize = 32;
+
+/// The operation of one future, from its first poll until the future has its result or the kernel
+/// is finished, whichever is later.
+enum Entry {
+    Vacant,
+    /// Waits for a slot, behind those with a lower ticket.
+    Waiting {
+        op: Box<dyn Erased>,
+        waker: Waker,
+        ticket: u64,
+    },
+    /// In the queue, or in the kernel.
+    Admitted {
+        waker: Waker,
+    },
+    /// As `Admitted`, but the future has been dropped.
+    Abandoned,
+    /// Not taken by its future yet.
+    Ended(Ended),
+}
+
+/// The end of an operation.
+pub(super) enum Ended {
+    Done {
+        result: Result<u32, Errno>,
+        op: Box<dyn Erased>,
+    },
+    /// Its `prepare` panicked, with this.
+    Panicked {
+        payload: Box<dyn Any + Send>,
+        op: Box<dyn Erased>,
+    },
+}
+
+pub(super) struct State {
+    entries: Vec<Entry>,
+    vacant: Vec<usize>,
+    /// Entries that wait for a slot, by their tickets, oldest first.
+    waiting: BTreeMap<u64, usize>,
+    next_ticket: u64,
+    /// How many entries are admitted or abandoned; at most `capacity`.
+    admitted: usize,
+    capacity: usize,
+    /// Entries that have been abandoned and are to be cancelled.
+    cancels: Vec<usize>,
+    /// The eventfd has been made readable, or is about to be, for what waits.
+    kicked: bool,
+    /// No more operations are taken.
+    closing: bool,
+    /// The context has ended.
+    destroyed: bool,
+    /// Who waits for that, by ticket.
+    closers: BTreeMap<u64, Waker>,
+    pub(super) stats: DriverStats,
+}
+
+impl State {
+    pub(super) fn new(capacity: usize) -> Self {
+        Self {
+            entries: Vec::new(),
+            vacant: Vec::new(),
+            waiting: BTreeMap::new(),
+            next_ticket: 0,
+            admitted: 0,
+            capacity,
+            cancels: Vec::new(),
+            kicked: false,
+            closing: false,
+            destroyed: false,
+            closers: BTreeMap::new(),
+            stats: DriverStats::default(),
+        }
+    }
+
+    pub(super) fn outstanding(&self) -> usize {
+        self.waiting.len() + self.admitted
+    }
+
+    /// Whether every operation has ended and no more will come.
+    pub(super) fn is_drained(&self) -> bool {
+        self.closing && self.outstanding() == 0
+    }
+
+    fn ticket(&mut self) -> u64 {
+        self.next_ticket += 1;
+        self.next_ticket
+    }
+
+    // ---- a future's side ----
+
+    /// Takes over the operation of a future and says where; or gives it back.
+    pub(super) fn start(
+        &mut self,
+        op: Box<dyn Erased>,
+        waker: Waker,
+        after: &mut After,
+    ) -> Result<usize, Box<dyn Erased>> {
+        if self.closing {
+            after.drop_wakers.push(waker);
+            return Err(op);
+        }
+        let entry = self.vacant.pop().unwrap_or_else(|| {
+            self.entries.push(Entry::Vacant);
+            self.entries.len() - 1
+        });
+        let ticket = self.ticket();
+        self.entries[entry] = Entry::Waiting { op, waker, ticket };
+        self.waiting.insert(ticket, entry);
+        self.stats.submitted += 1;
+        self.turn_or_kick(after);
+        Ok(entry)
+    }
+
+    /// Has what waits submitted: at once if the kernel has nothing to do or there is enough for a
+    /// batch; else when the reactor comes round, with what has come by then. Without a free slot,
+    /// the next completion sees to it.
+    fn turn_or_kick(&mut self, after: &mut After) {
+        if self.admitted == self.capacity {
+            return;
+        }
+        if self.admitted == 0 || self.waiting.len() >= BATCH {
+            after.turn = true;
+        } else if !self.kicked {
+            self.kicked = true;
+            after.kick = true;
+        }
+    }
+
+    /// The end of an entry's operation, which leaves the entry; `None` where it has not come.
+    pub(super) fn take_end(&mut self, entry: usize) -> Option<Ended> {
+        if !matches!(self.entries[entry], Entry::Ended(_)) {
+            return None;
+        }
+        match self.vacate(entry) {
+            Entry::Ended(ended) => Some(ended),
+            _ => unreachable!("it has just been looked at"),
+        }
+    }
+
+    /// Replaces the waker of an entry that has not ended.
+    pub(super) fn set_waker(&mut self, entry: usize, new: Waker, after: &mut After) {
+        let unused = match &mut self.entries[entry] {
+            Entry::Waiting { waker, .. } | Entry::Admitted { waker } => mem::replace(waker, new),
+            _ => new,
+        };
+        after.drop_wakers.push(unused);
+    }
+
+    /// The future of an entry has been dropped. What the kernel can cancel, it does; the rest keeps
+    /// its slot and its buffer to its end.
+    pub(super) fn abandon(&mut self, entry: usize, after: &mut After) {
+        match mem::replace(&mut self.entries[entry], Entry::Abandoned) {
+            Entry::Waiting { op, waker, ticket } => {
+                self.waiting.remove(&ticket);
+                self.vacate(entry);
+                self.stats.completed += 1;
+                after.drop_ops.push(op);
+                after.drop_wakers.push(waker);
+                // Perhaps it was the last.
+                after.turn = self.is_drained();
+            }
+            Entry::Admitted { waker } => {
+                self.cancels.push(entry);
+                after.drop_wakers.push(waker);
+                after.turn = true;
+            }
+            Entry::Ended(ended) => {
+                self.vacate(entry);
+                discard(ended, after);
+            }
+            Entry::Vacant | Entry::Abandoned => unreachable!("a future is dropped once"),
+        }
+    }
+
+    fn vacate(&mut self, entry: usize) -> Entry {
+        self.vacant.push(entry);
+        mem::replace(&mut self.entries[entry], Entry::Vacant)
+    }
+
+    // ---- the pump's side ----
+
+    /// Moves operations that wait to `admitted`, oldest first, while there are free slots.
+    pub(super) fn admit(&mut self, admitted: &mut Vec<(usize, Box<dyn Erased>)>) {
+        self.kicked = false;
+        while self.admitted < self.capacity {
+            let Some((_, entry)) = self.waiting.pop_first() else { return };
+            match mem::replace(&mut self.entries[entry], Entry::Vacant) {
+                Entry::Waiting { op, waker, .. } => {
+                    self.entries[entry] = Entry::Admitted { waker };
+                    admitted.push((entry, op));
+                }
+                _ => unreachable!("every entry on the list waits"),
+            }
+            self.admitted += 1;
+        }
+    }
+
+    /// The entries that have been abandoned since the last time.
+    pub(super) fn take_cancels(&mut self) -> Vec<usize> {
+        mem::take(&mut self.cancels)
+    }
+
+    /// An operation that was admitted has ended.
+    pub(super) fn complete(&mut self, entry: usize, ended: Ended, after: &mut After) {
+        self.admitted -= 1;
+        self.stats.completed += 1;
+        match mem::replace(&mut self.entries[entry], Entry::Vacant) {
+            Entry::Admitted { waker } => {
+                self.entries[entry] = Entry::Ended(ended);
+                after.wake.push(waker);
+            }
+            _ => {
+                self.vacant.push(entry);
+                discard(ended, after);
+            }
+        }
+    }
+
+    // ---- the end ----
+
+    /// Takes no more operations, and gives the ticket of one who waits for the end.
+    pub(super) fn close(&mut self, after: &mut After) -> u64 {
+        self.closing = true;
+        after.turn = self.is_drained();
+        self.ticket()
+    }
+
+    /// Whether the context has ended; if not, `waker` will be called then.
+    pub(super) fn poll_destroyed(&mut self, closer: u64, waker: Waker, after: &mut After) -> bool {
+        let unused = match self.destroyed {
+            true => Some(waker),
+            false => self.closers.insert(closer, waker),
+        };
+        after.drop_wakers.extend(unused);
+        self.destroyed
+    }
+
+    /// One who waited for the end does so no longer.
+    pub(super) fn forget_closer(&mut self, closer: u64, after: &mut After) {
+        after.drop_wakers.extend(self.closers.remove(&closer));
+    }
+
+    /// The context has ended.
+    pub(super) fn set_destroyed(&mut self, after: &mut After) {
+        self.destroyed = true;
+        after.wake.extend(mem::take(&mut self.closers).into_values());
+    }
+}
+
+/// Nobody takes this end.
+fn discard(ended: Ended, after: &mut After) {
+    match ended {
+        Ended::Done { op, .. } => after.drop_ops.push(op),
+        Ended::Panicked { payload, op } => {
+            after.drop_ops.push(op);
+            after.drop_payloads.push(payload);
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! Floor 4: [`DriverStats`].
+
+use crate::Stats;
+use core::time::Duration;
+
+/// What a [`Driver`](super::Driver) has done so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DriverStats {
+    /// Operations that futures have started.
+    pub submitted: u64,
+    /// Operations that have ended: completed, refused by the kernel, or dropped while they waited.
+    pub completed: u64,
+    /// Calls of `io_submit` that took longer than a millisecond: they held up a thread.
+    pub blocked: u64,
+    /// The longest call of `io_submit`.
+    pub longest_submit: Duration,
+    /// What was asked of the kernel.
+    pub queue: Stats,
+}

@@ -1,0 +1,59 @@
+//! Floor 5: a [`Driver`] on tokio, and a [`File`] over it.
+//!
+//! A thin adapter: the eventfd of the driver is registered with the runtime by
+//! [`AsyncFd`], and nothing else of tokio is used.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> std::io::Result<()> {
+//! let driver = linux_aio::tokio::driver(32)?;
+//! let file = linux_aio::tokio::File::new(std::fs::File::open("/dev/zero")?, &driver)?;
+//! let (result, buf) = file.read_at(vec![1; 512], 0).await;
+//! assert_eq!((result?, buf), (512, vec![0; 512]));
+//! driver.close().await;
+//! # Ok(()) }
+//! ```
+
+mod fallback;
+mod file;
+
+pub use fallback::{Fallback, FallbackStats};
+pub use file::{File, Outcome};
+
+use crate::EventFd;
+use crate::driver::{Driver, Reactor};
+use ::tokio::io::Interest;
+use ::tokio::io::unix::AsyncFd;
+use ::tokio::task::unconstrained;
+use alloc::sync::Arc;
+use core::future::poll_fn;
+use core::pin::pin;
+use core::task::{Context, Poll};
+use std::io;
+
+/// A driver for up to `capacity` operations in flight, watched by the current tokio runtime.
+///
+/// # Errors
+/// As [`Driver::new`].
+///
+/// # Panics
+/// Outside of a tokio runtime, or in one without I/O enabled.
+pub fn driver(capacity: u32) -> io::Result<Driver> {
+    Driver::new(capacity, |eventfd| {
+        // SAFETY: An `EventFd` has one descriptor, open until it is dropped, and the `AsyncFd` holds
+        // it by an `Arc`.
+        let readable = unsafe { AsyncFd::register_with_interest(eventfd, Interest::READABLE) };
+        Ok(TokioReactor(readable?))
+    })
+}
+
+struct TokioReactor(AsyncFd<Arc<EventFd>>);
+
+impl Reactor for TokioReactor {
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Without a task's budget: it is not the task that happens to run that is served here, and
+        // a budget that is used up would call the waker from inside.
+        let ready = pin!(unconstrained(poll_fn(|cx| self.0.poll_read_ready(cx)))).poll(cx);
+        ready.map(|ready| ready.map(|mut ready| ready.clear_ready()))
+    }
+}

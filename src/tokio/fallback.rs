@@ -1,0 +1,164 @@
+//! Floor 5: [`Fallback`], for reads and writes that would block.
+
+use crate::driver::{Driver, DriverStats};
+use crate::op::{Read, ReadV, Write, WriteV};
+use crate::{Errno, Operation, RwFlags};
+use alloc::sync::Arc;
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::io;
+
+/// Two threads, one for reads and one for writes, that do what would block the driver.
+///
+/// A [`File`](super::File) that [falls back](super::File::fall_back_to) asks the kernel first to do
+/// a read or write without blocking (`RWF_NOWAIT`). What the kernel refuses for that reason goes to
+/// the thread of its direction. A clone is another handle of the same threads, which any number of
+/// files may share.
+#[derive(Clone, Debug)]
+pub struct Fallback {
+    reads: Driver,
+    writes: Driver,
+    counters: Arc<Counters>,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    tried: AtomicU64,
+    retried: AtomicU64,
+    unsupported: AtomicU64,
+}
+
+/// What a [`Fallback`] has seen so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FallbackStats {
+    /// Reads and writes that were tried without blocking.
+    pub tried: u64,
+    /// Of these, those that would have blocked (`EAGAIN`), and went to a thread.
+    pub retried: u64,
+    /// Reads and writes that went to a thread since the file knows nothing of `RWF_NOWAIT` in this
+    /// direction (`EOPNOTSUPP`). It is asked once for each file.
+    pub unsupported: u64,
+    /// What the thread for reads has done.
+    pub reads: DriverStats,
+    /// What the thread for writes has done.
+    pub writes: DriverStats,
+}
+
+impl Fallback {
+    /// Two threads, for up to `capacity` operations each; more wait their turn.
+    ///
+    /// # Errors
+    /// As [`Driver::on_thread`].
+    pub fn new(capacity: u32) -> io::Result<Self> {
+        let (reads, writes) = (Driver::on_thread(capacity)?, Driver::on_thread(capacity)?);
+        Ok(Self { reads, writes, counters: Arc::default() })
+    }
+
+    /// What was done so far.
+    pub fn stats(&self) -> FallbackStats {
+        FallbackStats {
+            tried: self.counters.tried.load(Ordering::Relaxed),
+            retried: self.counters.retried.load(Ordering::Relaxed),
+            unsupported: self.counters.unsupported.load(Ordering::Relaxed),
+            reads: self.reads.stats(),
+            writes: self.writes.stats(),
+        }
+    }
+
+    /// Takes no more operations, and resolves when those that were taken have completed.
+    pub async fn close(self) {
+        self.reads.close().await;
+        self.writes.close().await;
+    }
+
+    /// Does `op` by `driver` if that does not block it, else by a thread.
+    pub(super) async fn submit<O: Transfer>(
+        &self,
+        driver: &Driver,
+        support: &Support,
+        mut op: O,
+    ) -> (Result<u32, Errno>, O) {
+        let (thread, unsupported) = match O::WRITES {
+            true => (&self.writes, &support.writes_unsupported),
+            false => (&self.reads, &support.reads_unsupported),
+        };
+        if !unsupported.load(Ordering::Relaxed) {
+            count(&self.counters.tried);
+            *op.rw_flags() = *op.rw_flags() | RwFlags::NOWAIT;
+            let result;
+            (result, op) = driver.submit(op).await;
+            match result {
+                Err(Errno::EAGAIN) => count(&self.counters.retried),
+                Err(Errno::EOPNOTSUPP) => unsupported.store(true, Ordering::Relaxed),
+                _ => return (result, op),
+            }
+        }
+        if unsupported.load(Ordering::Relaxed) {
+            count(&self.counters.unsupported);
+        }
+        *op.rw_flags() = RwFlags::NONE;
+        thread.submit(op).await
+    }
+}
+
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+/// What a file has said of `RWF_NOWAIT`.
+#[derive(Debug, Default)]
+pub(super) struct Support {
+    reads_unsupported: AtomicBool,
+    writes_unsupported: AtomicBool,
+}
+
+/// An operation that can be tried without blocking.
+pub(super) trait Transfer: Operation + Send + 'static {
+    const WRITES: bool;
+
+    fn rw_flags(&mut self) -> &mut RwFlags;
+}
+
+impl<F: Send + 'static, B: Send + 'static> Transfer for Read<F, B>
+where
+    Self: Operation,
+{
+    const WRITES: bool = false;
+
+    fn rw_flags(&mut self) -> &mut RwFlags {
+        &mut self.rw_flags
+    }
+}
+
+impl<F: Send + 'static, B: Send + 'static, const N: usize> Transfer for ReadV<F, B, N>
+where
+    Self: Operation,
+{
+    const WRITES: bool = false;
+
+    fn rw_flags(&mut self) -> &mut RwFlags {
+        &mut self.rw_flags
+    }
+}
+
+impl<F: Send + 'static, B: Send + 'static> Transfer for Write<F, B>
+where
+    Self: Operation,
+{
+    const WRITES: bool = true;
+
+    fn rw_flags(&mut self) -> &mut RwFlags {
+        &mut self.rw_flags
+    }
+}
+
+impl<F: Send + 'static, B: Send + 'static, const N: usize> Transfer for WriteV<F, B, N>
+where
+    Self: Operation,
+{
+    const WRITES: bool = true;
+
+    fn rw_flags(&mut self) -> &mut RwFlags {
+        &mut self.rw_flags
+    }
+}
