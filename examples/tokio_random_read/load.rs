@@ -2,11 +2,9 @@
 
 use anyhow::{Result, ensure};
 use hdrhistogram::Histogram;
+use linux_aio::AlignedBuf;
 use linux_aio::driver::DriverStats;
-use linux_aio::op::Read;
-use linux_aio::tokio::driver as new_driver;
-use linux_aio::{AlignedBuf, Driver};
-use std::fs::File;
+use linux_aio::tokio::{Fallback, FallbackStats, File, driver as new_driver};
 use std::io::{Seek, SeekFrom};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,12 +14,14 @@ use tokio::task::JoinSet;
 /// What is to be done.
 #[derive(Clone)]
 pub(crate) struct Load {
-    pub(crate) file: Arc<File>,
+    pub(crate) file: Arc<std::fs::File>,
     pub(crate) block: usize,
     /// How many blocks the file has.
     pub(crate) blocks: u64,
     pub(crate) depth: u32,
     pub(crate) time: Duration,
+    /// What would block goes to a thread.
+    pub(crate) falls_back: bool,
 }
 
 impl Load {
@@ -64,7 +64,7 @@ impl Watch {
 }
 
 /// How large a file or a block device is.
-pub(crate) fn size(mut file: &File) -> Result<u64> {
+pub(crate) fn size(mut file: &std::fs::File) -> Result<u64> {
     Ok(file.seek(SeekFrom::End(0))?)
 }
 
@@ -73,7 +73,8 @@ pub(crate) struct Outcome {
     pub(crate) latencies: Histogram<u64>,
     elapsed: Duration,
     cpu: Duration,
-    pub(crate) stats: Option<DriverStats>,
+    /// The driver's, and the fallback's.
+    pub(crate) stats: Option<(DriverStats, Option<FallbackStats>)>,
 }
 
 impl Outcome {
@@ -122,21 +123,25 @@ pub(crate) fn driver(load: &Load) -> Result<Outcome> {
 
 async fn by_driver(load: &Load) -> Result<Outcome> {
     let driver = new_driver(load.depth)?;
+    let fallback = load.falls_back.then(|| Fallback::new(load.depth)).transpose()?;
+    let mut file = File::new(load.file.try_clone()?, &driver)?;
+    if let Some(fallback) = &fallback {
+        file = file.fall_back_to(fallback);
+    }
     let meter = Meter::start();
-    let latencies = in_tasks(load, || read_by_driver(load.clone(), driver.clone())).await?;
+    let latencies = in_tasks(load, || read_by_driver(load.clone(), file.clone())).await?;
     let mut outcome = meter.stop(latencies);
-    outcome.stats = Some(driver.stats());
+    outcome.stats = Some((driver.stats(), fallback.map(|fallback| fallback.stats())));
     driver.close().await;
     Ok(outcome)
 }
 
-async fn read_by_driver(load: Load, driver: Driver) -> Result<Histogram<u64>> {
+async fn read_by_driver(load: Load, file: File) -> Result<Histogram<u64>> {
     let (mut watch, mut buf) = (Watch::start(&load)?, load.buffer()?);
     while let Some(offset) = watch.next_offset()? {
-        let read = Read::new(Arc::clone(&load.file), buf, offset);
-        let (result, read) = driver.submit(read).await;
-        ensure!(result? as usize == load.block, "a short read");
-        buf = read.buf;
+        let read;
+        (read, buf) = file.read_at(buf, offset).await;
+        ensure!(read? == load.block, "a short read");
     }
     Ok(watch.latencies)
 }

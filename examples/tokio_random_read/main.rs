@@ -4,6 +4,7 @@
 //! ```text
 //! cargo run --release --features tokio --example tokio_random_read -- FILE --depth 32
 //! cargo run --release --features tokio --example tokio_random_read -- FILE --compare
+//! cargo run --release --features tokio --example tokio_random_read -- FILE --buffered [--fall-back]
 //! ```
 //!
 //! The file is made, of random bytes, if it is not there. `load.rs` is the loop on tokio and what it
@@ -11,6 +12,8 @@
 
 mod blocking;
 mod load;
+// tokio-uring does not build with musl.
+#[cfg(target_env = "gnu")]
 mod uring;
 
 use anyhow::{Context, Result, ensure};
@@ -45,12 +48,24 @@ struct Args {
     /// Compare ways to read, each at depth 1, 8, 32 and 128.
     #[arg(long)]
     compare: bool,
+    /// Read through the page cache, which is emptied of the file first: the kernel reads inside of
+    /// `io_submit`.
+    #[arg(long, conflicts_with = "compare")]
+    buffered: bool,
+    /// Have what would block done by threads.
+    #[arg(long, conflicts_with = "compare")]
+    fall_back: bool,
 }
 
-/// The file, opened around the page cache; made if it is not there.
+/// The file, opened around the page cache if not otherwise asked for; made if it is not there.
 fn open(args: &Args) -> Result<File> {
     if !args.path.exists() {
         fill(&args.path, args.size.as_u64())?;
+    }
+    if args.buffered {
+        let file = File::open(&args.path)?;
+        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?;
+        return Ok(file);
     }
     let direct = OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(&args.path);
     direct.context("opening it with O_DIRECT")
@@ -72,10 +87,12 @@ fn fill(path: &Path, size: u64) -> Result<()> {
 /// A way to read, and how it is called.
 type Way = (&'static str, fn(&Load) -> Result<Outcome>);
 
-const WAYS: [Way; 4] = [
+const WAYS: &[Way] = &[
     ("linux-aio, tokio", load::driver),
     ("tokio, spawn_blocking", blocking::spawn_blocking),
+    #[cfg(target_env = "gnu")]
     ("tokio-uring", uring::tokio_uring),
+    #[cfg(target_env = "gnu")]
     ("io-uring, plain loop", uring::plain_loop),
 ];
 
@@ -86,7 +103,14 @@ fn run(args: &Args) -> Result<()> {
     ensure!(size >= block, "{} has less than one block", args.path.display());
     let time = Duration::from_secs(args.seconds);
     let (block, blocks) = (block as usize, size / block);
-    let load = |depth| Load { file: Arc::clone(&file), block, blocks, depth, time };
+    let load = |depth| Load {
+        file: Arc::clone(&file),
+        block,
+        blocks,
+        depth,
+        time,
+        falls_back: args.fall_back,
+    };
     if !args.compare {
         let outcome = load::driver(&load(args.depth))?;
         print_latencies(&outcome);
@@ -127,8 +151,15 @@ fn print_latencies(outcome: &Outcome) {
         let nanos = outcome.latencies.value_at_quantile(quantile);
         println!("{:>6} % within {:?}", quantile * 100.0, Duration::from_nanos(nanos));
     }
-    if let Some(stats) = &outcome.stats {
-        println!("longest io_submit {:?}; {:?}", stats.longest_submit, stats.queue);
+    if let Some((driver, fallback)) = &outcome.stats {
+        let calls = driver.queue.submit_calls;
+        println!(
+            "{calls} calls of io_submit, the longest {:?}, {} above a millisecond",
+            driver.longest_submit, driver.blocked,
+        );
+        if let Some(fallback) = fallback {
+            println!("{} of {} reads would have blocked", fallback.retried, fallback.tried);
+        }
     }
 }
 
