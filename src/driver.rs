@@ -73,7 +73,8 @@ const ROUNDS: u32 = 8;
 /// # Blocking
 ///
 /// `io_submit` is asynchronous for files opened with `O_DIRECT`. For other files it does the I/O
-/// itself, on the thread that submits: a task's, or the reactor's. Give such operations
+/// itself, on the thread that submits: a task's, or the reactor's, and a future may be ready when it
+/// is polled first. Give such operations
 /// [`RwFlags::NOWAIT`](crate::RwFlags::NOWAIT) and those that fail with `EAGAIN` or `EOPNOTSUPP` to
 /// a driver [`on_thread`](Self::on_thread), which is what
 /// `linux_aio::tokio::File` can do by itself. **A read of an empty pipe, socket or terminal without

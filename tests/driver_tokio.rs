@@ -87,6 +87,23 @@ fn a_driver_of_one_runtime_serves_another() -> io::Result<()> {
     Ok(())
 }
 
+/// Goal: reads that are done at once let other tasks run. Method: a task reads until another says
+/// that it has run, on one thread, with and without a fallback.
+#[tokio::test]
+async fn reads_that_are_ready_at_once_let_others_run() -> io::Result<()> {
+    let _watchdog = Watchdog::new();
+    let (driver, fallback) = (driver(4)?, Fallback::new(4)?);
+    let plain = File::new(std::fs::File::open("/dev/zero")?, &driver)?;
+    for file in [plain.clone(), plain.fall_back_to(&fallback)] {
+        let mut other = tokio::spawn(core::future::ready(()));
+        while !other.is_finished() {
+            assert_eq!(file.read_at(vec![1; 8], 0).await.0?, 8);
+        }
+        (&mut other).await?;
+    }
+    Ok(())
+}
+
 // ---- files that could block ----
 
 /// Goal: a file on which `io_submit` could block without end is refused, and no other. Method: both

@@ -4,6 +4,7 @@ use super::fallback::{Fallback, Support, Transfer};
 use crate::driver::Driver;
 use crate::op::{Fdsync, Fsync, Read, ReadV, Write, WriteV};
 use crate::{Errno, Operation};
+use ::tokio::task::consume_budget;
 use alloc::sync::Arc;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::fs::OFlags;
@@ -135,6 +136,7 @@ impl File {
         match &self.fallback {
             None => self.run(op).await,
             Some((fallback, support)) => {
+                consume_budget().await;
                 let (result, op) = fallback.submit(&self.driver, support, op).await;
                 (count(result), op)
             }
@@ -142,6 +144,8 @@ impl File {
     }
 
     async fn run<O: Operation + Send + 'static>(&self, op: O) -> (io::Result<usize>, O) {
+        // What is done inside of `io_submit` is ready at once: a loop of that would keep the thread.
+        consume_budget().await;
         let (result, op) = self.driver.submit(op).await;
         (count(result), op)
     }
