@@ -1,0 +1,18 @@
+//! Fuzz targets of linux-aio. Each is a function over the bytes of an input that compares what was
+//! observed with a model, so that it runs under libFuzzer, under AFL++, over a corpus as an ordinary
+//! test, and over random inputs (`hammer`).
+
+pub mod capi;
+pub mod divergence;
+pub mod files;
+pub mod input;
+pub mod memory;
+pub mod model;
+pub mod queue;
+pub mod ring;
+pub mod scope;
+pub mod submit;
+mod target;
+mod watchdog;
+
+pub use target::{Runner, Target, check, directory, replay};
