@@ -388,10 +388,16 @@ impl<O> Engine<O> {
         }
         loop {
             if self.head.get() == self.tail.get() {
-                // Between two looks at the ring, so that a device that is always done does not
-                // keep it waiting.
+                // Between two looks at the ring, so that a device that is always done keeps
+                // neither waiting.
                 if self.refused_first.get() != NONE {
                     return Some(self.take_refused());
+                }
+                if let Some(event) = self.take_from_inbox() {
+                    match self.settle(&event) {
+                        None => continue,
+                        settled => return settled,
+                    }
                 }
                 if !self.refill(context) {
                     return self.settle_by_call(context);
@@ -405,14 +411,17 @@ impl<O> Engine<O> {
         }
     }
 
-    /// The next operation whose event came, or where there is no ring comes, by system call.
+    /// The next operation whose event comes by system call, where there is no ring to be read. The
+    /// inbox is empty.
     #[cold]
     #[inline(never)]
     fn settle_by_call(&self, context: &IoContext) -> Option<Settled> {
+        if self.ring.get().is_some() {
+            return None;
+        }
         loop {
             let event = match self.take_from_inbox() {
                 Some(event) => event,
-                None if self.ring.get().is_some() => return None,
                 None => {
                     self.fetch(context, 0, Some(Duration::ZERO)).ok()?;
                     self.take_from_inbox()?
