@@ -35,8 +35,14 @@ use crate::abi::{__aio_sigset, __kernel_long_t, __kernel_ulong_t, aio_context_t,
 )]
 mod arch;
 pub(crate) mod helper;
+#[cfg(linux_aio_simulated)]
+#[doc(hidden)]
+pub mod simulated;
 
+#[cfg(not(linux_aio_simulated))]
 use arch::{syscall3, syscall6};
+#[cfg(linux_aio_simulated)]
+use simulated::{syscall3, syscall6};
 
 /// What fits one argument register: 64 bits on x32, where `usize` has 32.
 type Word = __kernel_ulong_t;

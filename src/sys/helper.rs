@@ -1,9 +1,8 @@
 //! The few other calls that floor 2 cannot do without, by the same stubs.
 
-use super::arch::syscall3;
 #[cfg(not(target_arch = "s390x"))]
-use super::arch::syscall6;
-use super::{Word, address};
+use super::syscall6;
+use super::{Word, address, syscall3};
 use crate::abi::helper::{
     AT_FDCWD, MAP_ANONYMOUS, MAP_PRIVATE, O_CLOEXEC, O_RDONLY, PROT_READ, PROT_WRITE, SIGKILL,
 };
