@@ -137,6 +137,32 @@ apt_root() {
     quietly apt-get "${APT[@]}" -q update
 }
 
+# need_unpacked SUITE PACKAGE...: packages for this machine's architecture and all they depend on, the C library too,
+# unpacked in the cache; the first one's name is the folder's. Nothing is installed, so root is not needed and no package
+# of the machine is in the way. Sets UNPACKED to the folder, and LOADER to what a program in it must be run by.
+need_unpacked() {
+    local suite=$1 packages package libraries
+    shift
+    UNPACKED=$CACHE/unpacked/$suite-$1
+    if [[ ! -f $UNPACKED/complete ]]; then
+        progress "fetching $* of $suite"
+        packages=$UNPACKED.packages
+        mkdir -p "$packages/partial"
+        apt_root "$suite" "$(dpkg --print-architecture)"
+        quietly apt-get "${APT[@]}" -o Dir::Cache::archives="$packages" -q -y --no-install-recommends --download-only \
+            install "$@" || die "$suite has not all of: $*"
+        rm -rf "$UNPACKED"
+        mkdir "$UNPACKED"
+        for package in "$packages"/*.deb; do
+            dpkg -x "$package" "$UNPACKED" || die "$package cannot be unpacked"
+        done
+        rm -r "$packages"
+        touch "$UNPACKED/complete"
+    fi
+    libraries=$(find "$UNPACKED"/{lib,usr/lib} -maxdepth 2 -name 'lib*.so.*' -printf '%h\n' | sort -u | paste -sd :)
+    LOADER=("$(find "$UNPACKED" -name 'ld*.so.[0-9]' -print -quit)" --library-path "$libraries")
+}
+
 # Sets NATIVE and NATIVE_MUSL to the targets, and OCI_ARCHITECTURE to the name among images, of this machine.
 native() {
     local architecture
