@@ -134,7 +134,7 @@ apt_root() {
         -o Acquire::Languages=none -o Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled=false
         -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false
     )
-    quietly apt-get "${APT[@]}" -q update
+    quietly apt-get "${APT[@]}" -q update || die "the archive's index of $suite for $architecture cannot be fetched"
 }
 
 # need_unpacked SUITE PACKAGE...: packages for this machine's architecture and all they depend on, the C library too,
@@ -159,7 +159,7 @@ need_unpacked() {
         rm -r "$packages"
         touch "$UNPACKED/complete"
     fi
-    libraries=$(find "$UNPACKED"/{lib,usr/lib} -maxdepth 2 -name 'lib*.so.*' -printf '%h\n' | sort -u | paste -sd :)
+    libraries=$(find "$UNPACKED" -maxdepth 4 -name 'lib*.so.*' -printf '%h\n' | sort -u | paste -sd :)
     LOADER=("$(find "$UNPACKED" -name 'ld*.so.[0-9]' -print -quit)" --library-path "$libraries")
 }
 
