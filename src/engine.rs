@@ -653,7 +653,7 @@ impl<O> Engine<O> {
         self.settle_events(context);
         let mut waiting_works = self.cancel_polls(context);
         while waiting_works && self.in_flight.get() > 0 {
-            waiting_works = matches!(self.fetch(context, 1, None), Ok(_) | Err(Errno::EINTR));
+            waiting_works = matches!(self.fetch(context, 1, None), Ok(1..) | Err(Errno::EINTR));
             self.settle_events(context);
         }
         self.publish_head(context);
