@@ -38,7 +38,7 @@ pub use reactor::Reactor;
 pub use stats::DriverStats;
 
 use crate::fork::ForkGuard;
-use crate::{EventFd, Operation, Queue};
+use crate::{EventFd, IoContext, Operation, Queue};
 use after::After;
 use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
@@ -106,8 +106,8 @@ impl Driver {
     /// thread, which sleeps until the driver ends or the reactor fails.
     ///
     /// # Errors
-    /// Those of [`IoContext::new`](crate::IoContext::new) and [`EventFd::new`], of `reactor`, and
-    /// of starting a thread.
+    /// Those of [`IoContext::new`] and [`EventFd::new`], of `reactor`, and of starting a thread;
+    /// `ENOSYS` or `EPERM` where events can be taken neither off the ring nor by `io_getevents`.
     pub fn new<R: Reactor>(
         capacity: u32,
         reactor: impl FnOnce(Arc<EventFd>) -> io::Result<R>,
@@ -121,8 +121,8 @@ impl Driver {
     /// that blocks holds up that thread and the driver's other operations, but no task.
     ///
     /// # Errors
-    /// Those of [`IoContext::new`](crate::IoContext::new) and [`EventFd::new`], and of starting a
-    /// thread.
+    /// Those of [`IoContext::new`] and [`EventFd::new`], and of starting a thread; `ENOSYS` or `EPERM`
+    /// where events can be taken neither off the ring nor by `io_getevents`.
     pub fn on_thread(capacity: u32) -> io::Result<Self> {
         Self::with_reactor(capacity, Arc::new(EventFd::new()?), Box::new(NoReactor), false)
     }
@@ -134,7 +134,12 @@ impl Driver {
         tasks_turn: bool,
     ) -> io::Result<Self> {
         let helper = Helper::start()?;
-        let queue = Queue::with_capacity(capacity)?;
+        let context = IoContext::new(capacity)?;
+        if !context.uses_ring() {
+            // Nobody else would tell futures that wait for ever.
+            context.try_getevents()?;
+        }
+        let queue = Queue::over(context, capacity);
         let shared = Arc::new_cyclic(|weak: &Weak<Shared>| Shared {
             state: Mutex::new(State::new(queue.capacity())),
             pump: Mutex::new(Pump::new(queue, Arc::clone(&eventfd))),

@@ -76,7 +76,8 @@ impl<O: Operation + 'static> Queue<O> {
         Ok(Self::over(context, capacity))
     }
 
-    fn over(context: IoContext, capacity: u32) -> Self {
+    /// The context has nothing in flight and is of this process.
+    pub(crate) fn over(context: IoContext, capacity: u32) -> Self {
         let slots: Box<[Slot<O>]> = (0..capacity).map(|_| Slot::new()).collect();
         let slab = NonNull::from(Box::leak(slots));
         let pending = NonNull::from(Box::leak(Box::new_uninit_slice(capacity as usize)));

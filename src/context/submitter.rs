@@ -68,6 +68,6 @@ impl<'a> Submitter<'a> {
 
     /// Whether the kernel knows the context: tells an `EINVAL` of the context from one of an iocb.
     pub fn is_alive(&self) -> bool {
-        self.context.is_alive()
+        self.context.try_getevents().is_ok()
     }
 }

@@ -30,11 +30,11 @@ impl IoContext {
         Errno::check(unsafe { getevents(self.id, min, nr, events, timeout, mask) })
     }
 
-    /// Whether the kernel knows the context: a call that asks for no event.
-    pub(super) fn is_alive(&self) -> bool {
+    /// Whether the kernel knows the context and takes the call: one that asks for no event.
+    pub(crate) fn try_getevents(&self) -> Result<(), Errno> {
         let none: &mut [MaybeUninit<IoEvent>] = &mut [];
         // SAFETY: No event is taken, so this reaps nothing from anybody.
-        unsafe { self.getevents(0, Some(Duration::ZERO), None, none) }.is_ok()
+        unsafe { self.getevents(0, Some(Duration::ZERO), None, none) }.map(drop)
     }
 }
 
