@@ -28,10 +28,19 @@ macro_rules! skip {
 #[allow(unused_imports, reason = "every test program uses a part of this")]
 pub(crate) use skip;
 
-/// Writes to the standard error itself: the test runner captures only the printing macros.
 pub(crate) fn say_skipped(reason: &str) {
+    say("SKIPPED", reason);
+}
+
+/// Says how often a test did what it does, also where output is captured.
+pub(crate) fn say_count(count: &str) {
+    say("COUNT", count);
+}
+
+/// Writes to the standard error itself: the test runner captures only the printing macros.
+fn say(what: &str, text: &str) {
     let name = thread::current().name().unwrap_or("a test").to_owned();
-    let _ = writeln!(std::io::stderr(), "SKIPPED {name}: {reason}");
+    let _ = writeln!(std::io::stderr(), "{what} {name}: {text}");
 }
 
 /// Ends the whole program if the test has not ended in time. A hang becomes a failure.

@@ -1,0 +1,349 @@
+//! Faults in the six calls themselves, injected by strace: whichever call fails, with whichever
+//! error, at whichever of its occurrences or for good, data are right or the error is the injected
+//! one, every operation comes back and is dropped once, and nothing hangs or panics.
+#![cfg(feature = "std")]
+
+mod common;
+#[path = "example/program.rs"]
+mod program;
+mod faults {
+    pub(crate) mod strace;
+    pub(crate) mod victim;
+}
+
+use common::files::{pattern, scratch};
+use common::skip;
+use faults::strace::{self, Injection, Struck, When};
+use faults::victim::VICTIMS;
+use linux_aio::Errno;
+use program::{example, names};
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
+use tempfile::TempDir;
+
+const VICTIM: &str = "LINUX_AIO_VICTIM";
+
+/// The calls and what they may answer. `None` is a return value of 0 with nothing done.
+///
+/// Left out are the answers that say what is not so, and that nothing could be made of: EINVAL of
+/// io_cancel (the operation has ended, its event is there), and counts of events or operations that
+/// are none.
+const CALLS: [(&str, &[Option<Errno>]); 6] = {
+    use Errno as E;
+    [
+        (
+            "io_setup",
+            &[
+                Some(E::EAGAIN),
+                Some(E::EFAULT),
+                Some(E::EINTR),
+                Some(E::EINVAL),
+                Some(E::ENOMEM),
+                Some(E::ENOSYS),
+                Some(E::EPERM),
+            ],
+        ),
+        (
+            "io_submit",
+            &[
+                None,
+                Some(E::EAGAIN),
+                Some(E::EBADF),
+                Some(E::EFAULT),
+                Some(E::EINTR),
+                Some(E::EINVAL),
+                Some(E::ENOMEM),
+                Some(E::ENOSYS),
+                Some(E::EOPNOTSUPP),
+                Some(E::EPERM),
+            ],
+        ),
+        (
+            "io_getevents",
+            &[
+                None,
+                Some(E::EFAULT),
+                Some(E::EINTR),
+                Some(E::EINVAL),
+                Some(E::ENOSYS),
+                Some(E::EPERM),
+            ],
+        ),
+        (
+            "io_pgetevents",
+            &[
+                None,
+                Some(E::EFAULT),
+                Some(E::EINTR),
+                Some(E::EINVAL),
+                Some(E::ENOSYS),
+                Some(E::EPERM),
+            ],
+        ),
+        ("io_cancel", &[Some(E::EAGAIN), Some(E::EFAULT), Some(E::ENOSYS), Some(E::EPERM)]),
+        ("io_destroy", &[Some(E::EFAULT), Some(E::EINVAL), Some(E::ENOSYS), Some(E::EPERM)]),
+    ]
+};
+
+/// What the other tests run under strace. Without an error injected everything must succeed.
+#[test]
+#[ignore = "a victim of the tests beside it"]
+fn victim() {
+    let chosen = std::env::var(VICTIM);
+    for (name, run) in VICTIMS {
+        if chosen.as_deref().map_or(true, |chosen| chosen == name) {
+            run();
+        }
+    }
+}
+
+fn victim_command(name: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("the path of this program"));
+    command.args(["victim", "--exact", "--ignored", "--test-threads=1"]).env(VICTIM, name);
+    command
+}
+
+/// Runs under injections, counted for the report.
+struct Bench {
+    dir: TempDir,
+    runs: usize,
+    calls: usize,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self { dir: scratch(), runs: 0, calls: 0 }
+    }
+
+    /// How often a program makes a call when none fails.
+    fn count(&self, command: &Command, call: &'static str) -> usize {
+        let injection = [Injection { call, error: None, when: When::Never }];
+        let struck = strace::run(command, &injection, self.dir.path());
+        assert_well(&struck, &injection);
+        struck.calls
+    }
+
+    /// One run. `None` where there was no such call to fail.
+    fn run(&mut self, command: &Command, injections: &[Injection]) -> Option<Struck> {
+        let struck = strace::run(command, injections, self.dir.path());
+        if struck.injected == 0 {
+            assert_well(&struck, injections);
+            return None;
+        }
+        self.runs += 1;
+        self.calls += struck.injected;
+        Some(struck)
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        common::say_count(&format!("{} runs, {} calls failed", self.runs, self.calls));
+    }
+}
+
+fn assert_well(struck: &Struck, injections: &[Injection]) {
+    let output = &struck.output;
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{injections:?}: {}\n{out}\n{err}", output.status);
+}
+
+/// The injections of each call with each of its errors.
+fn each_error() -> impl Iterator<Item = (&'static str, Option<Errno>)> {
+    CALLS.iter().flat_map(|&(call, errors)| errors.iter().map(move |&error| (call, error)))
+}
+
+/// Whether every error is injected at every occurrence, which takes minutes. Otherwise each error
+/// strikes somewhere, and each occurrence is struck by some error.
+fn thorough() -> bool {
+    std::env::var_os("LINUX_AIO_FAULTS").is_some_and(|faults| faults == "all")
+}
+
+/// Which errors strike which occurrences of a call that is made `calls` times.
+fn single_strikes<'a>(
+    errors: &'a [Option<Errno>],
+    calls: usize,
+) -> impl Iterator<Item = (Option<Errno>, When)> + 'a {
+    let all = errors.len() * calls;
+    let turns = if thorough() { all } else { all.min(errors.len().max(calls)) };
+    (0..turns).map(move |turn| {
+        let at = if thorough() { turn / errors.len() } else { turn % calls };
+        (errors[turn % errors.len()], When::Only(at + 1))
+    })
+}
+
+/// Each call of a victim fails once, at each of its occurrences.
+fn strike_once(victim: &str) {
+    if let Some(reason) = strace::missing() {
+        skip!("{reason}");
+    }
+    let mut bench = Bench::new();
+    let command = victim_command(victim);
+    for (call, errors) in CALLS {
+        let calls = bench.count(&command, call);
+        for (error, when) in single_strikes(errors, calls) {
+            let injection = [Injection { call, error, when }];
+            if let Some(struck) = bench.run(&command, &injection) {
+                assert_well(&struck, &injection);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_queue_survives_any_one_failing_call() {
+    strike_once("queue");
+}
+
+#[test]
+fn a_queue_without_the_ring_survives_any_one_failing_call() {
+    strike_once("queue without ring");
+}
+
+#[test]
+fn a_scope_survives_any_one_failing_call() {
+    strike_once("scope");
+}
+
+#[test]
+fn a_scope_without_the_ring_survives_any_one_failing_call() {
+    strike_once("scope without ring");
+}
+
+#[test]
+fn the_bare_calls_survive_any_one_failing_call() {
+    strike_once("raw");
+}
+
+#[test]
+fn the_bare_calls_without_the_ring_survive_any_one_failing_call() {
+    strike_once("raw without ring");
+}
+
+#[test]
+fn a_driver_survives_any_one_failing_call() {
+    strike_once("driver");
+}
+
+/// Goal: a call that fails for good, or every second time, is survived as well. EINTR for good is
+/// left out: it is answered by trying again.
+#[test]
+fn everything_survives_a_call_that_fails_for_good() {
+    if let Some(reason) = strace::missing() {
+        skip!("{reason}");
+    }
+    let mut bench = Bench::new();
+    for (victim, _) in VICTIMS {
+        let command = victim_command(victim);
+        for (call, error) in each_error() {
+            let ways = match error {
+                Some(Errno::EINTR) => &[When::EverySecond][..],
+                _ if thorough() => &[When::From(1), When::From(2), When::EverySecond],
+                _ => &[When::From(1)],
+            };
+            for &when in ways {
+                let injection = [Injection { call, error, when }];
+                let Some(struck) = bench.run(&command, &injection) else { break };
+                assert_well(&struck, &injection);
+            }
+        }
+    }
+}
+
+/// Goal: two calls that fail for good are survived, but where nothing proves any more that a
+/// borrowed buffer is free: then the process is killed.
+#[test]
+fn everything_survives_two_calls_that_fail_for_good() {
+    if let Some(reason) = strace::missing() {
+        skip!("{reason}");
+    }
+    let mut bench = Bench::new();
+    let mut killed = 0;
+    let later = CALLS.iter().skip(1);
+    for (victim, _) in VICTIMS {
+        let command = victim_command(victim);
+        for (first, second) in later.clone().flat_map(|a| later.clone().map(move |b| (a.0, b.0))) {
+            if first == second {
+                continue;
+            }
+            let ways = [When::From(1), When::From(3)];
+            for &when in if thorough() { &ways[..] } else { &ways[..1] } {
+                let injection = |call| Injection { call, error: Some(Errno::EPERM), when };
+                let injections = [injection(first), injection(second)];
+                let Some(struck) = bench.run(&command, &injections) else { break };
+                let kills = victim.starts_with("scope") && [first, second].contains(&"io_destroy");
+                if kills && struck.output.status.signal() == Some(libc::SIGKILL) {
+                    killed += 1;
+                } else {
+                    assert_well(&struck, &injections);
+                }
+            }
+        }
+    }
+    assert!(killed > 0, "a scope that could prove nothing was left");
+}
+
+/// Goal: where events can be taken neither off the ring nor by system call, there is no driver whose
+/// futures would never end, but the error. Method: without the fork guard the ring is not used.
+#[test]
+fn a_driver_that_could_not_reap_is_not_made() {
+    if let Some(reason) = strace::missing() {
+        skip!("{reason}");
+    }
+    let mut bench = Bench::new();
+    let command = victim_command("driver");
+    let unguarded = Injection { call: "madvise", error: Some(Errno::EINVAL), when: When::From(1) };
+    for error in [Errno::EPERM, Errno::ENOSYS] {
+        let refused = Injection { call: "io_getevents", error: Some(error), when: When::From(1) };
+        let struck = bench.run(&command, &[refused, unguarded]).expect("it asks");
+        assert_well(&struck, &[refused, unguarded]);
+        assert_eq!(struck.injected, 1, "{error:?}");
+    }
+    let submits = Injection { call: "io_submit", error: Some(Errno::EAGAIN), when: When::Only(2) };
+    let struck = bench.run(&command, &[submits, unguarded]).expect("it submits");
+    assert_well(&struck, &[submits, unguarded]);
+}
+
+/// Goal: a program on the queue ends well, or with the error by name and the target as it was.
+/// Method: `copy --verify` of a few blocks over an old file, each call failing once and for good.
+#[test]
+fn a_copy_is_whole_or_an_error_whatever_call_fails() {
+    let Some(copy) = example("copy") else { skip!("the examples were not built with this test") };
+    if let Some(reason) = strace::missing() {
+        skip!("{reason}");
+    }
+    let dir = scratch();
+    let (source, target) = (dir.path().join("source"), dir.path().join("target"));
+    let content = pattern(5 * 4096 + 77);
+    fs::write(&source, &content).expect("a file");
+    let mut command = Command::new(copy);
+    command.arg(&source).arg(&target).args(["--verify", "--block", "4KiB", "--depth", "2"]);
+    let mut bench = Bench::new();
+    for (call, errors) in CALLS {
+        fs::write(&target, "old").expect("a file");
+        let calls = bench.count(&command, call);
+        let for_good = errors.iter().filter(|&&error| error != Some(Errno::EINTR));
+        let for_good = for_good.map(|&error| (error, When::From(1)));
+        for (error, when) in single_strikes(errors, calls).chain(for_good) {
+            fs::write(&target, "old").expect("a file");
+            let injection = Injection { call, error, when };
+            let Some(struck) = bench.run(&command, &[injection]) else { continue };
+            let found = fs::read(&target).expect("it is there");
+            let text = String::from_utf8_lossy(&struck.output.stderr).into_owned();
+            match struck.output.status.code() {
+                Some(0) => assert!(found == content, "{injection:?}"),
+                Some(1) => {
+                    assert_eq!(found, b"old", "{injection:?}: {text}");
+                    assert!(text.starts_with("copy: "), "{injection:?}: {text}");
+                    let of_return_value_0 = error.is_none() && text.contains("ETIMEDOUT");
+                    let name = format!("{:?}", error.unwrap_or(Errno::EAGAIN));
+                    assert!(text.contains(&name) || of_return_value_0, "{injection:?}: {text}");
+                }
+                _ => panic!("{injection:?}: {}: {text}", struck.output.status),
+            }
+            assert_eq!(names(dir.path()), ["source", "target"], "{injection:?}");
+        }
+    }
+}
