@@ -6,7 +6,9 @@
 //! ```
 //!
 //! Under the target's name there is always a whole file: the old one until the copy is complete
-//! and on the disk, then the copy. Holes stay holes, and the permissions are the source's.
+//! and on the disk, then the copy. SIGKILL may leave a `.copy-*` beside it: the whole copy, or, where
+//! the file system has no files without a name, an unfinished one. Holes stay holes, and the
+//! permissions are the source's.
 //!
 //! `transfer.rs` is the asynchronous part, a read and a write taking turns with one buffer;
 //! `verify.rs` compares. `source.rs` and `target.rs` see to the files, `block.rs` is the buffer.
