@@ -1,0 +1,57 @@
+//! How long each operation took, or no time at all: a loop that is compiled without looking at the
+//! clock is the one whose throughput is measured.
+
+use hdrhistogram::Histogram;
+use std::time::Instant;
+
+/// Latencies in nanoseconds, to three digits.
+pub type Latencies = Histogram<u64>;
+
+/// An empty histogram.
+pub fn latencies() -> Latencies {
+    Histogram::new(3).expect("three digits can be had")
+}
+
+/// Adds one.
+pub fn record(latencies: &mut Latencies, nanos: u64) {
+    latencies.record(nanos).expect("it grows as needed");
+}
+
+/// Learns when operations begin and end.
+pub trait Clock {
+    /// Rides along with an operation.
+    type Mark: Copy + Send + 'static;
+    /// An operation begins.
+    fn begin(&self) -> Self::Mark;
+    /// One that began then has ended.
+    fn end(&mut self, mark: Self::Mark);
+}
+
+/// Looks at no clock.
+#[derive(Clone, Copy, Debug)]
+pub struct NoClock;
+
+impl Clock for NoClock {
+    type Mark = ();
+    #[inline]
+    fn begin(&self) {}
+    #[inline]
+    fn end(&mut self, (): ()) {}
+}
+
+/// Writes every latency down.
+#[derive(Debug)]
+pub struct Watch<'l>(pub &'l mut Latencies);
+
+impl Clock for Watch<'_> {
+    type Mark = Instant;
+
+    fn begin(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn end(&mut self, mark: Instant) {
+        let nanos = u64::try_from(mark.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        record(self.0, nanos);
+    }
+}

@@ -1,0 +1,97 @@
+//! What is measured: on which devices, which operations, how many at a time.
+
+use crate::device;
+use crate::load;
+use crate::ways::{self, Batching, Way};
+use serde::{Deserialize, Serialize};
+
+/// Why a cell is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Group {
+    /// To compare ways.
+    Ways,
+    /// To see whether the cost stays when the depth grows.
+    Depths,
+    /// To see whether it stays when there are more files.
+    Files,
+}
+
+/// What all ways do, side by side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Cell {
+    /// Why.
+    pub group: Group,
+    /// On what.
+    pub device: device::Kind,
+    /// The operations.
+    pub kind: load::Kind,
+    /// How many at a time.
+    pub depth: u32,
+    /// How many of them are taken and submitted together.
+    pub batch: u32,
+    /// Among how many files.
+    pub files: usize,
+}
+
+impl Cell {
+    fn of(device: device::Kind, kind: load::Kind, depth: u32, batch: u32) -> Self {
+        Self { group: Group::Ways, device, kind, depth, batch, files: 1 }
+    }
+
+    /// As in a line of a log.
+    pub fn name(&self) -> String {
+        let Self { device, kind, depth, batch, files, .. } = self;
+        let files = if *files == 1 { String::new() } else { format!(", {files} files") };
+        format!("{}, {}, depth {depth}, batch {batch}{files}", device.name(), kind.name())
+    }
+
+    /// Whether the way has something to say here.
+    pub fn is_for(&self, way: &Way) -> bool {
+        match self.group {
+            // Tasks and threads know no batches.
+            Group::Ways => {
+                way.batching == Batching::Chosen || self.batch == 1 || self.batch == self.depth
+            }
+            Group::Depths | Group::Files => {
+                [ways::RAW, ways::SCOPE, ways::QUEUE, ways::C_RING].contains(&way.name)
+            }
+        }
+    }
+}
+
+/// The cells of a device.
+pub fn cells(device: device::Kind, quick: bool) -> Vec<Cell> {
+    use crate::load::Kind::{Mixed, Read, Sync, Write};
+    let of = |kind, shapes: &[(u32, u32)]| {
+        let cells = shapes.iter().map(|&(depth, batch)| Cell::of(device, kind, depth, batch));
+        cells.collect::<Vec<_>>()
+    };
+    if quick {
+        let kind = if device == device::Kind::Null { Write } else { Read };
+        return of(kind, &[(1, 1), (8, 8)]);
+    }
+    match device {
+        device::Kind::Zero => {
+            let mut cells = of(Read, &[(1, 1), (8, 8), (32, 32), (256, 1), (256, 32)]);
+            let depths = [1, 8, 64, 512, 4096]
+                .map(|depth| Cell { group: Group::Depths, ..Cell::of(device, Read, depth, 1) });
+            let files = [1, 100, 10_000].map(|files| Cell {
+                group: Group::Files,
+                files,
+                ..Cell::of(device, Read, 32, 1)
+            });
+            cells.extend(depths);
+            cells.extend(files);
+            cells
+        }
+        device::Kind::Null => of(Write, &[(1, 1), (8, 8), (32, 32)]),
+        _ => [
+            of(Read, &[(1, 1), (8, 1), (32, 1), (128, 1), (256, 1), (8, 8), (32, 8), (32, 32)]),
+            of(Write, &[(1, 1), (32, 1), (32, 32)]),
+            of(Mixed, &[(32, 1)]),
+            of(Sync, &[(32, 1)]),
+        ]
+        .concat(),
+    }
+}

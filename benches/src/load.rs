@@ -1,0 +1,197 @@
+//! What is to be done: the same for every way to do it.
+
+use anyhow::{Result, ensure};
+use linux_aio::AlignedBuf;
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// How many steps a plan has; then it begins again. A power of two.
+const STEPS: usize = 1024;
+
+/// What the operations are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Reads.
+    Read,
+    /// Writes.
+    Write,
+    /// Two reads and a write, over and over.
+    Mixed,
+    /// Seven writes and an fdatasync, over and over.
+    Sync,
+}
+
+impl Kind {
+    /// As in a sentence.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Read => "reads",
+            Self::Write => "writes",
+            Self::Mixed => "mixed",
+            Self::Sync => "fdatasync",
+        }
+    }
+
+    fn action(self, number: usize) -> Action {
+        match self {
+            Self::Read => Action::Read,
+            Self::Write => Action::Write,
+            Self::Mixed if number % 3 == 2 => Action::Write,
+            Self::Mixed => Action::Read,
+            Self::Sync if number % 8 == 7 => Action::Sync,
+            Self::Sync => Action::Write,
+        }
+    }
+}
+
+/// What one operation is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// A read.
+    Read = 0,
+    /// A write.
+    Write = 1,
+    /// An fdatasync.
+    Sync = 2,
+}
+
+/// One operation: where, and in the lowest two bits, which are free in an offset, what. As in
+/// `loops.c`.
+#[derive(Clone, Copy, Debug)]
+#[repr(transparent)]
+pub struct Step(u64);
+
+impl Step {
+    /// What to do.
+    #[inline]
+    pub fn action(self) -> Action {
+        match self.0 & 3 {
+            0 => Action::Read,
+            1 => Action::Write,
+            _ => Action::Sync,
+        }
+    }
+
+    /// Where in the file.
+    #[inline]
+    pub fn offset(self) -> u64 {
+        self.0 & !3
+    }
+}
+
+/// Where the operations go.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The same file or device opened one or many times, or as many files.
+    pub files: Vec<Arc<File>>,
+    /// Where it can be opened again, for ways that need it without `O_DIRECT` or each for itself.
+    pub path: PathBuf,
+    /// Bytes that may be read and written.
+    pub size: u64,
+    /// Bytes of an operation.
+    pub block: usize,
+    /// What a read returns: the block, but nothing on /dev/null.
+    pub read_returns: usize,
+}
+
+/// Operations at random places of a target, a number of them at a time.
+#[derive(Debug)]
+pub struct Load {
+    /// Where they go.
+    pub target: Target,
+    /// What they are.
+    pub kind: Kind,
+    /// How many are under way at a time.
+    pub depth: u32,
+    /// How many are taken and submitted at a time, by ways that have a say in that.
+    pub batch: u32,
+    /// The operations, to be taken one after the other and over again.
+    pub steps: Vec<Step>,
+}
+
+impl Load {
+    /// The same operations each time it is called.
+    pub fn new(target: Target, kind: Kind, depth: u32, batch: u32) -> Result<Self> {
+        ensure!(batch > 0 && depth % batch == 0, "a depth of {depth} is not of batches of {batch}");
+        let blocks = target.size / target.block as u64;
+        ensure!(blocks > 0, "{} has less than one block", target.path.display());
+        let mut random = fastrand::Rng::with_seed(7);
+        let steps = (0..STEPS)
+            .map(|number| {
+                let offset = random.u64(..blocks) * target.block as u64;
+                Step(offset | kind.action(number) as u64)
+            })
+            .collect();
+        Ok(Self { target, kind, depth, batch, steps })
+    }
+
+    /// The nearest number of operations, not below `operations`, that every way can do.
+    pub fn round(&self, operations: u64) -> u64 {
+        operations.max(1).next_multiple_of(u64::from(self.depth))
+    }
+
+    /// A buffer for each operation under way, with random bytes: some devices take a short cut for
+    /// zeros.
+    pub fn buffers(&self) -> Result<Vec<AlignedBuf>> {
+        (0..self.depth).map(|_| self.buffer()).collect()
+    }
+
+    /// One buffer.
+    pub fn buffer(&self) -> Result<AlignedBuf> {
+        let mut buf = AlignedBuf::new(self.target.block)?;
+        fastrand::fill(&mut buf);
+        Ok(buf)
+    }
+
+    /// What the operation returns when all is well.
+    #[inline]
+    pub fn returns(&self, action: Action) -> usize {
+        match action {
+            Action::Read => self.target.read_returns,
+            Action::Write => self.target.block,
+            Action::Sync => 0,
+        }
+    }
+
+    /// Fails for a result that is not what the operation should return.
+    #[inline]
+    pub fn check<E: Into<anyhow::Error>>(
+        &self,
+        action: Action,
+        result: Result<usize, E>,
+    ) -> Result<()> {
+        let count = result.map_err(Into::into)?;
+        ensure!(count == self.returns(action), "{action:?} returned {count}");
+        Ok(())
+    }
+}
+
+/// Goes through the steps of a load.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cursor(usize);
+
+impl Cursor {
+    /// Begins at the `number`th step.
+    pub fn at(number: usize) -> Self {
+        Self(number)
+    }
+
+    /// The next step, and the file that it is for where that is another one than before.
+    #[inline]
+    pub fn next<'l>(&mut self, load: &'l Load) -> (Step, Option<&'l Arc<File>>) {
+        let number = self.0;
+        self.0 = number.wrapping_add(1);
+        let files = &load.target.files;
+        let other = if files.len() == 1 { None } else { Some(&files[number % files.len()]) };
+        (load.steps[number % STEPS], other)
+    }
+
+    /// As [`next`](Self::next), with the file in any case.
+    #[inline]
+    pub fn next_with_file<'l>(&mut self, load: &'l Load) -> (Step, &'l Arc<File>) {
+        let (step, other) = self.next(load);
+        (step, other.unwrap_or(&load.target.files[0]))
+    }
+}

@@ -1,0 +1,62 @@
+//! What came of it: as JSON, as a page, and as pictures.
+
+mod page;
+mod pictures;
+
+pub use page::page;
+pub use pictures::draw;
+
+use crate::device;
+use crate::grid::{Cell, Group};
+use crate::load;
+use crate::measure::{Measured, Outcome};
+use crate::targets::Verdict;
+use serde::{Deserialize, Serialize};
+
+/// All of a run.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Report {
+    /// The machine, line by line.
+    pub machine: Vec<String>,
+    /// The devices that were used.
+    pub devices: Vec<(device::Kind, String)>,
+    /// What could not be done, and why.
+    pub skipped: Vec<String>,
+    /// What was measured.
+    pub cells: Vec<Measured>,
+    /// Whether it is as it should be.
+    #[serde(default)]
+    pub verdicts: Vec<Verdict>,
+}
+
+impl Report {
+    /// The cell that compares ways.
+    pub fn cell(
+        &self,
+        device: device::Kind,
+        kind: load::Kind,
+        depth: u32,
+        batch: u32,
+    ) -> Option<&Measured> {
+        let wanted = Cell { group: Group::Ways, device, kind, depth, batch, files: 1 };
+        self.cells.iter().find(|measured| measured.cell == wanted)
+    }
+
+    /// The cells of a group.
+    pub fn group(&self, group: Group) -> impl Iterator<Item = &Measured> {
+        self.cells.iter().filter(move |measured| measured.cell.group == group)
+    }
+
+    /// What a way did at each depth with a batch of one: depth and outcome.
+    pub fn by_depth<'r>(
+        &'r self,
+        device: device::Kind,
+        kind: load::Kind,
+        way: &'r str,
+    ) -> impl Iterator<Item = (u32, &'r Outcome)> {
+        let cells = self.group(Group::Ways);
+        cells
+            .filter(move |m| m.cell.device == device && m.cell.kind == kind && m.cell.batch == 1)
+            .filter_map(move |m| Some((m.cell.depth, m.of(way)?)))
+    }
+}

@@ -1,0 +1,234 @@
+//! What the project wants to reach, and whether it has.
+
+use crate::device::Kind as Device;
+use crate::grid::Group;
+use crate::load::Kind::Read;
+use crate::measure::{Measured, Outcome};
+use crate::report::Report;
+use crate::statistics::Estimate;
+use crate::ways;
+use serde::{Deserialize, Serialize};
+
+/// Whether a target was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Answer {
+    /// Yes, by the median.
+    Met,
+    /// No.
+    Missed,
+    /// It was not measured.
+    Unknown,
+}
+
+/// A target, and what was measured.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Verdict {
+    /// What is wanted.
+    pub target: String,
+    /// Whether it is so.
+    pub answer: Answer,
+    /// The numbers.
+    pub found: String,
+}
+
+/// All of them.
+pub fn verdicts(report: &Report) -> Vec<Verdict> {
+    let mut verdicts = Vec::new();
+    let zero = |depth, batch| report.cell(Device::Zero, Read, depth, batch);
+    for (batch, most) in [(1, 0.72), (8, 0.93), (32, 1.0)] {
+        verdicts.push(ratio(
+            format!("raw against libaio on /dev/zero, batch {batch}: time at most {most}"),
+            zero(batch, batch),
+            (ways::RAW, &[ways::LIBAIO]),
+            |estimate| estimate.median <= most,
+        ));
+    }
+    for batch in [1, 8, 32] {
+        verdicts.push(ratio(
+            format!(
+                "raw against the same loop in C on /dev/zero, batch {batch}: the interval \
+                     reaches 1.0"
+            ),
+            zero(batch, batch),
+            (ways::RAW, &[ways::C_RING]),
+            |estimate| estimate.low <= 1.0,
+        ));
+    }
+    for way in [ways::SCOPE, ways::QUEUE, ways::QUEUE_IN_PLACE] {
+        for batch in [1, 8, 32] {
+            verdicts.push(ratio(
+                format!("{way} against raw on /dev/zero, batch {batch}: time at most 1.10"),
+                zero(batch, batch),
+                (way, &[ways::RAW]),
+                |estimate| estimate.median <= 1.10,
+            ));
+        }
+        verdicts.push(ratio(
+            format!("{way} against raw on zram, depth 32, batch 8: time at most 1.02"),
+            report.cell(Device::Zram, Read, 32, 8),
+            (way, &[ways::RAW]),
+            |estimate| estimate.median <= 1.02,
+        ));
+    }
+    for (depth, batch) in [(1, 1), (8, 1), (32, 1), (32, 32), (256, 1)] {
+        let zram = report.cell(Device::Zram, Read, depth, batch);
+        verdicts.push(ratio(
+            format!("raw ahead of io_uring on zram, depth {depth}, batch {batch}"),
+            zram,
+            (ways::RAW, &[ways::URING]),
+            |estimate| estimate.median < 1.0,
+        ));
+    }
+    for (depth, batch) in [(1, 1), (8, 1), (32, 1), (256, 1)] {
+        let zram = report.cell(Device::Zram, Read, depth, batch);
+        verdicts.push(ratio(
+            format!("raw ahead of every thread pool on zram, depth {depth}"),
+            zram,
+            (ways::RAW, &[ways::POOL, ways::SPAWN_BLOCKING, ways::TOKIO_FS]),
+            |estimate| estimate.median < 1.0,
+        ));
+    }
+    verdicts.push(ratio(
+        "raw ahead of io_uring on /dev/zero, batch 1".into(),
+        zero(1, 1),
+        (ways::RAW, &[ways::URING]),
+        |estimate| estimate.median < 1.0,
+    ));
+    verdicts.push(times_more(report));
+    verdicts.push(not_slower_on_disk(report));
+    verdicts.push(least_cpu_on_disk(report));
+    verdicts.extend(flat(report, Group::Depths, "from depth 1 to 4096", |m| m.cell.depth as usize));
+    verdicts.extend(flat(report, Group::Files, "from 1 to 10,000 files", |m| m.cell.files));
+    verdicts
+}
+
+fn unknown(target: String) -> Verdict {
+    Verdict { target, answer: Answer::Unknown, found: "not measured".into() }
+}
+
+fn verdict(target: String, met: bool, found: String) -> Verdict {
+    Verdict { target, answer: if met { Answer::Met } else { Answer::Missed }, found }
+}
+
+/// The time of one way as a part of that of the fastest of others.
+fn ratio(
+    target: String,
+    cell: Option<&Measured>,
+    (way, others): (&str, &[&str]),
+    is_met: impl Fn(Estimate) -> bool,
+) -> Verdict {
+    let Some((ours, theirs)) = cell.and_then(|cell| Some((cell.of(way)?, fastest(cell, others)?)))
+    else {
+        return unknown(target);
+    };
+    // On /dev/zero nothing is waited for, and the processor's time is not that of other programs.
+    let estimate = match cell.map(|cell| cell.cell.device) {
+        Some(Device::Zero) => ours.cpu_to(theirs),
+        _ => ours.to(theirs),
+    };
+    verdict(target, is_met(estimate), format!("{} of {}", interval(estimate), theirs.way))
+}
+
+fn fastest<'m>(cell: &'m Measured, ways: &[&str]) -> Option<&'m Outcome> {
+    let outcomes = ways.iter().filter_map(|way| cell.of(way));
+    outcomes.min_by(|a, b| a.nanos().total_cmp(&b.nanos()))
+}
+
+/// As "0.71 (0.70 to 0.73)".
+pub fn interval(estimate: Estimate) -> String {
+    let Estimate { median, low, high } = estimate;
+    format!("{median:.3} ({low:.3} to {high:.3})")
+}
+
+fn times_more(report: &Report) -> Verdict {
+    let target = "tokio adapter on zram, depth 32: at least 5 times the operations of tokio::fs";
+    let cell = report.cell(Device::Zram, Read, 32, 1);
+    let both = cell.and_then(|cell| Some((cell.of(ways::DRIVER)?, cell.of(ways::TOKIO_FS)?)));
+    let Some((ours, theirs)) = both else { return unknown(target.into()) };
+    let estimate = theirs.to(ours);
+    verdict(target.into(), estimate.median >= 5.0, format!("{} times", interval(estimate)))
+}
+
+/// Of the depths at which a disk is busy.
+const BUSY: [u32; 3] = [32, 128, 256];
+
+fn not_slower_on_disk(report: &Report) -> Verdict {
+    let target =
+        "tokio adapter on a disk, depth 32 and more: not slower than the fastest of others";
+    let mut found = Vec::new();
+    let mut met = true;
+    for depth in BUSY {
+        let cell = report.cell(Device::File, Read, depth, 1);
+        let Some(ours) = cell.and_then(|cell| cell.of(ways::DRIVER)) else { continue };
+        let Some(estimate) = ours.to_best else { continue };
+        let best = cell.and_then(|cell| cell.best.clone()).unwrap_or_default();
+        // Slower for certain is slower; what noise may be is not.
+        met &= estimate.low <= 1.0;
+        found.push(format!("{depth}: {} of {best}", interval(estimate)));
+    }
+    if found.is_empty() {
+        return unknown(target.into());
+    }
+    verdict(target.into(), met, found.join("; "))
+}
+
+fn least_cpu_on_disk(report: &Report) -> Verdict {
+    let target = "tokio adapter on a disk, depth 32 and more: less processor time than other futures \
+                  and threads";
+    let mut found = Vec::new();
+    let mut met = true;
+    for depth in BUSY {
+        let Some(cell) = report.cell(Device::File, Read, depth, 1) else { continue };
+        let Some(ours) = cell.of(ways::DRIVER) else { continue };
+        let others =
+            [ways::TOKIO_URING, ways::TOKIO_FS, ways::SPAWN_BLOCKING, ways::POOL, ways::THREADS];
+        let others = others.iter().filter_map(|way| cell.of(way));
+        let Some(least) = others.min_by(|a, b| a.cpu_nanos().total_cmp(&b.cpu_nanos())) else {
+            continue;
+        };
+        met &= ours.cpu_nanos() < least.cpu_nanos();
+        let (ours, theirs) = (ours.cpu_nanos() / 1e3, least.cpu_nanos() / 1e3);
+        found.push(format!("{depth}: {ours:.1} µs, {} {theirs:.1} µs", least.way));
+    }
+    if found.is_empty() {
+        return unknown(target.into());
+    }
+    verdict(target.into(), met, found.join("; "))
+}
+
+/// How much the ratio to the loop in C may grow over a group: the layer's share of the cost.
+const GROWTH: f64 = 1.05;
+
+fn flat(
+    report: &Report,
+    group: Group,
+    range: &str,
+    size: impl Fn(&Measured) -> usize,
+) -> Vec<Verdict> {
+    let of_way = |way: &str| {
+        let target = format!(
+            "{way} on /dev/zero {range}: as flat as the loop in C, within {:.0} %",
+            (GROWTH - 1.0) * 100.0
+        );
+        let mut cells: Vec<_> = report.group(group).collect();
+        cells.sort_by_key(|cell| size(cell));
+        let points = cells.iter().map(|cell| {
+            let (ours, theirs) = (cell.of(way)?, cell.of(ways::C_RING)?);
+            Some((size(cell), ours.cpu_nanos(), ours.cpu_to(theirs).median))
+        });
+        let Some(points) = points.collect::<Option<Vec<_>>>() else { return unknown(target) };
+        let (Some(first), Some(most)) =
+            (points.first(), points.iter().map(|point| point.2).reduce(f64::max))
+        else {
+            return unknown(target);
+        };
+        let growth = most / first.2;
+        let nanos = points
+            .iter()
+            .map(|(size, nanos, ratio)| format!("{size}: {nanos:.0} ns ({ratio:.2} of C)"));
+        let found = format!("grows to {growth:.3}; {}", nanos.collect::<Vec<_>>().join(", "));
+        verdict(target, growth <= GROWTH, found)
+    };
+    [ways::RAW, ways::SCOPE, ways::QUEUE].map(of_way).into()
+}

@@ -1,0 +1,218 @@
+//! By the loops in C (`c/loops.c`): with system calls of their own, or with the functions of a
+//! shared library.
+
+use super::Runner;
+use crate::clock::{Latencies, record};
+use crate::load::{Load, Step};
+use anyhow::{Context, Result, ensure};
+use libloading::Library;
+use linux_aio::abi::aio_context_t;
+use linux_aio::{AlignedBuf, IoContext, IoEvent, Iocb};
+use std::ffi::{c_int, c_long, c_void};
+use std::os::fd::AsRawFd;
+use std::path::Path;
+use std::ptr;
+use std::sync::Arc;
+
+/// Its `io_submit`.
+type Submit = unsafe extern "C" fn(aio_context_t, c_long, *mut *mut Iocb) -> c_int;
+/// Its `io_getevents`.
+type Getevents =
+    unsafe extern "C" fn(aio_context_t, c_long, c_long, *mut IoEvent, *mut c_void) -> c_int;
+
+/// As `struct loop`.
+#[repr(C)]
+struct Loop {
+    context: aio_context_t,
+    iocbs: *mut Iocb,
+    pending: *mut *mut Iocb,
+    events: *mut IoEvent,
+    buffers: *const *mut u8,
+    files: *const c_int,
+    file_count: u64,
+    steps: *const Step,
+    step_mask: u64,
+    next_step: u64,
+    depth: u64,
+    batch: u64,
+    block: u64,
+    expected_read: i64,
+    starts: *mut u64,
+}
+
+unsafe extern "C" {
+    fn loop_by_call(this: *mut Loop, operations: u64) -> c_int;
+    fn loop_by_call_timed(this: *mut Loop, operations: u64, latencies: *mut u64) -> c_int;
+    fn loop_by_ring(this: *mut Loop, operations: u64) -> c_int;
+    fn loop_by_ring_timed(this: *mut Loop, operations: u64, latencies: *mut u64) -> c_int;
+    fn loop_by_ring_prefilled(this: *mut Loop, operations: u64) -> c_int;
+    fn loop_by_library(
+        this: *mut Loop,
+        operations: u64,
+        submit: Submit,
+        getevents: Getevents,
+    ) -> c_int;
+    fn loop_by_library_timed(
+        this: *mut Loop,
+        operations: u64,
+        latencies: *mut u64,
+        submit: Submit,
+        getevents: Getevents,
+    ) -> c_int;
+}
+
+/// How the loop calls the kernel.
+enum Calls {
+    /// By `io_submit` and `io_getevents`.
+    Kernel,
+    /// By `io_submit`, and the ring for events.
+    Ring,
+    /// The same, with iocbs that are filled once.
+    RingPrefilled,
+    /// By a library's functions.
+    Library { submit: Submit, getevents: Getevents, _library: Library },
+}
+
+/// A context, and what the loop needs.
+pub struct ByC {
+    /// Ends before the buffers do.
+    context: IoContext,
+    this: Loop,
+    calls: Calls,
+    _iocbs: Vec<Iocb>,
+    _pending: Vec<*mut Iocb>,
+    _events: Vec<IoEvent>,
+    _starts: Vec<u64>,
+    _addresses: Vec<*mut u8>,
+    _buffers: Vec<AlignedBuf>,
+    _files: Vec<c_int>,
+    _load: Arc<Load>,
+}
+
+/// Two system calls a batch.
+pub fn prepare_calls(load: &Arc<Load>) -> Result<Box<dyn Runner>> {
+    Ok(Box::new(ByC::new(load, Calls::Kernel)?))
+}
+
+/// One system call a batch.
+pub fn prepare_ring(load: &Arc<Load>) -> Result<Box<dyn Runner>> {
+    Ok(Box::new(ByC::new(load, Calls::Ring)?))
+}
+
+/// One system call a batch, and iocbs that are filled once.
+pub fn prepare_ring_prefilled(load: &Arc<Load>) -> Result<Box<dyn Runner>> {
+    Ok(Box::new(ByC::new(load, Calls::RingPrefilled)?))
+}
+
+/// The distribution's library, where the dynamic linker finds it.
+pub fn prepare_libaio(load: &Arc<Load>) -> Result<Box<dyn Runner>> {
+    let calls = Calls::load("libaio.so.1t64".as_ref())
+        .or_else(|_| Calls::load("libaio.so.1".as_ref()))
+        .context("package libaio1t64 or libaio1 has it")?;
+    Ok(Box::new(ByC::new(load, calls)?))
+}
+
+/// Ours, as `make -C capi` builds it.
+pub fn prepare_drop_in(load: &Arc<Load>) -> Result<Box<dyn Runner>> {
+    let built = concat!(env!("CARGO_MANIFEST_DIR"), "/../capi/target/libaio/libaio.so.1");
+    let calls = Calls::load(built.as_ref()).context("make -C capi builds it")?;
+    Ok(Box::new(ByC::new(load, calls)?))
+}
+
+impl Calls {
+    fn load(path: &Path) -> Result<Self> {
+        // SAFETY: Neither library runs code when it is loaded.
+        let library = unsafe { Library::new(path) }?;
+        // SAFETY: This is the function's type, in libaio.h.
+        let submit = unsafe { library.get::<Submit>(b"io_submit\0") }.map(|symbol| *symbol)?;
+        // SAFETY: As above.
+        let getevents =
+            unsafe { library.get::<Getevents>(b"io_getevents\0") }.map(|symbol| *symbol)?;
+        Ok(Self::Library { submit, getevents, _library: library })
+    }
+}
+
+impl ByC {
+    fn new(load: &Arc<Load>, calls: Calls) -> Result<Self> {
+        let context = IoContext::new(load.depth)?;
+        let (depth, batch) = (load.depth as usize, load.batch as usize);
+        let mut buffers = load.buffers()?;
+        let addresses: Vec<_> = buffers.iter_mut().map(|buf| buf.as_mut_ptr()).collect();
+        let files: Vec<_> = load.target.files.iter().map(|file| file.as_raw_fd()).collect();
+        let mut iocbs = vec![Iocb::fsync(-1); depth];
+        let mut pending = vec![ptr::null_mut(); batch];
+        let mut events = vec![IoEvent::default(); batch];
+        let mut starts = vec![0; depth];
+        let this = Loop {
+            context: context.as_raw(),
+            iocbs: iocbs.as_mut_ptr(),
+            pending: pending.as_mut_ptr(),
+            events: events.as_mut_ptr(),
+            buffers: addresses.as_ptr(),
+            files: files.as_ptr(),
+            file_count: files.len() as u64,
+            steps: load.steps.as_ptr(),
+            step_mask: load.steps.len() as u64 - 1,
+            next_step: 0,
+            depth: depth as u64,
+            batch: batch as u64,
+            block: load.target.block as u64,
+            expected_read: load.target.read_returns as i64,
+            starts: starts.as_mut_ptr(),
+        };
+        Ok(Self {
+            context,
+            this,
+            calls,
+            _iocbs: iocbs,
+            _pending: pending,
+            _events: events,
+            _starts: starts,
+            _addresses: addresses,
+            _buffers: buffers,
+            _files: files,
+            _load: Arc::clone(load),
+        })
+    }
+
+    /// Runs the C loop; nanoseconds go to `latencies`, which has room for one of each operation, or
+    /// is empty.
+    fn run_loop(&mut self, operations: u64, latencies: &mut [u64]) -> Result<()> {
+        debug_assert_ne!(self.context.as_raw(), 0);
+        let this = &raw mut self.this;
+        let (timed, at) = (!latencies.is_empty(), latencies.as_mut_ptr());
+        // SAFETY: What `this` points to are fields, of the lengths that the loop wants, and the
+        // operations' buffers stay until the context is gone; the context is live and nobody else
+        // reads its ring; `at` has room for a time of each operation where it is used.
+        #[allow(clippy::multiple_unsafe_ops_per_block, reason = "one proof for one of them")]
+        let status = unsafe {
+            match &self.calls {
+                Calls::Kernel if timed => loop_by_call_timed(this, operations, at),
+                Calls::Kernel => loop_by_call(this, operations),
+                Calls::Ring if timed => loop_by_ring_timed(this, operations, at),
+                Calls::Ring => loop_by_ring(this, operations),
+                Calls::RingPrefilled => loop_by_ring_prefilled(this, operations),
+                Calls::Library { submit, getevents, .. } if timed => {
+                    loop_by_library_timed(this, operations, at, *submit, *getevents)
+                }
+                Calls::Library { submit, getevents, .. } => {
+                    loop_by_library(this, operations, *submit, *getevents)
+                }
+            }
+        };
+        ensure!(status == 0, "{}", std::io::Error::from_raw_os_error(-status));
+        Ok(())
+    }
+}
+
+impl Runner for ByC {
+    fn run(&mut self, operations: u64, latencies: Option<&mut Latencies>) -> Result<()> {
+        let Some(latencies) = latencies else { return self.run_loop(operations, &mut []) };
+        let mut nanos = vec![0; operations as usize];
+        self.run_loop(operations, &mut nanos)?;
+        for nanos in nanos {
+            record(latencies, nanos);
+        }
+        Ok(())
+    }
+}

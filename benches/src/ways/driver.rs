@@ -1,0 +1,83 @@
+//! As futures on tokio, by the adapter of this library: a task for each operation under way.
+
+use super::Runner;
+use super::tokio_fs::{Shares, runtime};
+use crate::clock::{Clock, Latencies, NoClock, Watch, latencies as histogram};
+use crate::load::{Action, Cursor, Load};
+use anyhow::Result;
+use linux_aio::AlignedBuf;
+use linux_aio::Driver;
+use linux_aio::tokio::File;
+use std::sync::Arc;
+use tokio::runtime::Runtime;
+
+/// A driver on a runtime of one thread.
+struct OnTokio {
+    files: Vec<File>,
+    buffers: Vec<AlignedBuf>,
+    load: Arc<Load>,
+    driver: Driver,
+    runtime: Runtime,
+}
+
+/// A driver, and the load's files on it.
+pub fn prepare(load: &Arc<Load>) -> Result<Box<dyn Runner>> {
+    let runtime = runtime(1)?;
+    let entered = runtime.enter();
+    let driver = linux_aio::tokio::driver(load.depth)?;
+    drop(entered);
+    let files = load.target.files.iter();
+    let files = files.map(|file| Ok(File::new(file.try_clone()?, &driver)?));
+    let files = files.collect::<Result<_>>()?;
+    let buffers = load.buffers()?;
+    Ok(Box::new(OnTokio { files, buffers, load: Arc::clone(load), driver, runtime }))
+}
+
+/// One task's operations, one after the other.
+async fn share<C: Clock>(
+    load: Arc<Load>,
+    files: Vec<File>,
+    mut buf: AlignedBuf,
+    number: usize,
+    operations: u64,
+    clock: &mut C,
+) -> Result<AlignedBuf> {
+    let mut cursor = Cursor::at(number);
+    for at in 0..operations {
+        let (step, _) = cursor.next(&load);
+        let file = &files[(number + at as usize) % files.len()];
+        let mark = clock.begin();
+        let result;
+        match step.action() {
+            Action::Read => (result, buf) = file.read_at(buf, step.offset()).await,
+            Action::Write => (result, buf) = file.write_at(buf, step.offset()).await,
+            Action::Sync => result = file.sync_data().await.map(|()| 0),
+        }
+        clock.end(mark);
+        load.check(step.action(), result)?;
+    }
+    Ok(buf)
+}
+
+impl Runner for OnTokio {
+    fn run(&mut self, operations: u64, latencies: Option<&mut Latencies>) -> Result<()> {
+        let Self { files, buffers, load, driver, runtime } = self;
+        let _driver = driver;
+        let shares = Shares::new(load, operations, std::mem::take(buffers));
+        let timed = latencies.is_some();
+        let task = |number, operations, buf| {
+            let (load, files) = (Arc::clone(load), files.clone());
+            async move {
+                let mut histogram = histogram();
+                let buf = if timed {
+                    share(load, files, buf, number, operations, &mut Watch(&mut histogram)).await
+                } else {
+                    share(load, files, buf, number, operations, &mut NoClock).await
+                };
+                Ok((buf?, histogram))
+            }
+        };
+        *buffers = runtime.block_on(shares.in_tasks(task, latencies))?;
+        Ok(())
+    }
+}

@@ -1,0 +1,157 @@
+//! By [`Submitter`] and [`Reaper`](linux_aio::Reaper), with iocbs of our own.
+
+use super::Runner;
+use crate::clock::{Clock, Latencies, NoClock, Watch};
+use crate::load::{Action, Cursor, Load};
+use anyhow::{Result, ensure};
+use linux_aio::{AlignedBuf, IoContext, IoEvent, Iocb, Opcode, Submitter};
+use std::mem::MaybeUninit;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+
+/// A context, and what its operations need.
+pub struct Raw {
+    /// Ends before the buffers do.
+    context: IoContext,
+    iocbs: Vec<Iocb>,
+    pending: Vec<*mut Iocb>,
+    events: Vec<MaybeUninit<IoEvent>>,
+    filler: Filler,
+    _buffers: Vec<AlignedBuf>,
+}
+
+/// What an iocb is filled from.
+struct Filler {
+    cursor: Cursor,
+    buffers: Vec<*mut u8>,
+    load: Arc<Load>,
+}
+
+impl Filler {
+    #[inline]
+    fn next(&mut self, slot: usize) -> Iocb {
+        let (step, file) = self.cursor.next_with_file(&self.load);
+        let (fd, buf, block) = (file.as_raw_fd(), self.buffers[slot], self.load.target.block);
+        let iocb = match step.action() {
+            Action::Read => Iocb::pread(fd, buf, block, step.offset()),
+            Action::Write => Iocb::pwrite(fd, buf, block, step.offset()),
+            Action::Sync => Iocb::fdsync(fd),
+        };
+        iocb.user_data(slot as u64)
+    }
+}
+
+/// Fills every iocb when it is submitted.
+pub fn prepare(load: &Arc<Load>) -> Result<Box<dyn Runner>> {
+    Ok(Box::new(Raw::new(load)?))
+}
+
+impl Raw {
+    /// Ready for the load.
+    pub fn new(load: &Arc<Load>) -> Result<Self> {
+        let mut buffers = load.buffers()?;
+        let addresses = buffers.iter_mut().map(|buf| buf.as_mut_ptr()).collect();
+        let filler =
+            Filler { cursor: Cursor::default(), buffers: addresses, load: Arc::clone(load) };
+        Ok(Self {
+            context: IoContext::new(load.depth)?,
+            iocbs: vec![Iocb::fsync(-1); load.depth as usize],
+            pending: Vec::with_capacity(load.batch as usize),
+            events: vec![MaybeUninit::uninit(); load.batch as usize],
+            filler,
+            _buffers: buffers,
+        })
+    }
+
+    /// Does `operations`, filling iocbs again only where `FILLS`.
+    #[inline(never)]
+    pub fn run_loop<const FILLS: bool, C: Clock>(
+        &mut self,
+        operations: u64,
+        mut clock: C,
+    ) -> Result<()> {
+        let Self { context, iocbs, pending, events, filler, .. } = self;
+        let batch = events.len();
+        let (submitter, mut reaper) = context.split();
+        let (iocbs_len, mut marks) = (iocbs.len(), Vec::with_capacity(iocbs.len()));
+        let iocbs = iocbs.as_mut_ptr();
+        for first in (0..iocbs_len).step_by(batch) {
+            pending.clear();
+            for slot in first..first + batch {
+                // SAFETY: `slot` is below the number of iocbs.
+                let iocb = unsafe { iocbs.add(slot) };
+                // SAFETY: The kernel does not have it, and nothing refers to it.
+                unsafe { iocb.write(filler.next(slot)) };
+                pending.push(iocb);
+                marks.push(clock.begin());
+            }
+            // SAFETY: The iocbs and buffers are fields, which stay until every event has been taken
+            // or the context is gone.
+            unsafe { submit_all(submitter, pending) }?;
+        }
+        let mut left = operations;
+        while left > 0 {
+            let taken = reaper.wait(batch, None, events)?;
+            ensure!(taken.len() == batch, "only {} events", taken.len());
+            left -= batch as u64;
+            pending.clear();
+            for event in taken {
+                let slot = event.user_data() as usize;
+                // SAFETY: It is what was submitted: a number below that of the iocbs.
+                let iocb = unsafe { iocbs.add(slot) };
+                // SAFETY: Its event has been taken, so the kernel is finished with it.
+                let ended = unsafe { &*iocb };
+                let res = event.as_raw().res;
+                ensure!(is_expected(&filler.load, ended, res), "an operation returned {res}");
+                clock.end(marks[slot]);
+                if FILLS {
+                    // SAFETY: As above.
+                    unsafe { iocb.write(filler.next(slot)) };
+                }
+                pending.push(iocb);
+            }
+            if left >= iocbs_len as u64 {
+                let mark = clock.begin();
+                for event in taken {
+                    marks[event.user_data() as usize] = mark;
+                }
+                // SAFETY: As above.
+                unsafe { submit_all(submitter, pending) }?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether the operation has ended as it should.
+#[inline]
+fn is_expected(load: &Load, iocb: &Iocb, res: i64) -> bool {
+    match iocb.opcode() {
+        Opcode::PREAD => res == load.target.read_returns as i64,
+        _ => res == iocb.as_raw().aio_nbytes as i64,
+    }
+}
+
+/// Submits all of them.
+///
+/// # Safety
+/// As [`Submitter::submit`].
+#[inline]
+unsafe fn submit_all(submitter: Submitter<'_>, mut iocbs: &[*mut Iocb]) -> Result<()> {
+    while !iocbs.is_empty() {
+        // SAFETY: The caller's promise.
+        let accepted = unsafe { submitter.submit(iocbs) }?;
+        ensure!(accepted > 0, "the kernel takes none");
+        iocbs = &iocbs[accepted..];
+    }
+    Ok(())
+}
+
+impl Runner for Raw {
+    fn run(&mut self, operations: u64, latencies: Option<&mut Latencies>) -> Result<()> {
+        match latencies {
+            None => self.run_loop::<true, _>(operations, NoClock),
+            Some(latencies) => self.run_loop::<true, _>(operations, Watch(latencies)),
+        }
+    }
+}
