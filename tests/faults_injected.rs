@@ -14,15 +14,13 @@ mod faults {
 use common::files::{pattern, scratch};
 use common::skip;
 use faults::strace::{self, Injection, Struck, When};
-use faults::victim::VICTIMS;
+use faults::victim::{self, VICTIMS};
 use linux_aio::Errno;
 use program::{example, names};
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 use tempfile::TempDir;
-
-const VICTIM: &str = "LINUX_AIO_VICTIM";
 
 /// The calls and what they may answer. `None` is a return value of 0 with nothing done.
 ///
@@ -90,18 +88,7 @@ const CALLS: [(&str, &[Option<Errno>]); 6] = {
 #[test]
 #[ignore = "a victim of the tests beside it"]
 fn victim() {
-    let chosen = std::env::var(VICTIM);
-    for (name, run) in VICTIMS {
-        if chosen.as_deref().map_or(true, |chosen| chosen == name) {
-            run();
-        }
-    }
-}
-
-fn victim_command(name: &str) -> Command {
-    let mut command = Command::new(std::env::current_exe().expect("the path of this program"));
-    command.args(["victim", "--exact", "--ignored", "--test-threads=1"]).env(VICTIM, name);
-    command
+    victim::run_chosen();
 }
 
 /// Runs under injections, counted for the report.
@@ -180,7 +167,7 @@ fn strike_once(victim: &str) {
         skip!("{reason}");
     }
     let mut bench = Bench::new();
-    let command = victim_command(victim);
+    let command = victim::command(victim);
     for (call, errors) in CALLS {
         let calls = bench.count(&command, call);
         for (error, when) in single_strikes(errors, calls) {
@@ -236,7 +223,7 @@ fn everything_survives_a_call_that_fails_for_good() {
     }
     let mut bench = Bench::new();
     for (victim, _) in VICTIMS {
-        let command = victim_command(victim);
+        let command = victim::command(victim);
         for (call, error) in each_error() {
             let ways = match error {
                 Some(Errno::EINTR) => &[When::EverySecond][..],
@@ -263,7 +250,7 @@ fn everything_survives_two_calls_that_fail_for_good() {
     let mut killed = 0;
     let later = CALLS.iter().skip(1);
     for (victim, _) in VICTIMS {
-        let command = victim_command(victim);
+        let command = victim::command(victim);
         for (first, second) in later.clone().flat_map(|a| later.clone().map(move |b| (a.0, b.0))) {
             if first == second {
                 continue;
@@ -293,7 +280,7 @@ fn a_driver_that_could_not_reap_is_not_made() {
         skip!("{reason}");
     }
     let mut bench = Bench::new();
-    let command = victim_command("driver");
+    let command = victim::command("driver");
     let unguarded = Injection { call: "madvise", error: Some(Errno::EINVAL), when: When::From(1) };
     for error in [Errno::EPERM, Errno::ENOSYS] {
         let refused = Injection { call: "io_getevents", error: Some(error), when: When::From(1) };

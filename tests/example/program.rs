@@ -19,8 +19,13 @@ pub(crate) fn example(name: &str) -> Option<PathBuf> {
 /// A command for it, without input and with its output kept.
 pub(crate) fn command(program: &Path) -> Command {
     let mut command = Command::new(program);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    piped(&mut command);
     command
+}
+
+/// The same for a command that is there.
+pub(crate) fn piped(command: &mut Command) -> &mut Command {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped())
 }
 
 /// What it printed, as text.

@@ -2,7 +2,6 @@
 //! operation comes back once, or not at all where the machine cannot go on; with its data, or with
 //! the very error that was injected; and the operation itself is dropped once.
 
-use super::strace::{FAULT, FAULTY_CALLS};
 use crate::common::files::{Pipe, file_with, open_direct, pattern, pipe};
 use core::cell::Cell;
 use core::mem::{self, MaybeUninit};
@@ -16,17 +15,25 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
+use std::process::Command;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
 use tempfile::TempDir;
 
+/// The environment variables that tell a victim which error to expect, and which calls fail.
+pub(crate) const FAULT: &str = "LINUX_AIO_FAULT";
+pub(crate) const FAULTY_CALLS: &str = "LINUX_AIO_FAULTY_CALLS";
+
 const BLOCK: usize = 4096;
 const BLOCKS: usize = 12;
 const CAPACITY: u32 = 4;
 
-/// How often in succession the same call may fail before a victim gives up, as a user would.
-const PATIENCE: usize = 3;
+/// How often in succession the same call may fail before a victim gives up, as a user would. A
+/// signal is answered by trying again.
+fn attempts(fault: Fault) -> impl Iterator {
+    0..if fault.0 == Some(Errno::EINTR) { usize::MAX } else { 3 }
+}
 
 /// The error that is injected. Without one, everything must succeed.
 #[derive(Clone, Copy)]
@@ -225,7 +232,7 @@ impl Clerk {
 
     /// The next completion, checked. `None` where there is nothing to wait for.
     fn wait(&mut self, machine: &mut impl Machine) -> Result<Option<usize>, GaveUp> {
-        for _ in 0..PATIENCE {
+        for _ in attempts(self.fault) {
             match machine.wait() {
                 Ok(Some(done)) => return Ok(Some(self.complete(done))),
                 Ok(None) => return Ok(None),
@@ -447,7 +454,7 @@ fn raw_work(
 
 /// Repeats a call until it succeeds.
 fn insist<T>(fault: Fault, mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, GaveUp> {
-    for _ in 0..PATIENCE {
+    for _ in attempts(fault) {
         match call() {
             Ok(value) => return Ok(value),
             Err(errno) => fault.expect(errno),
@@ -500,3 +507,23 @@ pub(crate) const VICTIMS: [(&str, fn()); 7] = [
     ("raw without ring", || raw(false)),
     ("driver", driver),
 ];
+
+/// The environment variable that chooses one.
+const VICTIM: &str = "LINUX_AIO_VICTIM";
+
+/// Runs the one that the environment names, or all.
+pub(crate) fn run_chosen() {
+    let chosen = std::env::var(VICTIM);
+    for (name, run) in VICTIMS {
+        if chosen.as_deref().map_or(true, |chosen| chosen == name) {
+            run();
+        }
+    }
+}
+
+/// A command that runs one: this program's ignored test `victim`, which calls [`run_chosen`].
+pub(crate) fn command(name: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("the path of this program"));
+    command.args(["victim", "--exact", "--ignored", "--test-threads=1"]).env(VICTIM, name);
+    command
+}
