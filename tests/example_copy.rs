@@ -5,6 +5,7 @@ mod common;
 #[path = "example/program.rs"]
 mod program;
 
+use common::device::LoopDevice;
 use common::files::{open_direct, pattern, scratch};
 use common::{Watchdog, is_root, skip};
 use linux_aio::AlignedBuf;
@@ -367,33 +368,17 @@ fn verify_notices_a_difference() {
     assert_eq!(names(files.dir.path()), ["source"]);
 }
 
-/// A block device over a file, until it is dropped.
-struct LoopDevice(PathBuf);
-
-impl LoopDevice {
-    fn over(file: &Path) -> Option<Self> {
-        let output = Command::new("losetup").args(["--find", "--show"]).arg(file).output().ok()?;
-        let path = String::from_utf8(output.stdout).ok()?;
-        output.status.success().then(|| Self(path.trim().into()))
-    }
-}
-
-impl Drop for LoopDevice {
-    fn drop(&mut self) {
-        let _ = Command::new("losetup").arg("--detach").arg(&self.0).status();
-    }
-}
-
 /// Goal: a block device is copied whole, to a file that is ours alone. Method: a loop device.
 #[test]
 fn a_block_device_is_copied_whole() {
     let Some(copy) = example("copy") else { skip!("{NOT_BUILT}") };
     let content = pattern((3 << 20) + 512);
     let files = Files::new(&content);
-    let Some(device) = LoopDevice::over(&files.source) else {
-        skip!("a loop device takes root and losetup");
+    let device = match LoopDevice::over(&files.source) {
+        Ok(device) => device,
+        Err(reason) => skip!("{reason}"),
     };
-    let printed = run(command(&copy).arg(&device.0).arg(&files.target).arg("--verify"));
+    let printed = run(command(&copy).arg(&device.path).arg(&files.target).arg("--verify"));
     assert_silent_success(&printed);
     assert!(fs::read(&files.target).expect("a copy") == content);
     assert_eq!(files.target.metadata().expect("a copy").mode() & 0o777, 0o600);

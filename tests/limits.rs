@@ -5,14 +5,13 @@
 mod common;
 
 use common::child::{Ended, in_child};
+use common::device::{LoopDevice, Mount};
 use common::files::{file_with, open_direct, scratch};
 use common::{Watchdog, is_root, queue, skip};
 use linux_aio::op::Write;
 use linux_aio::{AlignedBuf, Errno};
-use std::ffi::CString;
 use std::fs::File;
 use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 use std::thread;
 
@@ -69,32 +68,6 @@ fn the_file_size_limit_sends_sigxfsz_to_who_submits() {
     assert_eq!(ended, Ended::Killed(libc::SIGXFSZ));
 }
 
-fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
-    let output = Command::new(program).args(arguments).output();
-    match output {
-        Ok(output) if output.status.success() => Ok(()),
-        Ok(output) => Err(format!("{program}: {}", String::from_utf8_lossy(&output.stderr).trim())),
-        Err(error) => Err(format!("{program}: {error}")),
-    }
-}
-
-/// A small ext4 file system in a file, mounted in a mount namespace of this thread's own.
-fn mount_small(dir: &Path) -> Result<(), String> {
-    let image = dir.join("image");
-    let file = File::create(&image).expect("an image file");
-    file.set_len(8 << 20).expect("8 MiB");
-    let image = image.to_str().expect("a path of text");
-    let at = dir.join("mounted");
-    std::fs::create_dir(&at).expect("a directory to mount on");
-    // SAFETY: A number; concerns this thread alone.
-    if unsafe { libc::unshare(libc::CLONE_NEWNS) } != 0 {
-        return Err(format!("unshare: {}", std::io::Error::last_os_error()));
-    }
-    run("mkfs.ext4", &["-q", "-F", "-m", "0", image])?;
-    run("mount", &["--make-rprivate", "/"])?;
-    run("mount", &["-o", "loop", image, at.to_str().expect("a path of text")])
-}
-
 /// Goal: on a full file system writes complete with `ENOSPC`, buffered and with O_DIRECT, each
 /// alone; what fitted is in the file; and with room again writes succeed. Method: a small ext4 on
 /// a loop device, filled through a queue.
@@ -109,14 +82,14 @@ fn a_write_to_a_full_file_system_completes_with_enospc() {
     let result = thread::scope(|threads| {
         threads
             .spawn(|| {
-                mount_small(dir.path())?;
-                let at = dir.path().join("mounted");
+                let (image, at) = (dir.path().join("image"), dir.path().join("mounted"));
+                File::create(&image).and_then(|file| file.set_len(8 << 20)).expect("8 MiB");
+                std::fs::create_dir(&at).expect("a directory to mount on");
+                Mount::unshare()?;
+                let device = LoopDevice::over(&image)?;
+                let _mounted = Mount::ext4(&device.path, &at)?;
                 fill(&at.join("buffered"), false);
                 fill(&at.join("direct"), true);
-                let at = CString::new(at.to_str().expect("text")).expect("no zero byte");
-                // SAFETY: A string that ends in a zero byte.
-                let gone = unsafe { libc::umount2(at.as_ptr(), libc::MNT_DETACH) };
-                assert_eq!(gone, 0);
                 Ok::<_, String>(())
             })
             .join()

@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "every test program uses a part of this")]
 
 pub(crate) mod child;
+pub(crate) mod device;
 pub(crate) mod files;
 pub(crate) mod filter;
 pub(crate) mod held;

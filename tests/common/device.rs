@@ -1,0 +1,76 @@
+//! Loop devices, and mounts that nobody else sees.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Runs a program of the system; why it failed.
+fn run(program: &str, arguments: &[&str]) -> Result<String, String> {
+    match Command::new(program).args(arguments).output() {
+        Ok(output) if output.status.success() => {
+            Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        }
+        Ok(output) => Err(format!("{program}: {}", String::from_utf8_lossy(&output.stderr).trim())),
+        Err(error) => Err(format!("{program}: {error}")),
+    }
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a path of text")
+}
+
+/// A block device over a file, until it is dropped.
+pub(crate) struct LoopDevice {
+    pub(crate) path: PathBuf,
+}
+
+impl LoopDevice {
+    /// The device, or why there is none here.
+    pub(crate) fn over(file: &Path) -> Result<Self, String> {
+        let path = run("losetup", &["--find", "--show", text(file)])?;
+        Ok(Self { path: path.into() })
+    }
+}
+
+impl Drop for LoopDevice {
+    fn drop(&mut self) {
+        let _ = run("losetup", &["--detach", text(&self.path)]);
+    }
+}
+
+/// A mounted file system, until it is dropped.
+pub(crate) struct Mount {
+    at: PathBuf,
+}
+
+impl Mount {
+    /// Gives the calling thread mounts of its own, which go with it.
+    pub(crate) fn unshare() -> Result<(), String> {
+        // SAFETY: A number; concerns this thread alone.
+        if unsafe { libc::unshare(libc::CLONE_NEWNS) } != 0 {
+            return Err(format!("unshare: {}", std::io::Error::last_os_error()));
+        }
+        run("mount", &["--make-rprivate", "/"]).map(drop)
+    }
+
+    pub(crate) fn tmpfs(at: &Path, options: &str) -> Result<Self, String> {
+        run("mount", &["-t", "tmpfs", "-o", options, "none", text(at)])?;
+        Ok(Self { at: at.into() })
+    }
+
+    /// A new file system on a device.
+    pub(crate) fn ext4(device: &Path, at: &Path) -> Result<Self, String> {
+        run("mkfs.ext4", &["-q", "-F", "-m", "0", text(device)])?;
+        run("mount", &[text(device), text(at)])?;
+        Ok(Self { at: at.into() })
+    }
+
+    pub(crate) fn remount(&self, options: &str) -> Result<(), String> {
+        run("mount", &["-o", &format!("remount,{options}"), text(&self.at)]).map(drop)
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _ = run("umount", &["--lazy", text(&self.at)]);
+    }
+}
