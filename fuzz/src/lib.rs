@@ -11,8 +11,10 @@ pub mod model;
 pub mod queue;
 pub mod ring;
 pub mod scope;
+#[cfg(linux_aio_simulated)]
+pub mod simulated;
 pub mod submit;
 mod target;
 mod watchdog;
 
-pub use target::{Runner, Target, check, directory, replay};
+pub use target::{Layer, Runner, Target, check, directory, replay};

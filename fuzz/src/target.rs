@@ -5,6 +5,8 @@ use crate::divergence::Verdict;
 use crate::queue::Queues;
 use crate::ring::Rings;
 use crate::scope::Scopes;
+#[cfg(linux_aio_simulated)]
+use crate::simulated::Simulated;
 use crate::submit::Submit;
 use crate::watchdog::Watchdog;
 use std::cell::RefCell;
@@ -25,11 +27,36 @@ pub enum Target {
     Ring,
     /// [`crate::capi`]
     Capi,
+    /// Those over a simulated kernel.
+    Simulated(Layer),
+}
+
+/// What runs over a simulated kernel: `crate::simulated`, with `--cfg linux_aio_simulated`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layer {
+    /// A `Reaper` and a `Submitter`.
+    Reaper,
+    /// A `Scope`.
+    Scope,
+    /// A `Queue`.
+    Queue,
+    /// A `Driver`.
+    Driver,
 }
 
 impl Target {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Submit, Self::Queue, Self::Scope, Self::Ring, Self::Capi];
+    pub const ALL: [Self; 9] = [
+        Self::Submit,
+        Self::Queue,
+        Self::Scope,
+        Self::Ring,
+        Self::Capi,
+        Self::Simulated(Layer::Reaper),
+        Self::Simulated(Layer::Scope),
+        Self::Simulated(Layer::Queue),
+        Self::Simulated(Layer::Driver),
+    ];
 
     /// As on the command line.
     pub fn name(self) -> &'static str {
@@ -39,6 +66,10 @@ impl Target {
             Self::Scope => "scope",
             Self::Ring => "ring",
             Self::Capi => "capi",
+            Self::Simulated(Layer::Reaper) => "reaper_simulated",
+            Self::Simulated(Layer::Scope) => "scope_simulated",
+            Self::Simulated(Layer::Queue) => "queue_simulated",
+            Self::Simulated(Layer::Driver) => "driver_simulated",
         }
     }
 }
@@ -59,6 +90,8 @@ enum Shared {
     Scope(Box<Scopes>),
     Ring(Box<Rings>),
     Capi(Box<Capi>),
+    #[cfg(linux_aio_simulated)]
+    Simulated(Simulated),
 }
 
 /// Runs inputs of one target, one after the other.
@@ -85,6 +118,12 @@ impl Runner {
             Target::Scope => Shared::Scope(Box::new(Scopes::new()?)),
             Target::Ring => Shared::Ring(Box::default()),
             Target::Capi => Shared::Capi(Box::new(Capi::new()?)),
+            #[cfg(linux_aio_simulated)]
+            Target::Simulated(layer) => Shared::Simulated(Simulated::new(layer)),
+            #[cfg(not(linux_aio_simulated))]
+            Target::Simulated(_) => {
+                return Err(io::Error::other("to be built with --cfg linux_aio_simulated"));
+            }
         };
         Ok(Self { shared, watchdog: Watchdog::start(target.name()) })
     }
@@ -98,6 +137,8 @@ impl Runner {
             Shared::Scope(shared) => shared.run(data),
             Shared::Ring(shared) => shared.run(data),
             Shared::Capi(shared) => shared.run(data),
+            #[cfg(linux_aio_simulated)]
+            Shared::Simulated(shared) => shared.run(data),
         }
     }
 
@@ -109,6 +150,8 @@ impl Runner {
             Shared::Scope(shared) => shared.operations,
             Shared::Ring(shared) => shared.events,
             Shared::Capi(shared) => shared.calls,
+            #[cfg(linux_aio_simulated)]
+            Shared::Simulated(shared) => shared.operations,
         }
     }
 }

@@ -59,3 +59,29 @@ fn any_ring_memory_is_read_safely() {
 fn the_c_functions_answer_as_the_kernel_does() {
     run(Target::Capi);
 }
+
+#[cfg(linux_aio_simulated)]
+mod simulated {
+    use super::run;
+    use linux_aio_fuzz::{Layer, Target};
+
+    #[test]
+    fn reapers_give_each_event_once() {
+        run(Target::Simulated(Layer::Reaper));
+    }
+
+    #[test]
+    fn scopes_keep_their_promises() {
+        run(Target::Simulated(Layer::Scope));
+    }
+
+    #[test]
+    fn queues_keep_their_promises() {
+        run(Target::Simulated(Layer::Queue));
+    }
+
+    #[test]
+    fn drivers_keep_their_promises() {
+        run(Target::Simulated(Layer::Driver));
+    }
+}

@@ -1,0 +1,211 @@
+//! Target `driver_simulated`: futures of a [`Driver`] that are made, polled, dropped and kept, over a
+//! simulated kernel, with a reactor that comes round when the input says so.
+//!
+//! What must hold: each future gives its operation once, whole, as the kernel has done it, and not
+//! before; one that could go on has been woken; a dropped one leaves its buffer until the kernel is
+//! finished; closing ends.
+
+use super::layer::Pool;
+use super::memory::{Buffer, Buffers};
+use super::operation::{Ledger, Op};
+use super::queue::Fresh;
+use super::{Filters, Kernel, Script, report};
+use crate::divergence::{Verdict, ensure};
+use crate::input::Source;
+use linux_aio::driver::{OpFuture, Reactor};
+use linux_aio::{Driver, Errno, EventFd};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+
+/// Slots of a driver, at most.
+const MOST: usize = 12;
+/// Futures at a time, at most.
+const FUTURES: usize = 40;
+
+/// The reactor: looks at the eventfd when it is told to.
+struct Manual {
+    eventfd: Arc<EventFd>,
+    waker: Mutex<Option<Waker>>,
+}
+
+impl Manual {
+    fn is_readable(&self) -> bool {
+        let mut fds = [PollFd::new(&*self.eventfd, PollFlags::IN)];
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut fds, Some(&at_once)).is_ok_and(|ready| ready > 0)
+    }
+
+    /// Comes round; `false` where there was nothing to do.
+    fn turn(&self) -> bool {
+        if !self.is_readable() {
+            return false;
+        }
+        let waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner).take();
+        waker.map(Waker::wake).is_some()
+    }
+}
+
+struct Watching(Arc<Manual>);
+
+impl Reactor for Watching {
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.0.is_readable() {
+            return Poll::Ready(Ok(()));
+        }
+        let waker = cx.waker().clone();
+        *self.0.waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(waker);
+        Poll::Pending
+    }
+}
+
+/// Notes that it was called.
+#[derive(Default)]
+struct Flag(AtomicBool);
+
+impl Wake for Flag {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+struct Flight {
+    future: OpFuture<Op<Buffer>>,
+    number: u32,
+    woken: Arc<Flag>,
+    started: bool,
+}
+
+struct Drivers<'a> {
+    kernel: &'a Kernel,
+    ledger: Ledger,
+    buffers: Buffers,
+    reactor: Arc<Manual>,
+    flights: Vec<Flight>,
+}
+
+/// Runs the steps of an input over a kernel with a script. Gives how many operations that were.
+pub fn run(steps: &[u8], script: Script) -> Verdict<u64> {
+    let mut source = Source::new(steps);
+    let kernel = Kernel::new(script);
+    let _entered = kernel.enter();
+    let mut ledger = Ledger::new(kernel.clone());
+    ledger.refusals = vec![Errno::EAGAIN, Errno::ENOSYS];
+    let mut reactor = None;
+    let made = Driver::new(1 + source.below(MOST) as u32, |eventfd| {
+        let manual = Arc::new(Manual { eventfd, waker: Mutex::default() });
+        reactor = Some(Arc::clone(&manual));
+        Ok(Watching(manual))
+    });
+    let (Ok(driver), Some(reactor)) = (made, reactor) else { return Ok(0) };
+    let (buffers, flights) = (Buffers::default(), Vec::new());
+    let mut drivers = Drivers { kernel: &kernel, ledger, buffers, reactor, flights };
+    while !source.is_empty() {
+        drivers.step(&mut source, &driver)?;
+        kernel.check()?;
+    }
+    drivers.finish(&mut source, driver)?;
+    kernel.end()?;
+    Ok(drivers.ledger.operations)
+}
+
+impl Drivers<'_> {
+    fn step(&mut self, source: &mut Source<'_>, driver: &Driver) -> Verdict {
+        match source.below(16) {
+            0..=4 if self.flights.len() < FUTURES => {
+                let number = self.ledger.number();
+                let mut pool = Fresh(&self.buffers);
+                let op = Op::generate(source, number, |source| pool.take(source));
+                let (future, woken) = (driver.submit(op), Arc::default());
+                self.ledger.gave(number, None);
+                self.flights.push(Flight { future, number, woken, started: false });
+                if !source.once_in(8) {
+                    self.poll(self.flights.len() - 1)?;
+                }
+            }
+            5..=7 if !self.flights.is_empty() => self.poll(source.below(self.flights.len()))?,
+            8 if !self.flights.is_empty() => {
+                let flight = self.flights.swap_remove(source.below(self.flights.len()));
+                self.ledger.lost(flight.number);
+            }
+            9..=11 => self.kernel.run(8),
+            12 => self.kernel.set_readable(source.once_in(2)),
+            13 => {
+                let submit = source.once_in(4).then_some(Errno::ENOSYS);
+                self.kernel.filter(Filters { submit, ..Filters::default() });
+            }
+            14 if source.once_in(8) => self.kernel.spoil_rings(),
+            _ => {
+                self.reactor.turn();
+            }
+        }
+        Ok(())
+    }
+
+    fn poll(&mut self, i: usize) -> Verdict {
+        let flight = &mut self.flights[i];
+        (flight.started, flight.woken) = (true, Arc::default());
+        let waker = Waker::from(Arc::clone(&flight.woken));
+        let polled = Pin::new(&mut flight.future).poll(&mut Context::from_waker(&waker));
+        if let Poll::Ready((result, op)) = polled {
+            self.flights.swap_remove(i);
+            self.ledger.complete(None, result, &op)?;
+        }
+        Ok(())
+    }
+
+    /// Everything ends, by wakers alone.
+    fn finish(&mut self, source: &mut Source<'_>, driver: Driver) -> Verdict {
+        let not_started: Vec<usize> =
+            (0..self.flights.len()).filter(|&i| !self.flights[i].started).collect();
+        for i in not_started.into_iter().rev() {
+            self.poll(i)?;
+        }
+        self.kernel.calm();
+        self.kernel.set_readable(true);
+        loop {
+            self.kernel.run_to_the_end();
+            let turned = self.reactor.turn();
+            let woken = |flight: &Flight| flight.woken.0.load(Ordering::Acquire);
+            match self.flights.iter().position(woken) {
+                Some(i) => self.poll(i)?,
+                None if turned => {}
+                None => break,
+            }
+        }
+        let left = self.flights.len();
+        ensure(left == 0, || format!("{left} futures were never woken"))?;
+        let fails = source.once_in(4);
+        let destroy = fails.then_some(Errno::EPERM);
+        self.kernel.filter(Filters { destroy, ..Filters::default() });
+        ensure(driver.outstanding() == 0, || "operations of nobody are outstanding".into())?;
+        let handle = driver.clone();
+        block_on(driver.close());
+        drop(handle);
+        let (count, contexts) = (self.buffers.count(), self.kernel.contexts());
+        match (count, contexts == usize::from(fails)) {
+            (0, true) => self.kernel.check(),
+            _ => Err(report(format!("{count} buffers and {contexts} contexts are left"))),
+        }
+    }
+}
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+fn block_on(future: impl Future<Output = ()>) {
+    let mut future = std::pin::pin!(future);
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    while future.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
+        thread::park();
+    }
+}

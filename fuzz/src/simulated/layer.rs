@@ -1,0 +1,295 @@
+//! [`Layer`], a scope or a queue, and [`Run`], the steps of an input on either.
+
+use super::operation::{Ledger, Op};
+use super::{Counts, Filters, Kernel, report};
+use crate::divergence::{Verdict, ensure};
+use crate::input::Source;
+use linux_aio::{Completion, Errno, PushError, Queue, Scope, Stats, Token};
+use std::time::Duration;
+
+type Waited<B> = Result<Option<Completion<Op<B>>>, Errno>;
+
+/// What a [`Scope`] and a [`Queue`] have in common.
+pub(super) trait Layer<B> {
+    fn push(&mut self, op: Op<B>) -> Result<Token, PushError<Op<B>>>;
+    fn submit(&mut self) -> Result<usize, Errno>;
+    fn try_next(&mut self) -> Option<Completion<Op<B>>>;
+    fn wait(&mut self) -> Waited<B>;
+    fn wait_timeout(&mut self) -> Waited<B>;
+    fn cancel(&mut self, token: Token) -> Result<(), Errno>;
+    fn queued(&self) -> usize;
+    fn in_flight(&self) -> usize;
+    fn capacity(&self) -> usize;
+    fn stats(&self) -> Stats;
+    /// How many can be queued; a full list is submitted by push.
+    const QUEUED: usize;
+}
+
+/// A timeout that never comes: it is the simulated kernel that says when time is up.
+const A_WHILE: Duration = Duration::from_secs(1);
+
+macro_rules! layer {
+    ($type:ty, $queued:expr, [$($generics:tt)*]) => {
+        impl<$($generics)*> Layer<B> for $type {
+            fn push(&mut self, op: Op<B>) -> Result<Token, PushError<Op<B>>> {
+                (**self).push(op)
+            }
+            fn submit(&mut self) -> Result<usize, Errno> {
+                (**self).submit()
+            }
+            fn try_next(&mut self) -> Option<Completion<Op<B>>> {
+                (**self).try_next()
+            }
+            fn wait(&mut self) -> Waited<B> {
+                (**self).wait()
+            }
+            fn wait_timeout(&mut self) -> Waited<B> {
+                (**self).wait_timeout(A_WHILE)
+            }
+            fn cancel(&mut self, token: Token) -> Result<(), Errno> {
+                (**self).cancel(token)
+            }
+            fn queued(&self) -> usize {
+                (**self).queued()
+            }
+            fn in_flight(&self) -> usize {
+                (**self).in_flight()
+            }
+            fn capacity(&self) -> usize {
+                (**self).capacity()
+            }
+            fn stats(&self) -> Stats {
+                (**self).stats()
+            }
+            const QUEUED: usize = $queued;
+        }
+    };
+}
+
+layer!(&mut Queue<Op<B>>, usize::MAX, [B: AsRef<[u8]> + AsMut<[u8]> + 'static]);
+layer!(&Scope<Op<B>>, 64, [B: AsRef<[u8]> + AsMut<[u8]>]);
+
+/// Where the buffers of a run come from, and where they go.
+pub(super) trait Pool<B> {
+    fn take(&mut self, source: &mut Source<'_>) -> Option<B>;
+    fn give_back(&mut self, buffers: Vec<B>);
+}
+
+/// The steps of an input on one scope or queue.
+pub(super) struct Run<'a> {
+    pub(super) kernel: &'a Kernel,
+    pub(super) ledger: &'a mut Ledger,
+    filters: Filters,
+    /// What the kernel had been asked before.
+    before: Counts,
+    /// Tokens of operations that are over.
+    stale: Vec<Token>,
+}
+
+impl<'a> Run<'a> {
+    pub(super) fn new(kernel: &'a Kernel, ledger: &'a mut Ledger) -> Self {
+        let before = kernel.counts();
+        Self { kernel, ledger, filters: Filters::default(), before, stale: Vec::new() }
+    }
+
+    /// One step, and what must hold after it.
+    pub(super) fn step<B: AsRef<[u8]> + AsMut<[u8]>, L: Layer<B>>(
+        &mut self,
+        source: &mut Source<'_>,
+        layer: &mut L,
+        pool: &mut impl Pool<B>,
+    ) -> Verdict {
+        match source.below(24) {
+            0..=8 => self.push(source, layer, pool)?,
+            9 | 10 => {
+                let submitted = layer.submit();
+                self.allow(layer, submitted.err())?;
+            }
+            11..=13 => {
+                if let Some(done) = layer.try_next() {
+                    self.complete(done, pool)?;
+                }
+            }
+            14 | 15 => {
+                self.kernel.set_readable(true);
+                let done = layer.wait();
+                self.waited(layer, done, pool)?;
+                self.kernel.set_readable(source.once_in(2));
+            }
+            16 => {
+                let done = layer.wait_timeout();
+                let timed = matches!(done, Err(Errno::ETIMEDOUT | Errno::EINTR));
+                if !timed {
+                    self.waited(layer, done, pool)?;
+                } else if layer.in_flight() == 0 {
+                    return Err(report("time was up for nothing"));
+                }
+            }
+            17 | 18 => self.cancel(source, layer)?,
+            19 | 20 => self.kernel.run(8),
+            21 => self.kernel.set_readable(source.once_in(2)),
+            22 => self.set_filters(source),
+            _ if source.once_in(4) => self.kernel.spoil_rings(),
+            _ => self.drain(layer, pool)?,
+        }
+        self.check(layer)
+    }
+
+    fn set_filters(&mut self, source: &mut Source<'_>) {
+        self.filters = Filters::default();
+        match source.below(8) {
+            1 => self.filters.submit = Some(Errno::ENOSYS),
+            2 => {
+                self.filters.submit = Some(Errno::EPERM);
+                self.ledger.refusals = vec![Errno::EPERM];
+            }
+            3 => self.filters.getevents = Some(Errno::EPERM),
+            4 => self.filters.cancel = Some(Errno::ENOSYS),
+            _ => {}
+        }
+        self.kernel.filter(self.filters);
+    }
+
+    fn push<B: AsRef<[u8]> + AsMut<[u8]>, L: Layer<B>>(
+        &mut self,
+        source: &mut Source<'_>,
+        layer: &mut L,
+        pool: &mut impl Pool<B>,
+    ) -> Verdict {
+        let number = self.ledger.number();
+        let op = Op::generate(source, number, |source| pool.take(source));
+        let full = self.ledger.live().len() == layer.capacity();
+        match layer.push(op) {
+            Ok(token) => {
+                self.ledger.gave(number, Some(token));
+                ensure(!full, || "a push into what is full was taken".into())
+            }
+            Err(refused) => {
+                let stuck = layer.queued() == L::QUEUED;
+                let whole = refused.op.number == number && refused.error == Errno::EAGAIN;
+                pool.give_back(refused.op.into_buffers());
+                ensure(whole && (full || stuck), || {
+                    format!("a push was refused: {:?}", refused.error)
+                })
+            }
+        }
+    }
+
+    /// Whether an error is one that may come out now.
+    fn allow<B, L: Layer<B>>(&self, layer: &L, error: Option<Errno>) -> Verdict {
+        let allowed = match error {
+            None => true,
+            // Nothing is in flight whose end could make room, and all is still queued.
+            Some(Errno::EAGAIN) => layer.queued() > 0 && layer.in_flight() == 0,
+            Some(errno) => {
+                self.filters.submit == Some(errno) && layer.queued() > 0
+                    || self.filters.getevents == Some(errno) && layer.in_flight() > 0
+            }
+        };
+        ensure(allowed, || {
+            let (queued, in_flight) = (layer.queued(), layer.in_flight());
+            format!("{error:?} with {queued} queued and {in_flight} in flight")
+        })
+    }
+
+    fn waited<B: AsRef<[u8]> + AsMut<[u8]>, L: Layer<B>>(
+        &mut self,
+        layer: &L,
+        done: Waited<B>,
+        pool: &mut impl Pool<B>,
+    ) -> Verdict {
+        match done {
+            Ok(Some(done)) => self.complete(done, pool),
+            Ok(None) => ensure(self.ledger.live().len() == 0, || "nothing to wait for?".into()),
+            Err(errno) => self.allow(layer, Some(errno)),
+        }
+    }
+
+    fn complete<B: AsRef<[u8]> + AsMut<[u8]>>(
+        &mut self,
+        done: Completion<Op<B>>,
+        pool: &mut impl Pool<B>,
+    ) -> Verdict {
+        self.ledger.complete(Some(done.token), done.result, &done.op)?;
+        self.over(done.token);
+        pool.give_back(done.op.into_buffers());
+        Ok(())
+    }
+
+    /// The operation of a token is over.
+    pub(super) fn over(&mut self, token: Token) {
+        if self.stale.len() < 64 {
+            self.stale.push(token);
+        }
+    }
+
+    fn cancel<B, L: Layer<B>>(&mut self, source: &mut Source<'_>, layer: &mut L) -> Verdict {
+        if source.once_in(4) && !self.stale.is_empty() {
+            let outcome = layer.cancel(source.pick(&self.stale));
+            return ensure(outcome == Err(Errno::ENOENT), || {
+                format!("cancelling what is over gave {outcome:?}")
+            });
+        }
+        let live: Vec<_> = self.ledger.live().collect();
+        if live.is_empty() {
+            return Ok(());
+        }
+        let (number, token) = source.pick(&live);
+        let Some(token) = token else { return Ok(()) };
+        let queued = layer.queued();
+        let outcome = layer.cancel(token);
+        if layer.queued() < queued {
+            self.ledger.cancelled(number);
+            return ensure(outcome == Ok(()), || format!("cancelling what waits: {outcome:?}"));
+        }
+        let filtered = self.filters.cancel.map(Err);
+        let known = [Some(Ok(())), Some(Err(Errno::EINVAL)), Some(Err(Errno::ENOENT)), filtered];
+        ensure(known.contains(&Some(outcome)), || format!("cancelling gave {outcome:?}"))
+    }
+
+    /// What must hold at any time.
+    fn check<B, L: Layer<B>>(&self, layer: &L) -> Verdict {
+        self.kernel.check()?;
+        let (queued, in_flight) = (layer.queued(), layer.in_flight());
+        let (live, held) = (self.ledger.live().len(), self.kernel.in_flight());
+        ensure(queued + in_flight <= live && held <= in_flight, || {
+            format!("{queued} queued, {in_flight} in flight, {held} in the kernel, {live} live")
+        })?;
+        let (stats, counts, before) = (layer.stats(), self.kernel.counts(), self.before);
+        let said = [stats.operations, stats.submit_calls, stats.getevents_calls];
+        let due = [
+            counts.accepted - before.accepted,
+            counts.submits - before.submits,
+            counts.waits - before.waits,
+        ];
+        ensure(said == due, || format!("{stats:?}, predicted {due:?} calls and operations"))
+    }
+
+    /// With a kernel that does nothing wrong any more, everything completes, and no event is left.
+    pub(super) fn drain<B: AsRef<[u8]> + AsMut<[u8]>, L: Layer<B>>(
+        &mut self,
+        layer: &mut L,
+        pool: &mut impl Pool<B>,
+    ) -> Verdict {
+        self.filters = Filters::default();
+        self.kernel.filter(self.filters);
+        self.kernel.set_readable(true);
+        let mut failures = 0;
+        loop {
+            match layer.wait() {
+                Ok(Some(done)) => self.complete(done, pool)?,
+                Ok(None) => break,
+                Err(Errno::EAGAIN) if failures < 1000 => failures += 1,
+                Err(errno) => return Err(report(format!("{errno} of a kernel without filters"))),
+            }
+        }
+        self.kernel.set_readable(false);
+        let left = self.ledger.live().len();
+        ensure(left == 0, || format!("{left} operations never completed"))?;
+        ensure(layer.try_next().is_none(), || "more came out than went in".into())?;
+        let (stats, counts, before) = (layer.stats(), self.kernel.counts(), self.before);
+        let said = [stats.events_by_ring + stats.events_by_call, stats.stray_events];
+        let due = [counts.taken - before.taken, counts.strays_taken - before.strays_taken];
+        ensure(said == due, || format!("{stats:?}, predicted {due:?} events and strays"))
+    }
+}
