@@ -109,8 +109,9 @@ fn what_must_not_compile_does_not_and_for_its_own_reason() {
             true => error == expected,
             false => error.starts_with(expected),
         };
-        let all = errors.iter().all(|(_, error)| fits(error));
-        if !all || !errors.iter().any(|(line, _)| *line == marked) {
+        // An older compiler may say more than one thing of the marked line: 1.85 adds E0503.
+        let all = errors.iter().all(|(line, error)| fits(error) || *line == marked);
+        if !all || !errors.iter().any(|(line, error)| fits(error) && *line == marked) {
             wrong.push(format!("{name}: expected {expected} in line {marked}, found {errors:?}"));
         }
     }
