@@ -2,7 +2,9 @@
 //!
 //! A child of `fork` sees the pages of its parent's completion ring, but the kernel gave it no
 //! context: every call is `EINVAL`, and a child that advances `head` takes events away from the
-//! parent. So the process has one page that the kernel wipes in a child (`MADV_WIPEONFORK`), with
+//! parent. A newer kernel (7.2, not yet 6.18) maps nothing there: the child's first read would be
+//! its end, or, where it has made a context of its own at the same address, a read of another
+//! context's ring. So the process has one page that the kernel wipes in a child (`MADV_WIPEONFORK`), with
 //! a generation in it that is never zero. Each context remembers the generation it was made in; a
 //! mismatch means that this process is not the one that made it. `vfork` children share the
 //! memory and pass, rightly. The check is two loads and a compare.

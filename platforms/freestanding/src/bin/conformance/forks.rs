@@ -5,17 +5,19 @@ use linux_aio_freestanding::kernel::{self, Ended, errno};
 
 use crate::place::{Check, Pipe, Place};
 use crate::raw::{Context, NOW, Request, Way};
-use crate::report::{Outcome, equal};
+use crate::report::{Outcome, equal, that};
 use crate::waiting::complete;
 
 /// The checks of this file.
 pub const CHECKS: &[Check] = &[
     ("fork-child-owns-no-context", child_owns_nothing),
+    ("fork-child-sees-the-ring-or-nothing", child_sees_the_ring_or_nothing),
     ("fork-child-makes-its-own", child_makes_its_own),
     ("fork-parent-polls-on", parent_polls_on),
 ];
 
 const EINVAL: isize = -(errno::EINVAL as isize);
+const SIGSEGV: i32 = 11;
 const WAY: Way = Way::ALL[0];
 
 fn child_owns_nothing(place: &Place) -> Outcome {
@@ -36,13 +38,22 @@ fn child_owns_nothing(place: &Place) -> Outcome {
     equal("events of the parent", context.wait(WAY, 0, &mut events, NOW, None), 3)
 }
 
+/// At the ring's address a child finds the ring (Linux 6.18) or no memory (7.2), never something else.
+fn child_sees_the_ring_or_nothing(_: &Place) -> Outcome {
+    let context = Context::new(8)?;
+    let nr = context.header().nr;
+    let ended = kernel::in_child(|| i32::from(context.header().nr != nr))?;
+    that("the ring or no memory", matches!(ended, Ended::Exited(0) | Ended::Killed(SIGSEGV)))
+}
+
+/// Where the child does not see the parent's ring, its own may have the same address.
 fn child_makes_its_own(place: &Place) -> Outcome {
     let context = Context::new(8)?;
     complete(&context, place, 2)?;
     let ended = kernel::in_child(|| {
         let own = match Context::new(8) {
-            Ok(own) if own.id() != context.id() => own,
-            _ => return 1,
+            Ok(own) => own,
+            Err(_) => return 1,
         };
         match complete(&own, place, 3) {
             Ok(()) => {}

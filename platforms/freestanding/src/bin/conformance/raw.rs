@@ -263,11 +263,6 @@ impl Context {
         Self { id: NOWHERE as aio_context_t }
     }
 
-    /// Its number: the address of its ring.
-    pub fn id(&self) -> aio_context_t {
-        self.id
-    }
-
     /// `io_submit` of requests that name no memory, or memory that stays: the kernel's word.
     pub fn start(&self, requests: &mut [Request<'static>]) -> isize {
         let mut list = [core::ptr::null_mut(); 64];
