@@ -171,6 +171,19 @@ impl IoContext {
     #[inline]
     pub(crate) unsafe fn submit(&self, iocbs: &[*mut crate::Iocb]) -> Result<usize, Errno> {
         self.check_process()?;
+        // SAFETY: The caller's promise, and the process has just been checked.
+        unsafe { self.submit_in_process(iocbs) }
+    }
+
+    /// Submits without counting.
+    ///
+    /// # Safety
+    /// As [`sys::io_submit`]; and the process is that of the context.
+    #[inline]
+    pub(crate) unsafe fn submit_in_process(
+        &self,
+        iocbs: &[*mut crate::Iocb],
+    ) -> Result<usize, Errno> {
         // SAFETY: The slice is valid for its length; `Iocb` is a transparent `iocb`; the rest is
         // the caller's promise.
         Errno::check(unsafe { sys::io_submit(self.id, iocbs.len() as _, iocbs.as_ptr().cast()) })

@@ -3,58 +3,100 @@
 //!
 //! ```text
 //!        push                submit                event                 take
-//!  Free ──────▶ Pending ──────────────▶ InFlight ─────────▶ Done ──────────────────▶ Free
+//!  free ──────▶ pending ──────────────▶ in flight ────────▶ done ──────────────────▶ free
 //!               prepared, waits         the kernel has it   result known, operation
 //!                  │                                          ▲  not given back yet
 //!                  └────────── refused by the kernel ─────────┘
 //! ```
 //!
+//! A free slot is on the free list, a pending one in [`Pending`]. From push to event, and only
+//! then, a slot's token is live.
+//!
 //! # Invariants
 //!
-//! - The loan that `prepare` gave lasts from `Pending` to `Done`: in between nothing here touches,
-//!   moves or drops the operation. An operation is initialised in every state but `Free`.
-//! - Only an event whose token names a slot that is `InFlight` in that very generation ends an
-//!   operation. Any other event is counted as stray and ignored. That an event for a live
-//!   operation means that the kernel is finished with it is the one thing that is trusted.
-//! - `in_flight` is the number of slots that are `InFlight`.
+//! - The loan that `prepare` gave lasts as long as the token is live: in between nothing here
+//!   touches, moves or drops the operation. An operation is initialised unless its slot is free.
+//! - Only an event that carries the live token of a slot ends an operation. Any other event is
+//!   counted as stray and ignored. That such an event means that the kernel has taken the operation
+//!   and is finished with it is the one thing that is trusted.
+//! - `in_flight` is the number of slots with a live token that are not pending (and of stray
+//!   events that were seen, but not looked at yet).
 //! - User code (`prepare`, and drops) runs when every list is whole and nothing is borrowed
 //!   mutably, since it may panic or come back in: everything here is `Cell`s and `&self`.
 //! - `head` of the ring is stored only in the process that made the context.
 
+mod events;
+mod pending;
+
+pub(crate) use events::{Inbox, RUN};
+
 use crate::context::IoContext;
-use crate::ring::{Available, Ring};
-use crate::slot::{Completion, PushError, Slot, State, Token};
+use crate::slot::{Completion, PushError, Slot, Token};
 use crate::sys::helper;
 use crate::{Errno, IoEvent, Iocb, Opcode, Operation};
-use core::cell::{Cell, UnsafeCell};
+use core::cell::Cell;
 use core::mem::{self, MaybeUninit};
 use core::ptr::NonNull;
 use core::time::Duration;
-
-/// No slot: the end of a list.
-const NONE: u32 = u32::MAX;
+use events::Events;
+use pending::{Pending, iocbs_of};
 
 /// How many pending operations make a wait submit them before it looks for events. Below, it
 /// drains what is there first, so that one submit serves all; without a bound, a fast device would
 /// be kept waiting for the rest.
-const PENDING_BEFORE_SUBMIT: u32 = 32;
+const PENDING_BEFORE_SUBMIT: usize = 32;
 
-/// How many events one system call takes, at most.
-const INBOX: usize = 32;
-
-/// An operation that has ended, still in its slot.
-#[derive(Clone, Copy)]
-pub(crate) struct Settled {
-    pub(crate) index: u32,
+/// An operation that has ended, still in its slot: the token is dead, and the slot on no list.
+pub(crate) struct Settled<O> {
+    slot: NonNull<Slot<O>>,
     /// As in an event: a count, or a negative errno.
     res: i64,
 }
 
-impl Settled {
-    #[inline]
+impl<O> Clone for Settled<O> {
+    #[inline(always)]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<O> Copy for Settled<O> {}
+
+impl<O> Settled<O> {
+    #[inline(always)]
     pub(crate) fn result(self) -> Result<u32, Errno> {
         Errno::check_result(self.res)
     }
+
+    /// What push returned for it.
+    ///
+    /// # Safety
+    /// The engine's slots are alive, and the operation has not been pushed again.
+    #[inline(always)]
+    pub(crate) unsafe fn token(self) -> Token {
+        // SAFETY: A slot of the engine, which is alive.
+        unsafe { self.slot.as_ref() }.token().last_live()
+    }
+
+    /// The operation, in place. It is initialised until it is taken, discarded or prepared.
+    ///
+    /// # Safety
+    /// The engine's slots are alive.
+    #[inline(always)]
+    pub(crate) unsafe fn operation(self) -> *mut O {
+        // SAFETY: A slot of the engine, which is alive.
+        unsafe { operation_in(self.slot) }
+    }
+}
+
+/// The operation of a slot, in place.
+///
+/// # Safety
+/// The slot is alive.
+#[inline(always)]
+unsafe fn operation_in<O>(slot: NonNull<Slot<O>>) -> *mut O {
+    // SAFETY: The slot is alive; what may be written lies in `UnsafeCell`s.
+    unsafe { slot.as_ref() }.operation.get().cast()
 }
 
 /// What a [`Scope`](crate::Scope) or [`Queue`](crate::Queue) has asked of the kernel so far.
@@ -75,103 +117,110 @@ pub struct Stats {
     pub stray_events: u64,
 }
 
+/// The memory that an engine works in, its owner's.
+pub(crate) struct Memory<O> {
+    pub(crate) slots: NonNull<[Slot<O>]>,
+    /// Room for the operations that wait for a submit; its content does not matter.
+    pub(crate) pending: NonNull<[MaybeUninit<NonNull<Slot<O>>>]>,
+    /// Its content does not matter.
+    pub(crate) inbox: NonNull<Inbox>,
+}
+
 /// See the [module](self).
 pub(crate) struct Engine<O> {
     slots: NonNull<Slot<O>>,
     capacity: u32,
     /// First of the list of free slots.
-    free: Cell<u32>,
-    /// The iocbs of the pending operations, oldest first: what `io_submit` takes.
-    pending: NonNull<[MaybeUninit<*mut Iocb>]>,
-    pending_len: Cell<u32>,
-    /// First and last of the list of refused operations, which are `Done`.
-    refused_first: Cell<u32>,
-    refused_last: Cell<u32>,
-    in_flight: Cell<u32>,
-    /// The context's ring, until it turns out not to be usable.
-    ring: Cell<Option<Ring>>,
-    /// Events of the ring that are known to be there: from `head` up to `tail`.
-    head: Cell<u32>,
-    tail: Cell<u32>,
-    /// What the ring's own `head` is, which may be behind this one.
-    published_head: Cell<u32>,
-    /// Events taken by system call: from `inbox_next` up to `inbox_end`.
-    inbox: UnsafeCell<[MaybeUninit<IoEvent>; INBOX]>,
-    inbox_next: Cell<u32>,
-    inbox_end: Cell<u32>,
+    free: Cell<Option<NonNull<Slot<O>>>>,
+    pending: Pending<O>,
+    /// First and last of the list of refused operations, which are done.
+    refused_first: Cell<Option<NonNull<Slot<O>>>>,
+    refused_last: Cell<Option<NonNull<Slot<O>>>>,
+    /// Operations that the kernel accepted and whose events have not been seen: those in flight,
+    /// without the events of the present run. It wraps, since stray events are counted, too, until
+    /// they are looked at.
+    unseen: Cell<u32>,
+    events: Events,
     stats: Cell<Stats>,
 }
 
 impl<O> Engine<O> {
-    /// An engine over `slots`, all of which are free, for a context with nothing in flight.
-    /// `pending` has room for the operations that wait for a submit; its content does not matter.
+    /// An engine whose slots are all free, for a context with nothing in flight.
     ///
     /// # Safety
-    /// Until the engine is gone, the slots and `pending` stay where they are and nobody else uses
-    /// them; and before they go, [`Engine::quiesce`] has been called or the context has been
-    /// destroyed.
-    pub(crate) unsafe fn new(
-        slots: NonNull<[Slot<O>]>,
-        pending: NonNull<[MaybeUninit<*mut Iocb>]>,
-        context: &IoContext,
-    ) -> Self {
-        let capacity = u32::try_from(slots.len()).unwrap_or(NONE);
+    /// Until the engine is gone, its memory stays where it is and nobody else uses it; and before
+    /// it goes, [`Engine::quiesce`] has been called or the context has been destroyed.
+    pub(crate) unsafe fn new(memory: Memory<O>, context: &IoContext) -> Self {
+        let capacity = memory.slots.len().min(Token::MAX_SLOTS) as u32;
+        // SAFETY: The caller's promise.
+        let pending = unsafe { Pending::new(memory.pending) };
+        // SAFETY: The caller's promise; `end_in_flight` ends it before the context.
+        let events = unsafe { Events::new(context.ring(), memory.inbox) };
         let engine = Self {
-            slots: slots.cast(),
+            slots: memory.slots.cast(),
             capacity,
-            free: Cell::new(NONE),
+            free: Cell::new(None),
             pending,
-            pending_len: Cell::new(0),
-            refused_first: Cell::new(NONE),
-            refused_last: Cell::new(NONE),
-            in_flight: Cell::new(0),
-            ring: Cell::new(context.ring()),
-            head: Cell::new(0),
-            tail: Cell::new(0),
-            published_head: Cell::new(0),
-            inbox: UnsafeCell::new([const { MaybeUninit::uninit() }; INBOX]),
-            inbox_next: Cell::new(0),
-            inbox_end: Cell::new(0),
+            refused_first: Cell::new(None),
+            refused_last: Cell::new(None),
+            unseen: Cell::new(0),
+            events,
             stats: Cell::new(Stats::default()),
         };
         let first = Token::of_new_engine();
         for index in (0..capacity).rev() {
             let blank = Iocb::from_raw(crate::abi::iocb::ZERO);
+            let slot = engine.slot_pointer(index);
+            let blank = blank.user_data(first.at(index).user_data());
             // SAFETY: The slot is free.
-            unsafe { engine.slot(index).set_iocb(blank.user_data(first.at(index).user_data())) };
-            engine.release(index);
+            unsafe { engine.slot(slot).set_iocb(blank) };
+            engine.slot(slot).vacant.set(false);
+            engine.release(slot);
         }
         engine
     }
 
-    pub(crate) fn capacity(&self) -> u32 {
-        self.capacity
+    pub(crate) fn capacity(&self) -> usize {
+        self.capacity as usize
     }
 
-    pub(crate) fn in_flight(&self) -> u32 {
-        self.in_flight.get()
+    /// How many operations are with the kernel, as far as events have been looked at.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.unseen.get().wrapping_add(self.events.len() as u32) as usize
     }
 
-    pub(crate) fn pending(&self) -> u32 {
-        self.pending_len.get()
+    pub(crate) fn pending(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Whether no more can wait for a submit. Never so where there is room for every slot.
+    #[inline]
+    pub(crate) fn pending_is_full(&self) -> bool {
+        self.pending.is_full()
     }
 
     pub(crate) fn stats(&self) -> Stats {
         self.stats.get()
     }
 
-    #[inline]
+    #[inline(always)]
     fn slot_pointer(&self, index: u32) -> NonNull<Slot<O>> {
         debug_assert!(index < self.capacity);
-        // SAFETY: `index` is below the capacity, the number of slots.
+        // SAFETY: `index` is below the capacity, at most the number of slots.
         unsafe { self.slots.add(index as usize) }
     }
 
-    #[inline]
-    fn slot(&self, index: u32) -> &Slot<O> {
+    /// A slot by its pointer, which is one of this engine's.
+    #[inline(always)]
+    fn slot(&self, pointer: NonNull<Slot<O>>) -> &Slot<O> {
+        debug_assert!(pointer >= self.slots);
         // SAFETY: The slots are alive while the engine is (`new`); what the kernel or an operation
         // may write lies in `UnsafeCell`s.
-        unsafe { self.slot_pointer(index).as_ref() }
+        unsafe { pointer.as_ref() }
+    }
+
+    fn all_slots(&self) -> impl Iterator<Item = NonNull<Slot<O>>> + '_ {
+        (0..self.capacity).map(|index| self.slot_pointer(index))
     }
 
     #[inline]
@@ -183,146 +232,160 @@ impl<O> Engine<O> {
 
     // ---- push ----
 
-    /// Moves `op` into a free slot and prepares it there.
+    /// Moves `op` into a free slot, prepares it there and queues it.
+    ///
+    /// # Panics
+    /// Where `prepare`, which may come back in, has pushed to the last place among the pending.
     #[inline]
     pub(crate) fn push(&self, op: O) -> Result<Token, PushError<O>>
     where
         O: Operation,
     {
-        let index = self.free.get();
-        if index == NONE || self.pending_is_full() {
+        if self.pending.is_full() {
             return Err(PushError { error: Errno::EAGAIN, op });
         }
-        let slot = self.slot(index);
-        self.free.set(slot.next.get());
-        // SAFETY: The slot is free: nothing is in it, and nobody has a pointer into it.
-        unsafe { self.operation(index).write(op) };
-        // SAFETY: The operation has just been written, and the slot is on no list.
-        Ok(unsafe { self.prepare(index) })
+        let (slot, token) = self.house(op)?;
+        assert!(!self.pending.is_full(), "more operations pending than there is room for");
+        // SAFETY: There is room.
+        unsafe { self.pending.push(slot) };
+        Ok(token)
     }
 
-    /// Prepares the operation that is in slot `index` and queues it.
+    /// As [`push`](Self::push), with less to check.
+    ///
+    /// # Safety
+    /// There is room for every slot among the pending.
+    #[inline]
+    pub(crate) unsafe fn push_with_room(&self, op: O) -> Result<Token, PushError<O>>
+    where
+        O: Operation,
+    {
+        let (slot, token) = self.house(op)?;
+        // SAFETY: No slot is pending twice, and there is room for each.
+        unsafe { self.pending.push(slot) };
+        Ok(token)
+    }
+
+    /// Pushes the operation again that is still in its slot.
+    ///
+    /// # Safety
+    /// The operation has been neither taken nor discarded, and nobody refers to it. There is room
+    /// for every slot among the pending.
+    #[inline]
+    pub(crate) unsafe fn push_again(&self, settled: Settled<O>) -> Token
+    where
+        O: Operation,
+    {
+        // SAFETY: A settled slot is on no list; the rest is the caller's promise.
+        let token = unsafe { self.prepare(settled.slot) };
+        // SAFETY: No slot is pending twice, and there is room for each.
+        unsafe { self.pending.push(settled.slot) };
+        token
+    }
+
+    /// Moves `op` into a free slot and prepares it there.
+    #[inline(always)]
+    fn house(&self, op: O) -> Result<(NonNull<Slot<O>>, Token), PushError<O>>
+    where
+        O: Operation,
+    {
+        let Some(slot) = self.free.get() else {
+            return Err(PushError { error: Errno::EAGAIN, op });
+        };
+        self.free.set(self.slot(slot).next.get());
+        // SAFETY: The slot is alive.
+        let operation = unsafe { operation_in(slot) };
+        // SAFETY: The slot was free: nothing is in it, and nobody has a pointer into it.
+        unsafe { operation.write(op) };
+        // SAFETY: The operation has just been written, and the slot is on no list.
+        Ok((slot, unsafe { self.prepare(slot) }))
+    }
+
+    /// Prepares the operation that is in a slot, whose token is live then.
     ///
     /// # Safety
     /// The slot's operation is initialised, not lent to the kernel and not referred to; the slot is
     /// on no list.
-    #[inline]
-    pub(crate) unsafe fn prepare(&self, index: u32) -> Token
+    #[inline(always)]
+    unsafe fn prepare(&self, pointer: NonNull<Slot<O>>) -> Token
     where
         O: Operation,
     {
-        let slot = self.slot(index);
-        let unprepared = Unprepared { engine: self, index };
+        let unprepared = Unprepared { engine: self, slot: pointer };
+        // SAFETY: The slot is alive.
+        let operation = unsafe { operation_in(pointer) };
         // SAFETY: The caller's promise.
-        let operation = unsafe { &mut *self.operation(index) };
-        // The loan ends for the compiler here; the states keep it up until `Done`.
+        let operation = unsafe { &mut *operation };
+        // The loan ends for the compiler here; the live token keeps it up.
         let iocb = operation.prepare().into_iocb();
         mem::forget(unprepared);
 
-        let token = slot.token().next_generation();
+        let slot = self.slot(pointer);
+        let token = slot.token().next();
+        debug_assert!(token.is_live());
         // SAFETY: The kernel does not have this iocb: its last operation has ended.
         unsafe { slot.set_iocb(iocb.user_data(token.user_data())) };
-        slot.state.set(State::Pending);
-        // By the slot's own pointer, from which `slot_of` can get back to all of the slot.
-        self.pending_push(self.slot_pointer(index).as_ptr().cast());
         token
-    }
-
-    // ---- the pending queue ----
-
-    /// Whether no more can wait for a submit. Never so where there is room for every slot.
-    #[inline]
-    pub(crate) fn pending_is_full(&self) -> bool {
-        self.pending_len.get() as usize == self.pending.len()
-    }
-
-    /// The place of the k-th pending iocb, or the one behind the last.
-    #[inline]
-    fn pending_entry(&self, k: u32) -> *mut *mut Iocb {
-        debug_assert!(k as usize <= self.pending.len());
-        // SAFETY: `k` is at most `pending_len`, which is at most the length of `pending`.
-        unsafe { self.pending.cast::<*mut Iocb>().add(k as usize) }.as_ptr()
-    }
-
-    #[inline]
-    fn pending_push(&self, iocb: *mut Iocb) {
-        let len = self.pending_len.get();
-        // Not only debug: `prepare` runs user code, which may have pushed to the last place.
-        assert!((len as usize) < self.pending.len(), "more operations pending than slots");
-        // SAFETY: An entry of `pending`, of which only the engine has pointers.
-        unsafe { self.pending_entry(len).write(iocb) };
-        self.pending_len.set(len + 1);
-    }
-
-    /// The pending iocbs, oldest first. Not to be held while the pending queue changes.
-    #[inline]
-    fn pending_iocbs(&self) -> &[*mut Iocb] {
-        let len = self.pending_len.get() as usize;
-        // SAFETY: `pending_push` has written these entries, and only the engine has pointers to
-        // them, which writes none while the slice is used.
-        unsafe { core::slice::from_raw_parts(self.pending_entry(0), len) }
-    }
-
-    /// Takes `count` entries out of the pending queue, from the k-th on.
-    fn pending_remove(&self, k: u32, count: u32) {
-        let later = self.pending_len.get() - k - count;
-        if later > 0 {
-            let behind = self.pending_entry(k + count);
-            // SAFETY: The entries behind the gap move to it; both ranges lie in what is pending,
-            // of which only the engine has pointers.
-            unsafe { self.pending_entry(k).copy_from(behind, later as usize) };
-        }
-        self.pending_len.set(k + later);
-    }
-
-    /// The slot that a pending iocb lies in.
-    #[inline]
-    fn slot_of(&self, iocb: *mut Iocb) -> &Slot<O> {
-        // SAFETY: The pending queue holds pointers to this engine's slots only, which are alive; the
-        // iocb is the first field (`repr(C)`).
-        unsafe { &*iocb.cast::<Slot<O>>() }
     }
 
     // ---- submit ----
 
     /// Gives the pending operations to the kernel and says how many it accepted.
     ///
-    /// One that it refuses fails alone: it becomes `Done` with the error. `EAGAIN` ends the
-    /// attempt and leaves the rest pending; it is returned only when nothing is in flight whose
-    /// end could make room.
+    /// One that it refuses fails alone: it is done, with the error. `EAGAIN` ends the attempt and
+    /// leaves the rest pending; it is returned only when nothing is in flight whose end could make
+    /// room.
     #[inline]
     pub(crate) fn submit(&self, context: &IoContext) -> Result<usize, Errno> {
-        if self.pending_len.get() == 0 {
+        if self.pending.is_empty() {
             return Ok(0);
         }
-        // The events behind `head` hold room in the kernel until it is told.
-        self.publish_head(context);
-        let iocbs = self.pending_iocbs();
-        let (mut gone, mut accepted, mut failure) = (0, 0, None);
-        while gone < iocbs.len() {
-            self.count(|stats| stats.submit_calls += 1);
-            // SAFETY: The iocbs lie in slots, which stay in place; each was prepared from an
-            // operation whose loan lasts until its event, which is what the states keep.
-            let outcome = unsafe { context.submit(&iocbs[gone..]) };
-            match outcome.and_then(|count| if count > 0 { Ok(count) } else { Err(Errno::EAGAIN) }) {
+        context.check_process()?;
+        // The events that were taken hold room in the kernel until it is told.
+        // SAFETY: The process has just been checked.
+        unsafe { self.events.publish() };
+        let pending = self.pending.slots();
+        let outcome = self.call_submit(context, pending);
+        if outcome == Ok(pending.len()) {
+            self.count_accepted(pending.len());
+            self.pending.clear();
+            return outcome;
+        }
+        self.submit_one_by_one(context, outcome)
+    }
+
+    /// Submits what a call, whose outcome is given, has left of the pending operations.
+    #[cold]
+    fn submit_one_by_one(
+        &self,
+        context: &IoContext,
+        mut outcome: Result<usize, Errno>,
+    ) -> Result<usize, Errno> {
+        let pending = self.pending.slots();
+        let (mut gone, mut accepted) = (0, 0);
+        let failure = loop {
+            match outcome {
+                Ok(0) | Err(Errno::EAGAIN) => {
+                    break (self.in_flight() == 0).then_some(Errno::EAGAIN);
+                }
                 Ok(count) => {
-                    let count = count.min(iocbs.len() - gone);
-                    self.mark_in_flight(&iocbs[gone..gone + count]);
+                    let count = count.min(pending.len() - gone);
+                    self.count_accepted(count);
                     (gone, accepted) = (gone + count, accepted + count);
                 }
                 Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) if self.in_flight.get() > 0 => break,
-                Err(errno @ (Errno::EAGAIN | Errno::ENOSYS | Errno::FORKED)) => {
-                    failure = Some(errno);
-                    break;
-                }
+                Err(errno @ (Errno::ENOSYS | Errno::FORKED)) => break Some(errno),
                 Err(errno) => {
-                    self.refuse(self.slot_of(iocbs[gone]).token().index(), errno);
+                    self.refuse(pending[gone], errno);
                     gone += 1;
                 }
             }
-        }
-        self.pending_remove(0, gone as u32);
+            if gone == pending.len() {
+                break None;
+            }
+            outcome = self.call_submit(context, &pending[gone..]);
+        };
+        self.pending.remove(0, gone);
         match failure {
             Some(errno) => Err(errno),
             None => Ok(accepted),
@@ -330,27 +393,40 @@ impl<O> Engine<O> {
     }
 
     #[inline]
-    fn mark_in_flight(&self, accepted: &[*mut Iocb]) {
-        for &iocb in accepted {
-            self.slot_of(iocb).state.set(State::InFlight);
-        }
-        self.in_flight.set(self.in_flight.get() + accepted.len() as u32);
-        self.count(|stats| stats.operations += accepted.len() as u64);
+    fn call_submit(
+        &self,
+        context: &IoContext,
+        pending: &[NonNull<Slot<O>>],
+    ) -> Result<usize, Errno> {
+        self.count(|stats| stats.submit_calls += 1);
+        // SAFETY: The iocbs lie in slots, which stay in place; each was prepared from an operation
+        // whose loan lasts until its event, which is what the token keeps. The caller has checked
+        // the process.
+        unsafe { context.submit_in_process(iocbs_of(pending)) }
     }
 
-    /// Makes a pending operation that leaves the pending queue `Done` with an error.
+    #[inline]
+    fn count_accepted(&self, count: usize) {
+        self.unseen.set(self.unseen.get().wrapping_add(count as u32));
+        self.count(|stats| stats.operations += count as u64);
+    }
+
+    /// Ends a pending operation, which leaves the pending queue, with an error.
     #[cold]
-    fn refuse(&self, index: u32, errno: Errno) {
-        let slot = self.slot(index);
-        slot.state.set(State::Done);
+    fn refuse(&self, pointer: NonNull<Slot<O>>, errno: Errno) {
+        let slot = self.slot(pointer);
+        slot.end_token();
         slot.refused.set(Some(errno));
-        slot.next.set(NONE);
-        if self.refused_first.get() == NONE {
-            self.refused_first.set(index);
-        } else {
-            self.slot(self.refused_last.get()).next.set(index);
+        slot.next.set(None);
+        match self.refused_first.get() {
+            None => self.refused_first.set(Some(pointer)),
+            Some(_) => {
+                if let Some(last) = self.refused_last.get() {
+                    self.slot(last).next.set(Some(pointer));
+                }
+            }
         }
-        self.refused_last.set(index);
+        self.refused_last.set(Some(pointer));
     }
 
     // ---- cancel ----
@@ -358,22 +434,32 @@ impl<O> Engine<O> {
     /// Ends the operation early if it can be: one that is pending completes with `ECANCELED`, one
     /// in flight is the kernel's to cancel.
     pub(crate) fn cancel(&self, context: &IoContext, token: Token) -> Result<(), Errno> {
-        let index = token.index();
-        if index >= self.capacity || self.slot(index).token() != token {
-            return Err(Errno::ENOENT);
-        }
-        let slot = self.slot(index);
-        match slot.state.get() {
-            State::Pending => {
-                let iocbs = self.pending_iocbs();
-                let at = iocbs.iter().position(|&pending| pending == slot.iocb.get());
-                self.pending_remove(at.ok_or(Errno::ENOENT)? as u32, 1);
-                self.refuse(index, Errno::ECANCELED);
+        let pointer = self.live(token).ok_or(Errno::ENOENT)?;
+        match self.place_in_pending(pointer) {
+            Some(place) => {
+                self.pending.remove(place, 1);
+                self.refuse(pointer, Errno::ECANCELED);
                 Ok(())
             }
-            State::InFlight => cancel_in_flight(context, slot),
-            State::Free | State::Done => Err(Errno::ENOENT),
+            None => cancel_in_flight(context, self.slot(pointer)),
         }
+    }
+
+    fn place_in_pending(&self, pointer: NonNull<Slot<O>>) -> Option<usize> {
+        self.pending.slots().iter().position(|&slot| slot == pointer)
+    }
+
+    /// The slot whose live token this is.
+    #[inline(always)]
+    fn live(&self, token: Token) -> Option<NonNull<Slot<O>>> {
+        // Not so of a dead token (`Token`).
+        if token.index() < self.capacity {
+            let pointer = self.slot_pointer(token.index());
+            if self.slot(pointer).token() == token {
+                return Some(pointer);
+            }
+        }
+        None
     }
 
     // ---- reap ----
@@ -381,56 +467,67 @@ impl<O> Engine<O> {
     /// The next operation that has ended, without waiting, and without a system call where the
     /// ring can be read.
     #[inline(always)]
-    pub(crate) fn try_settle(&self, context: &IoContext) -> Option<Settled> {
-        // What was seen on the ring before a fork is the parent's.
+    pub(crate) fn try_settle(&self, context: &IoContext) -> Option<Settled<O>> {
+        match self.settle_known(context) {
+            None => self.look_and_settle(context),
+            settled => settled,
+        }
+    }
+
+    /// The operation of the next event, if that is known to be there and is for one.
+    #[inline(always)]
+    fn settle_known(&self, context: &IoContext) -> Option<Settled<O>> {
+        // What was seen before a fork is the parent's.
+        if self.events.is_empty() || context.check_process().is_err() {
+            return None;
+        }
+        // SAFETY: There is one.
+        let event = unsafe { self.events.take() };
+        self.settle(&event)
+    }
+
+    /// As [`try_settle`](Self::try_settle), where no event is known.
+    #[inline(never)]
+    fn look_and_settle(&self, context: &IoContext) -> Option<Settled<O>> {
         if context.check_process().is_err() {
             return None;
         }
         loop {
-            if self.head.get() == self.tail.get() {
-                // Between two looks at the ring, so that a device that is always done keeps
-                // neither waiting.
-                if self.refused_first.get() != NONE {
-                    return Some(self.take_refused());
+            if self.events.is_empty() {
+                // Between two runs, so that a device that is always done does not keep it waiting.
+                if let Some(refused) = self.refused_first.get() {
+                    return Some(self.take_refused(refused));
                 }
-                if let Some(event) = self.take_from_inbox() {
-                    match self.settle(&event) {
-                        None => continue,
-                        settled => return settled,
-                    }
-                }
-                if !self.refill(context) {
-                    return self.settle_by_call(context);
+                // SAFETY: The process was checked, and the run is at its end.
+                if !unsafe { self.look(context) } {
+                    return None;
                 }
             }
-            // `head` differs from `tail` only where there is a ring.
-            let ring = self.ring.get()?;
-            if let Some(settled) = self.settle(&self.take_from(ring)) {
+            // SAFETY: There is one.
+            let event = unsafe { self.events.take() };
+            if let Some(settled) = self.settle(&event) {
                 return Some(settled);
             }
         }
     }
 
-    /// The next operation whose event comes by system call, where there is no ring to be read. The
-    /// inbox is empty.
+    /// Looks for events, on the ring, or where there is none to be read, by a system call.
+    ///
+    /// # Safety
+    /// The run is at its end, and the process is that of the context.
+    #[inline]
+    unsafe fn look(&self, context: &IoContext) -> bool {
+        // SAFETY: The caller's promise.
+        let count = unsafe { self.events.look() };
+        self.count(|stats| stats.events_by_ring += u64::from(count));
+        self.unseen.set(self.unseen.get().wrapping_sub(count));
+        count > 0 || (!self.events.uses_ring() && self.look_by_call(context))
+    }
+
     #[cold]
     #[inline(never)]
-    fn settle_by_call(&self, context: &IoContext) -> Option<Settled> {
-        if self.ring.get().is_some() {
-            return None;
-        }
-        loop {
-            let event = match self.take_from_inbox() {
-                Some(event) => event,
-                None => {
-                    self.fetch(context, 0, Some(Duration::ZERO)).ok()?;
-                    self.take_from_inbox()?
-                }
-            };
-            if let Some(settled) = self.settle(&event) {
-                return Some(settled);
-            }
-        }
+    fn look_by_call(&self, context: &IoContext) -> bool {
+        self.fetch(context, 0, Some(Duration::ZERO)).is_ok_and(|count| count > 0)
     }
 
     /// As [`try_settle`](Self::try_settle), but submits what is pending, and waits if it must.
@@ -438,18 +535,16 @@ impl<O> Engine<O> {
     ///
     /// Without a timeout, signals do not end the wait; with one, they do (`EINTR`), and so does
     /// the time (`ETIMEDOUT`).
-    #[inline]
+    #[inline(always)]
     pub(crate) fn wait(
         &self,
         context: &IoContext,
         timeout: Option<Duration>,
-    ) -> Result<Option<Settled>, Errno> {
-        if self.pending_len.get() < PENDING_BEFORE_SUBMIT {
-            if let Some(settled) = self.try_settle(context) {
-                return Ok(Some(settled));
-            }
+    ) -> Result<Option<Settled<O>>, Errno> {
+        match self.settle_known(context) {
+            None => self.submit_and_wait(context, timeout),
+            settled => Ok(settled),
         }
-        self.submit_and_wait(context, timeout)
     }
 
     #[inline(never)]
@@ -457,15 +552,20 @@ impl<O> Engine<O> {
         &self,
         context: &IoContext,
         timeout: Option<Duration>,
-    ) -> Result<Option<Settled>, Errno> {
+    ) -> Result<Option<Settled<O>>, Errno> {
+        if self.pending.len() < PENDING_BEFORE_SUBMIT {
+            if let Some(settled) = self.look_and_settle(context) {
+                return Ok(Some(settled));
+            }
+        }
         loop {
             let submitted = self.submit(context);
             // What has ended must come out; an error that lasts shows when nothing is left.
-            if let Some(settled) = self.try_settle(context) {
+            if let Some(settled) = self.look_and_settle(context) {
                 return Ok(Some(settled));
             }
             submitted?;
-            if self.in_flight.get() == 0 {
+            if self.in_flight() == 0 {
                 return Ok(None);
             }
             match self.fetch(context, 1, timeout) {
@@ -478,159 +578,94 @@ impl<O> Engine<O> {
     }
 
     #[cold]
-    fn take_refused(&self) -> Settled {
-        let index = self.refused_first.get();
-        let slot = self.slot(index);
+    #[inline(never)]
+    fn take_refused(&self, first: NonNull<Slot<O>>) -> Settled<O> {
+        let slot = self.slot(first);
         self.refused_first.set(slot.next.get());
         let errno = slot.refused.take().unwrap_or(Errno::EIO);
-        Settled { index, res: -i64::from(errno.raw()) }
+        Settled { slot: first, res: -i64::from(errno.raw()) }
     }
 
     /// Ends the operation that the event is for. `None` where it is for none.
-    #[inline]
-    fn settle(&self, event: &IoEvent) -> Option<Settled> {
-        let token = Token::from_user_data(event.user_data());
-        let index = token.index();
-        if index < self.capacity {
-            let slot = self.slot(index);
-            if slot.token() == token && slot.state.get() == State::InFlight {
-                slot.state.set(State::Done);
-                self.in_flight.set(self.in_flight.get() - 1);
-                return Some(Settled { index, res: event.as_raw().res });
-            }
-        }
-        self.count_stray();
-        None
+    #[inline(always)]
+    fn settle(&self, event: &IoEvent) -> Option<Settled<O>> {
+        let Some(pointer) = self.live(Token::from_user_data(event.user_data())) else {
+            self.count_stray();
+            return None;
+        };
+        self.slot(pointer).end_token();
+        Some(Settled { slot: pointer, res: event.as_raw().res })
     }
 
     #[cold]
+    #[inline(never)]
     fn count_stray(&self) {
+        self.unseen.set(self.unseen.get().wrapping_add(1));
         self.count(|stats| stats.stray_events += 1);
     }
 
-    /// Takes the event at `head`, which is known to be there.
-    #[inline]
-    fn take_from(&self, ring: Ring) -> IoEvent {
-        let head = self.head.get();
-        // SAFETY: `head` is not `tail`, so it is one of the events that `available` named, and
-        // the ring's own head has not passed it.
-        let event = unsafe { ring.event(head) };
-        self.head.set(ring.after(head));
-        event
-    }
-
-    /// Gives back what was taken off the ring, and looks for more. `false` where there is none, or
-    /// no ring to be read.
-    #[inline(never)]
-    fn refill(&self, context: &IoContext) -> bool {
-        self.publish_head(context);
-        let Some(ring) = self.ring.get() else { return false };
-        let Some(Available { head, count }) = ring.available() else {
-            self.ring.set(None);
-            return false;
-        };
-        self.head.set(head);
-        self.published_head.set(head);
-        self.tail.set(ring.skip(head, count));
-        self.count(|stats| stats.events_by_ring += u64::from(count));
-        count > 0
-    }
-
-    /// Tells the kernel which events have been taken.
-    #[inline]
-    fn publish_head(&self, context: &IoContext) {
-        let head = self.head.get();
-        if head == self.published_head.get() || context.check_process().is_err() {
-            return;
-        }
-        if let Some(ring) = self.ring.get() {
-            // SAFETY: The engine is the context's one reader and not in a system call; the process
-            // is the context's (checked); `head` went no further than `tail`.
-            unsafe { ring.advance(head) };
-        }
-        self.published_head.set(head);
-    }
-
-    /// Takes events by system call into the inbox, which is empty, as is the known part of the
-    /// ring: their events come first.
+    /// Takes events by system call, where none is known.
     fn fetch(
         &self,
         context: &IoContext,
         min: usize,
         timeout: Option<Duration>,
-    ) -> Result<u32, Errno> {
+    ) -> Result<usize, Errno> {
         context.check_process()?;
-        debug_assert_eq!(self.inbox_next.get(), self.inbox_end.get());
-        debug_assert_eq!(self.head.get(), self.tail.get());
-        self.publish_head(context);
         self.count(|stats| stats.getevents_calls += 1);
-        // SAFETY: Nothing else looks at the inbox during the call; no user code runs in it.
-        let inbox = unsafe { &mut *self.inbox.get() };
-        // SAFETY: The engine is the context's one reader.
-        let taken = unsafe { context.getevents(min, timeout, None, inbox) }?;
-        let taken = taken.min(INBOX) as u32;
-        self.count(|stats| stats.events_by_call += u64::from(taken));
-        self.inbox_next.set(0);
-        self.inbox_end.set(taken);
+        // SAFETY: The process has just been checked; no event is known, so the run is at its end.
+        let taken = unsafe { self.events.fetch(context, min, timeout) }?;
+        self.unseen.set(self.unseen.get().wrapping_sub(taken as u32));
+        self.count(|stats| stats.events_by_call += taken as u64);
         Ok(taken)
-    }
-
-    fn take_from_inbox(&self) -> Option<IoEvent> {
-        let next = self.inbox_next.get();
-        if next == self.inbox_end.get() {
-            return None;
-        }
-        self.inbox_next.set(next + 1);
-        // SAFETY: No call that writes the inbox is under way.
-        let inbox = unsafe { &*self.inbox.get() };
-        // SAFETY: The kernel wrote the events below `inbox_end`.
-        Some(unsafe { inbox[next as usize].assume_init() })
     }
 
     // ---- take ----
 
-    /// The token of the operation in slot `index`.
+    /// Gives the operation back, and frees its slot.
+    ///
+    /// # Safety
+    /// It has been neither taken, discarded nor pushed again, and nobody refers to it.
     #[inline]
-    pub(crate) fn token(&self, index: u32) -> Token {
-        self.slot(index).token()
-    }
-
-    /// Gives the operation of a slot that is `Done` back, and frees the slot.
-    #[inline]
-    pub(crate) fn take(&self, settled: Settled) -> Completion<O> {
-        let index = settled.index;
-        let token = self.token(index);
-        // SAFETY: The state is `Done`: the operation is initialised and no longer lent. It is read
-        // once, since the slot becomes free.
-        let op = unsafe { self.operation(index).read() };
-        self.release(index);
+    pub(crate) unsafe fn take(&self, settled: Settled<O>) -> Completion<O> {
+        let Settled { slot, .. } = settled;
+        let token = self.slot(slot).token().last_live();
+        // SAFETY: The slot is alive.
+        let operation = unsafe { operation_in(slot) };
+        // SAFETY: The operation is initialised and no longer lent. It is read once, since the slot
+        // becomes free.
+        let op = unsafe { operation.read() };
+        self.release(slot);
         Completion { token, result: settled.result(), op }
     }
 
-    /// The operation of slot `index`, in place; initialised unless the slot is `Free`.
-    #[inline]
-    pub(crate) fn operation(&self, index: u32) -> *mut O {
-        self.slot(index).operation.get().cast()
+    /// Drops the operation and frees its slot.
+    ///
+    /// # Safety
+    /// As [`take`](Self::take).
+    pub(crate) unsafe fn drop_settled(&self, settled: Settled<O>) {
+        // SAFETY: It is initialised and no longer lent.
+        unsafe { self.discard(settled.slot) };
     }
 
-    /// Drops the operation in slot `index` and frees the slot, also if the drop panics.
+    /// Drops the operation in a slot and frees the slot, also if the drop panics.
     ///
     /// # Safety
     /// The slot's operation is initialised, not lent to the kernel, and not used again.
-    pub(crate) unsafe fn discard(&self, index: u32) {
-        let free = Release { engine: self, index };
+    unsafe fn discard(&self, slot: NonNull<Slot<O>>) {
+        let free = Release { engine: self, slot };
+        // SAFETY: The slot is alive.
+        let operation = unsafe { operation_in(slot) };
         // SAFETY: The caller's promise.
-        unsafe { self.operation(index).drop_in_place() };
+        unsafe { operation.drop_in_place() };
         drop(free);
     }
 
     /// Puts a slot whose operation is gone on the free list.
     #[inline]
-    fn release(&self, index: u32) {
-        let slot = self.slot(index);
-        slot.state.set(State::Free);
-        slot.next.set(self.free.get());
-        self.free.set(index);
+    fn release(&self, slot: NonNull<Slot<O>>) {
+        self.slot(slot).next.set(self.free.get());
+        self.free.set(Some(slot));
     }
 
     // ---- the end ----
@@ -650,30 +685,32 @@ impl<O> Engine<O> {
     }
 
     fn end_in_flight(&self, context: &mut IoContext) {
-        self.settle_events(context);
+        self.settle_all(context);
         let mut waiting_works = self.cancel_polls(context);
-        while waiting_works && self.in_flight.get() > 0 {
+        while waiting_works && self.in_flight() > 0 {
             waiting_works = matches!(self.fetch(context, 1, None), Ok(1..) | Err(Errno::EINTR));
-            self.settle_events(context);
+            self.settle_all(context);
         }
-        self.publish_head(context);
-        if self.in_flight.get() > 0 {
-            self.ring.set(None);
+        // SAFETY: The process is that of the context (`quiesce`).
+        unsafe { self.events.publish() };
+        if self.in_flight() > 0 {
+            self.events.end();
             destroy_or_die(context);
-            self.in_flight.set(0);
+            self.unseen.set(0);
         }
     }
 
-    fn settle_events(&self, context: &IoContext) {
+    /// Ends every operation whose event is there. They stay in their slots.
+    fn settle_all(&self, context: &IoContext) {
         while self.try_settle(context).is_some() {}
     }
 
     /// Cancels what would not end by itself. `false` where that cannot be done here.
     fn cancel_polls(&self, context: &IoContext) -> bool {
-        let in_flight = (0..self.capacity).map(|index| self.slot(index));
-        let in_flight = in_flight.filter(|slot| slot.state.get() == State::InFlight);
-        for slot in in_flight {
-            if slot.opcode() != Opcode::POLL {
+        for pointer in self.all_slots() {
+            let slot = self.slot(pointer);
+            let in_flight = slot.token().is_live() && self.place_in_pending(pointer).is_none();
+            if !in_flight || slot.opcode() != Opcode::POLL {
                 continue;
             }
             if cancel_in_flight(context, slot).is_err() {
@@ -694,12 +731,12 @@ impl<O> Engine<O> {
         impl<O> Rest<'_, O> {
             fn discard(&mut self) {
                 while self.next < self.engine.capacity {
-                    let index = self.next;
+                    let pointer = self.engine.slot_pointer(self.next);
                     self.next += 1;
-                    if self.engine.slot(index).state.get() != State::Free {
-                        // SAFETY: It is initialised, and the kernel has nothing any more (or, in a
-                        // forked child, nothing of this memory).
-                        unsafe { self.engine.discard(index) };
+                    if !self.engine.slot(pointer).vacant.get() {
+                        // SAFETY: It is not free, hence initialised, and the kernel has nothing any
+                        // more (or, in a forked child, nothing of this memory).
+                        unsafe { self.engine.discard(pointer) };
                     }
                 }
             }
@@ -709,7 +746,17 @@ impl<O> Engine<O> {
                 self.discard();
             }
         }
+        self.mark_vacant();
         Rest { engine: self, next: 0 }.discard();
+    }
+
+    fn mark_vacant(&self) {
+        let mut free = self.free.get();
+        while let Some(pointer) = free {
+            let slot = self.slot(pointer);
+            slot.vacant.set(true);
+            free = slot.next.get();
+        }
     }
 }
 
@@ -724,25 +771,25 @@ fn cancel_in_flight<O>(context: &IoContext, slot: &Slot<O>) -> Result<(), Errno>
 /// Frees a slot whose operation has been dropped.
 struct Release<'e, O> {
     engine: &'e Engine<O>,
-    index: u32,
+    slot: NonNull<Slot<O>>,
 }
 
 impl<O> Drop for Release<'_, O> {
     fn drop(&mut self) {
-        self.engine.release(self.index);
+        self.engine.release(self.slot);
     }
 }
 
 /// Takes an operation whose `prepare` panicked out of its slot.
 struct Unprepared<'e, O> {
     engine: &'e Engine<O>,
-    index: u32,
+    slot: NonNull<Slot<O>>,
 }
 
 impl<O> Drop for Unprepared<'_, O> {
     fn drop(&mut self) {
         // SAFETY: The operation is initialised; `prepare` did not return, so nothing is lent.
-        unsafe { self.engine.discard(self.index) };
+        unsafe { self.engine.discard(self.slot) };
     }
 }
 

@@ -1,14 +1,15 @@
 //! Floor 3: [`Queue`], a context that owns what its operations need.
 
 use crate::context::{IoContext, SetupError};
-use crate::engine::{Engine, Settled, Stats};
+use crate::engine::{Engine, Inbox, Memory, RUN, Settled, Stats};
 use crate::slot::{Completion, PushError, Slot, Token};
-use crate::{Errno, Iocb, Operation};
+use crate::{Errno, Operation};
 use alloc::boxed::Box;
 use core::fmt;
 use core::mem::{ManuallyDrop, MaybeUninit};
 use core::ptr::NonNull;
 use core::time::Duration;
+use static_assertions::{assert_impl_all, assert_not_impl_any};
 
 /// A context and the operations in it, each owned until its completion.
 ///
@@ -46,7 +47,8 @@ pub struct Queue<O: Operation + 'static> {
     engine: Engine<O>,
     /// What the engine works on: boxes, but ones that may move while the kernel writes into them.
     slab: NonNull<[Slot<O>]>,
-    pending: NonNull<[MaybeUninit<*mut Iocb>]>,
+    pending: NonNull<[MaybeUninit<NonNull<Slot<O>>>]>,
+    inbox: NonNull<Inbox>,
 }
 
 // SAFETY: The queue owns its context and its slots; the kernel does not care from which thread of
@@ -81,10 +83,12 @@ impl<O: Operation + 'static> Queue<O> {
         let slots: Box<[Slot<O>]> = (0..capacity).map(|_| Slot::new()).collect();
         let slab = NonNull::from(Box::leak(slots));
         let pending = NonNull::from(Box::leak(Box::new_uninit_slice(capacity as usize)));
-        // SAFETY: Neither moves, and both are the engine's alone until `drop`, which frees them
-        // only when the context has been destroyed.
-        let engine = unsafe { Engine::new(slab, pending, &context) };
-        Self { context, engine, slab, pending }
+        let inbox = NonNull::from(Box::leak(Box::new([const { MaybeUninit::uninit() }; RUN])));
+        let memory = Memory { slots: slab, pending, inbox };
+        // SAFETY: None of it moves, and all is the engine's alone until `drop`, which frees it only
+        // when the context has been destroyed.
+        let engine = unsafe { Engine::new(memory, &context) };
+        Self { context, engine, slab, pending, inbox }
     }
 
     /// Moves an operation into a free slot. It is not submitted yet: [`submit`](Self::submit) and
@@ -94,7 +98,8 @@ impl<O: Operation + 'static> Queue<O> {
     /// `EAGAIN` where no slot is free; the operation comes back with it.
     #[inline]
     pub fn push(&mut self, op: O) -> Result<Token, PushError<O>> {
-        self.engine.push(op)
+        // SAFETY: `over` made room for all slots among the pending.
+        unsafe { self.engine.push_with_room(op) }
     }
 
     /// Gives what was pushed to the kernel, and says how many operations it accepted.
@@ -116,7 +121,8 @@ impl<O: Operation + 'static> Queue<O> {
     #[inline]
     pub fn try_next(&mut self) -> Option<Completion<O>> {
         let settled = self.engine.try_settle(&self.context)?;
-        Some(self.engine.take(settled))
+        // SAFETY: It has just been settled.
+        Some(unsafe { self.engine.take(settled) })
     }
 
     /// The next completion: submits what is queued, and waits if it must. `None` where nothing is
@@ -131,7 +137,8 @@ impl<O: Operation + 'static> Queue<O> {
     #[inline]
     pub fn wait(&mut self) -> Result<Option<Completion<O>>, Errno> {
         let settled = self.engine.wait(&self.context, None)?;
-        Ok(settled.map(|settled| self.engine.take(settled)))
+        // SAFETY: It has just been settled.
+        Ok(settled.map(|settled| unsafe { self.engine.take(settled) }))
     }
 
     /// As [`wait`](Self::wait), but at most for `timeout`.
@@ -141,7 +148,8 @@ impl<O: Operation + 'static> Queue<O> {
     /// again; otherwise as [`wait`](Self::wait).
     pub fn wait_timeout(&mut self, timeout: Duration) -> Result<Option<Completion<O>>, Errno> {
         let settled = self.engine.wait(&self.context, Some(timeout))?;
-        Ok(settled.map(|settled| self.engine.take(settled)))
+        // SAFETY: It has just been settled.
+        Ok(settled.map(|settled| unsafe { self.engine.take(settled) }))
     }
 
     /// As [`try_next`](Self::try_next), but the operation stays in its slot: to be looked at, and
@@ -188,17 +196,17 @@ impl<O: Operation + 'static> Queue<O> {
 
     /// How many operations the kernel has.
     pub fn in_flight(&self) -> usize {
-        self.engine.in_flight() as usize
+        self.engine.in_flight()
     }
 
     /// How many operations are pushed and not submitted.
     pub fn queued(&self) -> usize {
-        self.engine.pending() as usize
+        self.engine.pending()
     }
 
     /// How many operations there is room for.
     pub fn capacity(&self) -> usize {
-        self.engine.capacity() as usize
+        self.engine.capacity()
     }
 
     /// What was asked of the kernel so far.
@@ -220,6 +228,8 @@ impl<O: Operation + 'static> Drop for Queue<O> {
         drop(unsafe { Box::from_raw(self.slab.as_ptr()) });
         // SAFETY: As above.
         drop(unsafe { Box::from_raw(self.pending.as_ptr()) });
+        // SAFETY: As above.
+        drop(unsafe { Box::from_raw(self.inbox.as_ptr()) });
     }
 }
 
@@ -233,18 +243,25 @@ impl<O: Operation + 'static> fmt::Debug for Queue<O> {
     }
 }
 
+assert_impl_all!(Ready<'static, crate::op::Fsync<crate::fd::OwnedFd>>: Send);
+assert_not_impl_any!(Ready<'static, crate::op::Fsync<crate::fd::OwnedFd>>: Sync, Clone);
+
 /// An operation that has completed and is still in its slot. From [`Queue::ready`].
 ///
 /// Dropping it drops the operation. (Forgetting it keeps the slot until the queue is dropped.)
 pub struct Ready<'q, O: Operation + 'static> {
     queue: &'q mut Queue<O>,
-    settled: Settled,
+    settled: Settled<O>,
 }
+
+// SAFETY: It is the queue, borrowed exclusively, and the address of one of its slots.
+unsafe impl<O: Operation + Send + 'static> Send for Ready<'_, O> {}
 
 impl<O: Operation + 'static> Ready<'_, O> {
     /// What push returned for it.
     pub fn token(&self) -> Token {
-        self.queue.engine.token(self.settled.index)
+        // SAFETY: The queue is borrowed, and its slots with it.
+        unsafe { self.settled.token() }
     }
 
     /// As [`Completion::result`].
@@ -256,40 +273,45 @@ impl<O: Operation + 'static> Ready<'_, O> {
     /// The operation.
     #[inline]
     pub fn op(&self) -> &O {
-        // SAFETY: The slot is `Done` until this handle goes, which is borrowed, and only the handle
-        // refers to the operation, which is initialised and not lent.
-        unsafe { &*self.queue.engine.operation(self.settled.index) }
+        // SAFETY: The queue is borrowed, and its slots with it.
+        let operation = unsafe { self.settled.operation() };
+        // SAFETY: It stays there until this handle goes, which is borrowed, and only the handle
+        // refers to it; it is initialised and not lent.
+        unsafe { &*operation }
     }
 
     /// The operation, to change before it is pushed again.
     #[inline]
     pub fn op_mut(&mut self) -> &mut O {
-        // SAFETY: The slot is `Done` until this handle goes, which is borrowed exclusively, and
-        // only the handle refers to the operation, which is initialised and not lent.
-        unsafe { &mut *self.queue.engine.operation(self.settled.index) }
+        // SAFETY: The queue is borrowed, and its slots with it.
+        let operation = unsafe { self.settled.operation() };
+        // SAFETY: It stays there until this handle goes, which is borrowed exclusively, and only
+        // the handle refers to it; it is initialised and not lent.
+        unsafe { &mut *operation }
     }
 
     /// Pushes the operation again, from where it is. It has a new token.
     #[inline]
     pub fn push_again(self) -> Token {
         let this = ManuallyDrop::new(self);
-        // SAFETY: The slot is `Done` and on no list, so its operation is initialised and not lent;
-        // the one handle that referred to it is gone.
-        unsafe { this.queue.engine.prepare(this.settled.index) }
+        // SAFETY: The one handle that could take or drop the operation, or refer to it, is gone.
+        // A queue has room for all of its slots among the pending.
+        unsafe { this.queue.engine.push_again(this.settled) }
     }
 
     /// Moves the operation out and frees its slot.
     #[inline]
     pub fn take(self) -> Completion<O> {
         let this = ManuallyDrop::new(self);
-        this.queue.engine.take(this.settled)
+        // SAFETY: The one handle that could take or drop the operation, or refer to it, is gone.
+        unsafe { this.queue.engine.take(this.settled) }
     }
 }
 
 impl<O: Operation + 'static> Drop for Ready<'_, O> {
     fn drop(&mut self) {
-        // SAFETY: The slot is `Done`, so its operation is initialised and not lent; the handle goes.
-        unsafe { self.queue.engine.discard(self.settled.index) };
+        // SAFETY: The one handle that could take the operation, or refer to it, goes.
+        unsafe { self.queue.engine.drop_settled(self.settled) };
     }
 }
 

@@ -85,10 +85,8 @@ impl Ring {
     #[inline]
     pub(crate) unsafe fn event(self, head: u32) -> IoEvent {
         debug_assert!(head < self.nr);
-        // SAFETY: The events follow the header, and `nr` of them are mapped.
-        let events = unsafe { self.header.add(1) }.cast::<IoEvent>();
-        // SAFETY: `head` is below `nr`.
-        let event = unsafe { events.add(head as usize) };
+        // SAFETY: `nr` events follow the header, and `head` is below `nr`.
+        let event = unsafe { self.events().add(head as usize) };
         // SAFETY: The kernel has written this event and does not write here again before `head`
         // has passed it; the memory is aligned and any bytes are a valid event.
         unsafe { event.read() }
@@ -101,11 +99,37 @@ impl Ring {
         if next == self.nr { 0 } else { next }
     }
 
-    /// The place `count` events after `head`; `count` is below the size of the ring.
+    /// The first of the events that are there, and how many of them, up to `most`, lie in one piece:
+    /// the ring's end ends it. `None` as for [`Ring::available`].
     #[inline]
-    pub(crate) fn skip(self, head: u32, count: u32) -> u32 {
-        let room = self.nr - head;
-        if count < room { head + count } else { count - room }
+    pub(crate) fn run(self, most: u32) -> Option<(*const IoEvent, u32)> {
+        let head = self.head().load(Ordering::Relaxed);
+        // Pairs with the kernel's smp_wmb() between an event and `tail`.
+        let tail = self.tail().load(Ordering::Acquire);
+        if head.max(tail) >= self.nr {
+            return None;
+        }
+        let end = if tail >= head { tail } else { self.nr };
+        // SAFETY: `nr` events follow the header, and `head` is below `nr`.
+        let first = unsafe { self.events().add(head as usize) };
+        Some((first.as_ptr(), (end - head).min(most)))
+    }
+
+    /// The place of the event at `next`; behind the last is the first.
+    ///
+    /// # Safety
+    /// `next` points to an event of this ring, or behind the last.
+    #[inline]
+    pub(crate) unsafe fn position(self, next: *const IoEvent) -> u32 {
+        // SAFETY: Both lie in the ring's events, or at their end; the caller's promise.
+        let position = unsafe { next.offset_from(self.events().as_ptr()) } as u32;
+        if position == self.nr { 0 } else { position }
+    }
+
+    #[inline]
+    fn events(self) -> NonNull<IoEvent> {
+        // SAFETY: The events follow the header, which the kernel has mapped with them.
+        unsafe { self.header.add(1) }.cast()
     }
 
     /// Gives the events before `head` back to the kernel.

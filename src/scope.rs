@@ -5,9 +5,9 @@
 //! that must not compile, are in ARCHITECTURE.md.
 
 use crate::context::IoContext;
-use crate::engine::{Engine, Settled};
+use crate::engine::{Engine, Inbox, Memory, RUN, Settled};
 use crate::slot::{Completion, PushError, Slot, Token};
-use crate::{Errno, Iocb, Operation, Stats};
+use crate::{Errno, Operation, Stats};
 use core::fmt;
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
@@ -149,12 +149,17 @@ impl IoContext {
             0 => {}
             count => return Err(ScopeError::Outstanding(count)),
         }
-        let mut pending = [const { MaybeUninit::<*mut Iocb>::uninit() }; PENDING];
-        let pending = NonNull::from(&mut pending[..]);
-        // SAFETY: The slots are borrowed for the whole call, `pending` lies in this frame, and
+        let mut pending = [const { MaybeUninit::<NonNull<Slot<O>>>::uninit() }; PENDING];
+        let mut inbox: Inbox = [const { MaybeUninit::uninit() }; RUN];
+        let memory = Memory {
+            slots: NonNull::from(slots),
+            pending: NonNull::from(&mut pending[..]),
+            inbox: NonNull::from(&mut inbox),
+        };
+        // SAFETY: The slots are borrowed for the whole call, the rest lies in this frame, and
         // `Scope::drop` quiesces before they end, on every way out: the scope is declared after
         // them and only lent.
-        let engine = unsafe { Engine::new(NonNull::from(slots), pending, self) };
+        let engine = unsafe { Engine::new(memory, self) };
         let scope = Scope { engine, context: NonNull::from(self), invariant: PhantomData };
         Ok(body(&scope))
     }
@@ -247,17 +252,17 @@ impl<O: Operation> Scope<O> {
 
     /// How many operations the kernel has.
     pub fn in_flight(&self) -> usize {
-        self.engine.in_flight() as usize
+        self.engine.in_flight()
     }
 
     /// How many operations are pushed and not submitted.
     pub fn queued(&self) -> usize {
-        self.engine.pending() as usize
+        self.engine.pending()
     }
 
     /// How many operations there is room for.
     pub fn capacity(&self) -> usize {
-        self.engine.capacity() as usize
+        self.engine.capacity()
     }
 
     /// What was asked of the kernel so far.
@@ -266,8 +271,9 @@ impl<O: Operation> Scope<O> {
     }
 
     #[inline]
-    fn take(&self, settled: Settled) -> Completion<O> {
-        self.engine.take(settled)
+    fn take(&self, settled: Settled<O>) -> Completion<O> {
+        // SAFETY: It has just been settled, by the caller.
+        unsafe { self.engine.take(settled) }
     }
 }
 

@@ -5,6 +5,7 @@ use crate::{Errno, Iocb, Opcode};
 use core::cell::{Cell, UnsafeCell};
 use core::fmt;
 use core::mem::MaybeUninit;
+use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 /// The place of one operation while the kernel has it. Does not move while a
@@ -14,35 +15,49 @@ use core::sync::atomic::{AtomicU32, Ordering};
 #[repr(C)]
 pub struct Slot<O> {
     /// What the kernel reads. A POLL is cancelled by the address, so it stays here until its
-    /// event. Its `aio_data` is the [`Token`] of the slot's present or last use.
+    /// event. Its `aio_data` is the slot's [`Token`].
     pub(crate) iocb: UnsafeCell<Iocb>,
-    pub(crate) state: Cell<State>,
     /// The next slot of the list that this one is on: free, or refused.
-    pub(crate) next: Cell<u32>,
+    pub(crate) next: Cell<Option<NonNull<Slot<O>>>>,
     /// Why the kernel refused the operation.
     pub(crate) refused: Cell<Option<Errno>>,
-    /// Initialised unless the state is [`State::Free`].
+    /// Whether the slot was on the free list when the engine ended, which is not known before.
+    pub(crate) vacant: Cell<bool>,
+    /// Initialised unless the slot is on the free list.
     pub(crate) operation: UnsafeCell<MaybeUninit<O>>,
 }
+
+// SAFETY: `next` is the engine's, which has pointers to all of its slots and does not let them go
+// to another thread one by one; it means nothing to anybody else. The rest moves along with `O`.
+unsafe impl<O: Send> Send for Slot<O> {}
 
 impl<O> Slot<O> {
     /// An empty slot.
     pub const fn new() -> Self {
         Self {
             iocb: UnsafeCell::new(Iocb::from_raw(crate::abi::iocb::ZERO)),
-            state: Cell::new(State::Free),
-            next: Cell::new(0),
+            next: Cell::new(None),
             refused: Cell::new(None),
+            vacant: Cell::new(true),
             operation: UnsafeCell::new(MaybeUninit::uninit()),
         }
     }
 
-    /// The token of the slot's present or last use.
-    #[inline]
+    /// The slot's token: that of an operation from push to its event, and in between a dead one.
+    #[inline(always)]
     pub(crate) fn token(&self) -> Token {
         // SAFETY: The kernel writes `aio_key` of an iocb and nothing else, and that only inside of
-        // `io_submit`; this code writes it only in `set_iocb`.
+        // `io_submit`; this code writes it only in `set_iocb` and `advance_token`.
         Token(unsafe { (*self.iocb.get()).as_raw().aio_data })
+    }
+
+    /// Makes a live token a dead one: the operation has ended.
+    #[inline(always)]
+    pub(crate) fn end_token(&self) {
+        let token = self.token().next();
+        debug_assert!(!token.is_live());
+        // SAFETY: As in `token`; nothing refers to the iocb.
+        unsafe { (*self.iocb.get()).as_raw_mut().aio_data = token.0 };
     }
 
     /// What the operation of the slot's present or last use does.
@@ -55,7 +70,7 @@ impl<O> Slot<O> {
     ///
     /// # Safety
     /// The kernel does not have it.
-    #[inline]
+    #[inline(always)]
     pub(crate) unsafe fn set_iocb(&self, iocb: Iocb) {
         // SAFETY: Only this thread has the slot (it is not `Sync`), and the kernel does not look.
         unsafe { self.iocb.get().write(iocb) };
@@ -70,75 +85,85 @@ impl<O> Default for Slot<O> {
 
 impl<O> fmt::Debug for Slot<O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Slot").field("state", &self.state.get()).finish_non_exhaustive()
+        f.debug_struct("Slot").field("token", &self.token()).finish_non_exhaustive()
     }
 }
 
-/// Where an operation is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum State {
-    /// No operation here.
-    Free,
-    /// Prepared; the kernel does not have it yet.
-    Pending,
-    /// The kernel has it, and with it what it was lent.
-    InFlight,
-    /// The kernel is finished with it or refused it; the user does not have it back yet.
-    Done,
-}
-
 /// Names an operation from push to completion, also in the kernel: it is the `aio_data` of its
-/// iocb. The slot's index is in the lower half, its generation, which each use makes a new one, in
-/// the upper: a later use of the same slot has another token.
+/// iocb.
+///
+/// The slot's index is in the lower 31 bits. The rest counts how often an operation began or ended
+/// in the slot, so a later use of it has another token. The lowest bit of that count says which: 0
+/// from push to event, 1 otherwise. A dead token therefore looks like one with an index beyond any
+/// slot, and to compare the lower half with the number of slots is to check both.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(transparent)]
 pub struct Token(u64);
 
 /// How many engines there have been, which gives each generations of its own to begin with.
-static ENGINES: AtomicU32 = AtomicU32::new(0);
+static ENGINES: AtomicU32 = AtomicU32::new(1);
 
 /// An odd number with its bits well spread (2³² divided by the golden ratio): multiples of it, by
 /// consecutive numbers, lie far from each other.
 const SPREAD: u32 = 0x9e37_79b1;
 
 impl Token {
-    /// What the tokens of a new engine begin with, so that a token of one engine is not found in
-    /// another by accident.
+    /// What a beginning or an end adds. It carries into the next generation from a dead token.
+    const STEP: u64 = 1 << 31;
+
+    /// One slot more than this could not be named.
+    pub(crate) const MAX_SLOTS: usize = Self::STEP as usize;
+
+    /// What the tokens of a new engine begin with, dead, so that a token of one engine is not found
+    /// in another by accident.
     pub(crate) fn of_new_engine() -> Self {
         let generation = ENGINES.fetch_add(1, Ordering::Relaxed).wrapping_mul(SPREAD);
-        Self(u64::from(generation) << 32)
+        Self(u64::from(generation) << 32 | Self::STEP)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn from_user_data(data: u64) -> Self {
         Self(data)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn user_data(self) -> u64 {
         self.0
     }
 
-    #[inline]
+    /// The index of a slot; of a dead token, a number above that of any.
+    #[inline(always)]
     pub(crate) fn index(self) -> u32 {
         self.0 as u32
     }
 
-    /// The token of the same generation in slot `index`.
-    pub(crate) fn at(self, index: u32) -> Self {
-        Self(self.0 >> 32 << 32 | u64::from(index))
+    pub(crate) fn is_live(self) -> bool {
+        self.0 & Self::STEP == 0
     }
 
-    /// The token of the slot's next use.
-    #[inline]
-    pub(crate) fn next_generation(self) -> Self {
-        Self(self.0.wrapping_add(1 << 32))
+    /// The token of the same generation for the slot `index`, which is below [`Self::MAX_SLOTS`].
+    pub(crate) fn at(self, index: u32) -> Self {
+        Self(self.0 & !(Self::STEP - 1) | u64::from(index))
+    }
+
+    /// The token of the slot after its next beginning or end.
+    #[inline(always)]
+    pub(crate) fn next(self) -> Self {
+        Self(self.0.wrapping_add(Self::STEP))
+    }
+
+    /// What a dead token was when it was live.
+    #[inline(always)]
+    pub(crate) fn last_live(self) -> Self {
+        Self(self.0 & !Self::STEP)
     }
 }
 
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Token({}.{})", self.index(), self.0 >> 32)
+        let index = self.last_live().index();
+        write!(f, "Token({index}.{})", self.0 >> 32)?;
+        if self.is_live() { Ok(()) } else { f.write_str(", ended") }
     }
 }
 
@@ -200,15 +225,25 @@ mod tests {
 
     #[test]
     fn a_token_outlives_no_generation() {
-        let first = Token::from_user_data(0).at(5);
-        assert_ne!(first, first.next_generation());
-        assert_eq!(first.next_generation().index(), 5);
+        let dead = Token::of_new_engine().at(5);
+        let first = dead.next();
+        assert_eq!((dead.is_live(), first.is_live()), (false, true));
+        assert_eq!(first.next().last_live(), first);
+        assert_ne!(first.next().next(), first);
+        assert_eq!(first.next().next().index(), 5);
+    }
+
+    #[test]
+    fn a_dead_token_names_no_slot() {
+        let last = Token::of_new_engine().at(Token::MAX_SLOTS as u32 - 1);
+        assert!(last.index() as usize >= Token::MAX_SLOTS);
+        assert_eq!(last.next().index() as usize, Token::MAX_SLOTS - 1);
     }
 
     #[test]
     fn the_last_generation_wraps_without_touching_the_index() {
         let last = Token::from_user_data(u64::MAX).at(7);
-        assert_eq!(last.next_generation().user_data(), 7);
+        assert_eq!(last.next().user_data(), 7);
     }
 
     #[test]

@@ -1,0 +1,173 @@
+//! Floor 2: [`Events`], what has arrived and was not looked at yet.
+//!
+//! Events are taken from one run at a time: an array of them that is known to be whole, either on
+//! the ring, where it ends at the ring's end at the latest, or in the inbox, where a system call
+//! has put them. So to take one is to read at a pointer and move it, wherever it came from.
+//!
+//! The kernel has its room on the ring back when `head` is stored ([`Events::publish`]): for a
+//! whole run at once, and only in the process that made the context.
+
+use crate::context::IoContext;
+use crate::ring::Ring;
+use crate::{Errno, IoEvent};
+use core::cell::Cell;
+use core::mem::MaybeUninit;
+use core::ptr::{self, NonNull};
+use core::time::Duration;
+
+/// The most events of a run. After so many, what is pending is submitted, and what was refused
+/// comes out, before more are looked at: so a device that is always done keeps neither waiting.
+pub(crate) const RUN: usize = 32;
+
+/// Where a system call puts events.
+pub(crate) type Inbox = [MaybeUninit<IoEvent>; RUN];
+
+/// See the [module](self).
+pub(super) struct Events {
+    /// The present run: from the next event to behind the last.
+    next: Cell<*const IoEvent>,
+    end: Cell<*const IoEvent>,
+    /// `next` as the kernel knows it. Null where the run is none of the ring's.
+    published: Cell<*const IoEvent>,
+    /// The context's ring, until it turns out not to be usable.
+    ring: Cell<Option<Ring>>,
+    inbox: NonNull<Inbox>,
+}
+
+impl Events {
+    /// # Safety
+    /// Until it is gone, `inbox` stays where it is and nobody else uses it; and either the context
+    /// is alive, or [`Events::end`] has been called.
+    pub(super) unsafe fn new(ring: Option<Ring>, inbox: NonNull<Inbox>) -> Self {
+        Self {
+            next: Cell::new(ptr::null()),
+            end: Cell::new(ptr::null()),
+            published: Cell::new(ptr::null()),
+            ring: Cell::new(ring),
+            inbox,
+        }
+    }
+
+    /// Whether events are taken off the ring.
+    #[inline]
+    pub(super) fn uses_ring(&self) -> bool {
+        self.ring.get().is_some()
+    }
+
+    #[inline(always)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.next.get() == self.end.get()
+    }
+
+    /// Takes the next event of the run.
+    ///
+    /// # Safety
+    /// There is one ([`Events::is_empty`]).
+    #[inline(always)]
+    pub(super) unsafe fn take(&self) -> IoEvent {
+        let next = self.next.get();
+        // SAFETY: `next` is in the run, whose end it has not reached.
+        self.next.set(unsafe { next.add(1) });
+        // SAFETY: The kernel has written the events of the run, and writes there again only when
+        // `head` has passed them, or by the next call that fills the inbox.
+        unsafe { next.read() }
+    }
+
+    /// How many events of the run are left.
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        // SAFETY: Both lie in the same run, `end` not before `next`; or both are null.
+        unsafe { self.end.get().offset_from(self.next.get()) as usize }
+    }
+
+    /// Gives what was taken off the ring back, and takes up what else is there, as the next run.
+    /// Says how many that is: 0 where there is none, or no ring to be read.
+    ///
+    /// # Safety
+    /// The run is at its end, and the process is that of the context.
+    #[inline]
+    pub(super) unsafe fn look(&self) -> u32 {
+        debug_assert!(self.is_empty());
+        let Some(ring) = self.ring.get() else { return 0 };
+        // SAFETY: The caller's promise.
+        unsafe { self.publish_to(ring) };
+        let Some((first, count)) = ring.run(RUN as u32) else {
+            self.end();
+            return 0;
+        };
+        self.begin(first, count as usize);
+        self.published.set(first);
+        count
+    }
+
+    /// Tells the kernel which events have been taken off the ring.
+    ///
+    /// # Safety
+    /// The process is that of the context.
+    #[inline]
+    pub(super) unsafe fn publish(&self) {
+        if let Some(ring) = self.ring.get() {
+            // SAFETY: The caller's promise.
+            unsafe { self.publish_to(ring) };
+        }
+    }
+
+    /// As [`publish`](Self::publish).
+    ///
+    /// # Safety
+    /// The process is that of the context, and `ring` is the context's.
+    #[inline]
+    unsafe fn publish_to(&self, ring: Ring) {
+        let next = self.next.get();
+        let published = self.published.get();
+        if published == next || published.is_null() {
+            return;
+        }
+        self.published.set(next);
+        // SAFETY: The run is the ring's, since `published` is not null.
+        let head = unsafe { ring.position(next) };
+        // SAFETY: The engine is the context's one reader and not in a system call; the process is
+        // the context's; `head` went no further than the `tail` that was seen.
+        unsafe { ring.advance(head) };
+    }
+
+    /// Takes events by system call into the inbox, which become the run, and says how many.
+    ///
+    /// # Safety
+    /// The run is at its end, and the process is that of the context.
+    pub(super) unsafe fn fetch(
+        &self,
+        context: &IoContext,
+        min: usize,
+        timeout: Option<Duration>,
+    ) -> Result<usize, Errno> {
+        debug_assert!(self.is_empty());
+        // SAFETY: The caller's promise.
+        unsafe { self.publish() };
+        let inbox = self.inbox.as_ptr();
+        // SAFETY: The run is at its end, so nothing else looks at the inbox; no user code runs
+        // while this borrow lives.
+        let room = unsafe { &mut *inbox };
+        // SAFETY: The engine is the context's one reader.
+        let taken = unsafe { context.getevents(min, timeout, None, room) }?.min(RUN);
+        self.published.set(ptr::null());
+        self.begin(inbox.cast_const().cast(), taken);
+        Ok(taken)
+    }
+
+    /// Ends the run and gives the ring up.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn end(&self) {
+        self.ring.set(None);
+        self.published.set(ptr::null());
+        self.begin(ptr::null(), 0);
+    }
+
+    #[inline]
+    fn begin(&self, first: *const IoEvent, count: usize) {
+        self.next.set(first);
+        // SAFETY: `count` events lie at `first`.
+        self.end.set(unsafe { first.add(count) });
+    }
+}
