@@ -1,6 +1,8 @@
 //! Floor 2: [`IoContext`], one AIO context of the kernel, and the two ways to use it: split into
 //! a [`Submitter`] and a [`Reaper`], or through a [`Scope`](crate::Scope).
 
+#[cfg(all(test, loom, linux_aio_simulated))]
+mod model;
 mod owned;
 mod reaper;
 mod setup_error;
@@ -15,10 +17,10 @@ pub use submitter::Submitter;
 
 use crate::abi::aio_context_t;
 use crate::fork::ForkGuard;
+use crate::primitive::{AtomicUsize, Ordering};
 use crate::ring::Ring;
 use crate::{Errno, sys};
 use core::mem::ManuallyDrop;
-use core::sync::atomic::{AtomicUsize, Ordering};
 
 /// One AIO context of the kernel: room for operations in flight, and the ring on which their
 /// events arrive.
@@ -137,7 +139,8 @@ impl IoContext {
 
     /// How many operations were submitted by [`Submitter`]s and not reaped yet.
     pub fn outstanding(&mut self) -> usize {
-        self.accepted.get_mut().wrapping_sub(*self.reaped.get_mut())
+        let [accepted, reaped] = [&self.accepted, &self.reaped];
+        accepted.load(Ordering::Relaxed).wrapping_sub(reaped.load(Ordering::Relaxed))
     }
 
     /// The way in, for any number of threads, and the one way out.

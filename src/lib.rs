@@ -39,6 +39,7 @@ mod iocb;
 #[cfg(feature = "alloc")]
 pub mod op;
 mod operation;
+mod primitive;
 #[cfg(feature = "alloc")]
 pub mod probe;
 #[cfg(feature = "alloc")]

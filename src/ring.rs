@@ -18,10 +18,13 @@
 //! `nr` of its own and is not misled by what is written there; but a `head` beyond `tail` makes it
 //! hand out stale events, so `head` only ever follows a `tail` that was read.
 
+#[cfg(loom)]
+pub(crate) mod model;
+
 use crate::IoEvent;
 use crate::abi::{AIO_RING_INCOMPAT_FEATURES, AIO_RING_MAGIC, aio_context_t, aio_ring};
+use crate::primitive::{AtomicU32, Ordering};
 use core::ptr::{self, NonNull};
-use core::sync::atomic::{AtomicU32, Ordering};
 
 /// The mapped ring of a live context.
 #[derive(Clone, Copy, Debug)]
@@ -144,7 +147,11 @@ impl Ring {
         // Orders the reads of the events before the kernel's next writes there.
         self.head().store(head, Ordering::Release);
     }
+}
 
+/// Where the words are. In models they are loom's, at another place.
+#[cfg(not(loom))]
+impl Ring {
     #[inline]
     fn head<'a>(self) -> &'a AtomicU32 {
         // SAFETY: In bounds of the header, which is mapped.
@@ -166,6 +173,8 @@ impl Ring {
 
 #[cfg(test)]
 mod tests {
+    #![cfg(not(loom))]
+
     use super::{Available, Ring};
     use crate::IoEvent;
     use crate::abi::{AIO_RING_MAGIC, aio_context_t, aio_ring, io_event};

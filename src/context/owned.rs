@@ -3,9 +3,12 @@
 #![cfg(feature = "alloc")]
 
 use super::{IoContext, Reaper, Submitter};
+#[cfg(not(loom))]
 use alloc::sync::Arc;
 use core::cell::Cell;
 use core::marker::PhantomData;
+#[cfg(loom)]
+use loom::sync::Arc;
 
 /// A [`Submitter`] that keeps its context alive. From [`IoContext::into_split`].
 ///

@@ -1,11 +1,11 @@
 //! Floor 2: [`Reaper`], the way out of a context.
 
 use super::IoContext;
+use crate::primitive::Ordering;
 use crate::{Errno, IoEvent, SigSet};
 use core::cell::Cell;
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
-use core::sync::atomic::Ordering;
 use core::time::Duration;
 use static_assertions::{assert_impl_all, assert_not_impl_any};
 

@@ -1,8 +1,8 @@
 //! Floor 2: [`Submitter`], the way into a context.
 
 use super::IoContext;
+use crate::primitive::Ordering;
 use crate::{Errno, Iocb};
-use core::sync::atomic::Ordering;
 use static_assertions::assert_impl_all;
 
 assert_impl_all!(Submitter<'static>: Copy, Send, Sync);

@@ -1,10 +1,7 @@
 //! Floor 4: [`Turns`], by which one thread at a time turns, for all; and [`Woken`], by which the
 //! reactor is polled again after each call of the waker. Both are checked by the models.
 
-#[cfg(not(loom))]
-use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-#[cfg(loom)]
-use loom::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use crate::primitive::{AtomicBool, AtomicU8, Ordering};
 
 /// Nobody turns.
 const IDLE: u8 = 0;
