@@ -31,8 +31,14 @@ fn held(verdict: Verdict<u64>) -> Result<(), TestCaseError> {
     verdict.map(drop).map_err(|divergence| TestCaseError::fail(format!("{at}: {divergence}")))
 }
 
+/// `PROPTEST_CASES` asks for more cases.
+fn config() -> ProptestConfig {
+    let config = ProptestConfig::default();
+    ProptestConfig { cases: config.cases.max(600), ..config }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn queues_lose_nothing(steps in steps(1500), seed in any::<u64>()) {

@@ -7,7 +7,7 @@
 
 use super::layer::Pool;
 use super::memory::{Buffer, Buffers};
-use super::operation::{Ledger, Op};
+use super::operation::{Ledger, Op, What};
 use super::queue::Fresh;
 use super::{Filters, Kernel, Script, report};
 use crate::divergence::{Verdict, ensure};
@@ -76,6 +76,8 @@ impl Wake for Flag {
 struct Flight {
     future: OpFuture<Op<Buffer>>,
     number: u32,
+    /// A POLL, which need not end.
+    polls: bool,
     woken: Arc<Flag>,
     started: bool,
 }
@@ -85,6 +87,8 @@ struct Drivers<'a> {
     ledger: Ledger,
     buffers: Buffers,
     reactor: Arc<Manual>,
+    /// Slots of the driver.
+    capacity: usize,
     flights: Vec<Flight>,
 }
 
@@ -96,14 +100,15 @@ pub fn run(steps: &[u8], script: Script) -> Verdict<u64> {
     let mut ledger = Ledger::new(kernel.clone());
     ledger.refusals = vec![Errno::EAGAIN, Errno::ENOSYS];
     let mut reactor = None;
-    let made = Driver::new(1 + source.below(MOST) as u32, |eventfd| {
+    let capacity = 1 + source.below(MOST);
+    let made = Driver::new(capacity as u32, |eventfd| {
         let manual = Arc::new(Manual { eventfd, waker: Mutex::default() });
         reactor = Some(Arc::clone(&manual));
         Ok(Watching(manual))
     });
     let (Ok(driver), Some(reactor)) = (made, reactor) else { return Ok(0) };
     let (buffers, flights) = (Buffers::default(), Vec::new());
-    let mut drivers = Drivers { kernel: &kernel, ledger, buffers, reactor, flights };
+    let mut drivers = Drivers { kernel: &kernel, ledger, buffers, reactor, capacity, flights };
     while !source.is_empty() {
         drivers.step(&mut source, &driver)?;
         kernel.check()?;
@@ -120,9 +125,10 @@ impl Drivers<'_> {
                 let number = self.ledger.number();
                 let mut pool = Fresh(&self.buffers);
                 let op = Op::generate(source, number, |source| pool.take(source));
+                let polls = matches!(op.what, What::Poll(_));
                 let (future, woken) = (driver.submit(op), Arc::default());
                 self.ledger.gave(number, None);
-                self.flights.push(Flight { future, number, woken, started: false });
+                self.flights.push(Flight { future, number, polls, woken, started: false });
                 if !source.once_in(8) {
                     self.poll(self.flights.len() - 1)?;
                 }
@@ -158,6 +164,20 @@ impl Drivers<'_> {
         Ok(())
     }
 
+    /// The kernel, the reactor and the futures go on as long as one of them can.
+    fn turn_until_nothing_happens(&mut self) -> Verdict {
+        loop {
+            self.kernel.run_to_the_end();
+            let turned = self.reactor.turn();
+            let woken = |flight: &Flight| flight.woken.0.load(Ordering::Acquire);
+            match self.flights.iter().position(woken) {
+                Some(i) => self.poll(i)?,
+                None if turned => {}
+                None => return Ok(()),
+            }
+        }
+    }
+
     /// Everything ends, by wakers alone.
     fn finish(&mut self, source: &mut Source<'_>, driver: Driver) -> Verdict {
         let not_started: Vec<usize> =
@@ -166,17 +186,17 @@ impl Drivers<'_> {
             self.poll(i)?;
         }
         self.kernel.calm();
+        self.kernel.set_readable(false);
+        self.turn_until_nothing_happens()?;
+        // What waits for the end of a POLL has no slot, or was refused for no reason: nothing but an
+        // end has a driver submit again.
+        let has_slots = self.kernel.in_flight() < self.capacity;
+        let stuck = self.flights.iter().filter(|flight| !flight.polls).count();
+        ensure(stuck == 0 || !has_slots || self.kernel.counts().spurious > 0, || {
+            format!("{stuck} operations wait, and there are free slots")
+        })?;
         self.kernel.set_readable(true);
-        loop {
-            self.kernel.run_to_the_end();
-            let turned = self.reactor.turn();
-            let woken = |flight: &Flight| flight.woken.0.load(Ordering::Acquire);
-            match self.flights.iter().position(woken) {
-                Some(i) => self.poll(i)?,
-                None if turned => {}
-                None => break,
-            }
-        }
+        self.turn_until_nothing_happens()?;
         let left = self.flights.len();
         ensure(left == 0, || format!("{left} futures were never woken"))?;
         let fails = source.once_in(4);

@@ -52,6 +52,8 @@ pub struct Counts {
     pub submits: u64,
     /// Calls of `io_getevents`.
     pub waits: u64,
+    /// Submits that took nothing although there was room.
+    pub spurious: u64,
     /// Operations that were accepted.
     pub accepted: u64,
     /// Events that were taken off the rings.
@@ -243,10 +245,12 @@ impl State {
         let whole = [(Fault::InterruptedSubmit, Errno::EINTR), (Fault::Busy, Errno::EAGAIN)];
         for (fault, errno) in whole {
             if self.script.once_in(8, fault) {
+                self.counts.spurious += u64::from(fault == Fault::Busy);
                 return Err(errno);
             }
         }
         if self.script.once_in(16, Fault::NothingTaken) {
+            self.counts.spurious += 1;
             return Ok(0);
         }
         let nr = usize::try_from(nr).map_err(|_| Errno::EINVAL)?;
