@@ -171,10 +171,9 @@ impl Ring {
     }
 }
 
+#[cfg(not(loom))]
 #[cfg(test)]
 mod tests {
-    #![cfg(not(loom))]
-
     use super::{Available, Ring};
     use crate::IoEvent;
     use crate::abi::{AIO_RING_MAGIC, aio_context_t, aio_ring, io_event};
