@@ -72,6 +72,7 @@ impl<O> Settled<O> {
     ///
     /// # Safety
     /// The engine's slots are alive, and the operation has not been pushed again.
+    #[cfg(feature = "alloc")]
     #[inline(always)]
     pub(crate) unsafe fn token(self) -> Token {
         // SAFETY: A slot of the engine, which is alive.
@@ -82,6 +83,7 @@ impl<O> Settled<O> {
     ///
     /// # Safety
     /// The engine's slots are alive.
+    #[cfg(feature = "alloc")]
     #[inline(always)]
     pub(crate) unsafe fn operation(self) -> *mut O {
         // SAFETY: A slot of the engine, which is alive.
@@ -255,6 +257,7 @@ impl<O> Engine<O> {
     ///
     /// # Safety
     /// There is room for every slot among the pending.
+    #[cfg(feature = "alloc")]
     #[inline]
     pub(crate) unsafe fn push_with_room(&self, op: O) -> Result<Token, PushError<O>>
     where
@@ -271,6 +274,7 @@ impl<O> Engine<O> {
     /// # Safety
     /// The operation has been neither taken nor discarded, and nobody refers to it. There is room
     /// for every slot among the pending.
+    #[cfg(feature = "alloc")]
     #[inline]
     pub(crate) unsafe fn push_again(&self, settled: Settled<O>) -> Token
     where
@@ -643,6 +647,7 @@ impl<O> Engine<O> {
     ///
     /// # Safety
     /// As [`take`](Self::take).
+    #[cfg(feature = "alloc")]
     pub(crate) unsafe fn drop_settled(&self, settled: Settled<O>) {
         // SAFETY: It is initialised and no longer lent.
         unsafe { self.discard(settled.slot) };

@@ -291,8 +291,10 @@ fn a_child_reads_no_ring_of_its_parent() {
 
     let ended = in_child(|| {
         for ring in rings {
+            #[allow(clippy::unnecessary_cast, reason = "the two types are one except on x32")]
+            let ring = core::ptr::with_exposed_provenance_mut(ring as usize);
             // SAFETY: A child has no business with the ring; where it is mapped, nothing reads it.
-            unsafe { libc::munmap(ring as usize as *mut _, 4096) };
+            unsafe { libc::munmap(ring, 4096) };
         }
         let mut own = Vec::new();
         for contexts in [0, 3] {
