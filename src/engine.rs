@@ -26,13 +26,15 @@
 //! - `head` of the ring is stored only in the process that made the context.
 
 mod events;
+mod leave;
 mod pending;
+mod settled;
 
 pub(crate) use events::{Inbox, RUN};
+pub(crate) use settled::Settled;
 
 use crate::context::IoContext;
 use crate::slot::{Completion, PushError, Slot, Token};
-use crate::sys::helper;
 use crate::{Errno, IoEvent, Iocb, Opcode, Operation};
 use core::cell::Cell;
 use core::mem::{self, MaybeUninit};
@@ -40,66 +42,12 @@ use core::ptr::NonNull;
 use core::time::Duration;
 use events::Events;
 use pending::{Pending, iocbs_of};
+use settled::operation_in;
 
 /// How many pending operations make a wait submit them before it looks for events. Below, it
 /// drains what is there first, so that one submit serves all; without a bound, a fast device would
 /// be kept waiting for the rest.
 const PENDING_BEFORE_SUBMIT: usize = 32;
-
-/// An operation that has ended, still in its slot: the token is dead, and the slot on no list.
-pub(crate) struct Settled<O> {
-    slot: NonNull<Slot<O>>,
-    /// As in an event: a count, or a negative errno.
-    res: i64,
-}
-
-impl<O> Clone for Settled<O> {
-    #[inline(always)]
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<O> Copy for Settled<O> {}
-
-impl<O> Settled<O> {
-    #[inline(always)]
-    pub(crate) fn result(self) -> Result<u32, Errno> {
-        Errno::check_result(self.res)
-    }
-
-    /// What push returned for it.
-    ///
-    /// # Safety
-    /// The engine's slots are alive, and the operation has not been pushed again.
-    #[cfg(feature = "alloc")]
-    #[inline(always)]
-    pub(crate) unsafe fn token(self) -> Token {
-        // SAFETY: A slot of the engine, which is alive.
-        unsafe { self.slot.as_ref() }.token().last_live()
-    }
-
-    /// The operation, in place. It is initialised until it is taken, discarded or prepared.
-    ///
-    /// # Safety
-    /// The engine's slots are alive.
-    #[cfg(feature = "alloc")]
-    #[inline(always)]
-    pub(crate) unsafe fn operation(self) -> *mut O {
-        // SAFETY: A slot of the engine, which is alive.
-        unsafe { operation_in(self.slot) }
-    }
-}
-
-/// The operation of a slot, in place.
-///
-/// # Safety
-/// The slot is alive.
-#[inline(always)]
-unsafe fn operation_in<O>(slot: NonNull<Slot<O>>) -> *mut O {
-    // SAFETY: The slot is alive; what may be written lies in `UnsafeCell`s.
-    unsafe { slot.as_ref() }.operation.get().cast()
-}
 
 /// What a [`Scope`](crate::Scope) or [`Queue`](crate::Queue) has asked of the kernel so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -672,97 +620,6 @@ impl<O> Engine<O> {
         self.slot(slot).next.set(self.free.get());
         self.free.set(Some(slot));
     }
-
-    // ---- the end ----
-
-    /// Waits until the kernel has nothing of this engine's any more, and drops every operation
-    /// that is still here.
-    ///
-    /// Cancels every POLL, ignores signals, and takes the time that the slowest operation takes.
-    /// Where waiting fails for good, the context is destroyed, since only the 0 of `io_destroy`
-    /// proves then that the buffers are free; and where that fails too, the process is killed. In
-    /// a forked child it does not wait: what is in flight writes the parent's memory.
-    pub(crate) fn quiesce(&self, context: &mut IoContext) {
-        if context.check_process().is_ok() {
-            self.end_in_flight(context);
-        }
-        self.discard_all();
-    }
-
-    fn end_in_flight(&self, context: &mut IoContext) {
-        self.settle_all(context);
-        let mut waiting_works = self.cancel_polls(context);
-        while waiting_works && self.in_flight() > 0 {
-            waiting_works = matches!(self.fetch(context, 1, None), Ok(1..) | Err(Errno::EINTR));
-            self.settle_all(context);
-        }
-        // SAFETY: The process is that of the context (`quiesce`).
-        unsafe { self.events.publish() };
-        if self.in_flight() > 0 {
-            self.events.end();
-            destroy_or_die(context);
-            self.unseen.set(0);
-        }
-    }
-
-    /// Ends every operation whose event is there. They stay in their slots.
-    fn settle_all(&self, context: &IoContext) {
-        while self.try_settle(context).is_some() {}
-    }
-
-    /// Cancels what would not end by itself. `false` where that cannot be done here.
-    fn cancel_polls(&self, context: &IoContext) -> bool {
-        for pointer in self.all_slots() {
-            let slot = self.slot(pointer);
-            let in_flight = slot.token().is_live() && self.place_in_pending(pointer).is_none();
-            if !in_flight || slot.opcode() != Opcode::POLL {
-                continue;
-            }
-            if cancel_in_flight(context, slot).is_err() {
-                return false;
-            }
-        }
-        true
-    }
-
-    /// Drops every operation that is still in a slot. One that panics does not keep the others.
-    ///
-    /// The kernel must be finished with all of them.
-    pub(crate) fn discard_all(&self) {
-        struct Rest<'e, O> {
-            engine: &'e Engine<O>,
-            next: u32,
-        }
-        impl<O> Rest<'_, O> {
-            fn discard(&mut self) {
-                while self.next < self.engine.capacity {
-                    let pointer = self.engine.slot_pointer(self.next);
-                    self.next += 1;
-                    if !self.engine.slot(pointer).vacant.get() {
-                        // SAFETY: It is not free, hence initialised, and the kernel has nothing any
-                        // more (or, in a forked child, nothing of this memory).
-                        unsafe { self.engine.discard(pointer) };
-                    }
-                }
-            }
-        }
-        impl<O> Drop for Rest<'_, O> {
-            fn drop(&mut self) {
-                self.discard();
-            }
-        }
-        self.mark_vacant();
-        Rest { engine: self, next: 0 }.discard();
-    }
-
-    fn mark_vacant(&self) {
-        let mut free = self.free.get();
-        while let Some(pointer) = free {
-            let slot = self.slot(pointer);
-            slot.vacant.set(true);
-            free = slot.next.get();
-        }
-    }
 }
 
 /// Has the kernel end an operation early. For a POLL, `EINVAL` is no error: its event is on the way.
@@ -795,17 +652,5 @@ impl<O> Drop for Unprepared<'_, O> {
     fn drop(&mut self) {
         // SAFETY: The operation is initialised; `prepare` did not return, so nothing is lent.
         unsafe { self.engine.discard(self.slot) };
-    }
-}
-
-/// Proves that no buffer of the context is in use, or does not return.
-#[cold]
-fn destroy_or_die(context: &mut IoContext) {
-    if context.destroy().is_err() {
-        helper::kill_self();
-        // The kernel has refused even that. To return would hand out memory that it may write.
-        loop {
-            core::hint::spin_loop();
-        }
     }
 }
