@@ -10,17 +10,13 @@ use common::files::{file_with, open_direct, pattern};
 use common::{Watchdog, is_root, queue, skip};
 use linux_aio::op::{Read, Write};
 use linux_aio::{AlignedBuf, Driver, Errno, EventFd, IoContext, Queue};
+use rustix::process::{Resource, Rlimit, setrlimit};
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
-type Limited = libc::__rlimit_resource_t;
-
-fn limit(resource: Limited, value: u64) {
-    let limit = libc::rlimit { rlim_cur: value as _, rlim_max: value as _ };
-    // SAFETY: `limit` lives during the call.
-    let set = unsafe { libc::setrlimit(resource, &raw const limit) };
-    assert_eq!(set, 0, "setrlimit: {}", std::io::Error::last_os_error());
+fn limit(resource: Resource, value: u64) {
+    setrlimit(resource, Rlimit { current: Some(value), maximum: Some(value) }).expect("setrlimit");
 }
 
 /// From now on, this process is nobody, to whom limits apply.
@@ -49,7 +45,7 @@ fn without_descriptors_only_what_needs_one_fails() {
     let file = Arc::new(file);
     let ended = in_child(|| {
         let free = file.try_clone().expect("a descriptor");
-        limit(libc::RLIMIT_NOFILE, free.as_raw_fd() as u64);
+        limit(Resource::Nofile, free.as_raw_fd() as u64);
         drop(free);
         for fd in 0..file.as_raw_fd() {
             // SAFETY: A copy that no value knows, made to fill the gaps below the limit.
@@ -89,7 +85,7 @@ fn without_address_space_what_does_not_fit_is_enomem() {
     let file = Arc::new(file);
     let ended = in_child(|| {
         let mut queue = queue(1);
-        limit(libc::RLIMIT_AS, mapped() + MARGIN);
+        limit(Resource::As, mapped() + MARGIN);
         let error = IoContext::new(20_000).expect_err("no room for a ring");
         assert_eq!(error.errno(), Errno::ENOMEM);
         assert!(error.to_string().contains("memory for the completion ring"), "{error}");
@@ -110,7 +106,7 @@ fn without_threads_a_driver_is_an_error() {
     }
     let ended = in_child(|| {
         become_nobody();
-        limit(libc::RLIMIT_NPROC, 0);
+        limit(Resource::Nproc, 0);
         let error = Driver::on_thread(4).expect_err("no thread");
         assert_eq!(error.raw_os_error(), Some(libc::EAGAIN), "{error}");
     });
@@ -133,7 +129,7 @@ fn without_memory_to_lock_everything_works() {
         if is_root() {
             become_nobody();
         }
-        limit(libc::RLIMIT_MEMLOCK, 0);
+        limit(Resource::Memlock, 0);
         for file in &files {
             let mut buf = AlignedBuf::new(content.len()).expect("memory");
             buf.copy_from_slice(&content);
