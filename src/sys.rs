@@ -34,7 +34,8 @@ use crate::abi::{__aio_sigset, __kernel_long_t, __kernel_ulong_t, aio_context_t,
     path = "sys/libc.rs"
 )]
 mod arch;
-pub(crate) mod helper;
+#[doc(hidden)]
+pub mod helper;
 #[cfg(linux_aio_simulated)]
 #[doc(hidden)]
 pub mod simulated;

@@ -1,32 +1,37 @@
-//! The few other calls that floor 2 cannot do without, by the same stubs.
+//! The few other calls that floor 2 and the C drop-in cannot do without, by the same stubs. Not for others.
 
-#[cfg(not(target_arch = "s390x"))]
-use super::syscall6;
-use super::{Word, address, syscall3};
+use super::{Word, address, syscall3, syscall6};
 use crate::abi::helper::{
     AT_FDCWD, MAP_ANONYMOUS, MAP_PRIVATE, O_CLOEXEC, O_RDONLY, PROT_READ, PROT_WRITE, SIGKILL,
 };
 use crate::abi::syscall::NATIVE;
 use core::ffi::CStr;
+use core::ptr;
 
 /// `mmap(2)` of private, zeroed, readable and writable memory: its address or a negative errno.
-pub(crate) fn mmap_anonymous(length: usize) -> isize {
+pub fn mmap_anonymous(length: usize) -> isize {
+    mmap_anonymous_near(ptr::null(), length)
+}
+
+/// [`mmap_anonymous`] at `start` if nothing is mapped there, else wherever the kernel likes.
+pub fn mmap_anonymous_near(start: *const u8, length: usize) -> isize {
     const PROTECTION: Word = (PROT_READ | PROT_WRITE) as Word;
     const FLAGS: Word = (MAP_PRIVATE | MAP_ANONYMOUS) as Word;
     const NO_FD: Word = Word::MAX;
 
+    let start = address(start);
     #[cfg(target_arch = "s390x")]
     {
         // This architecture takes the six arguments in memory.
-        let arguments: [Word; 6] = [0, length as Word, PROTECTION, FLAGS, NO_FD, 0];
-        // SAFETY: A new mapping at an address of the kernel's choice touches no memory in use;
-        // `arguments` lives during the call.
+        let arguments: [Word; 6] = [start, length as Word, PROTECTION, FLAGS, NO_FD, 0];
+        // SAFETY: Without MAP_FIXED a new mapping touches no memory in use; `arguments` lives
+        // during the call.
         unsafe { syscall3(NATIVE.mmap, address(&raw const arguments), 0, 0) }
     }
     #[cfg(not(target_arch = "s390x"))]
-    // SAFETY: A new mapping at an address of the kernel's choice touches no memory in use.
+    // SAFETY: Without MAP_FIXED a new mapping touches no memory in use.
     unsafe {
-        syscall6(NATIVE.mmap, 0, length as Word, PROTECTION, FLAGS, NO_FD, 0)
+        syscall6(NATIVE.mmap, start, length as Word, PROTECTION, FLAGS, NO_FD, 0)
     }
 }
 
@@ -34,7 +39,7 @@ pub(crate) fn mmap_anonymous(length: usize) -> isize {
 ///
 /// # Safety
 /// Nobody may use the pages any more.
-pub(crate) unsafe fn munmap(start: *mut u8, length: usize) -> isize {
+pub unsafe fn munmap(start: *mut u8, length: usize) -> isize {
     // SAFETY: The caller gives the pages up.
     unsafe { syscall3(NATIVE.munmap, address(start), length as Word, 0) }
 }
@@ -44,26 +49,34 @@ pub(crate) unsafe fn munmap(start: *mut u8, length: usize) -> isize {
 /// # Safety
 /// The pages must be the caller's, and the advice one that does not take their content away from
 /// somebody who relies on it.
-pub(crate) unsafe fn madvise(start: *mut u8, length: usize, advice: i32) -> isize {
+pub unsafe fn madvise(start: *mut u8, length: usize, advice: i32) -> isize {
     // SAFETY: The caller vouches for the pages and the advice.
     unsafe { syscall3(NATIVE.madvise, address(start), length as Word, advice as Word) }
 }
 
 /// `eventfd2(2)`: the new descriptor or a negative errno.
-pub(crate) fn eventfd2(initial: u32, flags: i32) -> isize {
+pub fn eventfd2(initial: u32, flags: i32) -> isize {
     // SAFETY: Two numbers; no memory is touched.
     unsafe { syscall3(NATIVE.eventfd2, initial as Word, flags as Word, 0) }
 }
 
 /// `read(2)` into `buffer`.
-pub(crate) fn read(fd: i32, buffer: &mut [u8]) -> isize {
-    let (start, length) = (address(buffer.as_mut_ptr()), buffer.len() as Word);
-    // SAFETY: The kernel writes at most `length` bytes to a buffer borrowed for writing.
-    unsafe { syscall3(NATIVE.read, fd as Word, start, length) }
+pub fn read(fd: i32, buffer: &mut [u8]) -> isize {
+    // SAFETY: The memory is borrowed for writing.
+    unsafe { read_to(fd, buffer.as_mut_ptr(), buffer.len()) }
+}
+
+/// `read(2)` into memory that need not be initialized.
+///
+/// # Safety
+/// `start` must be valid for writes of `length` bytes.
+pub unsafe fn read_to(fd: i32, start: *mut u8, length: usize) -> isize {
+    // SAFETY: The kernel writes at most `length` bytes, which the caller allows.
+    unsafe { syscall3(NATIVE.read, fd as Word, address(start), length as Word) }
 }
 
 /// `write(2)` from `buffer`.
-pub(crate) fn write(fd: i32, buffer: &[u8]) -> isize {
+pub fn write(fd: i32, buffer: &[u8]) -> isize {
     let (start, length) = (address(buffer.as_ptr()), buffer.len() as Word);
     // SAFETY: The kernel reads at most `length` bytes of a buffer borrowed for reading.
     unsafe { syscall3(NATIVE.write, fd as Word, start, length) }
@@ -73,20 +86,36 @@ pub(crate) fn write(fd: i32, buffer: &[u8]) -> isize {
 ///
 /// # Safety
 /// The descriptor must be the caller's own.
-pub(crate) unsafe fn close(fd: i32) -> isize {
+pub unsafe fn close(fd: i32) -> isize {
     // SAFETY: The caller owns the descriptor and gives it up.
     unsafe { syscall3(NATIVE.close, fd as Word, 0, 0) }
 }
 
 /// `openat(2)` for reading, close-on-exec: the new descriptor or a negative errno.
-pub(crate) fn open_for_reading(path: &CStr) -> isize {
+pub fn open_for_reading(path: &CStr) -> isize {
     const FLAGS: Word = (O_RDONLY | O_CLOEXEC) as Word;
     // SAFETY: `path` is a string that ends in a zero byte and lives during the call.
     unsafe { syscall3(NATIVE.openat, AT_FDCWD as Word, address(path.as_ptr()), FLAGS) }
 }
 
+/// Sleeps for so many nanoseconds, which must be less than a second, or until a signal.
+#[cfg(target_pointer_width = "64")]
+pub fn sleep(nanoseconds: u32) {
+    use crate::abi::__kernel_old_timespec;
+    use crate::abi::helper::{FUTEX_PRIVATE_FLAG, FUTEX_WAIT};
+
+    const NR: u32 = super::number(NATIVE.futex);
+    const OPERATION: Word = (FUTEX_WAIT | FUTEX_PRIVATE_FLAG) as Word;
+    let word = 0_u32;
+    let time = __kernel_old_timespec { tv_sec: 0, tv_nsec: nanoseconds as isize };
+    let (word, time) = (address(&raw const word), address(&raw const time));
+    // SAFETY: The word, which has the value waited on and which nobody wakes, and the time are read
+    // during the call only.
+    unsafe { syscall6(NR, word, OPERATION, 0, time, 0, 0) };
+}
+
 /// `kill(2)` of this process with SIGKILL. Returns only if the kernel refuses.
-pub(crate) fn kill_self() {
+pub fn kill_self() {
     // SAFETY: No argument, no memory.
     let process = unsafe { syscall3(NATIVE.getpid, 0, 0, 0) };
     // SAFETY: Two numbers; the process ends, and with it everything that could be unsound.
