@@ -10,7 +10,7 @@ use linux_aio::abi::{
 };
 use linux_aio::sys;
 
-use crate::ring;
+use crate::{reap, ring};
 
 /// `io_context_t` of the header: the address of the context's ring, which programs such as QEMU read
 /// themselves.
@@ -41,16 +41,22 @@ pub unsafe extern "C" fn io_setup(maxevents: c_int, ctxp: *mut io_context_t) -> 
     let nr_events = maxevents as u32;
     // SAFETY: The caller answers for `ctxp`. On x32, where `aio_context_t` is wider than a pointer,
     // the kernel reads and writes only the pointer's four bytes.
-    unsafe { sys::io_setup(nr_events, ctxp.cast()) as c_int }
+    let result = unsafe { sys::io_setup(nr_events, ctxp.cast()) as c_int };
+    if result == 0 {
+        // SAFETY: The kernel has just written it; C may have it at any address.
+        reap::made(unsafe { ctxp.read_unaligned() });
+    }
+    result
 }
 
 /// `io_destroy(3)`: ends a context, waiting for what is in flight.
 ///
 /// # Safety
-/// No other thread may be inside a call that reads the ring of `ctx`: it is unmapped.
+/// No other thread may be inside a call with a zero timeout, or read the ring of `ctx` itself: it is
+/// unmapped.
 pub unsafe extern "C" fn io_destroy(ctx: io_context_t) -> c_int {
-    // SAFETY: The caller answers for the other readers of the ring.
-    unsafe { sys::io_destroy(id(ctx)) as c_int }
+    // SAFETY: The contract is the same.
+    unsafe { reap::destroy(ctx) }
 }
 
 /// `io_submit(3)`: starts up to `nr` operations; returns how many.
@@ -113,13 +119,12 @@ pub unsafe extern "C" fn io_pgetevents(
         return 0;
     }
     let usig = signal_set(sigmask);
-    let (min_nr, nr) = (min_nr as __kernel_long_t, nr as __kernel_long_t);
     // SAFETY: The caller answers for the pointers that were passed in; `usig` lives during the call.
-    unsafe { pgetevents(id(ctx), min_nr, nr, events, timeout, &usig) as c_int }
+    unsafe { reap::pgetevents(ctx, min_nr, nr, events, timeout, &usig) as c_int }
 }
 
 /// What every function here that takes events without a signal mask ends in: nothing to take and no
-/// time to wait is answered from the ring, the rest by the kernel.
+/// time to wait is answered from the ring as it is, the rest by [`reap`].
 ///
 /// # Safety
 /// As [`io_getevents`].
@@ -135,15 +140,16 @@ pub(crate) unsafe fn getevents(
     if unsafe { ring::zero_timeout_and_empty(ctx, timeout) } {
         return 0;
     }
-    let (min_nr, nr) = (min_nr as __kernel_long_t, nr as __kernel_long_t);
     // SAFETY: The caller answers for `events` and `timeout`.
-    unsafe { raw_getevents(id(ctx), min_nr, nr, events, timeout) }
+    unsafe { reap::getevents(ctx, min_nr, nr, events, timeout) }
 }
 
+/// The system call alone.
 #[cfg(not(target_arch = "riscv32"))]
-use sys::io_pgetevents as pgetevents;
+pub(crate) use sys::io_pgetevents as raw_pgetevents;
+/// The system call alone.
 #[cfg(target_arch = "riscv32")]
-use sys::io_pgetevents_time64 as pgetevents;
+pub(crate) use sys::io_pgetevents_time64 as raw_pgetevents;
 
 /// The system call alone.
 #[cfg(not(target_arch = "riscv32"))]
@@ -163,7 +169,7 @@ pub(crate) unsafe fn raw_getevents(
     timeout: *mut Timespec,
 ) -> isize {
     // SAFETY: The contract is the same; a null signal set is allowed.
-    unsafe { pgetevents(ctx_id, min_nr, nr, events, timeout, core::ptr::null()) }
+    unsafe { raw_pgetevents(ctx_id, min_nr, nr, events, timeout, core::ptr::null()) }
 }
 
 /// The last argument of the system call, for a mask that may be null.

@@ -1,7 +1,7 @@
 //! The C drop-in: the functions of libaio 0.3.113, for programs that nobody recompiles.
 //!
-//! It stands on the system calls of `linux-aio` and on nothing else: no C library, no allocation, no
-//! state. Each function takes what its namesake takes and returns what it returns, a negative errno
+//! It stands on the system calls of `linux-aio` and on nothing else: no C library, no allocation, and no
+//! state but the gates of `reap`, which is built in with the feature of that name. Each function takes what its namesake takes and returns what it returns, a negative errno
 //! on failure, and never touches `errno`. The layout of what C passes is the kernel's.
 //!
 //! It must never panic, never unwind, and never call `memcpy` and its like: the libraries have no
@@ -21,6 +21,11 @@
 pub mod calls;
 pub mod compat;
 pub mod queue;
+#[cfg(all(feature = "reap", target_pointer_width = "64"))]
+mod reap;
+#[cfg(not(all(feature = "reap", target_pointer_width = "64")))]
+#[path = "no_reap.rs"]
+mod reap;
 mod ring;
 #[cfg(target_pointer_width = "32")]
 pub mod time64;

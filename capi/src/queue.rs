@@ -11,7 +11,7 @@ use linux_aio::Errno;
 use linux_aio::abi::{io_event, iocb};
 
 use crate::calls::{self, Timespec, io_context_t};
-use crate::ring;
+use crate::{reap, ring};
 
 /// `io_callback_t` of the header: context, iocb, and both results.
 type Callback = unsafe extern "C" fn(io_context_t, *mut iocb, c_long, c_long);
@@ -42,8 +42,8 @@ pub unsafe extern "C" fn io_queue_release(ctx: io_context_t) -> c_int {
 /// `io_queue_run(3)`: calls the callback of each event that is there, without waiting; returns 0 once
 /// there are no more, or the error of the call that takes them.
 ///
-/// Events are taken one at a time, nothing is remembered from one to the next, and after a callback only
-/// the kernel is asked, never the ring. So a callback may free its iocb, submit, take events, run the
+/// Events are taken one at a time, nothing is remembered from one to the next, and after a callback the
+/// ring is looked at only while the context is known to live, else the kernel is asked. So a callback may free its iocb, submit, take events, run the
 /// queue, or destroy the context: then the kernel's answer to the next look is -EINVAL.
 ///
 /// # Safety
@@ -61,7 +61,7 @@ pub unsafe extern "C" fn io_queue_run(ctx: io_context_t) -> c_int {
         let mut event = MaybeUninit::<io_event>::uninit();
         let place = event.as_mut_ptr();
         // SAFETY: `place` is room for one event and, like `no_wait`, outlives the call. The kernel checks `ctx`.
-        let taken = unsafe { calls::raw_getevents(calls::id(ctx), 0, 1, place, &mut no_wait) };
+        let taken = unsafe { reap::getevents(ctx, 0, 1, place, &mut no_wait) };
         if taken != 1 {
             return taken as c_int;
         }

@@ -1,6 +1,6 @@
-//! What this library reads of the completion ring: whether it is empty.
+//! The completion ring's header, and whether the ring is empty.
 //!
-//! It must never write to the ring, and never look at it before the address can be one.
+//! It must never write to the ring, which is for `reap` to do, and never look at it before the address can be one.
 
 use core::mem::{offset_of, size_of};
 use core::sync::atomic::AtomicU32;
@@ -15,13 +15,13 @@ use crate::calls::io_context_t;
 #[repr(C)]
 pub struct Header {
     id: AtomicU32,
-    nr: AtomicU32,
-    head: AtomicU32,
-    tail: AtomicU32,
+    pub(crate) nr: AtomicU32,
+    pub(crate) head: AtomicU32,
+    pub(crate) tail: AtomicU32,
     magic: AtomicU32,
     compat_features: AtomicU32,
     incompat_features: AtomicU32,
-    header_length: AtomicU32,
+    pub(crate) header_length: AtomicU32,
 }
 
 const_assert_eq!(size_of::<Header>(), size_of::<aio_ring>());
@@ -29,6 +29,14 @@ const_assert_eq!(offset_of!(Header, head), offset_of!(aio_ring, head));
 const_assert_eq!(offset_of!(Header, tail), offset_of!(aio_ring, tail));
 const_assert_eq!(offset_of!(Header, magic), offset_of!(aio_ring, magic));
 const_assert_eq!(offset_of!(Header, incompat_features), offset_of!(aio_ring, incompat_features));
+
+impl Header {
+    /// Whether the kernel says that it is a ring, and one without features that are unknown to us.
+    pub(crate) fn is_understood(&self) -> bool {
+        self.magic.load(Relaxed) == AIO_RING_MAGIC
+            && self.incompat_features.load(Relaxed) == AIO_RING_INCOMPAT_FEATURES
+    }
+}
 
 /// The smallest page of any kernel; a ring begins on a page, whatever the page's size.
 const PAGE: usize = 4096;
@@ -83,7 +91,5 @@ pub(crate) unsafe fn zero_timeout_and_empty<T: Time>(ctx: io_context_t, timeout:
     let Some(ring) = (unsafe { ctx.as_ref() }) else {
         return false;
     };
-    ring.magic.load(Relaxed) == AIO_RING_MAGIC
-        && ring.incompat_features.load(Relaxed) == AIO_RING_INCOMPAT_FEATURES
-        && ring.head.load(Relaxed) == ring.tail.load(Relaxed)
+    ring.is_understood() && ring.head.load(Relaxed) == ring.tail.load(Relaxed)
 }

@@ -9,5 +9,7 @@ pub mod calls;
 pub mod compat;
 #[path = "../../../capi/src/queue.rs"]
 pub mod queue;
+#[path = "../../../capi/src/no_reap.rs"]
+mod reap;
 #[path = "../../../capi/src/ring.rs"]
 mod ring;

@@ -1,0 +1,18 @@
+//! Loom models of `capi/src/reap/gate.rs`: the file itself, over loom's atomics, with a ring and a kernel beside it.
+//!
+//! ```sh
+//! RUSTFLAGS='--cfg loom' cargo test --release --manifest-path capi/Cargo.toml -p linux-aio-capi-model
+//! ```
+//!
+//! Without `--cfg loom` there is nothing here.
+
+#![cfg(loom)]
+
+#[allow(dead_code, reason = "what only the library calls")]
+#[path = "../../src/reap/gate.rs"]
+mod gate;
+mod primitive;
+#[cfg(test)]
+mod ring;
+#[cfg(test)]
+mod tests;
