@@ -9,6 +9,7 @@ pub mod load;
 pub mod measure;
 pub mod report;
 pub mod statistics;
+pub mod subjects;
 pub mod system_calls;
 pub mod targets;
 pub mod ways;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 /// How many steps a plan has; then it begins again. A power of two.
-const STEPS: usize = 1024;
+pub const STEPS: usize = 1024;
 
 /// What the operations are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -108,7 +108,7 @@ pub struct Load {
     /// How many are taken and submitted at a time, by ways that have a say in that.
     pub batch: u32,
     /// The operations, to be taken one after the other and over again.
-    pub steps: Vec<Step>,
+    pub steps: Box<[Step; STEPS]>,
 }
 
 impl Load {
@@ -118,12 +118,11 @@ impl Load {
         let blocks = target.size / target.block as u64;
         ensure!(blocks > 0, "{} has less than one block", target.path.display());
         let mut random = fastrand::Rng::with_seed(7);
-        let steps = (0..STEPS)
-            .map(|number| {
-                let offset = random.u64(..blocks) * target.block as u64;
-                Step(offset | kind.action(number) as u64)
-            })
-            .collect();
+        let steps = std::array::from_fn(|number| {
+            let offset = random.u64(..blocks) * target.block as u64;
+            Step(offset | kind.action(number) as u64)
+        });
+        let steps = Box::new(steps);
         Ok(Self { target, kind, depth, batch, steps })
     }
 

@@ -11,8 +11,8 @@ use linux_aio_benches::device::{self, Device};
 use linux_aio_benches::grid::{self, Cell, Group};
 use linux_aio_benches::measure::{self, Effort, Measured};
 use linux_aio_benches::report::{self, Report};
-use linux_aio_benches::ways::{self, Way};
-use linux_aio_benches::{targets, ways::WAYS};
+use linux_aio_benches::ways::{self, WAYS, Way};
+use linux_aio_benches::{subjects, targets};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -57,6 +57,12 @@ struct Args {
     /// Measure nothing: show what is in this file, which --json wrote.
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
+    /// Measure no time: count the instructions of each operation, by callgrind.
+    #[arg(long)]
+    instructions: bool,
+    /// What is counted.
+    #[arg(long, hide = true)]
+    subjects: bool,
 }
 
 fn chosen_ways(args: &Args) -> Result<Vec<&'static Way>> {
@@ -196,6 +202,15 @@ fn write_file(path: &Path, text: &str) -> Result<()> {
 fn run(args: &Args) -> Result<()> {
     if args.list {
         WAYS.iter().for_each(|way| println!("{}", way.name));
+        return Ok(());
+    }
+    if args.subjects {
+        return subjects::run();
+    }
+    if args.instructions {
+        for (name, count) in subjects::count()? {
+            println!("{name}\t{count:.1}");
+        }
         return Ok(());
     }
     let report = match &args.from {

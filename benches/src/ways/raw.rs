@@ -7,10 +7,12 @@ use anyhow::{Result, ensure};
 use linux_aio::{AlignedBuf, IoContext, IoEvent, Iocb, Opcode, Submitter};
 use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
+use std::ptr;
 use std::sync::Arc;
 
-/// A context, and what its operations need.
-pub struct Raw {
+/// A context, and what its operations need. Iocbs are filled again for each operation only where
+/// `FILLS`.
+struct Raw<const FILLS: bool> {
     /// Ends before the buffers do.
     context: IoContext,
     iocbs: Vec<Iocb>,
@@ -28,10 +30,14 @@ struct Filler {
 }
 
 impl Filler {
+    /// # Safety
+    /// `slot` is below the depth of the load.
     #[inline]
-    fn next(&mut self, slot: usize) -> Iocb {
+    unsafe fn next(&mut self, slot: usize) -> Iocb {
         let (step, file) = self.cursor.next_with_file(&self.load);
-        let (fd, buf, block) = (file.as_raw_fd(), self.buffers[slot], self.load.target.block);
+        // SAFETY: There are as many as the load is deep.
+        let buf = unsafe { *self.buffers.get_unchecked(slot) };
+        let (fd, block) = (file.as_raw_fd(), self.load.target.block);
         let iocb = match step.action() {
             Action::Read => Iocb::pread(fd, buf, block, step.offset()),
             Action::Write => Iocb::pwrite(fd, buf, block, step.offset()),
@@ -43,12 +49,16 @@ impl Filler {
 
 /// Fills every iocb when it is submitted.
 pub fn prepare(load: &Arc<Load>) -> Result<Box<dyn Runner>> {
-    Ok(Box::new(Raw::new(load)?))
+    Ok(Box::new(Raw::<true>::new(load)?))
 }
 
-impl Raw {
-    /// Ready for the load.
-    pub fn new(load: &Arc<Load>) -> Result<Self> {
+/// Submits iocbs as they were filled once.
+pub fn prepare_prefilled(load: &Arc<Load>) -> Result<Box<dyn Runner>> {
+    Ok(Box::new(Raw::<false>::new(load)?))
+}
+
+impl<const FILLS: bool> Raw<FILLS> {
+    fn new(load: &Arc<Load>) -> Result<Self> {
         let mut buffers = load.buffers()?;
         let addresses = buffers.iter_mut().map(|buf| buf.as_mut_ptr()).collect();
         let filler =
@@ -56,34 +66,29 @@ impl Raw {
         Ok(Self {
             context: IoContext::new(load.depth)?,
             iocbs: vec![Iocb::fsync(-1); load.depth as usize],
-            pending: Vec::with_capacity(load.batch as usize),
+            pending: vec![ptr::null_mut(); load.batch as usize],
             events: vec![MaybeUninit::uninit(); load.batch as usize],
             filler,
             _buffers: buffers,
         })
     }
 
-    /// Does `operations`, filling iocbs again only where `FILLS`.
     #[inline(never)]
-    pub fn run_loop<const FILLS: bool, C: Clock>(
-        &mut self,
-        operations: u64,
-        mut clock: C,
-    ) -> Result<()> {
+    fn run_loop<C: Clock>(&mut self, operations: u64, mut clock: C) -> Result<()> {
         let Self { context, iocbs, pending, events, filler, .. } = self;
-        let batch = events.len();
+        let (batch, depth) = (events.len(), iocbs.len());
         let (submitter, mut reaper) = context.split();
-        let (iocbs_len, mut marks) = (iocbs.len(), Vec::with_capacity(iocbs.len()));
+        let mut marks = vec![clock.begin(); depth];
         let iocbs = iocbs.as_mut_ptr();
-        for first in (0..iocbs_len).step_by(batch) {
-            pending.clear();
-            for slot in first..first + batch {
-                // SAFETY: `slot` is below the number of iocbs.
-                let iocb = unsafe { iocbs.add(slot) };
+
+        for first in (0..depth).step_by(batch) {
+            for (slot, place) in (first..).zip(pending.iter_mut()) {
+                // SAFETY: `slot` is below the depth, the number of iocbs.
+                *place = unsafe { iocbs.add(slot) };
+                // SAFETY: As above.
+                let iocb = unsafe { filler.next(slot) };
                 // SAFETY: The kernel does not have it, and nothing refers to it.
-                unsafe { iocb.write(filler.next(slot)) };
-                pending.push(iocb);
-                marks.push(clock.begin());
+                unsafe { place.write(iocb) };
             }
             // SAFETY: The iocbs and buffers are fields, which stay until every event has been taken
             // or the context is gone.
@@ -94,23 +99,24 @@ impl Raw {
             let taken = reaper.wait(batch, None, events)?;
             ensure!(taken.len() == batch, "only {} events", taken.len());
             left -= batch as u64;
-            pending.clear();
-            for event in taken {
+            for (event, place) in taken.iter().zip(pending.iter_mut()) {
                 let slot = event.user_data() as usize;
                 // SAFETY: It is what was submitted: a number below that of the iocbs.
-                let iocb = unsafe { iocbs.add(slot) };
+                *place = unsafe { iocbs.add(slot) };
                 // SAFETY: Its event has been taken, so the kernel is finished with it.
-                let ended = unsafe { &*iocb };
+                let ended = unsafe { &**place };
                 let res = event.as_raw().res;
                 ensure!(is_expected(&filler.load, ended, res), "an operation returned {res}");
-                clock.end(marks[slot]);
+                // SAFETY: As many as iocbs.
+                clock.end(*unsafe { marks.get_unchecked(slot) });
                 if FILLS {
-                    // SAFETY: As above.
-                    unsafe { iocb.write(filler.next(slot)) };
+                    // SAFETY: `slot` is as above.
+                    let iocb = unsafe { filler.next(slot) };
+                    // SAFETY: As for `ended`, to which nothing refers any more.
+                    unsafe { place.write(iocb) };
                 }
-                pending.push(iocb);
             }
-            if left >= iocbs_len as u64 {
+            if left >= depth as u64 {
                 let mark = clock.begin();
                 for event in taken {
                     marks[event.user_data() as usize] = mark;
@@ -147,11 +153,11 @@ unsafe fn submit_all(submitter: Submitter<'_>, mut iocbs: &[*mut Iocb]) -> Resul
     Ok(())
 }
 
-impl Runner for Raw {
+impl<const FILLS: bool> Runner for Raw<FILLS> {
     fn run(&mut self, operations: u64, latencies: Option<&mut Latencies>) -> Result<()> {
         match latencies {
-            None => self.run_loop::<true, _>(operations, NoClock),
-            Some(latencies) => self.run_loop::<true, _>(operations, Watch(latencies)),
+            None => self.run_loop(operations, NoClock),
+            Some(latencies) => self.run_loop(operations, Watch(latencies)),
         }
     }
 }

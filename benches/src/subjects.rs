@@ -1,0 +1,133 @@
+//! What instructions are counted of: each way's loop on /dev/zero, and single calls. Run under
+//! callgrind, which counts inside of [`measured`] and writes a total down each time it returns.
+
+use crate::device::{Device, Kind};
+use crate::load::{self, Load};
+use crate::ways::{self, by_c, raw};
+use anyhow::{Context, Result};
+use linux_aio::op::Read;
+use linux_aio::{IoContext, Queue};
+use std::fs::File;
+use std::hint::black_box;
+use std::mem::MaybeUninit;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+/// What is measured once with this many operations and once with twice as many: the difference is
+/// without what begins and ends a loop.
+const OPERATIONS: u64 = 3200;
+
+/// The name of [`measured`] in the program.
+const MEASURED: &str = "linux_aio_measured";
+
+type Subject<'s> = Box<dyn FnMut(u64) -> Result<()> + 's>;
+
+/// Does something that many times.
+#[unsafe(export_name = "linux_aio_measured")]
+#[inline(never)]
+fn measured(subject: &mut Subject<'_>, operations: u64) -> Result<()> {
+    subject(operations)
+}
+
+/// Runs every subject twice, and prints its name.
+pub fn run() -> Result<()> {
+    let device = Device::new(Kind::Zero, Path::new("/"), false)?;
+    for batch in [1, 8, 32] {
+        let load = Arc::new(Load::new(device.target(1)?, load::Kind::Read, batch, batch)?);
+        for name in [ways::RAW, ways::SCOPE, ways::QUEUE, ways::QUEUE_IN_PLACE, ways::C_RING] {
+            let way = ways::way(name).context("a way")?;
+            let mut runner = (way.prepare)(&load)?;
+            run_one(&format!("{name}, batch {batch}"), Box::new(|n| runner.run(n, None)))?;
+        }
+        let mut prefilled = raw::prepare_prefilled(&load)?;
+        run_one(&format!("raw, prefilled, batch {batch}"), Box::new(|n| prefilled.run(n, None)))?;
+        let mut prefilled = by_c::prepare_ring_prefilled(&load)?;
+        let name = format!("C, ring, prefilled, batch {batch}");
+        run_one(&name, Box::new(|n| prefilled.run(n, None)))?;
+    }
+    let load = Arc::new(Load::new(device.target(1)?, load::Kind::Read, 32, 1)?);
+    let way = ways::way(ways::DRIVER).context("a way")?;
+    let mut runner = (way.prepare)(&load)?;
+    run_one("tokio adapter, depth 32", Box::new(|n| runner.run(n, None)))?;
+    single_calls()
+}
+
+/// Twice for the count, and once before for what happens only once.
+fn run_one(name: &str, mut subject: Subject<'_>) -> Result<()> {
+    subject(OPERATIONS)?;
+    measured(&mut subject, OPERATIONS)?;
+    measured(&mut subject, 2 * OPERATIONS)?;
+    println!("{name}");
+    Ok(())
+}
+
+type Small = Read<Arc<File>, [u8; 16]>;
+
+fn single_calls() -> Result<()> {
+    let file = Arc::new(File::open("/dev/zero")?);
+    let mut context = IoContext::new(1)?;
+    let (_, mut reaper) = context.split();
+    let mut events = [MaybeUninit::uninit(); 1];
+    let mut reap = |count| {
+        for _ in 0..count {
+            black_box(reaper.reap(black_box(&mut events))?);
+        }
+        Ok(())
+    };
+    run_one("Reaper::reap, nothing there", Box::new(&mut reap))?;
+
+    let mut queue = Queue::<Small>::with_capacity(1)?;
+    let mut look = |count| {
+        for _ in 0..count {
+            black_box(queue.try_next());
+        }
+        Ok(())
+    };
+    run_one("Queue::try_next, nothing there", Box::new(&mut look))?;
+
+    // Room for all that are pushed in the three runs. They are never submitted.
+    let context = IoContext::new(1)?;
+    let capacity = 4 * OPERATIONS as u32;
+    let queue = Queue::<Small>::new(context, capacity).map_err(|_| anyhow::anyhow!("forked"))?;
+    let mut queue = black_box(queue);
+    let read = Read::new(file, [0; 16], 0);
+    let mut push = |count| {
+        for _ in 0..count {
+            let read = Read::new(Arc::clone(&read.fd), read.buf, 0);
+            black_box(queue.push(read).map_err(|refused| refused.error)?);
+        }
+        Ok(())
+    };
+    run_one("Queue::push", Box::new(&mut push))
+}
+
+/// Runs this program under callgrind, and gives each subject's instructions for one operation.
+pub fn count() -> Result<Vec<(String, f64)>> {
+    let folder = tempfile::tempdir()?;
+    let mut valgrind = Command::new("valgrind");
+    valgrind
+        .args(["--tool=callgrind", "--quiet", "--error-limit=no"])
+        .arg(format!("--toggle-collect={MEASURED}"))
+        .arg(format!("--dump-after={MEASURED}"))
+        .arg(format!("--callgrind-out-file={}/out", folder.path().display()))
+        .arg(std::env::current_exe()?)
+        .arg("--subjects")
+        .stderr(Stdio::inherit());
+    let ran = valgrind.output().context("valgrind (Debian's package of that name)")?;
+    anyhow::ensure!(ran.status.success(), "valgrind: {}", ran.status);
+    let mut counts = Vec::new();
+    for (number, name) in String::from_utf8(ran.stdout)?.lines().enumerate() {
+        let once = total(&folder.path().join(format!("out.{}", 2 * number + 1)))?;
+        let twice = total(&folder.path().join(format!("out.{}", 2 * number + 2)))?;
+        counts.push((name.to_owned(), (twice - once) / OPERATIONS as f64));
+    }
+    Ok(counts)
+}
+
+/// The instructions that a dump of callgrind has counted.
+fn total(dump: &Path) -> Result<f64> {
+    let text = std::fs::read_to_string(dump).with_context(|| dump.display().to_string())?;
+    let line = text.lines().find_map(|line| line.strip_prefix("totals: "));
+    Ok(line.context("a dump without totals")?.trim().parse()?)
+}
