@@ -1,0 +1,299 @@
+//! What is printed: each cause and each kind has a text of its own that names what it is about, and no
+//! error loses its number on the way to another error type.
+#![cfg(feature = "std")]
+
+mod common;
+
+use common::{Watchdog, context, queue};
+use linux_aio::abi::RWF_SUPPORTED;
+use linux_aio::op::{Callback, Fsync, Poll, Read};
+use linux_aio::probe::{
+    Access, Availability, Call, DirectIo, DirectoryError, FileKind, Note, RingAccess, Submit,
+    Support, TemporaryFile, Untried, Unusable,
+};
+use linux_aio::{
+    AlignedBuf, Driver, Errno, EventFd, Fd, IoContext, IoPrio, Iocb, Opcode, Operation, PollEvents,
+    PushError, Queue, RwFlags, Scope, ScopeError, Slot,
+};
+use std::collections::BTreeSet;
+use std::fmt::{Debug, Display};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
+
+/// Each value has a text, and no two the same.
+fn assert_distinct<T: Debug>(values: &[T], text: impl Fn(&T) -> String) {
+    let texts: BTreeSet<String> = values.iter().map(&text).collect();
+    assert_eq!(texts.len(), values.len(), "{values:?} as {texts:?}");
+    assert!(texts.iter().all(|text| !text.trim().is_empty()), "{texts:?}");
+}
+
+fn assert_names(value: &(impl Display + ?Sized), parts: &[&str]) {
+    let text = value.to_string();
+    assert!(parts.iter().all(|part| text.contains(part)), "{text:?} lacks one of {parts:?}");
+}
+
+#[test]
+fn each_verdict_of_the_probe_has_a_text_of_its_own() {
+    assert_distinct(&Call::ALL, Call::to_string);
+    let unavailable = [Availability::Missing, Availability::Filtered(Errno::EPERM)];
+    assert_distinct(&[&unavailable[..], &[Availability::There]].concat(), Availability::to_string);
+    let accesses = [
+        RingAccess::Direct,
+        RingAccess::Absent,
+        RingAccess::NotUnderstood,
+        RingAccess::NoForkGuard,
+    ];
+    assert_distinct(&accesses, RingAccess::to_string);
+    let supports =
+        [Support::Accepted, Support::Ignored, Support::Refused(Errno::EINVAL), Support::Unknown];
+    assert_distinct(&supports, Support::to_string);
+    assert_distinct(&[TemporaryFile::Unnamed, TemporaryFile::Unlinked], TemporaryFile::to_string);
+    assert_distinct(&[DirectIo::Unsupported, DirectIo::Unreported], DirectIo::to_string);
+    assert_distinct(
+        &[Access::Read, Access::Write, Access::ReadWrite, Access::Neither],
+        Access::to_string,
+    );
+    assert_distinct(
+        &[
+            FileKind::Regular,
+            FileKind::BlockDevice,
+            FileKind::NullDevice,
+            FileKind::Terminal,
+            FileKind::CharacterDevice,
+            FileKind::Pipe,
+            FileKind::Socket,
+            FileKind::Directory,
+            FileKind::SymbolicLink,
+            FileKind::Anonymous,
+        ],
+        FileKind::to_string,
+    );
+
+    let mut notes = vec![Note::Gvisor, Note::FlagsIgnored];
+    notes.extend(unavailable.map(Note::NoMaskedWait));
+    notes.extend(unavailable.map(Note::NoCancel));
+    notes.extend(accesses[1..].iter().map(|&access| Note::NoRing(access)));
+    notes.extend([Opcode::POLL, Opcode::PREADV].map(|opcode| Note::Refused(opcode, Errno::EINVAL)));
+    assert_distinct(&notes, Note::to_string);
+}
+
+/// A filter's cure is another than that of a kernel without the call.
+#[test]
+fn each_reason_why_aio_cannot_be_used_names_its_cure() {
+    let setup = IoContext::new(0).expect_err("a context for nothing");
+    let filtered = Availability::Filtered(Errno::EPERM);
+    let mut reasons = vec![
+        Unusable::Setup(setup),
+        Unusable::Memory(Errno::ENOMEM),
+        Unusable::Read(Errno::EACCES),
+    ];
+    for call in Call::ALL {
+        reasons.extend([Availability::Missing, filtered].map(|is| Unusable::Call(call, is)));
+    }
+    assert_distinct(&reasons, Unusable::to_string);
+    assert_names(&Unusable::Call(Call::IoSetup, filtered), &["io_setup", "seccomp", "EPERM"]);
+    assert_names(&Unusable::Call(Call::IoSetup, Availability::Missing), &["CONFIG_AIO"]);
+    assert_names(&Unusable::Call(Call::IoCancel, Availability::Missing), &["gVisor"]);
+
+    let expected = [
+        (reasons[0], Errno::EINVAL),
+        (reasons[1], Errno::ENOMEM),
+        (reasons[2], Errno::EACCES),
+        (Unusable::Call(Call::IoSubmit, filtered), Errno::EPERM),
+        (Unusable::Call(Call::IoSubmit, Availability::Missing), Errno::ENOSYS),
+    ];
+    for (reason, errno) in expected {
+        let error = io::Error::from(reason);
+        assert_eq!(error.kind(), io::Error::from(errno).kind(), "{reason:?}");
+        assert_eq!(error.to_string(), reason.to_string());
+        let error = io::Error::from(DirectoryError::NoAio(reason));
+        assert_eq!(error.kind(), io::Error::from(errno).kind(), "{reason:?}");
+    }
+
+    let mut untried = vec![
+        Untried::NotReadable,
+        Untried::Empty,
+        Untried::Interface,
+        Untried::UnknownFileSystem,
+        Untried::Device,
+        Untried::LargeBlocks,
+    ];
+    untried.extend(reasons.iter().map(|&reason| Untried::NoAio(reason)));
+    assert_distinct(&untried, Untried::to_string);
+    let mut submits = vec![
+        Submit::MayNeverReturn,
+        Submit::NeverWaits,
+        Submit::DoesTheWork,
+        Submit::Refused(Errno::EBADF),
+    ];
+    submits.extend(untried.into_iter().map(Submit::Untried));
+    assert_distinct(&submits, Submit::to_string);
+}
+
+#[test]
+fn each_reason_why_a_directory_cannot_be_probed_names_its_cure() {
+    let errnos = [
+        (Errno::EROFS, "can be written"),
+        (Errno::EACCES, "permission to write"),
+        (Errno::ENOSPC, "free some space"),
+        (Errno::EDQUOT, "free some space"),
+        (Errno::ENOENT, "takes no new files"),
+        (Errno::EPERM, "immutable"),
+        (Errno::EIO, "input/output error"),
+    ];
+    for (errno, cure) in errnos {
+        let error = DirectoryError::TemporaryFile(errno);
+        assert_names(&error, &["no temporary file", &format!("{errno:?}"), cure]);
+        assert_eq!(io::Error::from(error).kind(), io::Error::from(errno).kind(), "{errno:?}");
+    }
+    let scratch = common::files::scratch();
+    let directory = File::open(scratch.path()).map(linux_aio::probe::directory);
+    let directory = directory.expect("our directory");
+    assert_names(&directory.expect("it can be probed"), &["O_DIRECT", "overwriting", "FSYNC"]);
+}
+
+/// Errors that carry more than a number still give it.
+#[test]
+fn errors_keep_their_number_on_the_way() {
+    let refused = || PushError { error: Errno::EAGAIN, op: vec![0u8; 4096] };
+    assert_eq!(Errno::from(refused()), Errno::EAGAIN);
+    assert_eq!(io::Error::from(refused()).raw_os_error(), Some(libc::EAGAIN));
+    assert_names(&refused(), &["every slot is in use"]);
+    assert_names(&PushError { error: Errno::EBADF, op: () }, &["EBADF"]);
+
+    let cases = [(ScopeError::Outstanding(3), Errno::EBUSY), (ScopeError::Forked, Errno::FORKED)];
+    for (error, errno) in cases {
+        assert_eq!(Errno::from(error), errno);
+        assert_eq!(io::Error::from(error).kind(), io::Error::from(errno).kind());
+        assert_eq!(io::Error::from(error).to_string(), error.to_string());
+    }
+    assert_names(&ScopeError::Outstanding(3), &["3 operations", "reap"]);
+    assert_names(&ScopeError::Forked, &["fork"]);
+    assert_eq!(io::Error::from(Errno::FORKED).kind(), io::ErrorKind::InvalidInput);
+
+    let setup = IoContext::new(0).expect_err("a context for nothing");
+    assert_eq!(Errno::from(setup), Errno::EINVAL);
+    assert_eq!(io::Error::from(setup).to_string(), setup.to_string());
+    for number in [1, 11, 133, 4095] {
+        let errno = Errno::from_raw(number).expect("a number of an error");
+        assert_eq!(rustix::io::Errno::from(errno).raw_os_error(), number);
+        assert_eq!(Errno::from(rustix::io::Errno::from(errno)), errno);
+    }
+    let unnamed = Errno::from_raw(4095).expect("a number of an error");
+    assert_eq!(
+        (unnamed.to_string(), format!("{unnamed:?}")),
+        ("errno 4095".into(), "Errno(4095)".into())
+    );
+}
+
+/// The flags and opcodes say their names; what has none, its number.
+#[test]
+fn flags_and_opcodes_are_printed_by_name() {
+    let opcodes = (0..=9).map(Opcode::from_raw).collect::<Vec<_>>();
+    assert_distinct(&opcodes, |opcode| format!("{opcode:?}"));
+    assert_eq!(format!("{:?} {:?}", Opcode::FDSYNC, Opcode::from_raw(99)), "FDSYNC Opcode(99)");
+    let prios = [
+        IoPrio::default(),
+        IoPrio::from_raw(1 << 13),
+        IoPrio::from_raw(2 << 13 | 4),
+        IoPrio::from_raw(3 << 13),
+        IoPrio::from_raw(-1),
+    ];
+    assert_distinct(&prios, |prio| format!("{prio:?}"));
+    assert_eq!(format!("{:?}", prios[2]), "IoPrio(best effort 4)");
+
+    let mut flags = RwFlags::NOWAIT;
+    flags |= RwFlags::SYNC;
+    assert!(flags.contains(RwFlags::NOWAIT) && flags.contains(RwFlags::SYNC));
+    let mut events = PollEvents::IN;
+    events |= PollEvents::OUT;
+    assert!(events.contains(PollEvents::IN) && events.contains(PollEvents::OUT));
+}
+
+/// What owns memory shows where it is and not what is in it; what is in use shows how much.
+#[test]
+fn debug_forms_show_state_and_no_content() {
+    let _watchdog = Watchdog::new();
+    let zero = Arc::new(File::open("/dev/zero").expect("/dev/zero"));
+    let mut buf = AlignedBuf::new(4096).expect("memory");
+    buf.fill(b'!');
+    let text = format!("{buf:?}");
+    assert!(text.contains("len: 4096") && !text.contains("33, 33"), "{text}");
+
+    let iocb = Iocb::pread(3, core::ptr::without_provenance_mut(0x1000), 512, 1024).user_data(7);
+    assert_eq!(Iocb::from_bytes(iocb.to_bytes()).as_raw(), iocb.as_raw());
+    assert_names(
+        &format!("{iocb:?}"),
+        &["PREAD", "fd: 3", "0x1000", "512", "1024", "user_data: 7"],
+    );
+    // SAFETY: The file is open until the end of the test.
+    let fd = unsafe { Fd::borrow_raw(zero.as_raw_fd()) };
+    assert_eq!(format!("{fd:?}"), format!("Fd({})", zero.as_raw_fd()));
+
+    type Called = Callback<Fsync<Arc<File>>, u32>;
+    let mut queue: Queue<Called> = queue(2);
+    let callback = Callback::new(Fsync::new(Arc::clone(&zero)), 41, |_, _| {});
+    assert_names(&format!("{callback:?}"), &["Fsync", "41"]);
+    let refused = PushError { error: Errno::EAGAIN, op: vec![33u8; 3] };
+    assert!(!format!("{refused:?}").contains("33"), "{refused:?}");
+    queue.push(callback).map_err(|refused| refused.error).expect("a slot");
+    assert_names(&format!("{queue:?}"), &["capacity: 2", "queued: 1", "in_flight: 0"]);
+
+    context(1)
+        .scope(&mut [Slot::default()], |io: &Scope<Box<Poll<&File>>>| {
+            // A boxed operation is an operation.
+            io.push(Box::new(Poll::new(&zero, PollEvents::IN))).expect("a slot");
+            assert_names(&format!("{io:?}"), &["capacity: 1", "queued: 1", "in_flight: 0"]);
+        })
+        .expect("a fresh context");
+    assert!(format!("{:?}", Slot::<Read<File, Vec<u8>>>::new()).contains("token"));
+
+    let driver = Driver::on_thread(1).expect("a driver");
+    assert_names(&format!("{driver:?}"), &["outstanding: 0"]);
+    let mut future = driver.submit(Read::new(zero, vec![0; 8], 0));
+    assert_names(&format!("{future:?}"), &["new"]);
+    let (result, _) = smol::block_on(&mut future);
+    assert_eq!(result, Ok(8));
+    assert_names(&format!("{future:?}"), &["finished"]);
+    assert_names(&format!("{:?}", driver.close()), &["Close"]);
+}
+
+/// An eventfd can be given to whoever wants a descriptor, who closes it.
+#[test]
+fn an_eventfd_becomes_a_descriptor() {
+    let eventfd = EventFd::new().expect("a descriptor");
+    eventfd.add(3).expect("room");
+    let number = eventfd.as_raw_fd();
+    let descriptor = OwnedFd::from(eventfd);
+    assert_eq!(descriptor.as_raw_fd(), number);
+    let mut count = [0; 8];
+    assert_eq!(rustix::io::read(&descriptor, &mut count), Ok(8));
+    assert_eq!(u64::from_ne_bytes(count), 3);
+}
+
+/// Every answer to an operation that needs an explanation has one, by [`Iocb`] and by [`Prepared`].
+///
+/// [`Prepared`]: linux_aio::Prepared
+#[test]
+fn what_the_kernel_refuses_is_explained() {
+    let zero = File::open("/dev/zero").expect("/dev/zero");
+    let mut read = Read::new(&zero, [0; 512], 0);
+    read.rw_flags = RwFlags::from_raw(RWF_SUPPORTED + 1);
+    let cases = [(Errno::EBADF, "not open"), (Errno::EFAULT, "mapped"), (Errno::EAGAIN, "NOWAIT")];
+    for (errno, part) in cases {
+        let explained = read.prepare().explain(errno).expect("an explanation");
+        assert!(explained.contains(part), "{explained}");
+    }
+    let explained = read.prepare().explain(Errno::EOPNOTSUPP).expect("an explanation");
+    assert!(explained.contains("a bit that no flag has"), "{explained}");
+    let known = Iocb::fsync(3).explain(Errno::EOPNOTSUPP).expect("an explanation");
+    assert!(known.contains("does not support a flag"), "{known}");
+
+    let urgent = Iocb::fsync(3).ioprio(IoPrio::from_raw(1 << 13));
+    assert!(urgent.explain(Errno::EPERM).expect("an explanation").contains("real-time"));
+    let einval = |iocb: Iocb| iocb.explain(Errno::EINVAL).expect("an explanation");
+    assert!(einval(Iocb::fsync(3)).contains("the file does not support"));
+    assert!(einval(Iocb::fsync(3).eventfd(4)).contains("eventfd"));
+}
