@@ -7,6 +7,7 @@ pub mod device;
 pub mod grid;
 pub mod load;
 pub mod measure;
+pub mod recorded;
 pub mod report;
 pub mod statistics;
 pub mod subjects;

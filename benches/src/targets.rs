@@ -4,6 +4,7 @@ use crate::device::Kind as Device;
 use crate::grid::Group;
 use crate::load::Kind::Read;
 use crate::measure::{Measured, Outcome};
+use crate::recorded;
 use crate::report::Report;
 use crate::statistics::Estimate;
 use crate::ways;
@@ -95,12 +96,33 @@ pub fn verdicts(report: &Report) -> Vec<Verdict> {
         (ways::RAW, &[ways::URING]),
         |estimate| estimate.median < 1.0,
     ));
+    verdicts.extend(instructions());
     verdicts.push(times_more(report));
     verdicts.push(not_slower_on_disk(report));
     verdicts.push(least_cpu_on_disk(report));
     verdicts.extend(flat(report, Group::Depths, "from depth 1 to 4096", |m| m.cell.depth as usize));
     verdicts.extend(flat(report, Group::Files, "from 1 to 10,000 files", |m| m.cell.files));
     verdicts
+}
+
+/// How many more than another an operation takes, as it was counted.
+fn instructions() -> Vec<Verdict> {
+    let more = [
+        (ways::RAW, ways::C_RING, 5.0),
+        (ways::SCOPE, ways::RAW, 60.0),
+        (ways::QUEUE, ways::RAW, 60.0),
+        (ways::QUEUE_IN_PLACE, ways::RAW, 30.0),
+    ];
+    let each = |(way, other, most): (&str, &str, f64)| {
+        [1, 8, 32].map(|batch| {
+            let target = format!("{way}, batch {batch}: at most {most} instructions over {other}");
+            let of = |name| recorded::instructions(&format!("{name}, batch {batch}"));
+            let Some((ours, theirs)) = of(way).zip(of(other)) else { return unknown(target) };
+            let found = format!("{:.1}: {ours:.1} and {theirs:.1}", ours - theirs);
+            verdict(target, ours - theirs <= most, found)
+        })
+    };
+    more.into_iter().flat_map(each).collect()
 }
 
 fn unknown(target: String) -> Verdict {

@@ -4,6 +4,7 @@ use super::Report;
 use crate::device::Kind as Device;
 use crate::grid::Group;
 use crate::measure::{Measured, Outcome};
+use crate::recorded;
 use crate::targets::{Answer, interval};
 use std::fmt::{self, Write};
 
@@ -48,6 +49,20 @@ fn write_page(page: &mut String, report: &Report, pictures: &[String]) -> fmt::R
         for cell in cells {
             write_cell(page, cell)?;
         }
+    }
+    write_counts(page)
+}
+
+fn write_counts(page: &mut String) -> fmt::Result {
+    writeln!(
+        page,
+        "## Counts\n\n\
+         Instructions of an operation on /dev/zero by callgrind, in which a system call is one, and \
+         sizes; recorded in `counts.tsv` and kept from growing.\n\n\
+         | what | | |\n|---|--:|---|"
+    )?;
+    for (what, unit, count) in recorded::counts() {
+        writeln!(page, "| {what} | {count} | {unit} |")?;
     }
     Ok(())
 }

@@ -1,0 +1,18 @@
+//! The instructions and bytes that `counts` has recorded.
+
+/// What was counted, its unit, and how much.
+pub type Count = (&'static str, &'static str, f64);
+
+/// All of them, in order.
+pub fn counts() -> impl Iterator<Item = Count> {
+    let rows = include_str!("../counts.tsv").lines().skip(1);
+    rows.filter_map(|row| {
+        let mut cells = row.split('\t');
+        Some((cells.next()?, cells.next()?, cells.next()?.parse().ok()?))
+    })
+}
+
+/// The instructions of what is called so.
+pub fn instructions(name: &str) -> Option<f64> {
+    counts().find(|count| count.0 == name).map(|count| count.2)
+}
