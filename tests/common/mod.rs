@@ -67,13 +67,20 @@ impl Watchdog {
 }
 
 /// A context, when the system has room for one: a test that uses up `fs.aio-max-nr` may be running.
+///
+/// With `LINUX_AIO_RING=off` in the environment its events are taken by system call, as valgrind
+/// wants it.
 pub(crate) fn context(nr_events: u32) -> IoContext {
-    with_room(|| IoContext::new(nr_events))
+    let mut context = with_room(|| IoContext::new(nr_events));
+    if std::env::var_os("LINUX_AIO_RING").is_some_and(|ring| ring == "off") {
+        context.use_ring(false);
+    }
+    context
 }
 
-/// A queue, when the system has room for one.
+/// A queue over such a context.
 pub(crate) fn queue<O: Operation>(capacity: u32) -> Queue<O> {
-    with_room(|| Queue::with_capacity(capacity))
+    Queue::new(context(capacity), capacity).expect("a fresh context")
 }
 
 fn with_room<T>(mut make: impl FnMut() -> Result<T, SetupError>) -> T {
