@@ -89,7 +89,8 @@ static inline __attribute__((always_inline)) int getevents_ring(aio_context_t co
 	__atomic_store_n(&ring->head, head, __ATOMIC_RELEASE);
 	if (__builtin_expect(taken < min, 0)) {
 		int more = getevents_call(context, min - taken, count - taken, events + taken, timeout);
-		return more < 0 ? more : (int)(taken + more);
+		// What has been taken must come out.
+		return more < 0 && taken == 0 ? more : (int)(taken + (more < 0 ? 0 : more));
 	}
 	return (int)taken;
 }
@@ -155,9 +156,19 @@ static inline __attribute__((always_inline)) int run(struct loop *loop, uint64_t
 				loop->pending[count] = iocb;
 			}
 		} else {
-			int taken = getevents(loop->context, (long)batch, (long)batch, loop->events, NULL);
-			if (taken != (int)batch)
-				return taken < 0 ? taken : -EINTR;
+			long taken = getevents(loop->context, (long)batch, (long)batch, loop->events, NULL);
+			while (__builtin_expect(taken != (long)batch, 0)) {
+				// Interrupted: by a signal, or by the end of a ring of io_uring in this process.
+				if (taken == -EINTR)
+					taken = 0;
+				if (taken < 0)
+					return (int)taken;
+				int more = getevents(loop->context, (long)batch - taken, (long)batch - taken,
+						     loop->events + taken, NULL);
+				if (more < 0 && more != -EINTR)
+					return more;
+				taken += more < 0 ? 0 : more;
+			}
 			uint64_t end = latencies ? now() : 0;
 			ended += batch;
 			for (; count < batch; count++) {

@@ -4,7 +4,7 @@ use super::Runner;
 use crate::clock::{Clock, Latencies, NoClock, Watch};
 use crate::load::{Action, Cursor, Load};
 use anyhow::{Result, ensure};
-use linux_aio::{AlignedBuf, IoContext, IoEvent, Iocb, Opcode, Submitter};
+use linux_aio::{AlignedBuf, Errno, IoContext, IoEvent, Iocb, Opcode, Reaper, Submitter};
 use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
 use std::ptr;
@@ -96,8 +96,12 @@ impl<const FILLS: bool> Raw<FILLS> {
         }
         let mut left = operations;
         while left > 0 {
-            let taken = reaper.wait(batch, None, events)?;
-            ensure!(taken.len() == batch, "only {} events", taken.len());
+            let taken = match reaper.wait(batch, None, events) {
+                Ok(taken) if taken.len() == batch => taken,
+                Ok(taken) => wait_for_rest(&mut reaper, taken.len(), events)?,
+                Err(Errno::EINTR) => wait_for_rest(&mut reaper, 0, events)?,
+                Err(errno) => return Err(errno.into()),
+            };
             left -= batch as u64;
             for (event, place) in taken.iter().zip(pending.iter_mut()) {
                 let slot = event.user_data() as usize;
@@ -127,6 +131,27 @@ impl<const FILLS: bool> Raw<FILLS> {
         }
         Ok(())
     }
+}
+
+/// Fills `events`, of which there are `count`, also if the wait is interrupted: by a signal, or by the
+/// end of a ring of io_uring in this process.
+#[cold]
+fn wait_for_rest<'e>(
+    reaper: &mut Reaper<'_>,
+    mut count: usize,
+    events: &'e mut [MaybeUninit<IoEvent>],
+) -> Result<&'e [IoEvent], Errno> {
+    while count < events.len() {
+        let rest = &mut events[count..];
+        match reaper.wait(rest.len(), None, rest) {
+            Ok(more) => count += more.len(),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    let events = &raw const *events;
+    // SAFETY: All of them have been taken.
+    Ok(unsafe { &*(events as *const [IoEvent]) })
 }
 
 /// Whether the operation has ended as it should.

@@ -5,7 +5,7 @@ use crate::clock::{Clock, Latencies, NoClock, Watch};
 use crate::load::{Action, Cursor, Load, Step};
 use anyhow::{Context, Result};
 use io_uring::types::{Fd, Fixed, FsyncFlags};
-use io_uring::{IoUring, opcode, squeue};
+use io_uring::{IoUring, Submitter, opcode, squeue};
 use linux_aio::AlignedBuf;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
@@ -92,10 +92,14 @@ impl Uring {
         let (mut left, mut again) = (operations, operations - depth as u64);
         while left > 0 {
             submissions.sync();
-            submitter.submit_and_wait(batch)?;
+            wait(&submitter, batch)?;
             // The kernel has taken the entries.
             submissions.sync();
             completions.sync();
+            while completions.len() < batch {
+                wait(&submitter, batch)?;
+                completions.sync();
+            }
             for _ in 0..batch {
                 let event = completions.next().context("a completion is missing")?;
                 let (slot, result) = (event.user_data() as usize, event.result());
@@ -126,6 +130,16 @@ impl Uring {
             mem::forget(mem::take(&mut self.allocations));
         }
         result
+    }
+}
+
+/// Submits, and waits for `batch` completions, if nothing comes in between: the end of another ring
+/// of this process interrupts the wait as a signal does, and what was submitted hides the error.
+#[inline]
+fn wait(submitter: &Submitter<'_>, batch: usize) -> io::Result<()> {
+    match submitter.submit_and_wait(batch) {
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+        result => result.map(drop),
     }
 }
 
