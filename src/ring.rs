@@ -71,14 +71,18 @@ impl Ring {
     /// them: then the ring cannot be trusted, and the system call must be used.
     #[inline]
     pub(crate) fn available(self) -> Option<Available> {
+        let (head, tail) = self.positions()?;
+        let count = if tail >= head { tail - head } else { tail + self.nr - head };
+        Some(Available { head, count })
+    }
+
+    /// `head` and `tail`, where both are below `nr`.
+    #[inline]
+    fn positions(self) -> Option<(u32, u32)> {
         let head = self.head().load(Ordering::Relaxed);
         // Pairs with the kernel's smp_wmb() between an event and `tail`.
         let tail = self.tail().load(Ordering::Acquire);
-        if head >= self.nr || tail >= self.nr {
-            return None;
-        }
-        let count = if tail >= head { tail - head } else { tail + self.nr - head };
-        Some(Available { head, count })
+        (head.max(tail) < self.nr).then_some((head, tail))
     }
 
     /// The event at `head`, which stays on the ring until [`Ring::advance`].
@@ -106,12 +110,7 @@ impl Ring {
     /// the ring's end ends it. `None` as for [`Ring::available`].
     #[inline]
     pub(crate) fn run(self, most: u32) -> Option<(*const IoEvent, u32)> {
-        let head = self.head().load(Ordering::Relaxed);
-        // Pairs with the kernel's smp_wmb() between an event and `tail`.
-        let tail = self.tail().load(Ordering::Acquire);
-        if head.max(tail) >= self.nr {
-            return None;
-        }
+        let (head, tail) = self.positions()?;
         let end = if tail >= head { tail } else { self.nr };
         // SAFETY: `nr` events follow the header, and `head` is below `nr`.
         let first = unsafe { self.events().add(head as usize) };
