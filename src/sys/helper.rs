@@ -55,13 +55,13 @@ pub unsafe fn madvise(start: *mut u8, length: usize, advice: i32) -> isize {
 }
 
 /// `eventfd2(2)`: the new descriptor or a negative errno.
-pub fn eventfd2(initial: u32, flags: i32) -> isize {
+pub(crate) fn eventfd2(initial: u32, flags: i32) -> isize {
     // SAFETY: Two numbers; no memory is touched.
     unsafe { syscall3(NATIVE.eventfd2, initial as Word, flags as Word, 0) }
 }
 
 /// `read(2)` into `buffer`.
-pub fn read(fd: i32, buffer: &mut [u8]) -> isize {
+pub(crate) fn read(fd: i32, buffer: &mut [u8]) -> isize {
     // SAFETY: The memory is borrowed for writing.
     unsafe { read_to(fd, buffer.as_mut_ptr(), buffer.len()) }
 }
@@ -76,7 +76,7 @@ pub unsafe fn read_to(fd: i32, start: *mut u8, length: usize) -> isize {
 }
 
 /// `write(2)` from `buffer`.
-pub fn write(fd: i32, buffer: &[u8]) -> isize {
+pub(crate) fn write(fd: i32, buffer: &[u8]) -> isize {
     let (start, length) = (address(buffer.as_ptr()), buffer.len() as Word);
     // SAFETY: The kernel reads at most `length` bytes of a buffer borrowed for reading.
     unsafe { syscall3(NATIVE.write, fd as Word, start, length) }
@@ -115,7 +115,7 @@ pub fn sleep(nanoseconds: u32) {
 }
 
 /// `kill(2)` of this process with SIGKILL. Returns only if the kernel refuses.
-pub fn kill_self() {
+pub(crate) fn kill_self() {
     // SAFETY: No argument, no memory.
     let process = unsafe { syscall3(NATIVE.getpid, 0, 0, 0) };
     // SAFETY: Two numbers; the process ends, and with it everything that could be unsound.
