@@ -370,13 +370,10 @@ impl<O> Engine<O> {
         slot.end_token();
         slot.refused.set(Some(errno));
         slot.next.set(None);
-        match self.refused_first.get() {
+        // What was last before counts only while there is a first.
+        match self.refused_first.get().and(self.refused_last.get()) {
             None => self.refused_first.set(Some(pointer)),
-            Some(_) => {
-                if let Some(last) = self.refused_last.get() {
-                    self.slot(last).next.set(Some(pointer));
-                }
-            }
+            Some(last) => self.slot(last).next.set(Some(pointer)),
         }
         self.refused_last.set(Some(pointer));
     }

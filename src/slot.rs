@@ -47,7 +47,7 @@ impl<O> Slot<O> {
     #[inline(always)]
     pub(crate) fn token(&self) -> Token {
         // SAFETY: The kernel writes `aio_key` of an iocb and nothing else, and that only inside of
-        // `io_submit`; this code writes it only in `set_iocb` and `advance_token`.
+        // `io_submit`; this code writes it only in `set_iocb` and `end_token`.
         Token(unsafe { (*self.iocb.get()).as_raw().aio_data })
     }
 

@@ -29,6 +29,8 @@ use tempfile::TempDir;
 /// are none.
 const CALLS: [(&str, &[Option<Errno>]); 6] = {
     use Errno as E;
+    const WAITING: &[Option<Errno>] =
+        &[None, Some(E::EFAULT), Some(E::EINTR), Some(E::EINVAL), Some(E::ENOSYS), Some(E::EPERM)];
     [
         (
             "io_setup",
@@ -57,28 +59,8 @@ const CALLS: [(&str, &[Option<Errno>]); 6] = {
                 Some(E::EPERM),
             ],
         ),
-        (
-            "io_getevents",
-            &[
-                None,
-                Some(E::EFAULT),
-                Some(E::EINTR),
-                Some(E::EINVAL),
-                Some(E::ENOSYS),
-                Some(E::EPERM),
-            ],
-        ),
-        (
-            "io_pgetevents",
-            &[
-                None,
-                Some(E::EFAULT),
-                Some(E::EINTR),
-                Some(E::EINVAL),
-                Some(E::ENOSYS),
-                Some(E::EPERM),
-            ],
-        ),
+        ("io_getevents", WAITING),
+        ("io_pgetevents", WAITING),
         ("io_cancel", &[Some(E::EAGAIN), Some(E::EFAULT), Some(E::ENOSYS), Some(E::EPERM)]),
         ("io_destroy", &[Some(E::EFAULT), Some(E::EINVAL), Some(E::ENOSYS), Some(E::EPERM)]),
     ]
