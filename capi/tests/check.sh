@@ -227,6 +227,24 @@ beside_another_rust_library() {
 have 'beside another Rust static library' rustc rustc &&
 	check 'beside another Rust static library' beside_another_rust_library
 
+# --- events without a system call ----------------------------------------------------------------------------
+
+# same_edges LIBRARY-ARGUMENTS...: reaping or not, io_getevents gives the same.
+same_edges() {
+	$cc -std=c99 "${strict[@]}" "$source/edges.c" "$@" -o edges &&
+		LINUX_AIO_REAP=1 ./edges >reaped.txt && LINUX_AIO_REAP=0 ./edges >called.txt &&
+		[[ $(wc -l <called.txt) -gt 1000 ]] && diff -u called.txt reaped.txt
+}
+
+if grep -q LINUX_AIO_REAP "$libraries/libaio.so.1"; then
+	for kind in shared static; do
+		[[ $kind == shared ]] && library=("${shared[@]}") || library=(-static "$libraries/libaio.a")
+		check "reaping and its switch, $kind" build_and_run $cc -std=c99 "${strict[@]}" "$source/reaping.c" "${library[@]}"
+		check "reaping without /proc, $kind" env LINUX_AIO_REAP=0 ./program without-proc
+		check "reaping or not, the same, $kind" same_edges "${library[@]}"
+	done
+fi
+
 # lld makes the same shared libraries as GNU ld, but does not write down which node comes after which; nothing that
 # loads a library looks at that.
 linked_by_lld() {
@@ -281,6 +299,8 @@ else
 	if [[ $class == 64 ]]; then
 		check 'functions as in the original library' build_and_run $cc -std=c99 "${strict[@]}" \
 			"$source/differential.c" -ldl -- "$libraries/libaio.so.1" "$original_library"
+		check 'functions as in the original library, without reaping' env LINUX_AIO_REAP=0 \
+			./program "$libraries/libaio.so.1" "$original_library"
 	fi
 fi
 
