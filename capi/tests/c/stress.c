@@ -310,17 +310,38 @@ static void revive(struct context *context)
 	SET(context->handle, handle);
 }
 
+/*
+ * Between these two a thread may be cancelled at every instruction. The type goes with the state: glibc 2.36 ends a
+ * thread whose cancellation was turned off between pthread_cancel and its signal, if only the type is asynchronous.
+ */
+static void allow_cancellation(void)
+{
+	int before;
+
+	pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &before);
+	pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &before);
+}
+
+static void end_cancellation(void)
+{
+	int before;
+
+	pthread_setcanceltype(PTHREAD_CANCEL_DEFERRED, &before);
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
+}
+
 /* Interrupts anything, takes events itself, dawdles, and sometimes does not return to where it was called. */
 static void on_signal(int number)
 {
 	uint64_t *random;
 	struct context *context;
 	io_context_t handle;
-	int errno_before = errno, depth, state;
+	int errno_before = errno, depth, state, type;
 
 	(void)number;
 	if (me == NULL)
 		return;
+	pthread_setcanceltype(PTHREAD_CANCEL_DEFERRED, &type);
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
 	random = &me->handler_random;
 	context = &contexts[below(random, (unsigned)context_count)];
@@ -346,6 +367,7 @@ static void on_signal(int number)
 	}
 	ADD(me->handler_depth, -1);
 	pthread_setcancelstate(state, &state);
+	pthread_setcanceltype(type, &type);
 	errno = errno_before;
 	if (depth == 0 && mode & JUMPS && me->jumpable && below(random, 16) == 0) {
 		me->jumpable = 0;
@@ -358,7 +380,6 @@ static void turn(void)
 {
 	struct context *context = &contexts[below(&me->random, (unsigned)context_count)];
 	io_context_t handle;
-	int state;
 
 	if (mode & DESTROYS && GET(context->dead) == 1)
 		revive(context);
@@ -396,9 +417,9 @@ static void turn(void)
 		int result, i;
 
 		me->cancelled = 1;
-		pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &state);
+		allow_cancellation();
 		result = io_getevents(handle, nr, nr, me->events, NULL);
-		pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+		end_cancellation();
 		me->cancelled = 0;
 		for (i = 0; i < result; i++)
 			account(&me->events[i]);
@@ -413,7 +434,6 @@ static void *work(void *worker)
 	int before;
 
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
-	pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &before);
 	me = worker;
 	while (!GET(stop))
 		turn();
@@ -532,7 +552,8 @@ static void play(uint64_t seed)
 				ADD(total->set_apart, 1);
 			else {
 				ADD(total->lost, 1);
-				printf("lost: %d contexts, mode %d, read of %s\n", context_count, mode,
+				printf("lost, %s: %d contexts, mode %d, read of %s\n",
+					number == BUSY ? "by whom looked after it" : "in flight", context_count, mode,
 					contexts[i].operations[k].block < 0 ? "/dev/zero" : "the file");
 				fflush(stdout);
 			}
