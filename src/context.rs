@@ -208,6 +208,9 @@ impl IoContext {
     /// Ends the context now; `Ok` proves that nothing is in flight any more.
     pub(crate) fn destroy(&mut self) -> Result<(), Errno> {
         self.check_process()?;
+        if self.id == 0 {
+            return Ok(());
+        }
         self.ring = None;
         // SAFETY: `self` is exclusive, so nobody reads the ring, and this copy of it is gone.
         Errno::check(unsafe { sys::io_destroy(self.id) })?;
@@ -219,10 +222,8 @@ impl IoContext {
 
 impl Drop for IoContext {
     fn drop(&mut self) {
-        if self.id != 0 {
-            // In a forked child this does nothing. Any other error leaves nothing to do: the
-            // context is dead already.
-            let _ = self.destroy();
-        }
+        // In a forked child this does nothing. Any other error leaves nothing to do: the context is
+        // dead already.
+        let _ = self.destroy();
     }
 }

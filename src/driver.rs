@@ -87,6 +87,17 @@ const ROUNDS: u32 = 8;
 /// handle and the last future are gone, a helper thread waits for what is in flight. To know when
 /// that is done, use [`close`](Self::close).
 ///
+/// # Without events
+///
+/// Where the ring is of no use, and `io_getevents` is refused by a filter that was installed after the
+/// driver was made, nothing tells any more how operations end. The driver takes no more then: they give
+/// the `errno` of the refusal, as do those that wait for a slot. The helper thread destroys the context,
+/// which waits for what is in flight and proves its buffers free; then these futures, too, give that
+/// `errno` and the operation, which may have been done. (Where `io_destroy` is refused as well there is
+/// no proof, and they never complete.)
+///
+/// # Forks
+///
 /// In a forked child a new operation gives [`Errno::FORKED`](crate::Errno::FORKED), one that was
 /// under way never completes, and drops do nothing.
 ///
@@ -136,7 +147,7 @@ impl Driver {
         let helper = Helper::start()?;
         let context = IoContext::new(capacity)?;
         if !context.uses_ring() {
-            // Nobody else would tell futures that wait for ever.
+            // Better no driver than one that fails at once.
             context.try_getevents()?;
         }
         let queue = Queue::over(context, capacity);

@@ -91,6 +91,8 @@ pub(crate) struct Engine<O> {
     /// they are looked at.
     unseen: Cell<u32>,
     events: Events,
+    /// Why the last look by system call failed.
+    look_failure: Cell<Option<Errno>>,
     stats: Cell<Stats>,
 }
 
@@ -115,6 +117,7 @@ impl<O> Engine<O> {
             refused_last: Cell::new(None),
             unseen: Cell::new(0),
             events,
+            look_failure: Cell::new(None),
             stats: Cell::new(Stats::default()),
         };
         let first = Token::of_new_engine();
@@ -476,7 +479,16 @@ impl<O> Engine<O> {
     #[cold]
     #[inline(never)]
     fn look_by_call(&self, context: &IoContext) -> bool {
-        self.fetch(context, 0, Some(Duration::ZERO)).is_ok_and(|count| count > 0)
+        let looked = self.fetch(context, 0, Some(Duration::ZERO));
+        self.look_failure.set(looked.err());
+        looked.is_ok_and(|count| count > 0)
+    }
+
+    /// Why [`try_settle`](Self::try_settle) has found nothing, where it could not look. (A signal is
+    /// no reason: nothing was there when it came.)
+    #[cfg(feature = "std")]
+    pub(crate) fn look_failure(&self) -> Option<Errno> {
+        self.look_failure.get().filter(|&errno| errno != Errno::EINTR)
     }
 
     /// As [`try_settle`](Self::try_settle), but submits what is pending, and waits if it must.

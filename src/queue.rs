@@ -117,7 +117,7 @@ impl<O: Operation + 'static> Queue<O> {
     }
 
     /// The next completion that is there, without waiting; without a system call where the ring
-    /// can be read.
+    /// can be read. `None`, too, where that call fails: [`wait`](Self::wait) says why.
     #[inline]
     pub fn try_next(&mut self) -> Option<Completion<O>> {
         let settled = self.engine.try_settle(&self.context)?;
@@ -212,6 +212,25 @@ impl<O: Operation + 'static> Queue<O> {
     /// What was asked of the kernel so far.
     pub fn stats(&self) -> Stats {
         self.engine.stats()
+    }
+
+    /// Why [`try_next`](Self::try_next) gave nothing, where it could not look.
+    #[cfg(feature = "std")]
+    pub(crate) fn look_failure(&self) -> Option<Errno> {
+        self.engine.look_failure()
+    }
+
+    /// Ends the context, and gives every operation back whose completion was not taken; none where
+    /// nothing proves that the kernel is finished with them.
+    #[cfg(feature = "std")]
+    pub(crate) fn into_operations(mut self) -> alloc::vec::Vec<O> {
+        let mut operations = alloc::vec::Vec::new();
+        if self.context.destroy().is_ok() {
+            // SAFETY: The kernel has ended the context; `Ready`, which could refer to one, would borrow
+            // the queue.
+            unsafe { self.engine.take_all(|operation| operations.push(operation)) };
+        }
+        operations
     }
 }
 

@@ -275,6 +275,27 @@ fn a_driver_that_could_not_reap_is_not_made() {
     assert_well(&struck, &[submits, unguarded]);
 }
 
+/// Goal: where events can be taken no longer, every future of a driver ends, with the reason and its
+/// buffer. Method: as above, with `io_getevents` refused from a later call on; the context is destroyed
+/// while operations are in flight.
+#[test]
+fn a_driver_that_can_reap_no_longer_ends_its_futures() {
+    if let Some(reason) = strace::missing() {
+        skip!("{reason}");
+    }
+    let mut bench = Bench::new();
+    let command = victim::command("driver");
+    let unguarded = Injection { call: "madvise", error: Some(Errno::EINVAL), when: When::From(1) };
+    for error in [Errno::EPERM, Errno::ENOSYS] {
+        for nth in 2..6 {
+            let refused =
+                Injection { call: "io_getevents", error: Some(error), when: When::From(nth) };
+            let struck = bench.run(&command, &[refused, unguarded]).expect("it asks again");
+            assert_well(&struck, &[refused, unguarded]);
+        }
+    }
+}
+
 /// Goal: a program on the queue ends well, or with the error by name and the target as it was.
 /// Method: `copy --verify` of a few blocks over an old file, each call failing once and for good.
 #[test]

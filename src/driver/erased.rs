@@ -1,6 +1,7 @@
 //! Floor 4: operations of different types in one queue.
 
-use crate::{EventFd, Operation, Prepared};
+use super::state::Ended;
+use crate::{Errno, EventFd, Operation, Prepared};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::any::Any;
@@ -26,6 +27,16 @@ pub(super) struct Tracked {
     pub(super) entry: usize,
     /// What `prepare` of the operation panicked with.
     pub(super) panic: Option<Box<dyn Any + Send>>,
+}
+
+impl Tracked {
+    /// What has become of it.
+    pub(super) fn ended(self, result: Result<u32, Errno>) -> Ended {
+        match self.panic {
+            Some(payload) => Ended::Panicked { payload, op: self.op },
+            None => Ended::Done { result, op: self.op },
+        }
+    }
 }
 
 impl Operation for Tracked {

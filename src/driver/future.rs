@@ -49,7 +49,7 @@ impl<O: Operation + Send + 'static> OpFuture<O> {
             return Err((Err(errno), *op));
         }
         let started = self.shared.with_state(|state, after| state.start(op, waker, after));
-        let entry = started.map_err(|op| (Err(Errno::ECANCELED), downcast(op)))?;
+        let entry = started.map_err(|(errno, op)| (Err(errno), downcast(op)))?;
         self.phase = Phase::Started(entry);
         Ok(entry)
     }

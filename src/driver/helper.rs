@@ -3,7 +3,7 @@
 use super::Shared;
 use super::after::contain;
 use super::erased::Tracked;
-use crate::{EventFd, Queue};
+use crate::{Errno, EventFd, Queue};
 use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
 use rustix::event::{PollFd, PollFlags};
@@ -52,13 +52,7 @@ fn work(jobs: &Receiver<Job>) {
         };
         match job {
             Ok(Job::Drive(shared, eventfd)) => driven = Some((shared, eventfd)),
-            Ok(Job::Destroy(queue, shared)) => {
-                contain(|| drop(queue));
-                if let Some(shared) = shared.upgrade() {
-                    shared.with_state(|state, after| state.set_destroyed(after));
-                }
-                return;
-            }
+            Ok(Job::Destroy(queue, shared)) => return destroy(*queue, &shared),
             Err(TryRecvError::Disconnected) => return,
             Err(TryRecvError::Empty) => {
                 if let Some((shared, eventfd)) = &driven {
@@ -67,6 +61,23 @@ fn work(jobs: &Receiver<Job>) {
             }
         }
     }
+}
+
+/// Waits for everything in flight and ends the context. What has not completed by then ends now, with
+/// the reason why its event could not be had.
+fn destroy(queue: Queue<Tracked>, shared: &Weak<Shared>) {
+    let reason = queue.look_failure().unwrap_or(Errno::ECANCELED);
+    let left = queue.into_operations();
+    let Some(shared) = shared.upgrade() else {
+        return left.into_iter().for_each(|op| contain(|| drop(op)));
+    };
+    shared.with_state(|state, after| {
+        for op in left {
+            state.complete(op.entry, op.ended(Err(reason)), after);
+        }
+    });
+    // When this is known, operations of nobody have been dropped.
+    shared.with_state(|state, after| state.set_destroyed(after));
 }
 
 /// One round of what the reactor would do. A job that comes meanwhile makes the eventfd readable.

@@ -48,11 +48,14 @@ impl Pump {
     pub(super) fn round(&mut self, shared: &Arc<Shared>) -> bool {
         let Some(queue) = &mut self.queue else { return false };
         let failure = self.failure.take();
-        let (reaped, cancels, drained) = shared.with_state(|state, after| {
+        let (reaped, cancels, over) = shared.with_state(|state, after| {
             let mut reaped = false;
             while let Some(done) = queue.try_next() {
                 state.complete(done.op.entry, ended(done, failure), after);
                 reaped = true;
+            }
+            if let Some(errno) = queue.look_failure() {
+                state.fail(errno, after);
             }
             state.stats.queue = queue.stats();
             state.stats.blocked = self.blocked;
@@ -61,9 +64,9 @@ impl Pump {
             // it is cancelled, or has none in the queue.
             let cancels = state.take_cancels();
             state.admit(&mut self.admitted);
-            (reaped, cancels, state.is_drained())
+            (reaped, cancels, queue.look_failure().is_some() || state.is_drained())
         });
-        if drained {
+        if over {
             self.end(shared);
             return false;
         }
@@ -118,7 +121,7 @@ impl Pump {
         queue.queued() < queued
     }
 
-    /// Every operation has ended, and no more will come.
+    /// No more operations will come; those that are left end with the context.
     fn end(&mut self, shared: &Arc<Shared>) {
         if let Some(queue) = self.take_queue() {
             shared.destroy(queue, Arc::downgrade(shared));
@@ -133,12 +136,9 @@ impl Pump {
 
 /// What has become of an operation; `failure` is why it was cancelled, if it was.
 fn ended(done: Completion<Tracked>, failure: Option<Errno>) -> Ended {
-    let Completion { result, op: Tracked { op, panic, .. }, .. } = done;
-    match (panic, failure) {
-        (Some(payload), _) => Ended::Panicked { payload, op },
-        (None, Some(errno)) if result == Err(Errno::ECANCELED) => {
-            Ended::Done { result: Err(errno), op }
-        }
-        _ => Ended::Done { result, op },
+    let Completion { result, op, .. } = done;
+    match failure {
+        Some(errno) if result == Err(Errno::ECANCELED) => op.ended(Err(errno)),
+        _ => op.ended(result),
     }
 }

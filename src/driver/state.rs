@@ -60,8 +60,8 @@ pub(super) struct State {
     cancels: Vec<usize>,
     /// The eventfd has been made readable, or is about to be, for what waits.
     kicked: bool,
-    /// No more operations are taken.
-    closing: bool,
+    /// Why no more operations are taken.
+    refusal: Option<Errno>,
     /// The context has ended.
     destroyed: bool,
     /// Who waits for that, by ticket.
@@ -80,7 +80,7 @@ impl State {
             capacity,
             cancels: Vec::new(),
             kicked: false,
-            closing: false,
+            refusal: None,
             destroyed: false,
             closers: BTreeMap::new(),
             stats: DriverStats::default(),
@@ -93,7 +93,7 @@ impl State {
 
     /// Whether every operation has ended and no more will come.
     pub(super) fn is_drained(&self) -> bool {
-        self.closing && self.outstanding() == 0
+        self.refusal.is_some() && self.outstanding() == 0
     }
 
     fn ticket(&mut self) -> u64 {
@@ -103,16 +103,16 @@ impl State {
 
     // ---- a future's side ----
 
-    /// Takes over the operation of a future and says where; or gives it back.
+    /// Takes over the operation of a future and says where; or gives it back, with the reason.
     pub(super) fn start(
         &mut self,
         op: Box<dyn Erased>,
         waker: Waker,
         after: &mut After,
-    ) -> Result<usize, Box<dyn Erased>> {
-        if self.closing {
+    ) -> Result<usize, (Errno, Box<dyn Erased>)> {
+        if let Some(errno) = self.refusal {
             after.drop_wakers.push(waker);
-            return Err(op);
+            return Err((errno, op));
         }
         let entry = self.vacant.pop().unwrap_or_else(|| {
             self.entries.push(Entry::Vacant);
@@ -235,9 +235,25 @@ impl State {
 
     /// Takes no more operations, and gives the ticket of one who waits for the end.
     pub(super) fn close(&mut self, after: &mut After) -> u64 {
-        self.closing = true;
+        self.refusal.get_or_insert(Errno::ECANCELED);
         after.turn = self.is_drained();
         self.ticket()
+    }
+
+    /// Events can be had no longer, and that is why: takes no more operations, and ends those that wait
+    /// for a slot. Those that are admitted end with the context.
+    pub(super) fn fail(&mut self, errno: Errno, after: &mut After) {
+        self.refusal = Some(errno);
+        while let Some((_, entry)) = self.waiting.pop_first() {
+            match mem::replace(&mut self.entries[entry], Entry::Vacant) {
+                Entry::Waiting { op, waker, .. } => {
+                    self.entries[entry] = Entry::Ended(Ended::Done { result: Err(errno), op });
+                    self.stats.completed += 1;
+                    after.wake.push(waker);
+                }
+                _ => unreachable!("every entry on the list waits"),
+            }
+        }
     }
 
     /// Whether the context has ended; if not, `waker` will be called then.

@@ -1,5 +1,7 @@
 //! Floor 2: how an engine ends: the kernel is done with everything, and what is left is dropped.
 
+#[cfg(feature = "std")]
+use super::settled::operation_in;
 use super::{Engine, cancel_in_flight};
 use crate::context::IoContext;
 use crate::sys::helper;
@@ -84,6 +86,24 @@ impl<O> Engine<O> {
         }
         self.mark_vacant();
         Rest { engine: self, next: 0 }.discard();
+    }
+
+    /// Moves every operation that is still in a slot out of it.
+    ///
+    /// # Safety
+    /// The kernel is finished with all of them, and nobody refers to one.
+    #[cfg(feature = "std")]
+    pub(crate) unsafe fn take_all(&self, mut each: impl FnMut(O)) {
+        self.mark_vacant();
+        for pointer in self.all_slots().filter(|&pointer| !self.slot(pointer).vacant.get()) {
+            // SAFETY: The slot is alive.
+            let operation = unsafe { operation_in(pointer) };
+            // SAFETY: It is not free, hence initialised; the rest is the caller's promise. It is read
+            // once, since the slot becomes free.
+            let operation = unsafe { operation.read() };
+            self.release(pointer);
+            each(operation);
+        }
     }
 
     fn mark_vacant(&self) {

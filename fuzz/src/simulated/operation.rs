@@ -161,6 +161,8 @@ pub struct Ledger {
     last: u32,
     /// By what operations may fail that the kernel has not looked at.
     pub refusals: Vec<Errno>,
+    /// By what operations may fail whose events could not be had.
+    pub unknown: Option<Errno>,
     /// Operations so far.
     pub operations: u64,
 }
@@ -169,7 +171,8 @@ impl Ledger {
     /// Nothing is known yet.
     pub fn new(kernel: Kernel) -> Self {
         open_all(&kernel);
-        Self { kernel, live: BTreeMap::new(), last: 0, refusals: Vec::new(), operations: 0 }
+        let (refusals, unknown) = (Vec::new(), None);
+        Self { kernel, live: BTreeMap::new(), last: 0, refusals, unknown, operations: 0 }
     }
 
     /// The number of a new operation.
@@ -221,7 +224,8 @@ impl Ledger {
         ensure(live.token == token, || format!("{token:?}, predicted {:?}", live.token))?;
         let Some(record) = self.kernel.record(number) else {
             let cancelled = live.cancelled && result == Err(Errno::ECANCELED);
-            let refused = result.is_err_and(|errno| self.refusals.contains(&errno));
+            let mut refusals = self.refusals.iter().chain(&self.unknown);
+            let refused = result.is_err_and(|errno| refusals.any(|&refusal| refusal == errno));
             return ensure(cancelled || refused, || {
                 format!("operation {number} never reached the kernel and gave {result:?}")
             });
@@ -233,7 +237,8 @@ impl Ledger {
             Ok(count) => Ok(count),
             Err(_) => Err(Errno::from_raw(-res as i32)),
         };
-        let same = due == result.map_err(Some);
+        let unknown = result.is_err() && result.err() == self.unknown;
+        let same = unknown || due == result.map_err(Some);
         ensure(same && op.is_as_submitted(&record.iocb), || {
             format!("{result:?} of {:?}, predicted {due:?} of {:?}", op.seen().0, record.iocb)
         })?;
