@@ -227,13 +227,14 @@ END
     export ZIG_GLOBAL_CACHE_DIR=$CACHE/zig-cache ZIG_LOCAL_CACHE_DIR=$CACHE/zig-cache
 }
 
-# need_standard_library TARGET CRATES: sets BUILD to the cargo command, up to its subcommand's name, and OPTIONS to
-# what follows that. Where rustup has no standard library for the target, CRATES of it are built.
+# need_standard_library TARGET CRATES [MANIFEST]: sets BUILD to the cargo command, up to its subcommand's name, and OPTIONS
+# to what follows that, for the library's package or that of MANIFEST. Where rustup has no standard library for the target,
+# CRATES of it are built.
 need_standard_library() {
-    local target=$1 crates=$2 library
+    local target=$1 crates=$2 manifest=${3:-$REPOSITORY/Cargo.toml} library
     native
     library=$(rustc --print target-libdir --target "$target" 2>/dev/null || true)
-    OPTIONS=(--target "$target" --manifest-path "$REPOSITORY/Cargo.toml" --target-dir "$CACHE/musl")
+    OPTIONS=(--target "$target" --manifest-path "$manifest" --target-dir "$CACHE/musl")
     # For another architecture there would be no linker.
     if [[ $target == "$NATIVE_MUSL" ]] && compgen -G "$library/libstd-*.rlib" >/dev/null; then
         BUILD=(cargo)
@@ -264,6 +265,16 @@ build_static() {
     CARGO_PROFILE_RELEASE_PANIC=abort CARGO_PROFILE_RELEASE_STRIP=symbols \
         quietly "${BUILD[@]}" build --release "${options[@]}" "${OPTIONS[@]}" ||
         die "the examples cannot be built for $target"
+}
+
+# build_hosted TARGET: builds the package `hosted` as static binaries for a musl target, and sets HOSTED to the folder that
+# holds them.
+build_hosted() {
+    local target=$1
+    need_standard_library "$target" std,panic_abort "$PLATFORMS/hosted/Cargo.toml"
+    HOSTED=$CACHE/musl/$target/release
+    progress "building for $target"
+    quietly "${BUILD[@]}" build --release "${OPTIONS[@]}" || die "the hosted programs cannot be built for $target"
 }
 
 # replace_table NAME FILE: puts the file between the lines `<!-- NAME: begin -->` and `<!-- NAME: end -->` of README.md and
