@@ -80,6 +80,14 @@ const ROUNDS: u32 = 8;
 /// `linux_aio::tokio::File` can do by itself. **A read of an empty pipe, socket or terminal without
 /// `O_NONBLOCK` blocks without end**, and with it the whole driver: POLL first.
 ///
+/// # Without memory
+///
+/// The context has room for as many operations as there are slots, so `EAGAIN` from `io_submit` means
+/// that the kernel has no memory for one (or that a filter says so). With nothing in flight, what is
+/// queued ends with `EAGAIN`. Else it stays queued, and is submitted again when an operation of the driver
+/// ends, or another is started while there is a free slot. If all that is in flight are POLLs, that may
+/// take as long as they do.
+///
 /// # Dropping
 ///
 /// Neither handles nor futures block when they are dropped. A dropped future leaves its operation,

@@ -49,6 +49,10 @@ use settled::operation_in;
 /// be kept waiting for the rest.
 const PENDING_BEFORE_SUBMIT: usize = 32;
 
+/// How long a wait sleeps at most while operations stand that the kernel did not take. What is in flight
+/// need not end (a POLL), and the next submit may succeed all the same: the kernel had no memory.
+const RETRY: Duration = Duration::from_millis(10);
+
 /// What a [`Scope`](crate::Scope) or [`Queue`](crate::Queue) has asked of the kernel so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -519,6 +523,7 @@ impl<O> Engine<O> {
                 return Ok(Some(settled));
             }
         }
+        let mut left = timeout;
         loop {
             let submitted = self.submit(context);
             // What has ended must come out; an error that lasts shows when nothing is left.
@@ -529,7 +534,12 @@ impl<O> Engine<O> {
             if self.in_flight() == 0 {
                 return Ok(None);
             }
-            match self.fetch(context, 1, timeout) {
+            let sleep = match self.pending.is_empty() {
+                true => left,
+                false => Some(left.map_or(RETRY, |left| left.min(RETRY))),
+            };
+            match self.fetch(context, 1, sleep) {
+                Ok(0) if sleep != left => left = left.map(|left| left - RETRY),
                 Ok(0) => return Err(Errno::ETIMEDOUT),
                 Ok(_) => {}
                 Err(Errno::EINTR) if timeout.is_none() => {}

@@ -129,7 +129,8 @@ impl<O: Operation + 'static> Queue<O> {
     /// queued or in flight.
     ///
     /// A loop of this drains what is there before it submits again, so that pushes made in it go to
-    /// the kernel together. Signals do not end the wait.
+    /// the kernel together. Signals do not end the wait. What the kernel did not take (`EAGAIN`) is
+    /// submitted again every 10 ms, also where nothing ends meanwhile.
     ///
     /// # Errors
     /// As [`submit`](Self::submit); and what `io_getevents(2)` may give under a filter. Nothing is

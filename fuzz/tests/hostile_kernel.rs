@@ -9,6 +9,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::LazyLock;
+use std::time::Duration;
 
 static FILE: LazyLock<File> = LazyLock::new(|| File::open("/dev/null").expect("/dev/null"));
 static POLLED: LazyLock<File> = LazyLock::new(|| File::open("/dev/null").expect("/dev/null"));
@@ -93,6 +94,40 @@ fn refused_submits_leave_everything_queued() {
         drop(queue);
         assert_eq!(buffers.count(), 0);
     }
+    kernel.end().expect("nothing wrong");
+}
+
+/// Goal: what the kernel did not take is submitted again by a wait, also where nothing in flight ends.
+/// Method: a POLL that does not end is in flight, and every submit gives `EAGAIN`, by a filter that goes while
+/// the wait sleeps; a wait with a time gives up when that is over.
+#[test]
+fn a_wait_submits_again_while_a_poll_is_in_flight() {
+    let kernel = kernel();
+    kernel.expect_threads();
+    let _entered = kernel.enter();
+    let buffers = Buffers::default();
+    let mut queue = Queue::with_capacity(4).expect("a queue");
+    queue.push(Either::Poll(Poll::new(POLLED.as_fd(), PollEvents::IN))).expect("a free slot");
+    assert_eq!(queue.submit(), Ok(1));
+    kernel.filter(Filters { submit: Some(Errno::EAGAIN), ..Filters::default() });
+    queue.push(Either::Read(read(buffers.make(64)))).expect("a free slot");
+    let timed = queue.wait_timeout(Duration::from_millis(35));
+    assert_eq!(timed.map(drop), Err(Errno::ETIMEDOUT));
+    assert_eq!((queue.queued(), queue.stats().submit_calls), (1, 1 + 4));
+    let (before, kernel_of_thread) = (kernel.counts().submits, kernel.clone());
+    let done = std::thread::scope(|threads| {
+        threads.spawn(move || {
+            let kernel = kernel_of_thread;
+            while kernel.counts().submits < before + 3 {
+                std::thread::yield_now();
+            }
+            kernel.filter(Filters::default());
+        });
+        queue.wait().expect("a wait").expect("a completion")
+    });
+    assert!(matches!(done.op, Either::Read(_)) && done.result == Ok(64));
+    assert_eq!((queue.queued(), queue.in_flight()), (0, 1));
+    drop(queue);
     kernel.end().expect("nothing wrong");
 }
 
