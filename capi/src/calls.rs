@@ -10,7 +10,7 @@ use linux_aio::abi::{
 };
 use linux_aio::sys;
 
-use crate::{reap, ring};
+use crate::{reap, ring, table};
 
 /// `io_context_t` of the header: the address of the context's ring, which programs such as QEMU read
 /// themselves.
@@ -44,7 +44,7 @@ pub unsafe extern "C" fn io_setup(maxevents: c_int, ctxp: *mut io_context_t) -> 
     let result = unsafe { sys::io_setup(nr_events, ctxp.cast()) as c_int };
     if result == 0 {
         // SAFETY: The kernel has just written it; C may have it at any address.
-        reap::made(unsafe { ctxp.read_unaligned() });
+        table::add(unsafe { ctxp.read_unaligned() });
     }
     result
 }
@@ -88,8 +88,7 @@ pub unsafe extern "C" fn io_cancel(
 /// # Safety
 /// - `events` must be valid for writes of `nr` events.
 /// - `timeout` must be null or valid for reads.
-/// - With a zero timeout, a page-aligned `ctx` must be null, or mapped and readable during the call.
-///   A live context is.
+/// - With a zero timeout, no other thread may be in `io_destroy` of `ctx`, which unmaps the ring.
 pub unsafe extern "C" fn io_getevents(
     ctx: io_context_t,
     min_nr: c_long,

@@ -1,8 +1,9 @@
 //! The C drop-in: the functions of libaio 0.3.113, for programs that nobody recompiles.
 //!
 //! It stands on the system calls of `linux-aio` and on nothing else: no C library, no allocation, and no
-//! state but the gates of `reap`, which is built in with the feature of that name. Each function takes what its namesake takes and returns what it returns, a negative errno
-//! on failure, and never touches `errno`. The layout of what C passes is the kernel's.
+//! state but the table of the process's contexts. Each function takes what its namesake takes and returns
+//! what it returns, a negative errno on failure, and never touches `errno`. The layout of what C passes
+//! is the kernel's.
 //!
 //! It must never panic, never unwind, and never call `memcpy` and its like: the libraries have no
 //! undefined symbols at all, which the tests check.
@@ -27,6 +28,7 @@ mod reap;
 #[path = "no_reap.rs"]
 mod reap;
 mod ring;
+mod table;
 #[cfg(target_pointer_width = "32")]
 pub mod time64;
 mod versions;

@@ -2,20 +2,64 @@
 //! machines with 32 bits.
 
 use core::ffi::{c_int, c_long};
+use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::{AtomicPtr, AtomicUsize};
 
 use linux_aio::abi::{__aio_sigset, __kernel_long_t, io_event};
 use linux_aio::sys;
 
 use crate::calls::{self, Timespec, id, io_context_t};
+use crate::table;
 
-/// A context is there.
-pub(crate) fn made(_: io_context_t) {}
+/// What all contexts whose numbers meet in the table share: one of them is known.
+///
+/// Not every machine has a compare-and-swap, and there is no need of one: whatever threads do here at once, a gate names
+/// a context that lives, or none. What is forgotten costs system calls.
+///
+/// Relaxed, all of it: who looks at a ring has been told of the context, and not that it is ending.
+pub(crate) struct Gate(AtomicUsize);
 
-/// The system call.
+impl Gate {
+    /// Whether `context` is the one that is known.
+    #[inline]
+    pub(crate) fn is_open_for(&self, context: usize) -> bool {
+        self.0.load(Relaxed) == context
+    }
+
+    /// Remembers `context`, if the place is free.
+    pub(crate) fn open(&self, context: usize) {
+        if self.is_open_for(0) {
+            self.0.store(context, Relaxed);
+        }
+    }
+
+    /// Forgets `context`.
+    fn close(&self, context: usize) {
+        if self.is_open_for(context) {
+            self.0.store(0, Relaxed);
+        }
+    }
+}
+
+/// There is nothing that could be turned off.
+pub(crate) fn is_on() -> bool {
+    true
+}
+
+/// Shows the table. Another one that a thread shows at the same time is lost, and with it what it knew.
+pub(crate) fn show(table: *mut Gate, place: &AtomicPtr<Gate>) -> bool {
+    place.store(table, Relaxed);
+    true
+}
+
+/// The system call, before which the context is forgotten.
 ///
 /// # Safety
 /// As [`calls::io_destroy`].
 pub(crate) unsafe fn destroy(ctx: io_context_t) -> c_int {
+    if let Some(gate) = table::gate_of(ctx) {
+        gate.close(ctx.addr());
+    }
     // SAFETY: The contract is the same.
     unsafe { sys::io_destroy(id(ctx)) as c_int }
 }

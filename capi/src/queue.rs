@@ -42,9 +42,9 @@ pub unsafe extern "C" fn io_queue_release(ctx: io_context_t) -> c_int {
 /// `io_queue_run(3)`: calls the callback of each event that is there, without waiting; returns 0 once
 /// there are no more, or the error of the call that takes them.
 ///
-/// Events are taken one at a time, nothing is remembered from one to the next, and after a callback the
-/// ring is looked at only while the context is known to live, else the kernel is asked. So a callback may free its iocb, submit, take events, run the
-/// queue, or destroy the context: then the kernel's answer to the next look is -EINVAL.
+/// Events are taken one at a time, nothing is remembered from one to the next, and the ring is looked at only
+/// while the context is known to live, else the kernel is asked. So a callback may free its iocb, submit,
+/// take events, run the queue, or destroy the context: then the kernel's answer to the next look is -EINVAL.
 ///
 /// # Safety
 /// - As [`io_getevents`](calls::io_getevents) with a zero timeout, until the first callback.

@@ -24,7 +24,7 @@
 //!
 //! # The gate
 //!
-//! [`Gate`](gate::Gate)s, found by the context's address, keep readers and the kernel apart. Their word counts readers
+//! [`Gate`]s, found by the context's address, keep readers and the kernel apart. Their word counts readers
 //! and callers, threads in the system call or about to be; no reader enters while there is a caller. A caller that finds
 //! readers evicts them: it takes the mark out of `head`. Either a reader sees the caller in the word after it
 //! has marked `head`, or the caller sees the mark after it has changed the word; that is the one place where
@@ -38,7 +38,8 @@
 //! - `io_destroy` closes the gate as a caller does, then waits for the readers, in bounds, since the call unmaps the ring.
 //!   If some do not leave, pages of zeros take the ring's place, in which they find no mark of theirs.
 //! - The gates lie in memory that `fork` wipes (`MADV_WIPEONFORK`): a child has none open, and a reader that wakes up in the
-//!   child finds that it is not counted, and stores nothing.
+//!   child, where a handler that forked returns to it, finds that it is not counted, and stores nothing. On Linux 7.2 it
+//!   finds no ring either, and faults.
 //! - A thread that leaves the system call by a jump stays counted: its gate's contexts use the kernel from then on.
 //! - Contexts that are not known here, made by a bare system call or sharing a gate with one that is open, go to the kernel.
 //!
@@ -52,13 +53,12 @@
 mod gate;
 mod primitive;
 mod switch;
-mod table;
 
 use core::cell::Cell;
 use core::ffi::{c_int, c_long};
 use core::ptr;
 use core::sync::atomic::Ordering::Relaxed;
-use core::sync::atomic::{AtomicU32, AtomicU64};
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64};
 
 use linux_aio::abi::{__aio_sigset, io_event};
 use linux_aio::sys::{self, helper};
@@ -66,7 +66,10 @@ use static_assertions::const_assert_eq;
 
 use crate::calls::{Timespec, id, io_context_t, raw_getevents, raw_pgetevents};
 use crate::ring::Header;
+use crate::table;
+pub(crate) use gate::Gate;
 use gate::{MAX_EVENTS, Ring};
+pub(crate) use switch::is_on;
 
 /// `io_event` as it lies on the ring: words that the kernel and other threads may write while we read.
 type Words = [AtomicU64; 4];
@@ -75,7 +78,7 @@ const_assert_eq!(size_of::<Words>(), size_of::<io_event>());
 const_assert_eq!(align_of::<Words>(), align_of::<io_event>());
 
 /// The ring of a context, and the memory of the caller's that its events go to. Nothing is looked at
-/// before a [`Gate`](gate::Gate) asks.
+/// before a [`Gate`] asks.
 struct Taking {
     ctx: io_context_t,
     events: *mut io_event,
@@ -133,21 +136,9 @@ impl Ring for Taking {
     }
 }
 
-/// A context is there: lets its ring be read, if it is one that we understand.
-pub(crate) fn made(ctx: io_context_t) {
-    table::decide();
-    let Some(gate) = table::gate_of(ctx.addr()) else {
-        return;
-    };
-    // SAFETY: The kernel has just made the context, whose ring is mapped at its address. All fields are
-    // atomic, and every bit pattern is allowed.
-    let header = unsafe { &*ctx };
-    if header.is_understood()
-        && header.header_length.load(Relaxed) as usize == size_of::<Header>()
-        && (1..=MAX_EVENTS).contains(&header.nr.load(Relaxed))
-    {
-        gate.open(ctx.addr());
-    }
+/// Shows the table, the same one to all threads; `false` if another thread was faster with its own.
+pub(crate) fn show(table: *mut Gate, place: &AtomicPtr<Gate>) -> bool {
+    place.compare_exchange(ptr::null_mut(), table, Relaxed, Relaxed).is_ok()
 }
 
 /// Keeps readers off the ring, then makes the system call, which unmaps it.
@@ -155,7 +146,7 @@ pub(crate) fn made(ctx: io_context_t) {
 /// # Safety
 /// As [`calls::io_destroy`](crate::calls::io_destroy).
 pub(crate) unsafe fn destroy(ctx: io_context_t) -> c_int {
-    let Some(gate) = table::gate_of(ctx.addr()) else {
+    let Some(gate) = table::gate_of(ctx) else {
         // SAFETY: The contract is the same.
         return unsafe { sys::io_destroy(id(ctx)) as c_int };
     };
@@ -194,7 +185,7 @@ pub(crate) unsafe fn getevents(
 ) -> isize {
     // SAFETY: The contract is the same.
     let call = || unsafe { raw_getevents(id(ctx), min_nr as _, nr as _, events, timeout) };
-    let Some(gate) = table::gate_of(ctx.addr()) else {
+    let Some(gate) = table::gate_to_reap(ctx) else {
         return call();
     };
     let ring = Taking::new(ctx, events);
@@ -227,7 +218,7 @@ pub(crate) unsafe fn pgetevents(
 ) -> isize {
     // SAFETY: The contract is the same.
     let call = || unsafe { raw_pgetevents(id(ctx), min_nr as _, nr as _, events, timeout, usig) };
-    let Some(gate) = table::gate_of(ctx.addr()) else {
+    let Some(gate) = table::gate_to_reap(ctx) else {
         return call();
     };
     gate.enter_call(ctx.addr(), &Taking::new(ctx, events));

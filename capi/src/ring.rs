@@ -1,6 +1,6 @@
 //! The completion ring's header, and whether the ring is empty.
 //!
-//! It must never write to the ring, which is for `reap` to do, and never look at it before the address can be one.
+//! It must never write to the ring, which is for `reap` to do, and never look at one of another process.
 
 use core::mem::{offset_of, size_of};
 use core::sync::atomic::AtomicU32;
@@ -10,6 +10,7 @@ use linux_aio::abi::{AIO_RING_INCOMPAT_FEATURES, AIO_RING_MAGIC, aio_ring};
 use static_assertions::const_assert_eq;
 
 use crate::calls::io_context_t;
+use crate::table;
 
 /// [`aio_ring`] as memory that the kernel and other threads write while we read it.
 #[repr(C)]
@@ -21,7 +22,7 @@ pub struct Header {
     magic: AtomicU32,
     compat_features: AtomicU32,
     incompat_features: AtomicU32,
-    pub(crate) header_length: AtomicU32,
+    header_length: AtomicU32,
 }
 
 const_assert_eq!(size_of::<Header>(), size_of::<aio_ring>());
@@ -31,15 +32,15 @@ const_assert_eq!(offset_of!(Header, magic), offset_of!(aio_ring, magic));
 const_assert_eq!(offset_of!(Header, incompat_features), offset_of!(aio_ring, incompat_features));
 
 impl Header {
-    /// Whether the kernel says that it is a ring, and one without features that are unknown to us.
+    /// Whether the kernel says that it is a ring, as gVisor does not, and one without features that are unknown to us.
+    ///
+    /// The page may be a read-only one, where only relaxed loads are allowed.
     pub(crate) fn is_understood(&self) -> bool {
         self.magic.load(Relaxed) == AIO_RING_MAGIC
             && self.incompat_features.load(Relaxed) == AIO_RING_INCOMPAT_FEATURES
+            && self.header_length.load(Relaxed) as usize == size_of::<Self>()
     }
 }
-
-/// The smallest page of any kernel; a ring begins on a page, whatever the page's size.
-const PAGE: usize = 4096;
 
 /// A `struct timespec`, of either width.
 pub(crate) trait Time: Copy {
@@ -63,19 +64,14 @@ impl Time for linux_aio::abi::__kernel_timespec {
 }
 
 /// Whether a call that takes events would return 0 at once: `timeout` is zero and the ring of `ctx`
-/// is empty. `false` where the ring cannot tell; then the kernel is to be asked.
-///
-/// Only with a zero timeout the ring is touched, and only if `ctx` is page-aligned and not null: any
-/// other address gets the kernel's own -EINVAL. A ring without the magic number (gVisor's is all
-/// zero) or with features unknown to us is not trusted.
+/// is empty. `false` where `ctx` is not known to be a context of this process; then the kernel is to be asked.
 ///
 /// Relaxed loads do: no event is read on the strength of them, and "empty" is what the kernel could
-/// have said a moment ago. Until the magic number is seen the page may be a read-only one, where only
-/// relaxed loads are allowed.
+/// have said a moment ago.
 ///
 /// # Safety
 /// - `timeout` must be null or valid for reads.
-/// - If `*timeout` is zero, a page-aligned `ctx` must be null, or mapped and readable during the call.
+/// - If `*timeout` is zero, no other thread may be in `io_destroy` of `ctx`.
 #[inline(always)]
 pub(crate) unsafe fn zero_timeout_and_empty<T: Time>(ctx: io_context_t, timeout: *const T) -> bool {
     if timeout.is_null() {
@@ -83,13 +79,11 @@ pub(crate) unsafe fn zero_timeout_and_empty<T: Time>(ctx: io_context_t, timeout:
     }
     // SAFETY: Valid for reads, says the caller; C may have it at any address.
     let timeout = unsafe { timeout.read_unaligned() };
-    if !timeout.is_zero() || ctx.addr() % PAGE != 0 {
+    if !timeout.is_zero() || !table::has(ctx) {
         return false;
     }
-    // SAFETY: Null or readable for a whole page, says the caller; the alignment was just checked. All
+    // SAFETY: The ring of a context that this process has made, and that nobody ends meanwhile, says the caller. All
     // fields are atomic, so that others may write meanwhile, and every bit pattern is allowed.
-    let Some(ring) = (unsafe { ctx.as_ref() }) else {
-        return false;
-    };
-    ring.is_understood() && ring.head.load(Relaxed) == ring.tail.load(Relaxed)
+    let ring = unsafe { &*ctx };
+    ring.head.load(Relaxed) == ring.tail.load(Relaxed)
 }

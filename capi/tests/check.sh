@@ -189,7 +189,7 @@ programs() {
 		shift
 	done
 	shift
-	for program in functions contexts queue_run inlines; do
+	for program in functions contexts fork queue_run inlines; do
 		check "$program, $kind" build_and_run "${compiler[@]}" -std=c99 "${strict[@]}" "$source/$program.c" "$@"
 	done
 }

@@ -11,7 +11,7 @@ use linux_aio::sys::helper;
 const OFF: &[u8] = b"LINUX_AIO_REAP=0\0";
 
 /// Whether the variable is anything but "0", or not there.
-pub(super) fn is_on() -> bool {
+pub(crate) fn is_on() -> bool {
     let fd = helper::open_for_reading(c"/proc/self/environ");
     if fd < 0 {
         return true;

@@ -3,13 +3,19 @@
 //!
 //! It must never contain code of its own.
 
-#[path = "../../../capi/src/calls.rs"]
-pub mod calls;
-#[path = "../../../capi/src/compat.rs"]
-pub mod compat;
-#[path = "../../../capi/src/queue.rs"]
-pub mod queue;
-#[path = "../../../capi/src/no_reap.rs"]
-mod reap;
-#[path = "../../../capi/src/ring.rs"]
-mod ring;
+#[path = "../../../capi/src"]
+mod source {
+    pub mod calls;
+    pub mod compat;
+    pub mod queue;
+    #[cfg(all(feature = "reap", target_pointer_width = "64"))]
+    pub(crate) mod reap;
+    #[cfg(not(all(feature = "reap", target_pointer_width = "64")))]
+    #[path = "no_reap.rs"]
+    pub(crate) mod reap;
+    pub(crate) mod ring;
+    pub(crate) mod table;
+}
+
+pub use source::{calls, compat, queue};
+use source::{reap, ring, table};
