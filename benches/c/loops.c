@@ -128,10 +128,9 @@ static inline __attribute__((always_inline)) int is_expected(const struct loop *
 	return result == (int64_t)iocb->aio_nbytes;
 }
 
-// Submits what is pending, all of it.
-static inline __attribute__((always_inline)) int submit_all(struct loop *loop, submit_function *submit, uint64_t count)
+// Submits what was not accepted at once: the last `count - gone` of what is pending.
+static __attribute__((noinline, cold)) int submit_rest(struct loop *loop, submit_function *submit, uint64_t gone, uint64_t count)
 {
-	uint64_t gone = 0;
 	while (gone < count) {
 		int accepted = submit(loop->context, (long)(count - gone), loop->pending + gone);
 		if (accepted <= 0)
@@ -139,6 +138,15 @@ static inline __attribute__((always_inline)) int submit_all(struct loop *loop, s
 		gone += (uint64_t)accepted;
 	}
 	return 0;
+}
+
+// Submits what is pending, all of it.
+static inline __attribute__((always_inline)) int submit_all(struct loop *loop, submit_function *submit, uint64_t count)
+{
+	int accepted = submit(loop->context, (long)count, loop->pending);
+	if (__builtin_expect(accepted == (long)count, 1))
+		return 0;
+	return accepted < 0 ? accepted : submit_rest(loop, submit, (uint64_t)accepted, count);
 }
 
 // Runs `operations` of them, a multiple of the batch and not fewer than the depth. With `latencies`, room for one each,

@@ -19,6 +19,8 @@ pub fn record(latencies: &mut Latencies, nanos: u64) {
 
 /// Learns when operations begin and end.
 pub trait Clock {
+    /// Whether it looks at a clock.
+    const LOOKS: bool;
     /// Rides along with an operation.
     type Mark: Copy + Send + 'static;
     /// An operation begins.
@@ -32,6 +34,7 @@ pub trait Clock {
 pub struct NoClock;
 
 impl Clock for NoClock {
+    const LOOKS: bool = false;
     type Mark = ();
     #[inline]
     fn begin(&self) {}
@@ -44,6 +47,7 @@ impl Clock for NoClock {
 pub struct Watch<'l>(pub &'l mut Latencies);
 
 impl Clock for Watch<'_> {
+    const LOOKS: bool = true;
     type Mark = Instant;
 
     fn begin(&self) -> Instant {

@@ -6,6 +6,7 @@ use crate::{Errno, IoEvent, SigSet};
 use core::cell::Cell;
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
+use core::slice;
 use core::time::Duration;
 use static_assertions::{assert_impl_all, assert_not_impl_any};
 
@@ -95,9 +96,9 @@ impl<'a> Reaper<'a> {
         // One reaper, so nobody else writes the count.
         let reaped = self.context.reaped.load(Ordering::Relaxed);
         self.context.reaped.store(reaped.wrapping_add(count), Ordering::Relaxed);
-        let events = &raw const events[..count];
+        debug_assert!(count <= events.len());
         // SAFETY: The first `count` events have been written by `reap` or the kernel.
-        unsafe { &*(events as *const [IoEvent]) }
+        unsafe { slice::from_raw_parts(events.as_ptr().cast(), count) }
     }
 }
 
@@ -106,7 +107,7 @@ impl IoContext {
     ///
     /// # Safety
     /// The caller is the context's one reaper.
-    #[inline]
+    #[inline(always)]
     unsafe fn reap(
         &self,
         min: usize,
@@ -116,12 +117,35 @@ impl IoContext {
         if min > events.len() {
             return Err(Errno::EINVAL);
         }
-        // SAFETY: The caller is the one reaper.
-        let Some(taken) = unsafe { self.take_from_ring(events) }? else {
+        // Before `head` is stored: a child must not take the parent's events.
+        self.check_process()?;
+        // SAFETY: One reader, which is here and not in a system call, in its own process.
+        let taken = self.ring().and_then(|ring| unsafe { ring.take(events) });
+        match taken {
+            Some(taken) if taken >= min => Ok(taken),
+            // SAFETY: The caller is the one reaper.
+            _ => unsafe { self.add_by_call(taken, min, timeout, events) },
+        }
+    }
+
+    /// Adds events by system call to the `taken` ones, which are fewer than `min`; `None` where there
+    /// is no ring to be read.
+    ///
+    /// # Safety
+    /// The caller is the context's one reaper.
+    #[cold]
+    unsafe fn add_by_call(
+        &self,
+        taken: Option<usize>,
+        min: usize,
+        timeout: Option<Duration>,
+        events: &mut [MaybeUninit<IoEvent>],
+    ) -> Result<usize, Errno> {
+        let Some(taken) = taken else {
             // SAFETY: The caller is the one reaper.
             return unsafe { self.getevents(min, timeout, None, events) };
         };
-        if taken >= min || timeout == Some(Duration::ZERO) {
+        if timeout == Some(Duration::ZERO) {
             return Ok(taken);
         }
         // SAFETY: The caller is the one reaper.
@@ -131,35 +155,5 @@ impl IoContext {
             Err(_) if taken > 0 => Ok(taken),
             Err(errno) => Err(errno),
         }
-    }
-
-    /// Moves events from the ring to `events` and says how many; `None` where there is no ring to
-    /// be read.
-    ///
-    /// # Safety
-    /// The caller is the context's one reaper.
-    #[inline]
-    unsafe fn take_from_ring(
-        &self,
-        events: &mut [MaybeUninit<IoEvent>],
-    ) -> Result<Option<usize>, Errno> {
-        // Before `head` is stored: a child must not take the parent's events.
-        self.check_process()?;
-        let Some(ring) = self.ring() else { return Ok(None) };
-        let Some(available) = ring.available() else { return Ok(None) };
-        let count = events.len().min(available.count as usize);
-        if count == 0 {
-            return Ok(Some(0));
-        }
-        let mut head = available.head;
-        for event in &mut events[..count] {
-            // SAFETY: `count` events from `available.head` on are there and not given up yet.
-            event.write(unsafe { ring.event(head) });
-            head = ring.after(head);
-        }
-        // SAFETY: One reaper, which is here and not in a system call, in its own process; `head`
-        // has moved by no more than what was available.
-        unsafe { ring.advance(head) };
-        Ok(Some(count))
     }
 }

@@ -8,7 +8,7 @@ use core::ptr;
 use core::time::Duration;
 
 impl IoContext {
-    /// Takes events by system call, into `events`.
+    /// Takes events by system call, into `events`, and says how many: no more than find room.
     ///
     /// Without a mask this is `io_getevents`, which filters allow that refuse `io_pgetevents`
     /// (podman's, with `EPERM`) and which is there where the other is not (gVisor, `ENOSYS`).
@@ -24,10 +24,12 @@ impl IoContext {
     ) -> Result<usize, Errno> {
         self.check_process()?;
         let min = clamp(min);
-        let nr = clamp(events.len());
+        let room = events.len();
         let events: *mut io_event = events.as_mut_ptr().cast();
-        // SAFETY: `events` is valid for `nr` of them, and the caller is the one reaper.
-        Errno::check(unsafe { getevents(self.id, min, nr, events, timeout, mask) })
+        // SAFETY: `events` is valid for `room` of them, and the caller is the one reaper.
+        let taken = unsafe { getevents(self.id, min, clamp(room), events, timeout, mask) };
+        // What the kernel says is the length of a slice later, without another look.
+        Ok(Errno::check(taken)?.min(room))
     }
 
     /// Whether the kernel knows the context and takes the call: one that asks for no event.

@@ -149,7 +149,7 @@ impl Events {
         // while this borrow lives.
         let room = unsafe { &mut *inbox };
         // SAFETY: The engine is the context's one reader.
-        let taken = unsafe { context.getevents(min, timeout, None, room) }?.min(RUN);
+        let taken = unsafe { context.getevents(min, timeout, None, room) }?;
         self.published.set(ptr::null());
         self.begin(inbox.cast_const().cast(), taken);
         Ok(taken)

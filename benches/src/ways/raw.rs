@@ -77,6 +77,8 @@ impl<const FILLS: bool> Raw<FILLS> {
     fn run_loop<C: Clock>(&mut self, operations: u64, mut clock: C) -> Result<()> {
         let Self { context, iocbs, pending, events, filler, .. } = self;
         let (batch, depth) = (events.len(), iocbs.len());
+        // As long as each other, which the compiler then knows.
+        let (pending, events) = (&mut pending[..batch], &mut events[..batch]);
         let (submitter, mut reaper) = context.split();
         let mut marks = vec![clock.begin(); depth];
         let iocbs = iocbs.as_mut_ptr();
@@ -104,26 +106,32 @@ impl<const FILLS: bool> Raw<FILLS> {
             };
             left -= batch as u64;
             for (event, place) in taken.iter().zip(pending.iter_mut()) {
-                let slot = event.user_data() as usize;
-                // SAFETY: It is what was submitted: a number below that of the iocbs.
-                *place = unsafe { iocbs.add(slot) };
-                // SAFETY: Its event has been taken, so the kernel is finished with it.
-                let ended = unsafe { &**place };
+                let iocb = ptr::with_exposed_provenance_mut::<Iocb>(event.iocb_addr() as usize);
+                *place = iocb;
+                // SAFETY: It is one of ours, whose event has been taken, so the kernel is finished with it.
+                let ended = unsafe { &*iocb };
                 let res = event.as_raw().res;
-                ensure!(is_expected(&filler.load, ended, res), "an operation returned {res}");
-                // SAFETY: As many as iocbs.
-                clock.end(*unsafe { marks.get_unchecked(slot) });
-                if FILLS {
-                    // SAFETY: `slot` is as above.
-                    let iocb = unsafe { filler.next(slot) };
-                    // SAFETY: As for `ended`, to which nothing refers any more.
-                    unsafe { place.write(iocb) };
+                if !is_expected(&filler.load, ended, res) {
+                    return Err(unexpected(res));
+                }
+                if C::LOOKS || FILLS {
+                    let slot = event.user_data() as usize;
+                    // SAFETY: It is what was submitted: a number below that of the iocbs, and marks.
+                    clock.end(*unsafe { marks.get_unchecked(slot) });
+                    if FILLS {
+                        // SAFETY: `slot` is as above.
+                        let filled = unsafe { filler.next(slot) };
+                        // SAFETY: As for `ended`, to which nothing refers any more.
+                        unsafe { iocb.write(filled) };
+                    }
                 }
             }
             if left >= depth as u64 {
-                let mark = clock.begin();
-                for event in taken {
-                    marks[event.user_data() as usize] = mark;
+                if C::LOOKS {
+                    let mark = clock.begin();
+                    for event in taken {
+                        marks[event.user_data() as usize] = mark;
+                    }
                 }
                 // SAFETY: As above.
                 unsafe { submit_all(submitter, pending) }?;
@@ -131,6 +139,11 @@ impl<const FILLS: bool> Raw<FILLS> {
         }
         Ok(())
     }
+}
+
+#[cold]
+fn unexpected(res: i64) -> anyhow::Error {
+    anyhow::anyhow!("an operation returned {res}")
 }
 
 /// Fills `events`, of which there are `count`, also if the wait is interrupted: by a signal, or by the
@@ -168,12 +181,31 @@ fn is_expected(load: &Load, iocb: &Iocb, res: i64) -> bool {
 /// # Safety
 /// As [`Submitter::submit`].
 #[inline]
-unsafe fn submit_all(submitter: Submitter<'_>, mut iocbs: &[*mut Iocb]) -> Result<()> {
-    while !iocbs.is_empty() {
+unsafe fn submit_all(submitter: Submitter<'_>, iocbs: &[*mut Iocb]) -> Result<()> {
+    // SAFETY: The caller's promise.
+    let accepted = unsafe { submitter.submit(iocbs) }?;
+    if accepted < iocbs.len() {
         // SAFETY: The caller's promise.
-        let accepted = unsafe { submitter.submit(iocbs) }?;
-        ensure!(accepted > 0, "the kernel takes none");
-        iocbs = &iocbs[accepted..];
+        return unsafe { submit_rest(submitter, accepted, iocbs) };
+    }
+    Ok(())
+}
+
+/// Submits all of them but those that were `accepted`.
+///
+/// # Safety
+/// As [`Submitter::submit`].
+#[cold]
+unsafe fn submit_rest(
+    submitter: Submitter<'_>,
+    mut accepted: usize,
+    iocbs: &[*mut Iocb],
+) -> Result<()> {
+    while accepted < iocbs.len() {
+        // SAFETY: The caller's promise.
+        let more = unsafe { submitter.submit(&iocbs[accepted..]) }?;
+        ensure!(more > 0, "the kernel takes none");
+        accepted += more;
     }
     Ok(())
 }
