@@ -48,11 +48,9 @@ impl Pump {
     pub(super) fn round(&mut self, shared: &Arc<Shared>) -> bool {
         let Some(queue) = &mut self.queue else { return false };
         let failure = self.failure.take();
-        let (reaped, cancels, over) = shared.with_state(|state, after| {
-            let mut reaped = false;
+        let (cancels, over) = shared.with_state(|state, after| {
             while let Some(done) = queue.try_next() {
                 state.complete(done.op.entry, ended(done, failure), after);
-                reaped = true;
             }
             if let Some(errno) = queue.look_failure() {
                 state.fail(errno, after);
@@ -64,7 +62,7 @@ impl Pump {
             // it is cancelled, or has none in the queue.
             let cancels = state.take_cancels();
             state.admit(&mut self.admitted);
-            (reaped, cancels, queue.look_failure().is_some() || state.is_drained())
+            (cancels, queue.look_failure().is_some() || state.is_drained())
         });
         if over {
             self.end(shared);
@@ -72,7 +70,7 @@ impl Pump {
         }
         let cancelled = self.cancel(&cancels);
         self.push();
-        self.submit() || cancelled || reaped
+        self.submit() || cancelled
     }
 
     /// `true` if one was cancelled: it ends without a signal if the kernel did not have it.
