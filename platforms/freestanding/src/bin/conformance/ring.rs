@@ -1,11 +1,11 @@
 //! The ring: its header, its events, and what the kernel makes of a head that user space stores.
 
 use linux_aio::abi::{
-    AIO_RING_COMPAT_FEATURES, AIO_RING_INCOMPAT_FEATURES, AIO_RING_MAGIC, IOCB_CMD_PREAD, aio_ring,
-    io_event,
+    AIO_RING_COMPAT_FEATURES, AIO_RING_INCOMPAT_FEATURES, AIO_RING_MAGIC, IOCB_CMD_PREAD, POLLIN,
+    aio_ring, io_event,
 };
 
-use crate::place::{Check, Place};
+use crate::place::{Check, Pipe, Place};
 use crate::raw::{Context, NOW, Request, Way};
 use crate::report::{Outcome, Why, equal, that};
 use crate::waiting::complete;
@@ -16,6 +16,8 @@ pub const CHECKS: &[Check] = &[
     ("ring-events", events),
     ("ring-head-and-tail", head_and_tail),
     ("ring-taken-by-hand-all-around", all_around),
+    ("ring-head-rings-further-on-by-call", further_on_by_call),
+    ("ring-head-rings-further-on-by-hand", further_on_by_hand),
 ];
 
 /// How many events the ring of a context for one operation holds.
@@ -91,4 +93,67 @@ fn all_around(place: &Place) -> Outcome {
     }
     let mut events = [io_event::default()];
     equal("events left", context.wait(Way::ALL[0], 0, &mut events, NOW, None), 0)
+}
+
+/// The head at `place`, some rings further on: what the C drop-in stores while it takes events. From 1 ring to as many
+/// as 32 bits hold.
+fn further_on(nr: u32, place: u32, number: u32) -> u32 {
+    let most = u32::MAX / nr - 1;
+    let rings = [1, 2, 3, 1 << 8, 1 << 15, most - 1, most];
+    place + nr * rings[number as usize % rings.len()].min(most)
+}
+
+/// To io_getevents such a head is the same place, and is below `nr` afterwards, also where nothing is there; to
+/// completions it is the same place, too.
+fn further_on_by_call(place: &Place) -> Outcome {
+    let context = Context::new(8)?;
+    let nr = context.header().nr;
+    let mut head = 0;
+    for round in 0..10_000 {
+        let count = round % 6;
+        context.set_head(further_on(nr, head, round));
+        complete(&context, place, count as usize)?;
+        context.set_head(further_on(nr, head, round / 6));
+        let mut events = [io_event::default(); 6];
+        equal("events", context.wait(Way::ALL[0], 0, &mut events, NOW, None), count as isize)?;
+        for (number, event) in events[..count as usize].iter().enumerate() {
+            equal("data", event.data, number as u64)?;
+        }
+        head = (head + count) % nr;
+        equal("tail", context.header().tail, head)?;
+        equal("head", context.header().head, head)?;
+    }
+    Ok(())
+}
+
+/// Slots come back by such a head as by any other, also beside an operation that stays in flight.
+fn further_on_by_hand(place: &Place) -> Outcome {
+    const AT_ONCE: u32 = 8;
+    for in_flight in [false, true] {
+        let context = Context::new(AT_ONCE + 1)?;
+        let idle = Pipe::new()?;
+        let mut poll = [Request::poll(idle.from, POLLIN as u64).data(1 << 32)];
+        if in_flight {
+            equal("io_submit of a poll", context.start(&mut poll), 1)?;
+        }
+        let nr = context.header().nr;
+        let mut head = 0;
+        for round in 0..10_000 / AT_ONCE {
+            complete(&context, place, AT_ONCE as usize)?;
+            for number in 0..AT_ONCE {
+                equal("data", context.event((head + number) % nr).data, u64::from(number))?;
+            }
+            head = (head + AT_ONCE) % nr;
+            equal("tail", context.header().tail, head)?;
+            context.set_head(further_on(nr, head, round));
+        }
+        let mut events = [io_event::default()];
+        equal("events left", context.wait(Way::ALL[0], 0, &mut events, NOW, None), 0)?;
+        idle.fill()?;
+        if in_flight {
+            equal("the poll", context.wait(Way::ALL[0], 1, &mut events, None, None), 1)?;
+            equal("its data", events[0].data, 1 << 32)?;
+        }
+    }
+    Ok(())
 }
