@@ -1,12 +1,23 @@
 #!/usr/bin/env bash
-# fio on the distribution's libaio and on these libraries, in turns: operations a second, median of the pairs' ratios.
-#   compare.sh DIRECTORY-OF-THE-LIBRARIES [PAIRS]
+# A C loop, and fio, on the distribution's libaio and on these libraries, in turns: processor time of an operation of the
+# loop, operations of fio a second, and the median of the pairs' ratios.
+#   compare.sh DIRECTORY-OF-THE-LIBRARIES [PAIRS-OF-FIO]
 # Reads /dev/zero, and as root also /dev/zram0 where nobody uses it: it is set up, and reset afterwards.
 set -euo pipefail
 export LC_ALL=C
 
 libraries=$(cd "$1" && pwd)
 pairs=${2:-7}
+tests=$(cd "$(dirname "$0")" && pwd)
+theirs=$(ldconfig -p | sed -n 's/.*libaio\.so\.1\(t64\)\? .*=> //p' | head -n 1)
+[[ -n $theirs ]] || { echo 'SKIPPED: no libaio (Debian: apt-get install libaio1)'; exit 77; }
+
+"${CC:-cc}" -std=c99 -O2 -Wall -I"$tests/../include" "$tests/c/loop.c" -o "$libraries/loop" -ldl
+echo '| processor time of an operation | libaio | these | ratio |'
+echo '|---|---|---|---|'
+"$libraries/loop" "$theirs" "$libraries/libaio.so.1"
+echo
+
 command -v fio >/dev/null || { echo 'SKIPPED: no fio (Debian: apt-get install fio)'; exit 77; }
 
 # rate LIBRARIES ARGUMENTS...: of the distribution's, if LIBRARIES is empty
@@ -50,7 +61,7 @@ all() {
 		--iodepth_batch_complete_max=32
 }
 
-echo '| work | libaio | these | ratio |'
+echo '| operations a second | libaio | these | ratio |'
 echo '|---|---|---|---|'
 all '/dev/zero 512 B' --filename=/dev/zero --bs=512
 

@@ -14,6 +14,10 @@ use std::path::Path;
 use std::ptr;
 use std::sync::Arc;
 
+/// The library's `io_setup`.
+type Setup = unsafe extern "C" fn(c_int, *mut aio_context_t) -> c_int;
+/// Its `io_destroy`.
+type Destroy = unsafe extern "C" fn(aio_context_t) -> c_int;
 /// Its `io_submit`.
 type Submit = unsafe extern "C" fn(aio_context_t, c_long, *mut *mut Iocb) -> c_int;
 /// Its `io_getevents`.
@@ -69,14 +73,55 @@ enum Calls {
     Ring,
     /// The same, with iocbs that are filled once.
     RingPrefilled,
-    /// By a library's functions.
-    Library { submit: Submit, getevents: Getevents, _library: Library },
+    /// By a library's functions, in a context of its own: it may know which those are.
+    Library {
+        submit: Submit,
+        getevents: Getevents,
+        setup: Setup,
+        destroy: Destroy,
+        _library: Library,
+    },
+}
+
+/// A context, and who ends it.
+enum Made {
+    ByUs(IoContext),
+    ByLibrary(aio_context_t, Destroy),
+}
+
+impl Made {
+    fn new(calls: &Calls, depth: u32) -> Result<Self> {
+        let Calls::Library { setup, destroy, .. } = calls else {
+            return Ok(Self::ByUs(IoContext::new(depth)?));
+        };
+        let mut id = 0;
+        // SAFETY: `id` is valid for reads and writes.
+        let status = unsafe { setup(depth as c_int, &raw mut id) };
+        ensure!(status == 0, "io_setup: {}", std::io::Error::from_raw_os_error(-status));
+        Ok(Self::ByLibrary(id, *destroy))
+    }
+
+    fn id(&self) -> aio_context_t {
+        match self {
+            Self::ByUs(context) => context.as_raw(),
+            Self::ByLibrary(id, _) => *id,
+        }
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        if let Self::ByLibrary(id, destroy) = self {
+            // SAFETY: The library's own context, which only this value names.
+            let _ = unsafe { destroy(*id) };
+        }
+    }
 }
 
 /// A context, and what the loop needs.
 pub struct ByC {
     /// Ends before the buffers do.
-    context: IoContext,
+    context: Made,
     this: Loop,
     calls: Calls,
     _iocbs: Vec<Iocb>,
@@ -119,22 +164,33 @@ pub fn prepare_drop_in(load: &Arc<Load>) -> Result<Box<dyn Runner>> {
     Ok(Box::new(ByC::new(load, calls)?))
 }
 
+/// Ours, as `make -C capi REAP=1` builds it: its `io_getevents` takes events off the ring.
+pub fn prepare_drop_in_that_reaps(load: &Arc<Load>) -> Result<Box<dyn Runner>> {
+    let built = concat!(env!("CARGO_MANIFEST_DIR"), "/../capi/target/libaio-reap/libaio.so.1");
+    let calls = Calls::load(built.as_ref()).context("make -C capi REAP=1 builds it")?;
+    Ok(Box::new(ByC::new(load, calls)?))
+}
+
 impl Calls {
     fn load(path: &Path) -> Result<Self> {
         // SAFETY: Neither library runs code when it is loaded.
         let library = unsafe { Library::new(path) }?;
         // SAFETY: This is the function's type, in libaio.h.
+        let setup = unsafe { library.get::<Setup>(b"io_setup\0") }.map(|symbol| *symbol)?;
+        // SAFETY: As above.
+        let destroy = unsafe { library.get::<Destroy>(b"io_destroy\0") }.map(|symbol| *symbol)?;
+        // SAFETY: As above.
         let submit = unsafe { library.get::<Submit>(b"io_submit\0") }.map(|symbol| *symbol)?;
         // SAFETY: As above.
         let getevents =
             unsafe { library.get::<Getevents>(b"io_getevents\0") }.map(|symbol| *symbol)?;
-        Ok(Self::Library { submit, getevents, _library: library })
+        Ok(Self::Library { submit, getevents, setup, destroy, _library: library })
     }
 }
 
 impl ByC {
     fn new(load: &Arc<Load>, calls: Calls) -> Result<Self> {
-        let context = IoContext::new(load.depth)?;
+        let context = Made::new(&calls, load.depth)?;
         let (depth, batch) = (load.depth as usize, load.batch as usize);
         let mut buffers = load.buffers()?;
         let addresses: Vec<_> = buffers.iter_mut().map(|buf| buf.as_mut_ptr()).collect();
@@ -144,7 +200,7 @@ impl ByC {
         let mut events = vec![IoEvent::default(); batch];
         let mut starts = vec![0; depth];
         let this = Loop {
-            context: context.as_raw(),
+            context: context.id(),
             iocbs: iocbs.as_mut_ptr(),
             pending: pending.as_mut_ptr(),
             events: events.as_mut_ptr(),
@@ -178,7 +234,7 @@ impl ByC {
     /// Runs the C loop; nanoseconds go to `latencies`, which has room for one of each operation, or
     /// is empty.
     fn run_loop(&mut self, operations: u64, latencies: &mut [u64]) -> Result<()> {
-        debug_assert_ne!(self.context.as_raw(), 0);
+        debug_assert_ne!(self.context.id(), 0);
         let this = &raw mut self.this;
         let (timed, at) = (!latencies.is_empty(), latencies.as_mut_ptr());
         // SAFETY: What `this` points to are fields, of the lengths that the loop wants, and the
