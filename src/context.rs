@@ -171,7 +171,7 @@ impl IoContext {
     ///
     /// # Safety
     /// As [`sys::io_submit`].
-    #[inline]
+    #[inline(always)]
     pub(crate) unsafe fn submit(&self, iocbs: &[*mut crate::Iocb]) -> Result<usize, Errno> {
         self.check_process()?;
         // SAFETY: The caller's promise, and the process has just been checked.
@@ -182,7 +182,7 @@ impl IoContext {
     ///
     /// # Safety
     /// As [`sys::io_submit`]; and the process is that of the context.
-    #[inline]
+    #[inline(always)]
     pub(crate) unsafe fn submit_in_process(
         &self,
         iocbs: &[*mut crate::Iocb],

@@ -111,7 +111,7 @@ impl<O: Operation + 'static> Queue<O> {
     /// # Errors
     /// `EAGAIN` where the kernel has no room although nothing is in flight: the operations stay
     /// queued. `ENOSYS` by a filter; [`Errno::FORKED`].
-    #[inline]
+    #[inline(always)]
     pub fn submit(&mut self) -> Result<usize, Errno> {
         self.engine.submit(&self.context)
     }
@@ -135,7 +135,7 @@ impl<O: Operation + 'static> Queue<O> {
     /// # Errors
     /// As [`submit`](Self::submit); and what `io_getevents(2)` may give under a filter. Nothing is
     /// lost by an error.
-    #[inline]
+    #[inline(always)]
     pub fn wait(&mut self) -> Result<Option<Completion<O>>, Errno> {
         let settled = self.engine.wait(&self.context, None)?;
         // SAFETY: It has just been settled.
@@ -165,7 +165,7 @@ impl<O: Operation + 'static> Queue<O> {
     ///
     /// # Errors
     /// As [`wait`](Self::wait).
-    #[inline]
+    #[inline(always)]
     pub fn wait_ready(&mut self) -> Result<Option<Ready<'_, O>>, Errno> {
         let settled = self.engine.wait(&self.context, None)?;
         Ok(settled.map(|settled| Ready { queue: self, settled }))

@@ -204,7 +204,7 @@ impl<O: Operation> Scope<O> {
     /// # Errors
     /// `EAGAIN` where the kernel has no room although nothing is in flight: the operations stay
     /// queued. `ENOSYS` by a filter; [`Errno::FORKED`].
-    #[inline]
+    #[inline(always)]
     pub fn submit(&self) -> Result<usize, Errno> {
         self.engine.submit(self.context())
     }
@@ -224,7 +224,7 @@ impl<O: Operation> Scope<O> {
     /// # Errors
     /// As [`submit`](Self::submit); and what `io_getevents(2)` may give under a filter. Nothing is
     /// lost by an error.
-    #[inline]
+    #[inline(always)]
     pub fn wait(&self) -> Result<Option<Completion<O>>, Errno> {
         let settled = self.engine.wait(self.context(), None)?;
         Ok(settled.map(|settled| self.take(settled)))

@@ -47,7 +47,7 @@ impl<'a> Submitter<'a> {
     ///   or the context has been dropped.
     /// - An operation that may be cancelled must stay at its address, unchanged, until its event,
     ///   and no other may be submitted from there.
-    #[inline]
+    #[inline(always)]
     pub unsafe fn submit(&self, iocbs: &[*mut Iocb]) -> Result<usize, Errno> {
         // SAFETY: The caller's promise is that of the call.
         let accepted = unsafe { self.context.submit(iocbs) }?;
