@@ -13,8 +13,8 @@ use crate::table;
 
 /// What all contexts whose numbers meet in the table share: one of them is known.
 ///
-/// Not every machine has a compare-and-swap, and there is no need of one: whatever threads do here at once, a gate names
-/// a context that lives, or none. What is forgotten costs system calls.
+/// Not every machine has a compare-and-swap, and there is no need of one: whatever threads do here at once, a gate
+/// names a context that lives, or none. What is forgotten costs system calls.
 ///
 /// Relaxed, all of it: who looks at a ring has been told of the context, and not that it is ending.
 pub(crate) struct Gate(AtomicUsize);

@@ -1,8 +1,8 @@
 //! The contexts that this process has made: gates in one page range, which a child of `fork` finds wiped.
 //!
-//! A child owns no context of its parent's. Up to Linux 6.18 it sees the ring, and would take its parent's events; on 7.2 it
-//! sees nothing there, and would fault, or the ring of a context of its own. So no ring is looked at, whatever for, unless
-//! the gate of its context is open, and in a child all are closed.
+//! A child owns no context of its parent's. Up to Linux 6.18 it sees the ring, and would take its parent's events; on 7.2
+//! it sees nothing there, and would fault, or the ring of a context of its own. So no ring is looked at, whatever for,
+//! unless the gate of its context is open, and in a child all are closed.
 //!
 //! It must never show a table that a child would inherit.
 
@@ -22,8 +22,8 @@ const SIZE: usize = size_of::<Gate>() << GATES_LOG2;
 
 /// Not mapped yet; or [`OFF`]; or the first gate, with [`LOOK_ONLY`] added if nothing may be taken off a ring.
 ///
-/// Relaxed, all of it: nobody writes to the pages before they are shown, and they are there for every thread once `mmap` has
-/// returned. What a gate says of a context is the gate's affair.
+/// Relaxed, all of it: nobody writes to the pages before they are shown, and they are there for every thread once `mmap`
+/// has returned. What a gate says of a context is the gate's affair.
 static TABLE: AtomicPtr<Gate> = AtomicPtr::new(ptr::null_mut());
 
 /// Decided: there will be no table.
@@ -47,7 +47,8 @@ pub(crate) fn add(ctx: io_context_t) {
     }
 }
 
-/// Whether `ctx` is a context of this process whose ring is one that we understand. `false` also where that is not known.
+/// Whether `ctx` is a context of this process whose ring is one that we understand. `false` also where that is not
+/// known.
 #[inline]
 pub(crate) fn has(ctx: io_context_t) -> bool {
     gate_of(ctx).is_some_and(|gate| gate.is_open_for(ctx.addr()))

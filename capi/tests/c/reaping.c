@@ -1,8 +1,8 @@
 /*
  * A reaped io_getevents makes no system call; whatever cannot be reaped makes one; and LINUX_AIO_REAP=0, nothing that
  * resembles it, turns reaping off.
- * Method: a filter under which the calls that take events fail with an errno that they do not have, and every other call
- * but those of the test is trapped and counted. The program starts itself with environments of all kinds.
+ * Method: a filter under which the calls that take events fail with an errno that they do not have, and every other
+ * call but those of the test is trapped and counted. The program starts itself with environments of all kinds.
  *   reaping                 the calls and the environments
  *   reaping without-proc    where there is no /proc, and so no environment to read
  *   reaping on|off          as one of those that it starts: whether events are reaped
@@ -211,7 +211,7 @@ static void start(int on, char **environment)
 	CHECK(waitpid(child, &status, 0) == child);
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
 		return;
-	fprintf(stderr, "reaping was not %s with %s:\n", arguments[1], environment[0] == NULL ? "no environment" : "the environment");
+	fprintf(stderr, "reaping was not %s in this environment:\n", arguments[1]);
 	for (i = 0; environment[i] != NULL; i++)
 		fprintf(stderr, "    %s\n", environment[i]);
 	exit(1);
@@ -220,9 +220,9 @@ static void start(int on, char **environment)
 static void environments(void)
 {
 	static char *on[] = {
-		"LINUX_AIO_REAP=1", "LINUX_AIO_REAP=", "LINUX_AIO_REAP", "LINUX_AIO_REAP=00", "LINUX_AIO_REAP=0 ", "LINUX_AIO_REAP=off",
-		"LINUX_AIO_REAP= 0", "LINUX_AIO_REAPS=0", "LINUX_AIO_REA=0", "LINUX_AIO_REAP0", "XLINUX_AIO_REAP=0", "X=" OFF,
-		" LINUX_AIO_REAP=0", "LINUX_AIO_REALINUX_AIO_REAP=0", "linux_aio_reap=0", "",
+		"LINUX_AIO_REAP=1", "LINUX_AIO_REAP=", "LINUX_AIO_REAP", "LINUX_AIO_REAP=00", "LINUX_AIO_REAP=0 ",
+		"LINUX_AIO_REAP=off", "LINUX_AIO_REAP= 0", "LINUX_AIO_REAPS=0", "LINUX_AIO_REA=0", "LINUX_AIO_REAP0",
+		"XLINUX_AIO_REAP=0", "X=" OFF, " LINUX_AIO_REAP=0", "LINUX_AIO_REALINUX_AIO_REAP=0", "linux_aio_reap=0", "",
 	};
 	char before[2 * PIECE + 64], *environment[4];
 	size_t i, length;
