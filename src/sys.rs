@@ -39,11 +39,15 @@ pub mod helper;
 #[cfg(linux_aio_simulated)]
 #[doc(hidden)]
 pub mod simulated;
+#[cfg(linux_aio_tsan)]
+mod tsan;
 
-#[cfg(not(linux_aio_simulated))]
+#[cfg(not(any(linux_aio_simulated, linux_aio_tsan)))]
 use arch::{syscall3, syscall6};
 #[cfg(linux_aio_simulated)]
 use simulated::{syscall3, syscall6};
+#[cfg(linux_aio_tsan)]
+use tsan::{syscall3, syscall6};
 
 /// What fits one argument register: 64 bits on x32, where `usize` has 32.
 type Word = __kernel_ulong_t;

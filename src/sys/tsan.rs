@@ -1,0 +1,49 @@
+//! Floor 1, with `--cfg linux_aio_tsan` only: tells ThreadSanitizer what the kernel orders.
+//!
+//! It knows the C library's `mmap` and `munmap`, but not system calls in inline assembly. When one
+//! thread gives memory up and the kernel maps the same address for another, the accesses of the
+//! first look like races with those of the second; in fact the kernel changes mappings one after
+//! the other, under the lock of the address space, which orders them. This is that lock.
+
+use super::{Word, arch};
+use crate::abi::syscall::NATIVE;
+use core::sync::atomic::{AtomicU32, Ordering};
+
+static MMAP_LOCK: AtomicU32 = AtomicU32::new(0);
+
+/// What this thread has done to memory comes before whatever is done to it after it is mapped again.
+fn before(number: u32) {
+    if number == NATIVE.io_destroy || number == NATIVE.munmap {
+        MMAP_LOCK.fetch_add(1, Ordering::Release);
+    }
+}
+
+fn after(number: u32) {
+    if number == NATIVE.io_setup || number == NATIVE.mmap {
+        MMAP_LOCK.load(Ordering::Acquire);
+    }
+}
+
+pub(super) unsafe fn syscall3(number: u32, a: Word, b: Word, c: Word) -> isize {
+    before(number);
+    // SAFETY: The caller answers for what the call does.
+    let result = unsafe { arch::syscall3(number, a, b, c) };
+    after(number);
+    result
+}
+
+pub(super) unsafe fn syscall6(
+    number: u32,
+    a: Word,
+    b: Word,
+    c: Word,
+    d: Word,
+    e: Word,
+    f: Word,
+) -> isize {
+    before(number);
+    // SAFETY: The caller answers for what the call does.
+    let result = unsafe { arch::syscall6(number, a, b, c, d, e, f) };
+    after(number);
+    result
+}
