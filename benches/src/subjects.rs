@@ -45,8 +45,8 @@ pub fn run() -> Result<()> {
         let mut prefilled = by_c::prepare_ring_prefilled(&load)?;
         let name = format!("C, ring, prefilled, batch {batch}");
         run_one(&name, Box::new(|n| prefilled.run(n, None)))?;
-        let mut library = by_c::prepare_drop_in_that_reaps(&load)?;
-        let name = format!("libaio.so.1 that reaps, batch {batch}");
+        let mut library = by_c::prepare_drop_in(&load)?;
+        let name = format!("libaio.so.1, batch {batch}");
         run_one(&name, Box::new(|n| library.run(n, None)))?;
     }
     let load = Arc::new(Load::new(device.target(1)?, load::Kind::Read, 32, 1)?);

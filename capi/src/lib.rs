@@ -22,6 +22,8 @@
 pub mod calls;
 pub mod compat;
 pub mod queue;
+// Gates and events are made of atomic words of 64 bits. All Linux targets with 64 bits have those; of the ones with 32
+// bits some have, and none was tested.
 #[cfg(all(feature = "reap", target_pointer_width = "64"))]
 mod reap;
 #[cfg(not(all(feature = "reap", target_pointer_width = "64")))]

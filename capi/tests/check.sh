@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # All tests of the C drop-in but those with other people's programs.
-#   check.sh DIRECTORY-OF-THE-LIBRARIES
+#   check.sh DIRECTORY-OF-THE-LIBRARIES    with REAP=0 in the environment where they do not reap
 # A test that this machine cannot run is skipped, with the reason; the last line counts.
 set -uo pipefail
 export LC_ALL=C
@@ -236,7 +236,14 @@ same_edges() {
 		[[ $(wc -l <called.txt) -gt 1000 ]] && diff -u called.txt reaped.txt
 }
 
-if grep -q LINUX_AIO_REAP "$libraries/libaio.so.1"; then
+# Without it there is no switch either. Machines with 32 bits never have it.
+does_not_reap() {
+	! grep -q LINUX_AIO_REAP "$1/libaio.so.1" "$1/libaio.a"
+}
+
+if [[ ${REAP:-1} == 0 || $class == 32 ]]; then
+	check 'no reaping' does_not_reap "$libraries"
+else
 	for kind in shared static; do
 		[[ $kind == shared ]] && library=("${shared[@]}") || library=(-static "$libraries/libaio.a")
 		check "reaping and its switch, $kind" build_and_run $cc -std=c99 "${strict[@]}" "$source/reaping.c" "${library[@]}"
@@ -345,6 +352,7 @@ if [[ $machine == *X86-64* ]]; then
 	0)
 		echo "passed  32-bit build"; passed=$((passed + 1))
 		surfaces "$libraries32" 32
+		check 'no reaping, 32 bits' does_not_reap "$libraries32"
 		if ! runs_32_bit 2>/dev/null; then
 			skip '32-bit programs' 'cc -m32 makes no program that runs (Debian: apt-get install gcc-multilib, or gcc-12-multilib beside a cross gcc)'
 		else

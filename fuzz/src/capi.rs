@@ -236,19 +236,22 @@ impl Capi {
         } else {
             &raw mut time
         };
-        let room = if source.once_in(4) { source.below(3) } else { 24 };
+        let with_mask = source.once_in(2);
+        let is_old = source.once_in(4) && (self.complete > 0 || !timeout.is_null());
+        // What the library takes off the ring itself it writes without the kernel's checks.
+        let by_kernel = with_mask && !is_old;
+        let room = if by_kernel && source.once_in(4) { source.below(3) } else { 24 };
         let at = self.events.end() - room * size_of::<io_event>();
         let place = ptr::with_exposed_provenance_mut(at);
         let (min_nr, max) = (min as c_long, nr as c_long);
-        let is_old = source.once_in(4) && (self.complete > 0 || !timeout.is_null());
         let got = if is_old {
-            // SAFETY: The context is live; the kernel looks at the places, with checks.
+            // SAFETY: The context is live, and there is room for as many events as there are.
             unsafe { compat::io_getevents(self.live, max, place, timeout) }
-        } else if source.once_in(2) {
-            // SAFETY: As above; there is no mask.
+        } else if with_mask {
+            // SAFETY: The context is live; the kernel looks at the places, with checks; there is no mask.
             unsafe { calls::io_pgetevents(self.live, min_nr, max, place, timeout, ptr::null()) }
         } else {
-            // SAFETY: As above.
+            // SAFETY: As for the old one.
             unsafe { calls::io_getevents(self.live, min_nr, max, place, timeout) }
         };
         let min = if is_old { 1 } else { min };

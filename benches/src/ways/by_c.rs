@@ -164,13 +164,6 @@ pub fn prepare_drop_in(load: &Arc<Load>) -> Result<Box<dyn Runner>> {
     Ok(Box::new(ByC::new(load, calls)?))
 }
 
-/// Ours, as `make -C capi REAP=1` builds it: its `io_getevents` takes events off the ring.
-pub fn prepare_drop_in_that_reaps(load: &Arc<Load>) -> Result<Box<dyn Runner>> {
-    let built = concat!(env!("CARGO_MANIFEST_DIR"), "/../capi/target/libaio-reap/libaio.so.1");
-    let calls = Calls::load(built.as_ref()).context("make -C capi REAP=1 builds it")?;
-    Ok(Box::new(ByC::new(load, calls)?))
-}
-
 impl Calls {
     fn load(path: &Path) -> Result<Self> {
         // SAFETY: Neither library runs code when it is loaded.
