@@ -69,9 +69,9 @@ impl HeldFile {
             return failed("unshare");
         }
         let private = libc::MS_REC | libc::MS_PRIVATE;
-        let nothing = core::ptr::null();
-        // SAFETY: Strings that end in a zero byte, or null where that is allowed.
-        let made = unsafe { libc::mount(nothing, c"/".as_ptr(), nothing, private, nothing.cast()) };
+        let (none, no_data) = (c"none".as_ptr(), core::ptr::null());
+        // SAFETY: Strings that end in a zero byte, and null where that is allowed.
+        let made = unsafe { libc::mount(none, c"/".as_ptr(), none, private, no_data) };
         if made != 0 {
             return failed("making the mounts private");
         }
