@@ -286,9 +286,14 @@ fn without_nameless_files_nothing_is_left_either() {
 
     fs::write(&files.target, "old").expect("a file");
     let mut child = start(&["--block", "4KiB", "--depth", "1"]);
-    let unfinished = unfinished_file(&mut child, files.dir.path()).expect("it is under way");
-    let at = fs::read_link(unfinished).expect("it is open");
-    assert!(at.to_string_lossy().contains("/.copy-"), "{}", at.display());
+    // At first it makes a nameless one, which it cannot use.
+    let mut has_temporary = || {
+        let unfinished = unfinished_file(&mut child, files.dir.path()).expect("it is under way");
+        fs::read_link(unfinished).is_ok_and(|path| path.to_string_lossy().contains("/.copy-"))
+    };
+    while !has_temporary() {
+        std::thread::yield_now();
+    }
     kill(&child, Signal::INT);
     let printed = printed(&child.wait_with_output().expect("a child of ours"));
     assert_eq!(printed.code, Some(130), "{}", printed.err);
