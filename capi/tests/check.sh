@@ -311,24 +311,39 @@ else
 	fi
 fi
 
-# --- 32 bits -----------------------------------------------------------------------------------------------
+# --- other machines ------------------------------------------------------------------------------------------
 
-libraries32=$libraries-i686-unknown-linux-gnu
-
-# Builds the libraries for i686, by rustup's target or Debian's sources of core. The compiler is the Makefile's choice.
-build_i686() {
-	local target=i686-unknown-linux-gnu
+# build_for TARGET DIRECTORY: by rustup's target or Debian's sources of core. The compiler is the Makefile's choice.
+build_for() {
 	unset CC CXX
-	if [[ -d $(rustc --print target-libdir --target "$target" 2>/dev/null) ]]; then
-		make -C "$capi" TARGET="$target" O="$libraries32"
+	if [[ -d $(rustc --print target-libdir --target "$1" 2>/dev/null) ]]; then
+		make -C "$capi" TARGET="$1" O="$2"
 	elif [[ -x /usr/bin/cargo && -d /usr/src/rustc-$(/usr/bin/rustc -V | cut -d' ' -f2) ]]; then
-		make -C "$capi" TARGET="$target" O="$libraries32" CARGOFLAGS='-Z build-std=core' \
+		make -C "$capi" TARGET="$1" O="$2" CARGOFLAGS='-Z build-std=core' \
 			CARGO='env RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 /usr/bin/cargo'
 	else
-		echo "no core for i686 (rustup target add $target, or Debian: apt-get install rustc-web cargo-web rust-web-src)"
+		echo "no core for $1 (rustup target add $1, or Debian: apt-get install rustc-web cargo-web rust-web-src)"
 		return 77
 	fi
 }
+
+# surface_for TARGET: as on this machine, but for what lld does not write down; and no more than that.
+surface_for() {
+	local file built=$libraries-$1
+	build_for "$1" "$built" || return
+	for file in libaio.so.1 libaio.so.1t64 libaio.a; do
+		"$tests/surface.sh" "$built/$file" | sed 's/ after .*//' >found || return 1
+		sed 's/ after .*//' "$tests/surface/$file.64" | diff -u - found || return 1
+		[[ $(stat -Lc %s "$built/$file") -le 20480 ]] || { echo "$file has $(stat -Lc %s "$built/$file") bytes"; return 1; }
+	done
+}
+if [[ $machine == *X86-64* ]] && have 'libraries for aarch64' ld.lld 'clang lld llvm'; then
+	check 'libraries for aarch64' surface_for aarch64-unknown-linux-gnu
+fi
+
+# --- 32 bits -----------------------------------------------------------------------------------------------
+
+libraries32=$libraries-i686-unknown-linux-gnu
 
 # The kernel's headers are the same for both; without gcc-multilib they are found only where the 64-bit ones lie.
 m32=(-m32 -idirafter "/usr/include/$($cc -print-multiarch 2>/dev/null)")
@@ -347,7 +362,7 @@ redirected() {
 
 if [[ $machine == *X86-64* ]]; then
 	build_status=0
-	build_output=$(build_i686 2>&1) || build_status=$?
+	build_output=$(build_for i686-unknown-linux-gnu "$libraries32" 2>&1) || build_status=$?
 	case $build_status in
 	0)
 		echo "passed  32-bit build"; passed=$((passed + 1))
