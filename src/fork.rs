@@ -13,7 +13,6 @@
 //! and returns in the child, is not covered.
 
 use crate::Errno;
-use crate::abi::helper::MADV_WIPEONFORK;
 use crate::sys::helper;
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
@@ -81,10 +80,11 @@ fn generation(word: &AtomicU32) -> u32 {
 fn wiped_word() -> Option<&'static AtomicU32> {
     let published = WORD.load(Ordering::Acquire);
     if !published.is_null() {
-        // SAFETY: Only `map_wiped_page` publishes, and what it publishes is never unmapped.
+        // SAFETY: Only this function publishes, and what it publishes is never unmapped.
         return Some(unsafe { &*published });
     }
-    let fresh = map_wiped_page()?;
+    // The kernel rounds the length up to a page.
+    let fresh = helper::mmap_wiped_on_fork(size_of::<AtomicU32>())?.cast();
     let word =
         match WORD.compare_exchange(ptr::null_mut(), fresh, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => fresh,
@@ -97,18 +97,4 @@ fn wiped_word() -> Option<&'static AtomicU32> {
     // SAFETY: It is published, hence mapped for good; a mapping starts zeroed and page-aligned,
     // which is a valid `AtomicU32`.
     Some(unsafe { &*word })
-}
-
-/// A page that is zero in every child. The kernel rounds the length up to a page.
-fn map_wiped_page() -> Option<*mut AtomicU32> {
-    let address = Errno::check(helper::mmap_anonymous(size_of::<AtomicU32>())).ok()?;
-    let page = ptr::with_exposed_provenance_mut::<AtomicU32>(address);
-    // SAFETY: The page is fresh and ours; the advice changes only what a child will see.
-    let advised = unsafe { helper::madvise(page.cast(), size_of::<AtomicU32>(), MADV_WIPEONFORK) };
-    if advised < 0 {
-        // SAFETY: This thread has mapped the page and shown it to nobody.
-        unsafe { helper::munmap(page.cast(), size_of::<AtomicU32>()) };
-        return None;
-    }
-    Some(page)
 }

@@ -166,7 +166,7 @@ pub(crate) unsafe fn destroy(ctx: io_context_t) -> c_int {
 /// find no mark of theirs, and ask again.
 fn leave_pages(ctx: io_context_t, length: usize) {
     let address = helper::mmap_anonymous_near(ctx.cast(), length);
-    if !table::is_error(address) && address as usize != ctx.addr() {
+    if !helper::is_error(address) && address as usize != ctx.addr() {
         // SAFETY: The pages are fresh and known to nobody.
         unsafe { helper::munmap(ptr::with_exposed_provenance_mut(address as usize), length) };
     }

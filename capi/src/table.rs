@@ -10,7 +10,6 @@ use core::ptr;
 use core::sync::atomic::AtomicPtr;
 use core::sync::atomic::Ordering::Relaxed;
 
-use linux_aio::abi::helper::MADV_WIPEONFORK;
 use linux_aio::sys::helper;
 
 use crate::calls::io_context_t;
@@ -90,7 +89,7 @@ fn decide() {
     if !TABLE.load(Relaxed).is_null() {
         return;
     }
-    let mapped = map();
+    let mapped = helper::mmap_wiped_on_fork(SIZE).map(|start| start.cast::<Gate>());
     let table = match mapped {
         None => OFF,
         Some(table) if reap::is_on() => table,
@@ -100,26 +99,4 @@ fn decide() {
         // SAFETY: This thread has mapped the pages and shown them to nobody.
         unsafe { helper::munmap(table.cast(), SIZE) };
     }
-}
-
-/// Pages that are zero in every child; `None` on kernels before 4.14.
-fn map() -> Option<*mut Gate> {
-    let address = helper::mmap_anonymous(SIZE);
-    if is_error(address) {
-        return None;
-    }
-    let table = ptr::with_exposed_provenance_mut::<Gate>(address as usize);
-    // SAFETY: The pages are fresh and ours; the advice changes only what a child will see.
-    let advised = unsafe { helper::madvise(table.cast(), SIZE, MADV_WIPEONFORK) };
-    if advised < 0 {
-        // SAFETY: This thread has mapped the pages and shown them to nobody.
-        unsafe { helper::munmap(table.cast(), SIZE) };
-        return None;
-    }
-    Some(table)
-}
-
-/// Whether a system call that returns an address has failed.
-pub(crate) fn is_error(address: isize) -> bool {
-    (-4095..0).contains(&address)
 }

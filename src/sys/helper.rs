@@ -2,7 +2,8 @@
 
 use super::{Word, address, syscall3, syscall6};
 use crate::abi::helper::{
-    AT_FDCWD, MAP_ANONYMOUS, MAP_PRIVATE, O_CLOEXEC, O_RDONLY, PROT_READ, PROT_WRITE, SIGKILL,
+    AT_FDCWD, MADV_WIPEONFORK, MAP_ANONYMOUS, MAP_PRIVATE, O_CLOEXEC, O_RDONLY, PROT_READ,
+    PROT_WRITE, SIGKILL,
 };
 use crate::abi::syscall::NATIVE;
 use core::ffi::CStr;
@@ -35,6 +36,29 @@ pub fn mmap_anonymous_near(start: *const u8, length: usize) -> isize {
     }
 }
 
+/// [`mmap_anonymous`] memory that is zero in every child of `fork` (`MADV_WIPEONFORK`). `None` where the
+/// kernel gives none, or cannot wipe it (before 4.14).
+pub fn mmap_wiped_on_fork(length: usize) -> Option<*mut u8> {
+    let address = mmap_anonymous(length);
+    if is_error(address) {
+        return None;
+    }
+    let start = ptr::with_exposed_provenance_mut::<u8>(address as usize);
+    // SAFETY: The pages are fresh and ours; the advice changes only what a child will see.
+    let advised = unsafe { madvise(start, length, MADV_WIPEONFORK) };
+    if is_error(advised) {
+        // SAFETY: This thread has mapped the pages and shown them to nobody.
+        unsafe { munmap(start, length) };
+        return None;
+    }
+    Some(start)
+}
+
+/// Whether a call has failed, also one that returns an address.
+pub fn is_error(result: isize) -> bool {
+    (-4095..0).contains(&result)
+}
+
 /// `munmap(2)`.
 ///
 /// # Safety
@@ -49,7 +73,7 @@ pub unsafe fn munmap(start: *mut u8, length: usize) -> isize {
 /// # Safety
 /// The pages must be the caller's, and the advice one that does not take their content away from
 /// somebody who relies on it.
-pub unsafe fn madvise(start: *mut u8, length: usize, advice: i32) -> isize {
+pub(crate) unsafe fn madvise(start: *mut u8, length: usize, advice: i32) -> isize {
     // SAFETY: The caller vouches for the pages and the advice.
     unsafe { syscall3(NATIVE.madvise, address(start), length as Word, advice as Word) }
 }
