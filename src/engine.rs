@@ -610,13 +610,23 @@ impl<O> Engine<O> {
     pub(crate) unsafe fn take(&self, settled: Settled<O>) -> Completion<O> {
         let Settled { slot, .. } = settled;
         let token = self.slot(slot).token().last_live();
+        // SAFETY: The operation is initialised and no longer lent, nor used again, says the caller.
+        let op = unsafe { self.move_out(slot) };
+        Completion { token, result: settled.result(), op }
+    }
+
+    /// Moves the operation out of a slot, and frees the slot.
+    ///
+    /// # Safety
+    /// As [`discard`](Self::discard).
+    #[inline]
+    unsafe fn move_out(&self, slot: NonNull<Slot<O>>) -> O {
         // SAFETY: The slot is alive.
         let operation = unsafe { operation_in(slot) };
-        // SAFETY: The operation is initialised and no longer lent. It is read once, since the slot
-        // becomes free.
-        let op = unsafe { operation.read() };
+        // SAFETY: The caller's promise. It is read once, since the slot becomes free.
+        let operation = unsafe { operation.read() };
         self.release(slot);
-        Completion { token, result: settled.result(), op }
+        operation
     }
 
     /// Drops the operation and frees its slot.

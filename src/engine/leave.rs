@@ -1,7 +1,5 @@
 //! Floor 2: how an engine ends: the kernel is done with everything, and what is left is dropped.
 
-#[cfg(feature = "std")]
-use super::settled::operation_in;
 use super::{Engine, cancel_in_flight};
 use crate::context::IoContext;
 use crate::sys::helper;
@@ -96,13 +94,8 @@ impl<O> Engine<O> {
     pub(crate) unsafe fn take_all(&self, mut each: impl FnMut(O)) {
         self.mark_vacant();
         for pointer in self.all_slots().filter(|&pointer| !self.slot(pointer).vacant.get()) {
-            // SAFETY: The slot is alive.
-            let operation = unsafe { operation_in(pointer) };
-            // SAFETY: It is not free, hence initialised; the rest is the caller's promise. It is read
-            // once, since the slot becomes free.
-            let operation = unsafe { operation.read() };
-            self.release(pointer);
-            each(operation);
+            // SAFETY: It is not free, hence initialised; the rest is the caller's promise.
+            each(unsafe { self.move_out(pointer) });
         }
     }
 
