@@ -52,7 +52,8 @@ impl Pump {
             while let Some(done) = queue.try_next() {
                 state.complete(done.op.entry, ended(done, failure), after);
             }
-            if let Some(errno) = queue.look_failure() {
+            let failed = queue.look_failure();
+            if let Some(errno) = failed {
                 state.fail(errno, after);
             }
             state.stats.queue = queue.stats();
@@ -62,7 +63,7 @@ impl Pump {
             // it is cancelled, or has none in the queue.
             let cancels = state.take_cancels();
             state.admit(&mut self.admitted);
-            (cancels, queue.look_failure().is_some() || state.is_drained())
+            (cancels, failed.is_some() || state.is_drained())
         });
         if over {
             self.end(shared);

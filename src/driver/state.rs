@@ -198,15 +198,19 @@ impl State {
     pub(super) fn admit(&mut self, admitted: &mut Vec<(usize, Box<dyn Erased>)>) {
         self.kicked = false;
         while self.admitted < self.capacity {
-            let Some((_, entry)) = self.waiting.pop_first() else { return };
-            match mem::replace(&mut self.entries[entry], Entry::Vacant) {
-                Entry::Waiting { op, waker, .. } => {
-                    self.entries[entry] = Entry::Admitted { waker };
-                    admitted.push((entry, op));
-                }
-                _ => unreachable!("every entry on the list waits"),
-            }
+            let Some((entry, op, waker)) = self.next_waiting() else { return };
+            self.entries[entry] = Entry::Admitted { waker };
+            admitted.push((entry, op));
             self.admitted += 1;
+        }
+    }
+
+    /// What has waited for a slot the longest, and does so no longer. Its entry is to be filled.
+    fn next_waiting(&mut self) -> Option<(usize, Box<dyn Erased>, Waker)> {
+        let (_, entry) = self.waiting.pop_first()?;
+        match mem::replace(&mut self.entries[entry], Entry::Vacant) {
+            Entry::Waiting { op, waker, .. } => Some((entry, op, waker)),
+            _ => unreachable!("every entry on the list waits"),
         }
     }
 
@@ -244,15 +248,10 @@ impl State {
     /// for a slot. Those that are admitted end with the context.
     pub(super) fn fail(&mut self, errno: Errno, after: &mut After) {
         self.refusal = Some(errno);
-        while let Some((_, entry)) = self.waiting.pop_first() {
-            match mem::replace(&mut self.entries[entry], Entry::Vacant) {
-                Entry::Waiting { op, waker, .. } => {
-                    self.entries[entry] = Entry::Ended(Ended::Done { result: Err(errno), op });
-                    self.stats.completed += 1;
-                    after.wake.push(waker);
-                }
-                _ => unreachable!("every entry on the list waits"),
-            }
+        while let Some((entry, op, waker)) = self.next_waiting() {
+            self.entries[entry] = Entry::Ended(Ended::Done { result: Err(errno), op });
+            self.stats.completed += 1;
+            after.wake.push(waker);
         }
     }
 
