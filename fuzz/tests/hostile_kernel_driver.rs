@@ -4,16 +4,17 @@
 use linux_aio::driver::OpFuture;
 use linux_aio::op::{Poll, Read};
 use linux_aio::{Driver, Errno, PollEvents};
+use linux_aio_fuzz::simulated::driver::block_on;
 use linux_aio_fuzz::simulated::memory::{Buffer, Buffers};
 use linux_aio_fuzz::simulated::{Filters, Kernel, Object, Script};
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::pin;
 use std::process::abort;
+use std::sync::LazyLock;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, LazyLock};
-use std::task::{Context, Wake, Waker};
-use std::thread::{self, Thread};
+use std::task::{Context, Waker};
+use std::thread;
 use std::time::Duration;
 
 static FILE: LazyLock<File> = LazyLock::new(|| File::open("/dev/null").expect("/dev/null"));
@@ -41,25 +42,6 @@ fn watchdog() -> Sender<()> {
         }
     });
     alive
-}
-
-struct Unpark(Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
-fn block_on<F: Future>(future: F) -> F::Output {
-    let mut future = pin!(future);
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    loop {
-        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            std::task::Poll::Ready(output) => return output,
-            std::task::Poll::Pending => thread::park(),
-        }
-    }
 }
 
 fn start<F: Future + Unpin>(future: &mut F) {
