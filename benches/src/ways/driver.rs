@@ -2,7 +2,7 @@
 
 use super::Runner;
 use super::tokio_fs::{Shares, runtime};
-use crate::clock::{Clock, Latencies, NoClock, Watch, latencies as histogram};
+use crate::clock::{Clock, Collect, Latencies, NoClock};
 use crate::load::{Action, Cursor, Load};
 use anyhow::Result;
 use linux_aio::AlignedBuf;
@@ -68,13 +68,13 @@ impl Runner for OnTokio {
         let task = |number, operations, buf| {
             let (load, files) = (Arc::clone(load), files.clone());
             async move {
-                let mut histogram = histogram();
+                let mut times = Vec::new();
                 let buf = if timed {
-                    share(load, files, buf, number, operations, &mut Watch(&mut histogram)).await
+                    share(load, files, buf, number, operations, &mut Collect(&mut times)).await
                 } else {
                     share(load, files, buf, number, operations, &mut NoClock).await
                 };
-                Ok((buf?, histogram))
+                Ok((buf?, times))
             }
         };
         *buffers = runtime.block_on(shares.in_tasks(task, latencies))?;

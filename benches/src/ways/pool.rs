@@ -2,7 +2,7 @@
 
 use super::Runner;
 use super::tokio_fs::block_on_step;
-use crate::clock::{Clock, Latencies, NoClock, Watch, latencies as histogram};
+use crate::clock::{Clock, Collect, Latencies, NoClock, Watch, record_all};
 use crate::load::{Cursor, Load};
 use anyhow::{Result, anyhow};
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -31,7 +31,7 @@ fn worker<J: Send + 'static, R: Send + 'static>(
 struct Threads {
     load: Arc<Load>,
     jobs: Vec<Sender<(u64, bool)>>,
-    results: Receiver<Result<Latencies>>,
+    results: Receiver<Result<Vec<u64>>>,
 }
 
 /// Threads that wait for a share.
@@ -43,13 +43,13 @@ pub fn prepare_threads(load: &Arc<Load>) -> Result<Box<dyn Runner>> {
         let load = Arc::clone(load);
         let mut cursor = Cursor::at(number * 37);
         worker(waiting, done.clone(), move |(operations, timed)| {
-            let mut latencies = histogram();
+            let mut times = Vec::new();
             if timed {
-                share(&load, &mut cursor, &mut buf, operations, Watch(&mut latencies))?;
+                share(&load, &mut cursor, &mut buf, operations, Collect(&mut times))?;
             } else {
                 share(&load, &mut cursor, &mut buf, operations, NoClock)?;
             }
-            Ok(latencies)
+            Ok(times)
         });
         jobs.push(job);
     }
@@ -79,9 +79,7 @@ impl Runner for Threads {
         }
         for _ in &self.jobs {
             let times = self.results.recv()??;
-            if let Some(latencies) = &mut latencies {
-                latencies.add(times)?;
-            }
+            record_all(&mut latencies, &times);
         }
         Ok(())
     }

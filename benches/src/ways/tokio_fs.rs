@@ -1,7 +1,7 @@
 //! By tokio's own means: `tokio::fs`, and `spawn_blocking`.
 
 use super::Runner;
-use crate::clock::{Clock, Latencies, NoClock, Watch, latencies as histogram};
+use crate::clock::{Clock, Collect, Latencies, NoClock, record_all};
 use crate::load::{Action, Cursor, Load};
 use anyhow::{Result, ensure};
 use linux_aio::AlignedBuf;
@@ -46,7 +46,7 @@ impl<B> Shares<B> {
         mut latencies: Option<&mut Latencies>,
     ) -> Result<Vec<B>>
     where
-        F: Future<Output = Result<(B, Latencies)>> + Send + 'static,
+        F: Future<Output = Result<(B, Vec<u64>)>> + Send + 'static,
         B: Send + 'static,
     {
         let tasks = self.into_each().map(|(number, operations, buf)| task(number, operations, buf));
@@ -55,9 +55,7 @@ impl<B> Shares<B> {
         while let Some(ended) = tasks.join_next().await {
             let (buf, times) = ended??;
             buffers.push(buf);
-            if let Some(latencies) = &mut latencies {
-                latencies.add(times)?;
-            }
+            record_all(&mut latencies, &times);
         }
         Ok(buffers)
     }
@@ -124,13 +122,13 @@ impl Runner for TokioFs {
         let task = |number, operations, file| {
             let load = Arc::clone(load);
             async move {
-                let mut histogram = histogram();
+                let mut times = Vec::new();
                 let file = if timed {
-                    by_file(load, file, number, operations, &mut Watch(&mut histogram)).await
+                    by_file(load, file, number, operations, &mut Collect(&mut times)).await
                 } else {
                     by_file(load, file, number, operations, &mut NoClock).await
                 };
-                Ok((file?, histogram))
+                Ok((file?, times))
             }
         };
         *files = runtime.block_on(shares.in_tasks(task, latencies))?;
@@ -194,13 +192,13 @@ impl Runner for Blocking {
         let task = |number, operations, buf| {
             let load = Arc::clone(load);
             async move {
-                let mut histogram = histogram();
+                let mut times = Vec::new();
                 let buf = if timed {
-                    by_spawning(load, buf, number, operations, &mut Watch(&mut histogram)).await
+                    by_spawning(load, buf, number, operations, &mut Collect(&mut times)).await
                 } else {
                     by_spawning(load, buf, number, operations, &mut NoClock).await
                 };
-                Ok((buf?, histogram))
+                Ok((buf?, times))
             }
         };
         *buffers = runtime.block_on(shares.in_tasks(task, latencies))?;

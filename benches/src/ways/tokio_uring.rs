@@ -2,7 +2,7 @@
 
 use super::Runner;
 use super::tokio_fs::Shares;
-use crate::clock::{Clock, Latencies, NoClock, Watch, latencies as histogram};
+use crate::clock::{Clock, Collect, Latencies, NoClock, record_all};
 use crate::load::{Action, Cursor, Load};
 use anyhow::{Context, Result};
 use std::rc::Rc;
@@ -80,13 +80,13 @@ impl Runner for TokioUring {
         let task = |number, operations, buf| {
             let (load, files) = (Arc::clone(load), files.clone());
             async move {
-                let mut histogram = histogram();
+                let mut times = Vec::new();
                 let buf = if timed {
-                    share(load, files, buf, number, operations, &mut Watch(&mut histogram)).await
+                    share(load, files, buf, number, operations, &mut Collect(&mut times)).await
                 } else {
                     share(load, files, buf, number, operations, &mut NoClock).await
                 };
-                anyhow::Ok((buf?, histogram))
+                anyhow::Ok((buf?, times))
             }
         };
         runtime.block_on(async {
@@ -97,9 +97,7 @@ impl Runner for TokioUring {
             for ended in tasks {
                 let (buf, times) = ended.await??;
                 buffers.push(buf);
-                if let Some(latencies) = &mut latencies {
-                    latencies.add(times)?;
-                }
+                record_all(&mut latencies, &times);
             }
             Ok(())
         })
