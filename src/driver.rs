@@ -9,9 +9,10 @@
 //! kept and never polled again by its task does not keep the others waiting. When the reactor fails,
 //! because its runtime is gone, a helper thread watches the eventfd from then on.
 //!
-//! A future takes a turn itself when it is polled first and the kernel has nothing to do, and when
-//! enough have come together for a batch. Otherwise it makes the eventfd readable, and the reactor
-//! submits what has come together by then.
+//! A future takes a turn itself when it is polled first and nothing else is under way, and when
+//! enough have come together for a batch. Otherwise what has come together is submitted when the tasks
+//! that are ready have run, where the runtime can tell; or else by the reactor, for which the future
+//! makes the eventfd readable.
 //!
 //! # What is held when
 //!
@@ -69,6 +70,13 @@ const ROUNDS: u32 = 8;
 /// Operations are those of [`op`](crate::op), or the user's own. Their buffers are anything that
 /// holds bytes and can be sent: `Vec<u8>`, [`AlignedBuf`](crate::AlignedBuf), `bytes::BytesMut` to
 /// read; these and `bytes::Bytes` to write. A POLL is a future beside the others.
+///
+/// # Batches
+///
+/// An operation that is alone is submitted when its future is polled first. Where others are in flight, or have lately
+/// come together, it waits until the tasks that can run have run, or until there are enough of them: so one call submits
+/// what many tasks start, and a task that computes for long holds up what others have started before it. Where the
+/// [`Reactor`] does not know when tasks have run, the driver makes its eventfd readable instead.
 ///
 /// # Blocking
 ///
@@ -166,6 +174,7 @@ impl Driver {
             tasks_turn,
             woken: Woken::new(),
             reactor_failed: AtomicBool::new(false),
+            empties: !reactor.is_edge_triggered(),
             reactor,
             waker: Arc::new(Turn(weak.clone())).into(),
             eventfd,
@@ -223,6 +232,8 @@ struct Shared {
     reactor_failed: AtomicBool,
     /// Not dropped in a forked child, where that could end the parent's registration.
     reactor: Box<dyn Reactor>,
+    /// Whether the eventfd is to be emptied before it tells the reactor anything again.
+    empties: bool,
     /// Turns. Holds no strong reference: the reactor keeps it, and `self` the reactor.
     waker: Waker,
     eventfd: Arc<EventFd>,
@@ -270,8 +281,10 @@ impl Shared {
         self.woken.poll_until_pending(|| match self.poll_reactor() {
             Poll::Pending => false,
             Poll::Ready(Ok(())) => {
-                // None where the reactor was wrong, which costs a round.
-                let _ = self.eventfd.take();
+                if self.empties {
+                    // None where the reactor was wrong, which costs a round.
+                    let _ = self.eventfd.take();
+                }
                 true
             }
             Poll::Ready(Err(_)) => {
@@ -295,6 +308,18 @@ impl Shared {
 
     fn reactor_has_failed(&self) -> bool {
         self.reactor_failed.load(Ordering::Acquire)
+    }
+
+    /// Has a turn taken when the tasks that can run now have run, or at once where nobody knows when that is.
+    fn turn_later(&self) {
+        if !(self.tasks_turn && self.reactor_wakes_later()) {
+            self.kick();
+        }
+    }
+
+    fn reactor_wakes_later(&self) -> bool {
+        let ask = || self.reactor.wake_later(&self.waker);
+        catch_unwind(AssertUnwindSafe(ask)).unwrap_or(false)
     }
 
     /// Makes the eventfd readable, so that the reactor or the helper thread turns.

@@ -1,7 +1,7 @@
 //! Floor 5: a [`Driver`] on tokio, and a [`File`] over it.
 //!
-//! A thin adapter: the eventfd of the driver is registered with the runtime by
-//! [`AsyncFd`], and nothing else of tokio is used.
+//! A thin adapter: the eventfd of the driver is registered with the runtime by [`AsyncFd`], and a task
+//! submits what other tasks have started, when they have run. Nothing else of tokio is used.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -16,6 +16,7 @@
 
 mod fallback;
 mod file;
+mod later;
 
 pub use fallback::{Fallback, FallbackStats};
 pub use file::{File, Outcome};
@@ -28,7 +29,8 @@ use ::tokio::task::unconstrained;
 use alloc::sync::Arc;
 use core::future::poll_fn;
 use core::pin::pin;
-use core::task::{Context, Poll};
+use core::task::{Context, Poll, Waker};
+use later::Later;
 use std::io;
 
 /// A driver for up to `capacity` operations in flight, watched by the current tokio runtime.
@@ -43,17 +45,29 @@ pub fn driver(capacity: u32) -> io::Result<Driver> {
         // SAFETY: An `EventFd` has one descriptor, open until it is dropped, and the `AsyncFd` holds
         // it by an `Arc`.
         let readable = unsafe { AsyncFd::register_with_interest(eventfd, Interest::READABLE) };
-        Ok(TokioReactor(readable?))
+        Ok(TokioReactor { readable: readable?, later: Later::spawn() })
     })
 }
 
-struct TokioReactor(AsyncFd<Arc<EventFd>>);
+struct TokioReactor {
+    readable: AsyncFd<Arc<EventFd>>,
+    later: Later,
+}
 
 impl Reactor for TokioReactor {
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // Without a task's budget: it is not the task that happens to run that is served here, and
         // a budget that is used up would call the waker from inside.
-        let ready = pin!(unconstrained(poll_fn(|cx| self.0.poll_read_ready(cx)))).poll(cx);
+        let ready = pin!(unconstrained(poll_fn(|cx| self.readable.poll_read_ready(cx)))).poll(cx);
         ready.map(|ready| ready.map(|mut ready| ready.clear_ready()))
+    }
+
+    /// As all that tokio registers with epoll is.
+    fn is_edge_triggered(&self) -> bool {
+        true
+    }
+
+    fn wake_later(&self, waker: &Waker) -> bool {
+        self.later.wake(waker)
     }
 }

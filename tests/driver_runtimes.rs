@@ -141,6 +141,62 @@ fn a_driver_on_its_own_thread_drives() {
     block_on(reads(Driver::on_thread(8).expect("a driver")));
 }
 
+// ---- reactors that wake later ----
+
+/// How one has the waker called.
+#[derive(Clone, Copy)]
+enum Later {
+    ByAThread,
+    AtOnce,
+    NotAtAll,
+    Panics,
+}
+
+struct Waking {
+    inner: SmallReactor,
+    later: Later,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Reactor for Waking {
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.inner.poll_readable(cx)
+    }
+
+    fn wake_later(&self, waker: &Waker) -> bool {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        match self.later {
+            Later::ByAThread => {
+                let waker = waker.clone();
+                thread::spawn(move || waker.wake());
+                true
+            }
+            Later::AtOnce => {
+                waker.wake_by_ref();
+                true
+            }
+            Later::NotAtAll => false,
+            Later::Panics => panic!("a reactor that panics"),
+        }
+    }
+}
+
+/// Goal: a reactor may call the waker whenever it likes, or say that it will not. Method: each way, with more reads at a
+/// time than there are slots, so that the driver asks.
+#[test]
+fn a_reactor_may_wake_later() {
+    let _watchdog = Watchdog::new();
+    for later in [Later::ByAThread, Later::AtOnce, Later::NotAtAll, Later::Panics] {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let reactor = |eventfd| {
+            let inner = SmallReactor::new(eventfd);
+            Ok(Waking { inner, later, asked: Arc::clone(&asked) })
+        };
+        block_on(reads(Driver::new(8, reactor).expect("a driver")));
+        assert!(asked.load(Ordering::SeqCst) > 0, "it was not asked");
+    }
+}
+
 // ---- reactors that fail ----
 
 /// Works for some polls, then fails in one way or another.

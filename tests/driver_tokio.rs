@@ -104,6 +104,78 @@ async fn reads_that_are_ready_at_once_let_others_run() -> io::Result<()> {
     Ok(())
 }
 
+// ---- what is submitted together ----
+
+/// Goal: tasks that run in turns submit in one call what they start. Method: sixteen that read one after the other;
+/// each read is done at once, so without waiting for the others each would be a call. How many threads share is
+/// up to their scheduler, so there only that all reads are done.
+async fn calls_of_tasks_that_read() -> io::Result<u64> {
+    const TASKS: u64 = 16;
+    const READS: u64 = 256;
+    let driver = driver(64)?;
+    let file = File::new(std::fs::File::open("/dev/zero")?, &driver)?;
+    let reads = || {
+        let file = file.clone();
+        tokio::spawn(async move {
+            for _ in 0..READS {
+                assert_eq!(file.read_at(vec![1; 8], 0).await.0?, 8);
+            }
+            io::Result::Ok(())
+        })
+    };
+    for task in (0..TASKS).map(|_| reads()).collect::<Vec<_>>() {
+        task.await??;
+    }
+    let stats = driver.stats().queue;
+    assert_eq!(stats.operations, TASKS * READS);
+    driver.close().await;
+    Ok(stats.submit_calls)
+}
+
+#[tokio::test]
+async fn tasks_of_one_thread_share_calls() -> io::Result<()> {
+    let calls = calls_of_tasks_that_read().await?;
+    assert!(calls < 16 * 256 / 8, "{calls} calls");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tasks_of_two_threads_read() -> io::Result<()> {
+    calls_of_tasks_that_read().await.map(drop)
+}
+
+/// Goal: what is to be submitted when the tasks have run is not lost with the runtime. Method: with a POLL in the
+/// kernel, a read waits for the tasks; the runtime goes before they run, and the read ends elsewhere. One that is
+/// polled first after that does so, too.
+#[test]
+fn reads_outlive_the_runtime_that_was_to_submit_them() -> io::Result<()> {
+    let _watchdog = Watchdog::new();
+    let pipe = pipe(0);
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let (driver, _poll, read) = runtime.block_on(async {
+        let driver = driver(4)?;
+        let file = File::new(std::fs::File::open("/dev/zero")?, &driver)?;
+        let mut poll = Box::pin(driver.submit(Poll::new(pipe.reader, PollEvents::IN)));
+        assert!(is_pending(&mut poll));
+        let mut read = Box::pin(async move {
+            let first = file.read_at(vec![1; 8], 0).await.0?;
+            Ok::<_, io::Error>(first + file.read_at(vec![1; 8], 0).await.0?)
+        });
+        assert!(is_pending(&mut read));
+        assert_eq!(driver.stats().queue.operations, 1, "the read waits for the tasks");
+        io::Result::Ok((driver, poll, read))
+    })?;
+    drop(runtime);
+    assert_eq!(smol::block_on(read)?, 16);
+    assert_eq!(driver.stats().queue.operations, 3);
+    Ok(())
+}
+
+fn is_pending(future: &mut (impl Future + Unpin)) -> bool {
+    let mut context = core::task::Context::from_waker(core::task::Waker::noop());
+    core::pin::pin!(future).poll(&mut context).is_pending()
+}
+
 // ---- files that could block ----
 
 /// Goal: a file on which `io_submit` could block without end is refused, and no other. Method: both

@@ -14,36 +14,59 @@ use std::panic::catch_unwind;
 /// See the [module](self).
 #[derive(Default)]
 pub(super) struct After {
-    pub(super) wake: Vec<Waker>,
-    pub(super) drop_wakers: Vec<Waker>,
-    pub(super) drop_ops: Vec<Box<dyn Erased>>,
-    pub(super) drop_payloads: Vec<Box<dyn Any + Send>>,
-    /// Something is left to the next turn.
-    pub(super) kick: bool,
+    left: Vec<Left>,
+    /// A turn is to be taken soon, with what comes until then.
+    pub(super) later: bool,
     /// Something is to be done now, unless the helper thread does it.
     pub(super) turn: bool,
 }
 
+/// Users' code that is to be run.
+enum Left {
+    Wake(Waker),
+    DropWaker(Waker),
+    DropOp(Box<dyn Erased>),
+    DropPayload(Box<dyn Any + Send>),
+}
+
 impl After {
-    pub(super) fn run(self, shared: &Arc<Shared>) {
-        if self.kick || (self.turn && !shared.tasks_turn) {
+    pub(super) fn wake(&mut self, waker: Waker) {
+        self.left.push(Left::Wake(waker));
+    }
+
+    pub(super) fn drop_waker(&mut self, waker: Waker) {
+        self.left.push(Left::DropWaker(waker));
+    }
+
+    pub(super) fn drop_op(&mut self, op: Box<dyn Erased>) {
+        self.left.push(Left::DropOp(op));
+    }
+
+    pub(super) fn drop_payload(&mut self, payload: Box<dyn Any + Send>) {
+        self.left.push(Left::DropPayload(payload));
+    }
+
+    pub(super) fn run(mut self, shared: &Arc<Shared>) {
+        if self.turn && !shared.tasks_turn {
             shared.kick();
+        } else if self.later {
+            shared.turn_later();
         }
-        for waker in self.wake {
-            contain(|| waker.wake());
-        }
-        for waker in self.drop_wakers {
-            contain(|| drop(waker));
-        }
-        for op in self.drop_ops {
-            contain(|| drop(op));
-        }
-        for payload in self.drop_payloads {
-            contain(|| drop(payload));
-        }
+        self.run_users_code();
         // Last, since it may block in `io_submit`.
         if self.turn && shared.tasks_turn {
             shared.turn();
+        }
+    }
+
+    pub(super) fn run_users_code(&mut self) {
+        for left in mem::take(&mut self.left) {
+            contain(|| match left {
+                Left::Wake(waker) => waker.wake(),
+                Left::DropWaker(waker) => drop(waker),
+                Left::DropOp(op) => drop(op),
+                Left::DropPayload(payload) => drop(payload),
+            });
         }
     }
 }

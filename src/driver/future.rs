@@ -53,15 +53,22 @@ impl<O: Operation + Send + 'static> OpFuture<O> {
         self.phase = Phase::Started(entry);
         Ok(entry)
     }
+
+    /// Has `waker` called when the operation ends, unless it just has.
+    fn wait(&self, entry: usize, waker: Waker) -> Option<Ended> {
+        self.shared.with_state(|state, after| {
+            state.set_waker(entry, waker, after);
+            state.take_end(entry)
+        })
+    }
 }
 
 impl<O: Operation + Send + 'static> Future for OpFuture<O> {
     type Output = (Result<u32, Errno>, O);
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let waker = cx.waker().clone();
         let ended = match mem::replace(&mut self.phase, Phase::Finished) {
-            Phase::New(op) => match self.start(op, waker) {
+            Phase::New(op) => match self.start(op, cx.waker().clone()) {
                 // Perhaps it has ended inside of `io_submit`.
                 Ok(entry) => self.shared.lock().take_end(entry),
                 Err(refused) => return Poll::Ready(refused),
@@ -71,10 +78,8 @@ impl<O: Operation + Send + 'static> Future for OpFuture<O> {
                 if self.shared.process.check().is_err() {
                     return Poll::Pending;
                 }
-                self.shared.with_state(|state, after| {
-                    state.set_waker(entry, waker, after);
-                    state.take_end(entry)
-                })
+                let ended = self.shared.lock().take_end(entry);
+                ended.or_else(|| self.wait(entry, cx.waker().clone()))
             }
             Phase::Finished => panic!("an operation's future was polled after its end"),
         };

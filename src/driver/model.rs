@@ -89,10 +89,10 @@ impl Model {
     fn with_state<R>(&self, step: impl FnOnce(&mut State, &mut After) -> R) -> R {
         let mut after = After::default();
         let result = step(&mut lock(&self.state), &mut after);
-        if mem::take(&mut after.kick) {
+        if mem::take(&mut after.later) {
             self.change(|outside| outside.readable = true);
         }
-        after.wake.drain(..).for_each(Waker::wake);
+        after.run_users_code();
         let turn = after.turn;
         drop(after);
         if turn {

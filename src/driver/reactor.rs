@@ -1,6 +1,6 @@
 //! Floor 4: [`Reactor`], what a driver asks of a runtime.
 
-use core::task::{Context, Poll};
+use core::task::{Context, Poll, Waker};
 use std::io;
 
 /// Tells a driver when its eventfd is readable. A few lines for each runtime: with the feature
@@ -18,6 +18,23 @@ pub trait Reactor: Send + Sync + 'static {
     /// The reactor has gone: it is not polled again, and the driver's helper thread watches the
     /// eventfd. A panic is taken for that, too.
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Whether [`poll_readable`](Self::poll_readable) is ready again after each signal of the eventfd, and not only
+    /// after one that finds it empty. The driver then does not empty it, which is a system call.
+    fn is_edge_triggered(&self) -> bool {
+        false
+    }
+
+    /// Has `waker` called when the tasks that can run now have run, so that what they start is submitted
+    /// together; if there are no more tasks to be run, then too. `false` if the runtime has no such moment:
+    /// the driver makes its eventfd readable instead, which takes more system calls.
+    ///
+    /// It is called with the waker that [`poll_readable`](Self::poll_readable) is, from any thread. A panic is taken
+    /// for `false`.
+    fn wake_later(&self, waker: &Waker) -> bool {
+        let _ = waker;
+        false
+    }
 }
 
 /// Leaves it to the helper thread from the start.

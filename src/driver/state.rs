@@ -5,7 +5,7 @@ use super::erased::Erased;
 use super::stats::DriverStats;
 use crate::Errno;
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::any::Any;
 use core::mem;
@@ -13,6 +13,9 @@ use core::task::Waker;
 
 /// How many operations come together before they are submitted without waiting for more.
 const BATCH: usize = 32;
+
+/// Of so many operations that come alone, one waits for others.
+const PROBE: u64 = 64;
 
 /// The operation of one future, from its first poll until the future has its result or the kernel
 /// is finished, whichever is later.
@@ -50,16 +53,18 @@ pub(super) enum Ended {
 pub(super) struct State {
     entries: Vec<Entry>,
     vacant: Vec<usize>,
-    /// Entries that wait for a slot, by their tickets, oldest first.
-    waiting: BTreeMap<u64, usize>,
+    /// Tickets and entries that wait for a slot, oldest first.
+    waiting: VecDeque<(u64, usize)>,
     next_ticket: u64,
     /// How many entries are admitted or abandoned; at most `capacity`.
     admitted: usize,
     capacity: usize,
     /// Entries that have been abandoned and are to be cancelled.
     cancels: Vec<usize>,
-    /// The eventfd has been made readable, or is about to be, for what waits.
-    kicked: bool,
+    /// A turn has been asked for, for what waits.
+    awaits_turn: bool,
+    /// More than one had come by the last turn that was asked for.
+    crowded: bool,
     /// Why no more operations are taken.
     refusal: Option<Errno>,
     /// The context has ended.
@@ -74,12 +79,13 @@ impl State {
         Self {
             entries: Vec::new(),
             vacant: Vec::new(),
-            waiting: BTreeMap::new(),
+            waiting: VecDeque::new(),
             next_ticket: 0,
             admitted: 0,
             capacity,
             cancels: Vec::new(),
-            kicked: false,
+            awaits_turn: false,
+            crowded: false,
             refusal: None,
             destroyed: false,
             closers: BTreeMap::new(),
@@ -111,7 +117,7 @@ impl State {
         after: &mut After,
     ) -> Result<usize, (Errno, Box<dyn Erased>)> {
         if let Some(errno) = self.refusal {
-            after.drop_wakers.push(waker);
+            after.drop_waker(waker);
             return Err((errno, op));
         }
         let entry = self.vacant.pop().unwrap_or_else(|| {
@@ -120,24 +126,26 @@ impl State {
         });
         let ticket = self.ticket();
         self.entries[entry] = Entry::Waiting { op, waker, ticket };
-        self.waiting.insert(ticket, entry);
+        self.waiting.push_back((ticket, entry));
         self.stats.submitted += 1;
-        self.turn_or_kick(after);
+        self.turn_now_or_later(after);
         Ok(entry)
     }
 
-    /// Has what waits submitted: at once if the kernel has nothing to do or there is enough for a
-    /// batch; else when the reactor comes round, with what has come by then. Without a free slot,
-    /// the next completion sees to it.
-    fn turn_or_kick(&mut self, after: &mut After) {
+    /// Has what waits submitted: at once if there is enough for a batch, or if the kernel has nothing to do and no
+    /// others are expected; else later, with what has come by then. Without a free slot, the next completion
+    /// sees to it.
+    fn turn_now_or_later(&mut self, after: &mut After) {
         if self.admitted == self.capacity {
             return;
         }
-        if self.admitted == 0 || self.waiting.len() >= BATCH {
+        // Now and then it is tried whether others come, which one that ends inside of `io_submit` would not let run.
+        let alone = self.admitted == 0 && !self.crowded && self.next_ticket % PROBE != 0;
+        if alone || self.waiting.len() >= BATCH {
             after.turn = true;
-        } else if !self.kicked {
-            self.kicked = true;
-            after.kick = true;
+        } else if !self.awaits_turn {
+            self.awaits_turn = true;
+            after.later = true;
         }
     }
 
@@ -158,7 +166,7 @@ impl State {
             Entry::Waiting { waker, .. } | Entry::Admitted { waker } => mem::replace(waker, new),
             _ => new,
         };
-        after.drop_wakers.push(unused);
+        after.drop_waker(unused);
     }
 
     /// The future of an entry has been dropped. What the kernel can cancel, it does; the rest keeps
@@ -166,17 +174,18 @@ impl State {
     pub(super) fn abandon(&mut self, entry: usize, after: &mut After) {
         match mem::replace(&mut self.entries[entry], Entry::Abandoned) {
             Entry::Waiting { op, waker, ticket } => {
-                self.waiting.remove(&ticket);
+                let at = self.waiting.binary_search_by_key(&ticket, |&(ticket, _)| ticket);
+                self.waiting.remove(at.expect("every entry that waits is on the list"));
                 self.vacate(entry);
                 self.stats.completed += 1;
-                after.drop_ops.push(op);
-                after.drop_wakers.push(waker);
+                after.drop_op(op);
+                after.drop_waker(waker);
                 // Perhaps it was the last.
                 after.turn = self.is_drained();
             }
             Entry::Admitted { waker } => {
                 self.cancels.push(entry);
-                after.drop_wakers.push(waker);
+                after.drop_waker(waker);
                 after.turn = true;
             }
             Entry::Ended(ended) => {
@@ -196,7 +205,9 @@ impl State {
 
     /// Moves operations that wait to `admitted`, oldest first, while there are free slots.
     pub(super) fn admit(&mut self, admitted: &mut Vec<(usize, Box<dyn Erased>)>) {
-        self.kicked = false;
+        if mem::take(&mut self.awaits_turn) {
+            self.crowded = self.waiting.len() > 1;
+        }
         while self.admitted < self.capacity {
             let Some((entry, op, waker)) = self.next_waiting() else { return };
             self.entries[entry] = Entry::Admitted { waker };
@@ -207,7 +218,7 @@ impl State {
 
     /// What has waited for a slot the longest, and does so no longer. Its entry is to be filled.
     fn next_waiting(&mut self) -> Option<(usize, Box<dyn Erased>, Waker)> {
-        let (_, entry) = self.waiting.pop_first()?;
+        let (_, entry) = self.waiting.pop_front()?;
         match mem::replace(&mut self.entries[entry], Entry::Vacant) {
             Entry::Waiting { op, waker, .. } => Some((entry, op, waker)),
             _ => unreachable!("every entry on the list waits"),
@@ -224,15 +235,17 @@ impl State {
         self.admitted -= 1;
         self.stats.completed += 1;
         match mem::replace(&mut self.entries[entry], Entry::Vacant) {
-            Entry::Admitted { waker } => {
-                self.entries[entry] = Entry::Ended(ended);
-                after.wake.push(waker);
-            }
+            Entry::Admitted { waker } => self.end(entry, ended, waker, after),
             _ => {
                 self.vacant.push(entry);
                 discard(ended, after);
             }
         }
+    }
+
+    fn end(&mut self, entry: usize, ended: Ended, waker: Waker, after: &mut After) {
+        self.entries[entry] = Entry::Ended(ended);
+        after.wake(waker);
     }
 
     // ---- the end ----
@@ -249,9 +262,8 @@ impl State {
     pub(super) fn fail(&mut self, errno: Errno, after: &mut After) {
         self.refusal = Some(errno);
         while let Some((entry, op, waker)) = self.next_waiting() {
-            self.entries[entry] = Entry::Ended(Ended::Done { result: Err(errno), op });
+            self.end(entry, Ended::Done { result: Err(errno), op }, waker, after);
             self.stats.completed += 1;
-            after.wake.push(waker);
         }
     }
 
@@ -261,29 +273,33 @@ impl State {
             true => Some(waker),
             false => self.closers.insert(closer, waker),
         };
-        after.drop_wakers.extend(unused);
+        if let Some(unused) = unused {
+            after.drop_waker(unused);
+        }
         self.destroyed
     }
 
     /// One who waited for the end does so no longer.
     pub(super) fn forget_closer(&mut self, closer: u64, after: &mut After) {
-        after.drop_wakers.extend(self.closers.remove(&closer));
+        if let Some(waker) = self.closers.remove(&closer) {
+            after.drop_waker(waker);
+        }
     }
 
     /// The context has ended.
     pub(super) fn set_destroyed(&mut self, after: &mut After) {
         self.destroyed = true;
-        after.wake.extend(mem::take(&mut self.closers).into_values());
+        mem::take(&mut self.closers).into_values().for_each(|waker| after.wake(waker));
     }
 }
 
 /// Nobody takes this end.
 fn discard(ended: Ended, after: &mut After) {
     match ended {
-        Ended::Done { op, .. } => after.drop_ops.push(op),
+        Ended::Done { op, .. } => after.drop_op(op),
         Ended::Panicked { payload, op } => {
-            after.drop_ops.push(op);
-            after.drop_payloads.push(payload);
+            after.drop_op(op);
+            after.drop_payload(payload);
         }
     }
 }
