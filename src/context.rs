@@ -61,7 +61,7 @@ use core::mem::ManuallyDrop;
 pub struct IoContext {
     /// Zero once it has been destroyed.
     id: aio_context_t,
-    ring: Option<Ring>,
+    ring: Ring,
     guard: ForkGuard,
     /// Operations that the kernel took from a [`Submitter`], and events that a [`Reaper`] took.
     /// Both wrap; an event may be counted before its operation.
@@ -95,7 +95,7 @@ impl IoContext {
     pub unsafe fn from_raw(id: aio_context_t) -> Self {
         let mut context = Self {
             id,
-            ring: None,
+            ring: Ring::none(),
             guard: ForkGuard::of_this_process(),
             accepted: AtomicUsize::new(0),
             reaped: AtomicUsize::new(0),
@@ -124,17 +124,17 @@ impl IoContext {
     pub fn use_ring(&mut self, on: bool) {
         let usable = on && self.id != 0 && self.guard.notices_forks();
         if !usable || self.guard.check().is_err() {
-            self.ring = None;
+            self.ring = Ring::none();
             return;
         }
         // SAFETY: The context is live (`id` is not zero) and of this process (checked); `self`
         // drops the ring when it ends the context.
-        self.ring = unsafe { Ring::of_context(self.id) };
+        self.ring = unsafe { Ring::of_context(self.id) }.unwrap_or(Ring::none());
     }
 
     /// Whether events are taken off the ring without a system call.
     pub fn uses_ring(&self) -> bool {
-        self.ring.is_some()
+        self.ring.exists()
     }
 
     /// How many operations were submitted by [`Submitter`]s and not reaped yet.
@@ -164,7 +164,7 @@ impl IoContext {
 
     #[inline]
     pub(crate) fn ring(&self) -> Option<Ring> {
-        self.ring
+        self.ring.exists().then_some(self.ring)
     }
 
     /// Submits without counting.
@@ -211,7 +211,7 @@ impl IoContext {
         if self.id == 0 {
             return Ok(());
         }
-        self.ring = None;
+        self.ring = Ring::none();
         // SAFETY: `self` is exclusive, so nobody reads the ring, and this copy of it is gone.
         Errno::check(unsafe { sys::io_destroy(self.id) })?;
         self.id = 0;

@@ -27,12 +27,16 @@ use crate::primitive::{AtomicU32, Ordering};
 use core::mem::MaybeUninit;
 use core::ptr::{self, NonNull};
 
-/// The mapped ring of a live context.
+/// The mapped ring of a live context; or none, which has no places.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ring {
     header: NonNull<aio_ring>,
     nr: u32,
 }
+
+/// What there is to be seen of none: `head` and `tail`, neither below `nr`.
+static NOTHING: [core::sync::atomic::AtomicU32; size_of::<aio_ring>() / 4] =
+    [const { core::sync::atomic::AtomicU32::new(0) }; size_of::<aio_ring>() / 4];
 
 // SAFETY: A `Ring` is an address of memory that belongs to the process, not to a thread. Its
 // methods access the shared words atomically, and events only under the caller's promise to be the
@@ -42,6 +46,16 @@ unsafe impl Send for Ring {}
 unsafe impl Sync for Ring {}
 
 impl Ring {
+    /// No ring. Whether the places can be trusted is then the one thing to ask.
+    pub(crate) fn none() -> Self {
+        Self { header: NonNull::from(&NOTHING).cast(), nr: 0 }
+    }
+
+    #[inline]
+    pub(crate) fn exists(self) -> bool {
+        self.nr > 0
+    }
+
     /// The ring of a context, or `None` where it is not one that this code understands: gVisor's
     /// is a page of zeros, and a future kernel may announce an incompatible layout.
     ///
@@ -62,8 +76,8 @@ impl Ring {
     }
 
     /// Moves events from the ring to `events`, as many as are there and find room, and says how many.
-    /// `None` where `head` or `tail` is not below `nr`, as no kernel leaves them: then the ring cannot
-    /// be trusted, and the system call must be used.
+    /// `None` where there is no ring, or `head` or `tail` is not below `nr`, as no kernel leaves them: then
+    /// it cannot be trusted, and the system call must be used.
     ///
     /// # Safety
     /// As [`Ring::advance`].
@@ -90,6 +104,10 @@ impl Ring {
     /// `head` and `tail`, where both are below `nr`.
     #[inline]
     fn positions(self) -> Option<(u32, u32)> {
+        #[cfg(loom)]
+        if !self.exists() {
+            return None;
+        }
         let head = self.head().load(Ordering::Relaxed);
         // Pairs with the kernel's smp_wmb() between an event and `tail`.
         let tail = self.tail().load(Ordering::Acquire);

@@ -120,7 +120,7 @@ impl IoContext {
         // Before `head` is stored: a child must not take the parent's events.
         self.check_process()?;
         // SAFETY: One reader, which is here and not in a system call, in its own process.
-        let taken = self.ring().and_then(|ring| unsafe { ring.take(events) });
+        let taken = unsafe { self.ring.take(events) };
         match taken {
             Some(taken) if taken >= min => Ok(taken),
             // SAFETY: The caller is the one reaper.
