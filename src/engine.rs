@@ -433,7 +433,7 @@ impl<O> Engine<O> {
         }
     }
 
-    /// The operation of the next event, if that is known to be there and is for one.
+    /// The operation of the next event, if one is known. If `None` in the context's process, the run is at its end.
     #[inline(always)]
     fn settle_known(&self, context: &IoContext) -> Option<Settled<O>> {
         // What was seen before a fork is the parent's.
@@ -442,15 +442,38 @@ impl<O> Engine<O> {
         }
         // SAFETY: There is one.
         let event = unsafe { self.events.take() };
-        self.settle(&event)
+        match self.settle(&event) {
+            None => self.look_further(context),
+            settled => settled,
+        }
     }
 
-    /// As [`try_settle`](Self::try_settle), where no event is known.
+    /// As [`try_settle`](Self::try_settle), where no event is known. What is seldom is elsewhere, so that this keeps
+    /// nothing on the stack.
     #[inline(never)]
     fn look_and_settle(&self, context: &IoContext) -> Option<Settled<O>> {
         if context.check_process().is_err() {
             return None;
         }
+        if self.refused_first.get().is_none() {
+            // SAFETY: The process was checked, and the run is at its end.
+            if unsafe { self.look_at_ring() } > 0 {
+                // SAFETY: There is one.
+                let event = unsafe { self.events.take() };
+                if let Some(settled) = self.settle(&event) {
+                    return Some(settled);
+                }
+            } else if self.events.uses_ring() {
+                return None;
+            }
+        }
+        self.look_further(context)
+    }
+
+    /// As [`look_and_settle`](Self::look_and_settle), whatever is known. The process has been checked.
+    #[cold]
+    #[inline(never)]
+    fn look_further(&self, context: &IoContext) -> Option<Settled<O>> {
         loop {
             if self.events.is_empty() {
                 // Between two runs, so that a device that is always done does not keep it waiting.
@@ -458,7 +481,7 @@ impl<O> Engine<O> {
                     return Some(self.take_refused(refused));
                 }
                 // SAFETY: The process was checked, and the run is at its end.
-                if !unsafe { self.look(context) } {
+                if unsafe { self.look_at_ring() } == 0 && !self.look_by_call(context) {
                     return None;
                 }
             }
@@ -470,22 +493,24 @@ impl<O> Engine<O> {
         }
     }
 
-    /// Looks for events, on the ring, or where there is none to be read, by a system call.
+    /// Looks for events on the ring, and says how many are there.
     ///
     /// # Safety
     /// The run is at its end, and the process is that of the context.
     #[inline]
-    unsafe fn look(&self, context: &IoContext) -> bool {
+    unsafe fn look_at_ring(&self) -> u32 {
         // SAFETY: The caller's promise.
         let count = unsafe { self.events.look() };
         self.count(|stats| stats.events_by_ring += u64::from(count));
         self.unseen.set(self.unseen.get().wrapping_sub(count));
-        count > 0 || (!self.events.uses_ring() && self.look_by_call(context))
+        count
     }
 
-    #[cold]
-    #[inline(never)]
+    /// Looks by system call where there is no ring to be read, and says whether any are there.
     fn look_by_call(&self, context: &IoContext) -> bool {
+        if self.events.uses_ring() {
+            return false;
+        }
         let looked = self.fetch(context, 0, Some(Duration::ZERO));
         self.look_failure.set(looked.err());
         looked.is_ok_and(|count| count > 0)
@@ -551,7 +576,7 @@ impl<O> Engine<O> {
                 Err(errno) => return Err(errno),
             }
             submitted = self.submit(context);
-            if let Some(settled) = self.look_and_settle(context) {
+            if let Some(settled) = self.try_settle(context) {
                 return Ok(Some(settled));
             }
         }

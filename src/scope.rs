@@ -189,10 +189,16 @@ impl<O: Operation> Scope<O> {
     #[inline]
     pub fn push(&self, op: O) -> Result<Token, PushError<O>> {
         if self.engine.pending_is_full() {
-            // An error shows again at the caller's own submit.
-            let _ = self.submit();
+            self.make_room();
         }
         self.engine.push(op)
+    }
+
+    /// Submits what is pending. An error shows again at the caller's own submit.
+    #[cold]
+    #[inline(never)]
+    fn make_room(&self) {
+        let _ = self.submit();
     }
 
     /// Gives what was pushed to the kernel, and says how many operations it accepted.
