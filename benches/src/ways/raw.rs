@@ -2,11 +2,11 @@
 
 use super::Runner;
 use crate::clock::{Clock, Latencies, NoClock, Watch};
-use crate::load::{Action, Cursor, Load};
+use crate::load::{Action, Load, STEPS, Step};
 use anyhow::{Result, ensure};
 use linux_aio::{AlignedBuf, Errno, IoContext, IoEvent, Iocb, Opcode, Reaper, Submitter};
 use std::mem::MaybeUninit;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::ptr;
 use std::sync::Arc;
 
@@ -22,11 +22,18 @@ struct Raw<const FILLS: bool> {
     _buffers: Vec<AlignedBuf>,
 }
 
-/// What an iocb is filled from.
+/// What an iocb is filled from, side by side as in the loop in C.
 struct Filler {
-    cursor: Cursor,
+    steps: Box<[Step; STEPS]>,
+    /// Of the next step.
+    number: usize,
+    files: Vec<RawFd>,
     buffers: Vec<*mut u8>,
-    load: Arc<Load>,
+    block: usize,
+    /// What a read returns.
+    read_returns: i64,
+    /// Whose files these are.
+    _load: Arc<Load>,
 }
 
 impl Filler {
@@ -34,16 +41,30 @@ impl Filler {
     /// `slot` is below the depth of the load.
     #[inline]
     unsafe fn next(&mut self, slot: usize) -> Iocb {
-        let (step, file) = self.cursor.next_with_file(&self.load);
+        let number = self.number;
+        self.number = number.wrapping_add(1);
+        let step = self.steps[number % STEPS];
+        let fd = match self.files[..] {
+            [fd] => fd,
+            ref files => files[number % files.len()],
+        };
         // SAFETY: There are as many as the load is deep.
         let buf = unsafe { *self.buffers.get_unchecked(slot) };
-        let (fd, block) = (file.as_raw_fd(), self.load.target.block);
         let iocb = match step.action() {
-            Action::Read => Iocb::pread(fd, buf, block, step.offset()),
-            Action::Write => Iocb::pwrite(fd, buf, block, step.offset()),
+            Action::Read => Iocb::pread(fd, buf, self.block, step.offset()),
+            Action::Write => Iocb::pwrite(fd, buf, self.block, step.offset()),
             Action::Sync => Iocb::fdsync(fd),
         };
         iocb.user_data(slot as u64)
+    }
+
+    /// Whether the operation has ended as it should.
+    #[inline]
+    fn is_expected(&self, iocb: &Iocb, res: i64) -> bool {
+        match iocb.opcode() {
+            Opcode::PREAD => res == self.read_returns,
+            _ => res == iocb.as_raw().aio_nbytes as i64,
+        }
     }
 }
 
@@ -61,8 +82,15 @@ impl<const FILLS: bool> Raw<FILLS> {
     fn new(load: &Arc<Load>) -> Result<Self> {
         let mut buffers = load.buffers()?;
         let addresses = buffers.iter_mut().map(|buf| buf.as_mut_ptr()).collect();
-        let filler =
-            Filler { cursor: Cursor::default(), buffers: addresses, load: Arc::clone(load) };
+        let filler = Filler {
+            steps: load.steps.clone(),
+            number: 0,
+            files: load.target.files.iter().map(|file| file.as_raw_fd()).collect(),
+            buffers: addresses,
+            block: load.target.block,
+            read_returns: load.target.read_returns as i64,
+            _load: Arc::clone(load),
+        };
         Ok(Self {
             context: IoContext::new(load.depth)?,
             iocbs: vec![Iocb::fsync(-1); load.depth as usize],
@@ -94,51 +122,72 @@ impl<const FILLS: bool> Raw<FILLS> {
             }
             // SAFETY: The iocbs and buffers are fields, which stay until every event has been taken
             // or the context is gone.
-            unsafe { submit_all(submitter, pending) }?;
+            unsafe { submit_rest(submitter, 0, pending) }?;
         }
-        let mut left = operations;
-        while left > 0 {
-            let taken = match reaper.wait(batch, None, events) {
-                Ok(taken) if taken.len() == batch => taken,
-                Ok(taken) => wait_for_rest(&mut reaper, taken.len(), events)?,
-                Err(Errno::EINTR) => wait_for_rest(&mut reaper, 0, events)?,
-                Err(errno) => return Err(errno.into()),
-            };
-            left -= batch as u64;
-            for (event, place) in taken.iter().zip(pending.iter_mut()) {
-                let iocb = ptr::with_exposed_provenance_mut::<Iocb>(event.iocb_addr() as usize);
-                *place = iocb;
-                // SAFETY: It is one of ours, whose event has been taken, so the kernel is finished with it.
-                let ended = unsafe { &*iocb };
-                let res = event.as_raw().res;
-                if !is_expected(&filler.load, ended, res) {
-                    return Err(unexpected(res));
-                }
-                if C::LOOKS || FILLS {
-                    let slot = event.user_data() as usize;
-                    // SAFETY: It is what was submitted: a number below that of the iocbs, and marks.
-                    clock.end(*unsafe { marks.get_unchecked(slot) });
-                    if FILLS {
-                        // SAFETY: `slot` is as above.
-                        let filled = unsafe { filler.next(slot) };
-                        // SAFETY: As for `ended`, to which nothing refers any more.
-                        unsafe { iocb.write(filled) };
-                    }
+        for _ in 0..(operations - depth as u64) / batch as u64 {
+            end_batch::<FILLS, C>(&mut reaper, events, pending, filler, &marks, &mut clock)?;
+            if C::LOOKS {
+                let mark = clock.begin();
+                for &mut iocb in &mut *pending {
+                    // SAFETY: It is one of ours, and the kernel is finished with it.
+                    marks[unsafe { (*iocb).as_raw() }.aio_data as usize] = mark;
                 }
             }
-            if left >= depth as u64 {
-                if C::LOOKS {
-                    let mark = clock.begin();
-                    for event in taken {
-                        marks[event.user_data() as usize] = mark;
-                    }
-                }
+            // SAFETY: As above.
+            let accepted = unsafe { submitter.submit(pending) }?;
+            if accepted < batch {
                 // SAFETY: As above.
-                unsafe { submit_all(submitter, pending) }?;
+                unsafe { submit_rest(submitter, accepted, pending) }?;
             }
+        }
+        for _ in 0..depth / batch {
+            end_batch::<FILLS, C>(&mut reaper, events, pending, filler, &marks, &mut clock)?;
         }
         Ok(())
     }
+}
+
+/// Takes a batch of events, and fills the iocbs again. They are `pending` then.
+#[inline(always)]
+fn end_batch<const FILLS: bool, C: Clock>(
+    reaper: &mut Reaper<'_>,
+    events: &mut [MaybeUninit<IoEvent>],
+    pending: &mut [*mut Iocb],
+    filler: &mut Filler,
+    marks: &[C::Mark],
+    clock: &mut C,
+) -> Result<()> {
+    let batch = events.len();
+    let taken = match reaper.wait(batch, None, events) {
+        Ok(taken) if taken.len() == batch => taken,
+        Ok(taken) => wait_for_rest(reaper, taken.len(), events)?,
+        Err(Errno::EINTR) => wait_for_rest(reaper, 0, events)?,
+        Err(errno) => return Err(errno.into()),
+    };
+    for (at, place) in pending.iter_mut().enumerate() {
+        // SAFETY: There is an event for each of the batch.
+        let event = unsafe { taken.get_unchecked(at) };
+        let iocb = ptr::with_exposed_provenance_mut::<Iocb>(event.iocb_addr() as usize);
+        *place = iocb;
+        // SAFETY: It is one of ours, whose event has been taken, so the kernel is finished with it.
+        let ended = unsafe { &*iocb };
+        let res = event.as_raw().res;
+        if !filler.is_expected(ended, res) {
+            return Err(unexpected(res));
+        }
+        if C::LOOKS || FILLS {
+            let slot = event.user_data() as usize;
+            // SAFETY: It is what was submitted: a number below that of the iocbs, and marks.
+            clock.end(*unsafe { marks.get_unchecked(slot) });
+            if FILLS {
+                // SAFETY: `slot` is as above.
+                let filled = unsafe { filler.next(slot) };
+                // SAFETY: As for `ended`, to which nothing refers any more.
+                unsafe { iocb.write(filled) };
+            }
+        }
+    }
+    Ok(())
 }
 
 #[cold]
@@ -165,30 +214,6 @@ fn wait_for_rest<'e>(
     let events = &raw const *events;
     // SAFETY: All of them have been taken.
     Ok(unsafe { &*(events as *const [IoEvent]) })
-}
-
-/// Whether the operation has ended as it should.
-#[inline]
-fn is_expected(load: &Load, iocb: &Iocb, res: i64) -> bool {
-    match iocb.opcode() {
-        Opcode::PREAD => res == load.target.read_returns as i64,
-        _ => res == iocb.as_raw().aio_nbytes as i64,
-    }
-}
-
-/// Submits all of them.
-///
-/// # Safety
-/// As [`Submitter::submit`].
-#[inline]
-unsafe fn submit_all(submitter: Submitter<'_>, iocbs: &[*mut Iocb]) -> Result<()> {
-    // SAFETY: The caller's promise.
-    let accepted = unsafe { submitter.submit(iocbs) }?;
-    if accepted < iocbs.len() {
-        // SAFETY: The caller's promise.
-        return unsafe { submit_rest(submitter, accepted, iocbs) };
-    }
-    Ok(())
 }
 
 /// Submits all of them but those that were `accepted`.
