@@ -10,9 +10,8 @@ use linux_aio::abi::aio_context_t;
 use linux_aio::{AlignedBuf, IoContext, IoEvent, Iocb};
 use std::ffi::{c_int, c_long, c_void};
 use std::os::fd::AsRawFd;
-use std::path::Path;
 use std::ptr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// The library's `io_setup`.
 type Setup = unsafe extern "C" fn(c_int, *mut aio_context_t) -> c_int;
@@ -79,7 +78,7 @@ enum Calls {
         getevents: Getevents,
         setup: Setup,
         destroy: Destroy,
-        _library: Library,
+        _library: Arc<Library>,
     },
 }
 
@@ -149,25 +148,31 @@ pub fn prepare_ring_prefilled(load: &Arc<Load>) -> Result<Box<dyn Runner>> {
     Ok(Box::new(ByC::new(load, Calls::RingPrefilled)?))
 }
 
-/// The distribution's library, where the dynamic linker finds it.
+/// The distribution's library, where the dynamic linker finds it. To be loaded before ours, which has its name: who
+/// asks for a name is given what has it already.
+static LIBAIO: LazyLock<Option<Arc<Library>>> = LazyLock::new(|| {
+    // SAFETY: It runs no code when it is loaded.
+    let load = |name| unsafe { Library::new(name) }.ok().map(Arc::new);
+    ["libaio.so.1t64", "libaio.so.1"].into_iter().find_map(load)
+});
+
+/// The distribution's library.
 pub fn prepare_libaio(load: &Arc<Load>) -> Result<Box<dyn Runner>> {
-    let calls = Calls::load("libaio.so.1t64".as_ref())
-        .or_else(|_| Calls::load("libaio.so.1".as_ref()))
-        .context("package libaio1t64 or libaio1 has it")?;
-    Ok(Box::new(ByC::new(load, calls)?))
+    let library = LIBAIO.as_ref().context("package libaio1t64 or libaio1 has it")?;
+    Ok(Box::new(ByC::new(load, Calls::of(Arc::clone(library))?)?))
 }
 
 /// Ours, as `make -C capi` builds it.
 pub fn prepare_drop_in(load: &Arc<Load>) -> Result<Box<dyn Runner>> {
+    LazyLock::force(&LIBAIO);
     let built = concat!(env!("CARGO_MANIFEST_DIR"), "/../capi/target/libaio/libaio.so.1");
-    let calls = Calls::load(built.as_ref()).context("make -C capi builds it")?;
-    Ok(Box::new(ByC::new(load, calls)?))
+    // SAFETY: It runs no code when it is loaded.
+    let library = unsafe { Library::new(built) }.context("make -C capi builds it")?;
+    Ok(Box::new(ByC::new(load, Calls::of(Arc::new(library))?)?))
 }
 
 impl Calls {
-    fn load(path: &Path) -> Result<Self> {
-        // SAFETY: Neither library runs code when it is loaded.
-        let library = unsafe { Library::new(path) }?;
+    fn of(library: Arc<Library>) -> Result<Self> {
         // SAFETY: This is the function's type, in libaio.h.
         let setup = unsafe { library.get::<Setup>(b"io_setup\0") }.map(|symbol| *symbol)?;
         // SAFETY: As above.
