@@ -34,6 +34,9 @@ const REFUSED: Errno = Errno::EFAULT;
 struct Manual {
     eventfd: Arc<EventFd>,
     waker: Mutex<Option<Waker>>,
+    /// Whether it takes wakers to be called later.
+    wakes_later: bool,
+    later: Mutex<Option<Waker>>,
 }
 
 impl Manual {
@@ -45,6 +48,11 @@ impl Manual {
 
     /// Comes round; `false` where there was nothing to do.
     fn turn(&self) -> bool {
+        let later = self.later.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(later) = later {
+            later.wake();
+            return true;
+        }
         if !self.is_readable() {
             return false;
         }
@@ -63,6 +71,13 @@ impl Reactor for Watching {
         let waker = cx.waker().clone();
         *self.0.waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(waker);
         Poll::Pending
+    }
+
+    fn wake_later(&self, waker: &Waker) -> bool {
+        if self.0.wakes_later {
+            *self.0.later.lock().unwrap_or_else(PoisonError::into_inner) = Some(waker.clone());
+        }
+        self.0.wakes_later
     }
 }
 
@@ -105,7 +120,12 @@ pub fn run(steps: &[u8], script: Script) -> Verdict<u64> {
     let mut reactor = None;
     let capacity = 1 + source.below(MOST);
     let made = Driver::new(capacity as u32, |eventfd| {
-        let manual = Arc::new(Manual { eventfd, waker: Mutex::default() });
+        let manual = Arc::new(Manual {
+            eventfd,
+            waker: Mutex::default(),
+            wakes_later: capacity % 2 == 0,
+            later: Mutex::default(),
+        });
         reactor = Some(Arc::clone(&manual));
         Ok(Watching(manual))
     });
@@ -162,12 +182,13 @@ impl Drivers<'_> {
         self.ledger.unknown = Some(REFUSED);
     }
 
-    /// Where the driver has missed events, it ends everything on its thread.
+    /// Where the driver has missed events, it ends everything on its thread, which wakes the futures last.
     fn wait_where_it_has_failed(&mut self, driver: &Driver) -> bool {
         let mut late = driver.submit(Fsync::new(descriptor(Object::File)));
         let polled = Pin::new(&mut late).poll(&mut Context::from_waker(Waker::noop()));
         let failed = matches!(polled, Poll::Ready((Err(REFUSED), _)));
-        while failed && driver.outstanding() > 0 {
+        let woken = |flight: &Flight| flight.woken.0.load(Ordering::Acquire);
+        while failed && !(driver.outstanding() == 0 && self.flights.iter().all(woken)) {
             thread::yield_now();
         }
         failed
