@@ -6,7 +6,7 @@ use crate::load::{self, Load};
 use crate::ways::{self, by_c, raw};
 use anyhow::{Context, Result};
 use linux_aio::op::Read;
-use linux_aio::{IoContext, Queue};
+use linux_aio::{IoContext, Queue, Slot};
 use std::fs::File;
 use std::hint::black_box;
 use std::mem::MaybeUninit;
@@ -53,6 +53,10 @@ pub fn run() -> Result<()> {
     let way = ways::way(ways::DRIVER).context("a way")?;
     let mut runner = (way.prepare)(&load)?;
     run_one("tokio adapter, depth 32", Box::new(|n| runner.run(n, None)))?;
+    for depth in [1, 32] {
+        wait_in_scope(depth)?;
+        wait_in_queue(depth)?;
+    }
     single_calls()
 }
 
@@ -66,6 +70,47 @@ fn run_one(name: &str, mut subject: Subject<'_>) -> Result<()> {
 }
 
 type Small = Read<Arc<File>, [u8; 16]>;
+
+/// A loop that waits and pushes, and leaves it to `wait` when to submit.
+fn wait_in_scope(depth: usize) -> Result<()> {
+    let file = File::open("/dev/zero")?;
+    let mut buffers = vec![[0; 16]; depth];
+    let mut slots: Vec<_> = (0..depth).map(|_| Slot::new()).collect();
+    let mut context = IoContext::new(depth as u32)?;
+    context.scope(&mut slots, |io| {
+        for buf in &mut buffers {
+            io.push(Read::new(&file, buf, 0)).map_err(|refused| refused.error)?;
+        }
+        let wait = |count| {
+            for _ in 0..count {
+                let done = io.wait()?.context("nothing is in flight")?;
+                black_box(done.result?);
+                io.push(done.op).map_err(|refused| refused.error)?;
+            }
+            Ok(())
+        };
+        run_one(&format!("Scope::wait and push, depth {depth}"), Box::new(wait))
+    })?
+}
+
+/// As [`wait_in_scope`].
+fn wait_in_queue(depth: usize) -> Result<()> {
+    let file = Arc::new(File::open("/dev/zero")?);
+    let mut queue = Queue::<Small>::with_capacity(depth as u32)?;
+    for _ in 0..depth {
+        let read = Read::new(Arc::clone(&file), [0; 16], 0);
+        queue.push(read).map_err(|refused| refused.error)?;
+    }
+    let wait = |count| {
+        for _ in 0..count {
+            let done = queue.wait()?.context("nothing is in flight")?;
+            black_box(done.result?);
+            queue.push(done.op).map_err(|refused| refused.error)?;
+        }
+        Ok(())
+    };
+    run_one(&format!("Queue::wait and push, depth {depth}"), Box::new(wait))
+}
 
 fn single_calls() -> Result<()> {
     let file = Arc::new(File::open("/dev/zero")?);
