@@ -163,8 +163,8 @@ impl IoContext {
     }
 
     #[inline]
-    pub(crate) fn ring(&self) -> Option<Ring> {
-        self.ring.exists().then_some(self.ring)
+    pub(crate) fn ring(&self) -> Ring {
+        self.ring
     }
 
     /// Submits without counting.

@@ -30,7 +30,7 @@ pub(super) struct Events {
     /// `next` as the kernel knows it. Null where the run is none of the ring's.
     published: Cell<*const IoEvent>,
     /// The context's ring, until it turns out not to be usable.
-    ring: Cell<Option<Ring>>,
+    ring: Cell<Ring>,
     inbox: NonNull<Inbox>,
 }
 
@@ -38,7 +38,7 @@ impl Events {
     /// # Safety
     /// Until it is gone, `inbox` stays where it is and nobody else uses it; and either the context
     /// is alive, or [`Events::end`] has been called.
-    pub(super) unsafe fn new(ring: Option<Ring>, inbox: NonNull<Inbox>) -> Self {
+    pub(super) unsafe fn new(ring: Ring, inbox: NonNull<Inbox>) -> Self {
         Self {
             next: Cell::new(ptr::null()),
             end: Cell::new(ptr::null()),
@@ -51,7 +51,7 @@ impl Events {
     /// Whether events are taken off the ring.
     #[inline]
     pub(super) fn uses_ring(&self) -> bool {
-        self.ring.get().is_some()
+        self.ring.get().exists()
     }
 
     #[inline(always)]
@@ -88,10 +88,9 @@ impl Events {
     #[inline]
     pub(super) unsafe fn look(&self) -> u32 {
         debug_assert!(self.is_empty());
-        let Some(ring) = self.ring.get() else { return 0 };
         // SAFETY: The caller's promise.
-        unsafe { self.publish_to(ring) };
-        let Some((first, count)) = ring.run(RUN as u32) else {
+        unsafe { self.publish() };
+        let Some((first, count)) = self.ring.get().run(RUN as u32) else {
             self.end();
             return 0;
         };
@@ -106,24 +105,13 @@ impl Events {
     /// The process is that of the context.
     #[inline]
     pub(super) unsafe fn publish(&self) {
-        if let Some(ring) = self.ring.get() {
-            // SAFETY: The caller's promise.
-            unsafe { self.publish_to(ring) };
-        }
-    }
-
-    /// As [`publish`](Self::publish).
-    ///
-    /// # Safety
-    /// The process is that of the context, and `ring` is the context's.
-    #[inline]
-    unsafe fn publish_to(&self, ring: Ring) {
         let next = self.next.get();
         let published = self.published.get();
         if published == next || published.is_null() {
             return;
         }
         self.published.set(next);
+        let ring = self.ring.get();
         // SAFETY: The run is the ring's, since `published` is not null.
         let head = unsafe { ring.position(next) };
         // SAFETY: The engine is the context's one reader and not in a system call; the process is
@@ -159,7 +147,7 @@ impl Events {
     #[cold]
     #[inline(never)]
     pub(super) fn end(&self) {
-        self.ring.set(None);
+        self.ring.set(Ring::none());
         self.published.set(ptr::null());
         self.begin(ptr::null(), 0);
     }
