@@ -12,16 +12,28 @@ pub fn latencies() -> Latencies {
     Histogram::new(3).expect("three digits can be had")
 }
 
-/// Adds what a task has collected, where that is wanted.
-pub fn record_all(latencies: &mut Option<&mut Latencies>, collected: &[u64]) {
-    if let Some(latencies) = latencies {
-        collected.iter().for_each(|&nanos| record(latencies, nanos));
+/// Adds what was collected.
+pub fn record_all(latencies: &mut Latencies, collected: &[u64]) {
+    collected.iter().for_each(|&nanos| latencies.note(nanos));
+}
+
+/// Where a [`Watch`] writes latencies down.
+pub trait Notes {
+    /// Adds one, in nanoseconds.
+    fn note(&mut self, nanos: u64);
+}
+
+impl Notes for Latencies {
+    fn note(&mut self, nanos: u64) {
+        self.record(nanos).expect("it grows as needed");
     }
 }
 
-/// Adds one.
-pub fn record(latencies: &mut Latencies, nanos: u64) {
-    latencies.record(nanos).expect("it grows as needed");
+/// For one of many tasks, whose histograms would take longer to be made than their operations take.
+impl Notes for Vec<u64> {
+    fn note(&mut self, nanos: u64) {
+        self.push(nanos);
+    }
 }
 
 /// Learns when operations begin and end.
@@ -51,9 +63,9 @@ impl Clock for NoClock {
 
 /// Writes every latency down.
 #[derive(Debug)]
-pub struct Watch<'l>(pub &'l mut Latencies);
+pub struct Watch<'n, N>(pub &'n mut N);
 
-impl Clock for Watch<'_> {
+impl<N: Notes> Clock for Watch<'_, N> {
     const LOOKS: bool = true;
     type Mark = Instant;
 
@@ -62,28 +74,6 @@ impl Clock for Watch<'_> {
     }
 
     fn end(&mut self, mark: Instant) {
-        record(self.0, nanos_since(mark));
+        self.0.note(u64::try_from(mark.elapsed().as_nanos()).unwrap_or(u64::MAX));
     }
-}
-
-/// Collects every latency: for one of many tasks, whose histograms would take longer to be made than their
-/// operations take.
-#[derive(Debug)]
-pub struct Collect<'t>(pub &'t mut Vec<u64>);
-
-impl Clock for Collect<'_> {
-    const LOOKS: bool = true;
-    type Mark = Instant;
-
-    fn begin(&self) -> Instant {
-        Instant::now()
-    }
-
-    fn end(&mut self, mark: Instant) {
-        self.0.push(nanos_since(mark));
-    }
-}
-
-fn nanos_since(mark: Instant) -> u64 {
-    u64::try_from(mark.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }

@@ -60,6 +60,16 @@ pub fn run() -> Result<()> {
     single_calls()
 }
 
+/// Does `one` that many times.
+fn repeated<'s>(mut one: impl FnMut() -> Result<()> + 's) -> Subject<'s> {
+    Box::new(move |count| {
+        for _ in 0..count {
+            one()?;
+        }
+        Ok(())
+    })
+}
+
 /// Twice for the count, and once before for what happens only once.
 fn run_one(name: &str, mut subject: Subject<'_>) -> Result<()> {
     subject(OPERATIONS)?;
@@ -81,15 +91,13 @@ fn wait_in_scope(depth: usize) -> Result<()> {
         for buf in &mut buffers {
             io.push(Read::new(&file, buf, 0)).map_err(|refused| refused.error)?;
         }
-        let wait = |count| {
-            for _ in 0..count {
-                let done = io.wait()?.context("nothing is in flight")?;
-                black_box(done.result?);
-                io.push(done.op).map_err(|refused| refused.error)?;
-            }
+        let wait = repeated(|| {
+            let done = io.wait()?.context("nothing is in flight")?;
+            black_box(done.result?);
+            io.push(done.op).map_err(|refused| refused.error)?;
             Ok(())
-        };
-        run_one(&format!("Scope::wait and push, depth {depth}"), Box::new(wait))
+        });
+        run_one(&format!("Scope::wait and push, depth {depth}"), wait)
     })?
 }
 
@@ -101,15 +109,13 @@ fn wait_in_queue(depth: usize) -> Result<()> {
         let read = Read::new(Arc::clone(&file), [0; 16], 0);
         queue.push(read).map_err(|refused| refused.error)?;
     }
-    let wait = |count| {
-        for _ in 0..count {
-            let done = queue.wait()?.context("nothing is in flight")?;
-            black_box(done.result?);
-            queue.push(done.op).map_err(|refused| refused.error)?;
-        }
+    let wait = repeated(|| {
+        let done = queue.wait()?.context("nothing is in flight")?;
+        black_box(done.result?);
+        queue.push(done.op).map_err(|refused| refused.error)?;
         Ok(())
-    };
-    run_one(&format!("Queue::wait and push, depth {depth}"), Box::new(wait))
+    });
+    run_one(&format!("Queue::wait and push, depth {depth}"), wait)
 }
 
 fn single_calls() -> Result<()> {
@@ -117,22 +123,18 @@ fn single_calls() -> Result<()> {
     let mut context = IoContext::new(1)?;
     let (_, mut reaper) = context.split();
     let mut events = [MaybeUninit::uninit(); 1];
-    let mut reap = |count| {
-        for _ in 0..count {
-            black_box(reaper.reap(black_box(&mut events))?);
-        }
+    let reap = repeated(|| {
+        black_box(reaper.reap(black_box(&mut events))?);
         Ok(())
-    };
-    run_one("Reaper::reap, nothing there", Box::new(&mut reap))?;
+    });
+    run_one("Reaper::reap, nothing there", reap)?;
 
     let mut queue = Queue::<Small>::with_capacity(1)?;
-    let mut look = |count| {
-        for _ in 0..count {
-            black_box(queue.try_next());
-        }
+    let look = repeated(|| {
+        black_box(queue.try_next());
         Ok(())
-    };
-    run_one("Queue::try_next, nothing there", Box::new(&mut look))?;
+    });
+    run_one("Queue::try_next, nothing there", look)?;
 
     // Room for all that are pushed in the three runs. They are never submitted.
     let context = IoContext::new(1)?;
@@ -140,14 +142,12 @@ fn single_calls() -> Result<()> {
     let queue = Queue::<Small>::new(context, capacity).map_err(|_| anyhow::anyhow!("forked"))?;
     let mut queue = black_box(queue);
     let read = Read::new(file, [0; 16], 0);
-    let mut push = |count| {
-        for _ in 0..count {
-            let read = Read::new(Arc::clone(&read.fd), read.buf, 0);
-            black_box(queue.push(read).map_err(|refused| refused.error)?);
-        }
+    let push = repeated(|| {
+        let read = Read::new(Arc::clone(&read.fd), read.buf, 0);
+        black_box(queue.push(read).map_err(|refused| refused.error)?);
         Ok(())
-    };
-    run_one("Queue::push", Box::new(&mut push))
+    });
+    run_one("Queue::push", push)
 }
 
 /// Runs this program under callgrind, and gives each subject's instructions for one operation.

@@ -2,7 +2,7 @@
 //! shared library.
 
 use super::Runner;
-use crate::clock::{Latencies, record};
+use crate::clock::{Latencies, record_all};
 use crate::load::{Load, Step};
 use anyhow::{Context, Result, ensure};
 use libloading::Library;
@@ -264,9 +264,7 @@ impl Runner for ByC {
         let Some(latencies) = latencies else { return self.run_loop(operations, &mut []) };
         let mut nanos = vec![0; operations as usize];
         self.run_loop(operations, &mut nanos)?;
-        for nanos in nanos {
-            record(latencies, nanos);
-        }
+        record_all(latencies, &nanos);
         Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Runner;
 use super::tokio_fs::{Shares, runtime};
-use crate::clock::{Clock, Collect, Latencies, NoClock};
+use crate::clock::{Clock, Latencies, NoClock, Watch};
 use crate::load::{Action, Cursor, Load};
 use anyhow::Result;
 use linux_aio::AlignedBuf;
@@ -70,7 +70,7 @@ impl Runner for OnTokio {
             async move {
                 let mut times = Vec::new();
                 let buf = if timed {
-                    share(load, files, buf, number, operations, &mut Collect(&mut times)).await
+                    share(load, files, buf, number, operations, &mut Watch(&mut times)).await
                 } else {
                     share(load, files, buf, number, operations, &mut NoClock).await
                 };

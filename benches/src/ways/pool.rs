@@ -2,7 +2,7 @@
 
 use super::Runner;
 use super::tokio_fs::block_on_step;
-use crate::clock::{Clock, Collect, Latencies, NoClock, Watch, record_all};
+use crate::clock::{Clock, Latencies, NoClock, Watch, record_all};
 use crate::load::{Cursor, Load};
 use anyhow::{Result, anyhow};
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -45,7 +45,7 @@ pub fn prepare_threads(load: &Arc<Load>) -> Result<Box<dyn Runner>> {
         worker(waiting, done.clone(), move |(operations, timed)| {
             let mut times = Vec::new();
             if timed {
-                share(&load, &mut cursor, &mut buf, operations, Collect(&mut times))?;
+                share(&load, &mut cursor, &mut buf, operations, Watch(&mut times))?;
             } else {
                 share(&load, &mut cursor, &mut buf, operations, NoClock)?;
             }
@@ -79,7 +79,9 @@ impl Runner for Threads {
         }
         for _ in &self.jobs {
             let times = self.results.recv()??;
-            record_all(&mut latencies, &times);
+            if let Some(latencies) = &mut latencies {
+                record_all(latencies, &times);
+            }
         }
         Ok(())
     }
@@ -137,7 +139,7 @@ impl Runner for Pool {
             let (job, result) = self.results.recv()?;
             result?;
             if let (Some(latencies), Some(begun)) = (&mut latencies, job.begun) {
-                Watch(latencies).end(begun);
+                Watch(&mut **latencies).end(begun);
             }
             if again > 0 {
                 again -= 1;

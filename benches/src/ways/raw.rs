@@ -128,7 +128,7 @@ impl<const FILLS: bool> Raw<FILLS> {
             end_batch::<FILLS, C>(&mut reaper, events, pending, filler, &marks, &mut clock)?;
             if C::LOOKS {
                 let mark = clock.begin();
-                for &mut iocb in &mut *pending {
+                for &iocb in pending.iter() {
                     // SAFETY: It is one of ours, and the kernel is finished with it.
                     marks[unsafe { (*iocb).as_raw() }.aio_data as usize] = mark;
                 }

@@ -1,7 +1,7 @@
 //! By tokio's own means: `tokio::fs`, and `spawn_blocking`.
 
 use super::Runner;
-use crate::clock::{Clock, Collect, Latencies, NoClock, record_all};
+use crate::clock::{Clock, Latencies, NoClock, Watch, record_all};
 use crate::load::{Action, Cursor, Load};
 use anyhow::{Result, ensure};
 use linux_aio::AlignedBuf;
@@ -55,7 +55,9 @@ impl<B> Shares<B> {
         while let Some(ended) = tasks.join_next().await {
             let (buf, times) = ended??;
             buffers.push(buf);
-            record_all(&mut latencies, &times);
+            if let Some(latencies) = &mut latencies {
+                record_all(latencies, &times);
+            }
         }
         Ok(buffers)
     }
@@ -124,7 +126,7 @@ impl Runner for TokioFs {
             async move {
                 let mut times = Vec::new();
                 let file = if timed {
-                    by_file(load, file, number, operations, &mut Collect(&mut times)).await
+                    by_file(load, file, number, operations, &mut Watch(&mut times)).await
                 } else {
                     by_file(load, file, number, operations, &mut NoClock).await
                 };
@@ -194,7 +196,7 @@ impl Runner for Blocking {
             async move {
                 let mut times = Vec::new();
                 let buf = if timed {
-                    by_spawning(load, buf, number, operations, &mut Collect(&mut times)).await
+                    by_spawning(load, buf, number, operations, &mut Watch(&mut times)).await
                 } else {
                     by_spawning(load, buf, number, operations, &mut NoClock).await
                 };

@@ -2,7 +2,7 @@
 
 use super::Runner;
 use super::tokio_fs::Shares;
-use crate::clock::{Clock, Collect, Latencies, NoClock, record_all};
+use crate::clock::{Clock, Latencies, NoClock, Watch, record_all};
 use crate::load::{Action, Cursor, Load};
 use anyhow::{Context, Result};
 use std::rc::Rc;
@@ -82,7 +82,7 @@ impl Runner for TokioUring {
             async move {
                 let mut times = Vec::new();
                 let buf = if timed {
-                    share(load, files, buf, number, operations, &mut Collect(&mut times)).await
+                    share(load, files, buf, number, operations, &mut Watch(&mut times)).await
                 } else {
                     share(load, files, buf, number, operations, &mut NoClock).await
                 };
@@ -97,7 +97,9 @@ impl Runner for TokioUring {
             for ended in tasks {
                 let (buf, times) = ended.await??;
                 buffers.push(buf);
-                record_all(&mut latencies, &times);
+                if let Some(latencies) = &mut latencies {
+                    record_all(latencies, &times);
+                }
             }
             Ok(())
         })
