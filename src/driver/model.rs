@@ -89,13 +89,11 @@ impl Model {
     fn with_state<R>(&self, step: impl FnOnce(&mut State, &mut After) -> R) -> R {
         let mut after = After::default();
         let result = step(&mut lock(&self.state), &mut after);
-        if mem::take(&mut after.later) {
+        if after.later {
             self.change(|outside| outside.readable = true);
         }
         after.run_users_code();
-        let turn = after.turn;
-        drop(after);
-        if turn {
+        if after.turn {
             self.turn();
         }
         result
