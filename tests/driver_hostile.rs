@@ -2,9 +2,8 @@
 
 mod common;
 
-use common::Watchdog;
-use core::future::Future;
-use core::pin::{Pin, pin};
+use common::{Watchdog, poll_once};
+use core::pin::pin;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::task::{Context, Poll, Waker};
 use linux_aio::driver::OpFuture;
@@ -32,10 +31,6 @@ fn drivers(capacity: u32) -> [Driver; 2] {
     let reactor = |eventfd| Ok(Reactor(smol::Async::new_nonblocking(eventfd)?));
     let on_reactor = Driver::new(capacity, reactor).expect("a driver");
     [on_reactor, Driver::on_thread(capacity).expect("a driver")]
-}
-
-fn poll_once<F: Future + Unpin>(future: &mut F, waker: &Waker) -> Poll<F::Output> {
-    Pin::new(future).poll(&mut Context::from_waker(waker))
 }
 
 type Silent = OpFuture<op::Poll<Arc<EventFd>>>;

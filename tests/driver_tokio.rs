@@ -4,9 +4,10 @@
 mod common;
 
 use bytes::{Bytes, BytesMut};
-use common::Watchdog;
 use common::files::{file_with, open, pattern, pipe};
+use common::{Watchdog, poll_once};
 use core::num::NonZero;
+use core::task::Waker;
 use linux_aio::PollEvents;
 use linux_aio::op::Poll;
 use linux_aio::tokio::{Fallback, File, driver};
@@ -156,12 +157,12 @@ fn reads_outlive_the_runtime_that_was_to_submit_them() -> io::Result<()> {
         let driver = driver(4)?;
         let file = File::new(std::fs::File::open("/dev/zero")?, &driver)?;
         let mut poll = Box::pin(driver.submit(Poll::new(pipe.reader, PollEvents::IN)));
-        assert!(is_pending(&mut poll));
+        assert!(poll_once(&mut poll, Waker::noop()).is_pending());
         let mut read = Box::pin(async move {
             let first = file.read_at(vec![1; 8], 0).await.0?;
             Ok::<_, io::Error>(first + file.read_at(vec![1; 8], 0).await.0?)
         });
-        assert!(is_pending(&mut read));
+        assert!(poll_once(&mut read, Waker::noop()).is_pending());
         assert_eq!(driver.stats().queue.operations, 1, "the read waits for the tasks");
         io::Result::Ok((driver, poll, read))
     })?;
@@ -169,11 +170,6 @@ fn reads_outlive_the_runtime_that_was_to_submit_them() -> io::Result<()> {
     assert_eq!(smol::block_on(read)?, 16);
     assert_eq!(driver.stats().queue.operations, 3);
     Ok(())
-}
-
-fn is_pending(future: &mut (impl Future + Unpin)) -> bool {
-    let mut context = core::task::Context::from_waker(core::task::Waker::noop());
-    core::pin::pin!(future).poll(&mut context).is_pending()
 }
 
 // ---- files that could block ----

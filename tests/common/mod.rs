@@ -12,6 +12,8 @@ pub(crate) mod raw;
 pub(crate) mod signal;
 
 use core::mem::MaybeUninit;
+use core::pin::Pin;
+use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 use linux_aio::{Errno, IoContext, IoEvent, Operation, PollEvents, Queue, SetupError};
 use std::io::Write;
@@ -28,6 +30,10 @@ macro_rules! skip {
 }
 #[allow(unused_imports, reason = "every test program uses a part of this")]
 pub(crate) use skip;
+
+pub(crate) fn poll_once<F: Future + Unpin>(future: &mut F, waker: &Waker) -> Poll<F::Output> {
+    Pin::new(future).poll(&mut Context::from_waker(waker))
+}
 
 pub(crate) fn say_skipped(reason: &str) {
     say("SKIPPED", reason);
