@@ -13,13 +13,13 @@ use program::{
     Printed, can_mount, command, command_with_tmpfs, example, kill, names, printed, run,
 };
 use program::{open_files, unfinished_file};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 
 const NOT_BUILT: &str = "the examples were not built with this test";
@@ -302,22 +302,42 @@ fn without_nameless_files_nothing_is_left_either() {
     assert_eq!(names(files.dir.path()), ["source", "target"]);
 }
 
-/// Starts a slow copy and stops it when it is under way, before its target is there.
+/// Starts a slow copy of a long file and stops it when it has written its first block and not yet
+/// read its last one.
 fn stopped_in_the_middle(files: &Files, copy: &Path) -> Child {
-    let slow = ["--block", "4KiB", "--depth", "1"];
+    let last_but_one = files.source.metadata().expect("a file").len() - 2 * 4096;
     for _ in 0..20 {
+        let slow = ["--block", "4KiB", "--depth", "1"];
         let mut child = files.command(copy, &slow).spawn().expect("it starts");
-        if unfinished_file(&mut child, files.dir.path()).is_some() {
-            kill(&child, Signal::STOP);
-        }
-        if !files.target.exists() {
-            return child;
+        let unfinished = unfinished_file(&mut child, files.dir.path());
+        // It may be published, and closed, before this opens it.
+        if let Some(target) = unfinished.and_then(|descriptor| File::open(descriptor).ok()) {
+            while !is_written(&target, 0) && child.try_wait().expect("a child").is_none() {
+                std::thread::yield_now();
+            }
+            if stop(&child) && !is_written(&target, last_but_one) {
+                return child;
+            }
         }
         kill(&child, Signal::KILL);
         child.wait().expect("a child of ours");
-        fs::remove_file(&files.target).expect("it is there");
+        fs::remove_file(&files.target).ok();
     }
     panic!("it is always faster than the signal");
+}
+
+/// Whether `pattern`, which is never zero, has arrived there in a file of zeros.
+fn is_written(target: &File, at: u64) -> bool {
+    let mut byte = [0];
+    target.read_at(&mut byte, at).expect("a file") == 1 && byte != [0]
+}
+
+/// Stops a child, and waits until it has: false where it ended before.
+fn stop(child: &Child) -> bool {
+    kill(child, Signal::STOP);
+    let options = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+    let status = waitid(WaitId::Pid(Pid::from_child(child)), options).expect("a child of ours");
+    status.expect("it was waited for").stopped()
 }
 
 /// Goal: a source that changes under it is an error, and there is no target. Method: stop it in the
@@ -336,9 +356,11 @@ fn a_source_that_changes_is_an_error() {
     ];
     for (change, message) in changes {
         let files = Files::new(&pattern(SIZE as usize));
+        // Not in the tick of the clock in which it is written below.
+        let source = OpenOptions::new().write(true).open(&files.source).expect("a file");
+        source.set_modified(SystemTime::UNIX_EPOCH).expect("a file of ours");
         let child = stopped_in_the_middle(&files, &copy);
-        change(&OpenOptions::new().write(true).open(&files.source).expect("a file"))
-            .expect(message);
+        change(&source).expect(message);
         kill(&child, Signal::CONT);
         let printed = printed(&child.wait_with_output().expect("a child of ours"));
         assert_eq!(printed.code, Some(1), "{message}");
