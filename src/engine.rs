@@ -40,7 +40,7 @@ use core::cell::Cell;
 use core::mem::{self, MaybeUninit};
 use core::ptr::NonNull;
 use core::time::Duration;
-use events::Events;
+use events::{Events, NoRing};
 use pending::{Pending, iocbs_of};
 use settled::operation_in;
 
@@ -90,10 +90,6 @@ pub(crate) struct Engine<O> {
     /// First and last of the list of refused operations, which are done.
     refused_first: Cell<Option<NonNull<Slot<O>>>>,
     refused_last: Cell<Option<NonNull<Slot<O>>>>,
-    /// Operations that the kernel accepted and whose events have not been seen: those in flight,
-    /// without the events of the present run. It wraps, since stray events are counted, too, until
-    /// they are looked at.
-    unseen: Cell<u32>,
     events: Events,
     /// Why the last look by system call failed.
     look_failure: Cell<Option<Errno>>,
@@ -119,7 +115,6 @@ impl<O> Engine<O> {
             pending,
             refused_first: Cell::new(None),
             refused_last: Cell::new(None),
-            unseen: Cell::new(0),
             events,
             look_failure: Cell::new(None),
             stats: Cell::new(Stats::default()),
@@ -143,7 +138,10 @@ impl<O> Engine<O> {
 
     /// How many operations are with the kernel, as far as events have been looked at.
     pub(crate) fn in_flight(&self) -> usize {
-        self.unseen.get().wrapping_add(self.events.len() as u32) as usize
+        let Stats { operations, events_by_call, events_by_ring, stray_events, .. } = self.stats();
+        // Events of the present run are counted before it is known whether they are stray.
+        let known = events_by_call.wrapping_add(events_by_ring).wrapping_sub(stray_events);
+        operations.wrapping_sub(known).wrapping_add(self.events.len() as u64) as usize
     }
 
     pub(crate) fn pending(&self) -> usize {
@@ -369,7 +367,6 @@ impl<O> Engine<O> {
 
     #[inline]
     fn count_accepted(&self, count: usize) {
-        self.unseen.set(self.unseen.get().wrapping_add(count as u32));
         self.count(|stats| stats.operations += count as u64);
     }
 
@@ -443,30 +440,37 @@ impl<O> Engine<O> {
         // SAFETY: There is one.
         let event = unsafe { self.events.take() };
         match self.settle(&event) {
-            None => self.look_further(context),
+            None => self.look_past_stray(context),
             settled => settled,
         }
     }
 
-    /// As [`try_settle`](Self::try_settle), where no event is known. What is seldom is elsewhere, so that this keeps
+    /// As [`try_settle`](Self::try_settle), where no event is known. What is seldom is called last, so that this keeps
     /// nothing on the stack.
     #[inline(never)]
     fn look_and_settle(&self, context: &IoContext) -> Option<Settled<O>> {
         if context.check_process().is_err() {
             return None;
         }
-        if self.refused_first.get().is_none() {
-            // SAFETY: The process was checked, and the run is at its end.
-            if unsafe { self.look_at_ring() } > 0 {
-                // SAFETY: There is one.
-                let event = unsafe { self.events.take() };
-                if let Some(settled) = self.settle(&event) {
-                    return Some(settled);
-                }
-            } else if self.events.uses_ring() {
-                return None;
-            }
+        if self.refused_first.get().is_some() {
+            return self.look_further(context);
         }
+        // SAFETY: The process was checked, and the run is at its end.
+        match unsafe { self.take_from_ring() } {
+            Ok(Some(event)) => match self.settle(&event) {
+                None => self.look_past_stray(context),
+                settled => settled,
+            },
+            Ok(None) => None,
+            Err(NoRing) => self.look_further(context),
+        }
+    }
+
+    /// Counts a stray event, and looks for the next one.
+    #[cold]
+    #[inline(never)]
+    fn look_past_stray(&self, context: &IoContext) -> Option<Settled<O>> {
+        self.count(|stats| stats.stray_events += 1);
         self.look_further(context)
     }
 
@@ -475,42 +479,51 @@ impl<O> Engine<O> {
     #[inline(never)]
     fn look_further(&self, context: &IoContext) -> Option<Settled<O>> {
         loop {
-            if self.events.is_empty() {
+            let event = if self.events.is_empty() {
                 // Between two runs, so that a device that is always done does not keep it waiting.
                 if let Some(refused) = self.refused_first.get() {
                     return Some(self.take_refused(refused));
                 }
-                // SAFETY: The process was checked, and the run is at its end.
-                if unsafe { self.look_at_ring() } == 0 && !self.look_by_call(context) {
-                    return None;
-                }
-            }
-            // SAFETY: There is one.
-            let event = unsafe { self.events.take() };
-            if let Some(settled) = self.settle(&event) {
-                return Some(settled);
+                self.next_event(context)?
+            } else {
+                // SAFETY: There is one.
+                unsafe { self.events.take() }
+            };
+            match self.settle(&event) {
+                None => self.count(|stats| stats.stray_events += 1),
+                settled => return settled,
             }
         }
     }
 
-    /// Looks for events on the ring, and says how many are there.
+    /// The next event, by system call where there is no ring to be read. The run is at its end, and the process has
+    /// been checked.
+    fn next_event(&self, context: &IoContext) -> Option<IoEvent> {
+        // SAFETY: As above.
+        match unsafe { self.take_from_ring() } {
+            Ok(event) => event,
+            Err(NoRing) => {
+                self.events.give_ring_up();
+                // SAFETY: There is one.
+                self.look_by_call(context).then(|| unsafe { self.events.take() })
+            }
+        }
+    }
+
+    /// Takes the next event off the ring, if one is there.
     ///
     /// # Safety
     /// The run is at its end, and the process is that of the context.
     #[inline]
-    unsafe fn look_at_ring(&self) -> u32 {
+    unsafe fn take_from_ring(&self) -> Result<Option<IoEvent>, NoRing> {
         // SAFETY: The caller's promise.
-        let count = unsafe { self.events.look() };
+        let Some((event, count)) = unsafe { self.events.look() }? else { return Ok(None) };
         self.count(|stats| stats.events_by_ring += u64::from(count));
-        self.unseen.set(self.unseen.get().wrapping_sub(count));
-        count
+        Ok(Some(event))
     }
 
-    /// Looks by system call where there is no ring to be read, and says whether any are there.
+    /// Looks for events by system call, and says whether any are there.
     fn look_by_call(&self, context: &IoContext) -> bool {
-        if self.events.uses_ring() {
-            return false;
-        }
         let looked = self.fetch(context, 0, Some(Duration::ZERO));
         self.look_failure.set(looked.err());
         looked.is_ok_and(|count| count > 0)
@@ -591,22 +604,12 @@ impl<O> Engine<O> {
         Settled { slot: first, res: -i64::from(errno.raw()) }
     }
 
-    /// Ends the operation that the event is for. `None` where it is for none.
+    /// Ends the operation that the event is for. `None` where it is for none: it is stray.
     #[inline(always)]
     fn settle(&self, event: &IoEvent) -> Option<Settled<O>> {
-        let Some(pointer) = self.live(Token::from_user_data(event.user_data())) else {
-            self.count_stray();
-            return None;
-        };
+        let pointer = self.live(Token::from_user_data(event.user_data()))?;
         self.slot(pointer).end_token();
         Some(Settled { slot: pointer, res: event.as_raw().res })
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn count_stray(&self) {
-        self.unseen.set(self.unseen.get().wrapping_add(1));
-        self.count(|stats| stats.stray_events += 1);
     }
 
     /// Takes events by system call, where none is known.
@@ -620,7 +623,6 @@ impl<O> Engine<O> {
         self.count(|stats| stats.getevents_calls += 1);
         // SAFETY: The process has just been checked; no event is known, so the run is at its end.
         let taken = unsafe { self.events.fetch(context, min, timeout) }?;
-        self.unseen.set(self.unseen.get().wrapping_sub(taken as u32));
         self.count(|stats| stats.events_by_call += taken as u64);
         Ok(taken)
     }

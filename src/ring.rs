@@ -34,6 +34,13 @@ pub(crate) struct Ring {
     nr: u32,
 }
 
+/// Where the next event is taken, and where the next one is put: places of the ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Positions {
+    head: u32,
+    tail: u32,
+}
+
 /// What there is to be seen of none: `head` and `tail`, neither below `nr`.
 static NOTHING: [core::sync::atomic::AtomicU32; size_of::<aio_ring>() / 4] =
     [const { core::sync::atomic::AtomicU32::new(0) }; size_of::<aio_ring>() / 4];
@@ -71,7 +78,8 @@ impl Ring {
         let understood = seen.magic == AIO_RING_MAGIC
             && seen.incompat_features == AIO_RING_INCOMPAT_FEATURES
             && seen.header_length as usize == size_of::<aio_ring>()
-            && seen.nr > 0;
+            // One place is always left free.
+            && seen.nr > 1;
         understood.then_some(Self { header, nr: seen.nr })
     }
 
@@ -83,7 +91,7 @@ impl Ring {
     /// As [`Ring::advance`].
     #[inline(always)]
     pub(crate) unsafe fn take(self, events: &mut [MaybeUninit<IoEvent>]) -> Option<usize> {
-        let (mut head, tail) = self.positions()?;
+        let Positions { mut head, tail } = self.positions()?;
         let mut taken = 0;
         for place in events {
             if head == tail {
@@ -101,9 +109,9 @@ impl Ring {
         Some(taken)
     }
 
-    /// `head` and `tail`, where both are below `nr`.
+    /// `head` and `tail`. `None` as for [`Ring::take`].
     #[inline]
-    fn positions(self) -> Option<(u32, u32)> {
+    pub(crate) fn positions(self) -> Option<Positions> {
         #[cfg(loom)]
         if !self.exists() {
             return None;
@@ -112,7 +120,7 @@ impl Ring {
         // Pairs with the kernel's smp_wmb() between an event and `tail`.
         let tail = self.tail().load(Ordering::Acquire);
         // Two comparisons, since the greater of both takes one instruction more.
-        if head < self.nr && tail < self.nr { Some((head, tail)) } else { None }
+        if head < self.nr && tail < self.nr { Some(Positions { head, tail }) } else { None }
     }
 
     /// The event at `head`, which stays on the ring until [`Ring::advance`].
@@ -138,15 +146,33 @@ impl Ring {
         if next == self.nr { 0 } else { next }
     }
 
-    /// The first of the events that are there, and how many of them, up to `most`, lie in one piece:
-    /// the ring's end ends it. `None` as for [`Ring::take`].
+    /// Takes the event that is there, where it is the only one.
+    ///
+    /// # Safety
+    /// As [`Ring::advance`], and the positions are the present ones.
     #[inline]
-    pub(crate) fn run(self, most: u32) -> Option<(*const IoEvent, u32)> {
-        let (head, tail) = self.positions()?;
+    pub(crate) unsafe fn take_only(self, Positions { head, tail }: Positions) -> Option<IoEvent> {
+        let next = self.after(head);
+        // Where there is none, `tail` is `head`, and not the next place: there are two at least.
+        if next != tail {
+            return None;
+        }
+        // SAFETY: It lies between head and tail.
+        let event = unsafe { self.event(head) };
+        // SAFETY: The caller's promise; this is the tail that was seen.
+        unsafe { self.advance(next) };
+        Some(event)
+    }
+
+    /// The first of the events that are there, and how many of them, up to `most`, lie in one piece:
+    /// the ring's end ends it.
+    #[inline]
+    pub(crate) fn run(self, positions: Positions, most: u32) -> (*const IoEvent, u32) {
+        let Positions { head, tail } = positions;
         let end = if tail >= head { tail } else { self.nr };
         // SAFETY: `nr` events follow the header, and `head` is below `nr`.
         let first = unsafe { self.events().add(head as usize) };
-        Some((first.as_ptr(), (end - head).min(most)))
+        (first.as_ptr(), (end - head).min(most))
     }
 
     /// The place of the event at `next`; behind the last is the first.
@@ -205,7 +231,7 @@ impl Ring {
 #[cfg(not(loom))]
 #[cfg(test)]
 mod tests {
-    use super::Ring;
+    use super::{Positions, Ring};
     use crate::IoEvent;
     use crate::abi::{AIO_RING_MAGIC, aio_context_t, aio_ring, io_event};
     use core::mem::MaybeUninit;
@@ -244,11 +270,12 @@ mod tests {
 
     #[test]
     fn a_ring_that_is_not_understood_is_refused() {
-        let spoil: [fn(&mut aio_ring); 4] = [
+        let spoil: [fn(&mut aio_ring); 5] = [
             |header| header.magic = 0,
             |header| header.incompat_features = 1,
             |header| header.header_length = 64,
             |header| header.nr = 0,
+            |header| header.nr = 1,
         ];
         for spoil in spoil {
             let mut memory = Memory::new();
@@ -277,7 +304,22 @@ mod tests {
             (memory.header.head, memory.header.tail) = (head, tail);
             let ring = memory.ring().expect("a good header");
             assert_eq!(take(ring, 4).as_deref(), Some(events));
-            assert_eq!(ring.positions(), Some((tail, tail)));
+            assert_eq!(ring.positions(), Some(Positions { head: tail, tail }));
+        }
+    }
+
+    #[test]
+    fn the_only_event_is_taken_and_given_back() {
+        for (head, tail, event) in [(0, 1, Some(0)), (3, 0, Some(3)), (0, 2, None), (2, 2, None)] {
+            let mut memory = Memory::new();
+            (memory.header.head, memory.header.tail) = (head, tail);
+            let ring = memory.ring().expect("a good header");
+            let positions = ring.positions().expect("both are in the ring");
+            // SAFETY: One reader.
+            let taken = unsafe { ring.take_only(positions) };
+            assert_eq!(taken.map(|event| event.user_data()), event);
+            let head = if event.is_some() { tail } else { head };
+            assert_eq!(ring.positions(), Some(Positions { head, tail }));
         }
     }
 

@@ -2,7 +2,8 @@
 //!
 //! Events are taken from one run at a time: an array of them that is known to be whole, either on
 //! the ring, where it ends at the ring's end at the latest, or in the inbox, where a system call
-//! has put them. So to take one is to read at a pointer and move it, wherever it came from.
+//! has put them. So to take one is to read at a pointer and move it, wherever it came from. One that
+//! is alone on the ring is taken at once, and never is a run.
 //!
 //! The kernel has its room on the ring back when `head` is stored ([`Events::publish`]): for a
 //! whole run at once, and only in the process that made the context.
@@ -22,6 +23,9 @@ pub(crate) const RUN: usize = 32;
 /// Where a system call puts events.
 pub(crate) type Inbox = [MaybeUninit<IoEvent>; RUN];
 
+/// There is no ring to be read.
+pub(super) struct NoRing;
+
 /// See the [module](self).
 pub(super) struct Events {
     /// The present run: from the next event to behind the last.
@@ -37,7 +41,7 @@ pub(super) struct Events {
 impl Events {
     /// # Safety
     /// Until it is gone, `inbox` stays where it is and nobody else uses it; and either the context
-    /// is alive, or [`Events::end`] has been called.
+    /// is alive, or [`Events::give_ring_up`] has been called.
     pub(super) unsafe fn new(ring: Ring, inbox: NonNull<Inbox>) -> Self {
         Self {
             next: Cell::new(ptr::null()),
@@ -46,12 +50,6 @@ impl Events {
             ring: Cell::new(ring),
             inbox,
         }
-    }
-
-    /// Whether events are taken off the ring.
-    #[inline]
-    pub(super) fn uses_ring(&self) -> bool {
-        self.ring.get().exists()
     }
 
     #[inline(always)]
@@ -80,23 +78,31 @@ impl Events {
         unsafe { self.end.get().offset_from(self.next.get()) as usize }
     }
 
-    /// Gives what was taken off the ring back, and takes up what else is there, as the next run.
-    /// Says how many that is: 0 where there is none, or no ring to be read.
+    /// Gives what was taken off the ring back, and takes the next event off it. What else is there
+    /// becomes the next run. Says how many that is together.
     ///
     /// # Safety
     /// The run is at its end, and the process is that of the context.
     #[inline]
-    pub(super) unsafe fn look(&self) -> u32 {
+    pub(super) unsafe fn look(&self) -> Result<Option<(IoEvent, u32)>, NoRing> {
         debug_assert!(self.is_empty());
         // SAFETY: The caller's promise.
         unsafe { self.publish() };
-        let Some((first, count)) = self.ring.get().run(RUN as u32) else {
-            self.end();
-            return 0;
-        };
+        let ring = self.ring.get();
+        let positions = ring.positions().ok_or(NoRing)?;
+        // The most frequent case: no run begins, and nothing is left to be published.
+        // SAFETY: As of `advance` in `publish`.
+        if let Some(event) = unsafe { ring.take_only(positions) } {
+            return Ok(Some((event, 1)));
+        }
+        let (first, count) = ring.run(positions, RUN as u32);
+        if count == 0 {
+            return Ok(None);
+        }
         self.begin(first, count as usize);
         self.published.set(first);
-        count
+        // SAFETY: There is one.
+        Ok(Some((unsafe { self.take() }, count)))
     }
 
     /// Tells the kernel which events have been taken off the ring.
@@ -146,7 +152,7 @@ impl Events {
     /// Ends the run and gives the ring up.
     #[cold]
     #[inline(never)]
-    pub(super) fn end(&self) {
+    pub(super) fn give_ring_up(&self) {
         self.ring.set(Ring::none());
         self.published.set(ptr::null());
         self.begin(ptr::null(), 0);

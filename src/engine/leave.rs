@@ -30,9 +30,8 @@ impl<O> Engine<O> {
         // SAFETY: The process is that of the context (`quiesce`).
         unsafe { self.events.publish() };
         if self.in_flight() > 0 {
-            self.events.end();
+            self.events.give_ring_up();
             destroy_or_die(context);
-            self.unseen.set(0);
         }
     }
 
