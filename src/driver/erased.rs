@@ -1,9 +1,8 @@
 //! Floor 4: operations of different types in one queue.
 
 use super::state::Ended;
-use crate::{Errno, EventFd, Operation, Prepared};
+use crate::{Errno, Fd, Operation, Prepared};
 use alloc::boxed::Box;
-use alloc::sync::Arc;
 use core::any::Any;
 use core::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
@@ -22,7 +21,8 @@ impl<O: Operation + Send + 'static> Erased for O {
 /// What the driver's queue holds.
 pub(super) struct Tracked {
     pub(super) op: Box<dyn Erased>,
-    pub(super) eventfd: Arc<EventFd>,
+    /// The driver's, which is open as long as this may be submitted.
+    pub(super) eventfd: Fd<'static>,
     /// Where the state has the future's entry.
     pub(super) entry: usize,
     /// What `prepare` of the operation panicked with.
@@ -48,11 +48,11 @@ impl Operation for Tracked {
             op.prepare()
         });
         match catch_unwind(prepare) {
-            Ok(prepared) => prepared.eventfd(self.eventfd.fd()),
+            Ok(prepared) => prepared.eventfd(self.eventfd),
             Err(payload) => {
                 self.panic = Some(payload);
                 // An eventfd cannot be synced: the kernel refuses this at once.
-                Prepared::fsync(self.eventfd.fd())
+                Prepared::fsync(self.eventfd)
             }
         }
     }

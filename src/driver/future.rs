@@ -44,14 +44,22 @@ impl<O> Unpin for OpFuture<O> {}
 
 impl<O: Operation + Send + 'static> OpFuture<O> {
     /// Gives the operation to the driver. `Err` where it takes none.
-    fn start(&mut self, op: Box<O>, waker: Waker) -> Result<usize, <Self as Future>::Output> {
+    fn start(
+        &mut self,
+        op: Box<O>,
+        waker: Waker,
+    ) -> Result<Option<Ended>, <Self as Future>::Output> {
         if let Err(errno) = self.shared.process.check() {
             return Err((Err(errno), *op));
         }
-        let started = self.shared.with_state(|state, after| state.start(op, waker, after));
+        let (started, turned) = self.shared.with_state(|state, after| {
+            let started = state.start(op, waker, after);
+            (started, after.turn)
+        });
         let entry = started.map_err(|(errno, op)| (Err(errno), downcast(op)))?;
         self.phase = Phase::Started(entry);
-        Ok(entry)
+        // Perhaps it has ended inside of `io_submit`.
+        Ok(if turned { self.shared.lock().take_end(entry) } else { None })
     }
 
     /// Has `waker` called when the operation ends, unless it just has.
@@ -69,8 +77,7 @@ impl<O: Operation + Send + 'static> Future for OpFuture<O> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let ended = match mem::replace(&mut self.phase, Phase::Finished) {
             Phase::New(op) => match self.start(op, cx.waker().clone()) {
-                // Perhaps it has ended inside of `io_submit`.
-                Ok(entry) => self.shared.lock().take_end(entry),
+                Ok(ended) => ended,
                 Err(refused) => return Poll::Ready(refused),
             },
             Phase::Started(entry) => {

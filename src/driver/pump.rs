@@ -3,7 +3,7 @@
 use super::Shared;
 use super::erased::{Erased, Tracked};
 use super::state::Ended;
-use crate::{Completion, Errno, EventFd, Queue, Token};
+use crate::{Completion, Errno, EventFd, Fd, Queue, Token};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -84,8 +84,9 @@ impl Pump {
 
     fn push(&mut self) {
         let Some(queue) = &mut self.queue else { return };
+        // SAFETY: The pump keeps it open, and the queue is submitted by the pump alone.
+        let eventfd = unsafe { Fd::<'static>::borrow_raw(self.eventfd.fd().as_raw()) };
         for (entry, op) in self.admitted.drain(..) {
-            let eventfd = Arc::clone(&self.eventfd);
             let pushed = queue.push(Tracked { op, eventfd, entry, panic: None });
             if self.tokens.len() <= entry {
                 self.tokens.resize(entry + 1, None);

@@ -125,7 +125,7 @@ impl State {
             self.entries.len() - 1
         });
         let ticket = self.ticket();
-        self.entries[entry] = Entry::Waiting { op, waker, ticket };
+        self.fill(entry, Entry::Waiting { op, waker, ticket });
         self.waiting.push_back((ticket, entry));
         self.stats.submitted += 1;
         self.turn_now_or_later(after);
@@ -196,6 +196,14 @@ impl State {
         }
     }
 
+    /// Replaces a vacant entry.
+    fn fill(&mut self, entry: usize, new: Entry) {
+        let vacant = mem::replace(&mut self.entries[entry], new);
+        debug_assert!(matches!(vacant, Entry::Vacant));
+        // There is nothing in it to be dropped, which the compiler does not know.
+        mem::forget(vacant);
+    }
+
     fn vacate(&mut self, entry: usize) -> Entry {
         self.vacant.push(entry);
         mem::replace(&mut self.entries[entry], Entry::Vacant)
@@ -210,7 +218,7 @@ impl State {
         }
         while self.admitted < self.capacity {
             let Some((entry, op, waker)) = self.next_waiting() else { return };
-            self.entries[entry] = Entry::Admitted { waker };
+            self.fill(entry, Entry::Admitted { waker });
             admitted.push((entry, op));
             self.admitted += 1;
         }
@@ -244,7 +252,7 @@ impl State {
     }
 
     fn end(&mut self, entry: usize, ended: Ended, waker: Waker, after: &mut After) {
-        self.entries[entry] = Entry::Ended(ended);
+        self.fill(entry, Entry::Ended(ended));
         after.wake(waker);
     }
 

@@ -133,18 +133,16 @@ impl File {
     }
 
     async fn transfer<O: Transfer>(&self, op: O) -> (io::Result<usize>, O) {
-        match &self.fallback {
-            None => self.run(op).await,
-            Some((fallback, support)) => {
-                consume_budget().await;
-                let (result, op) = fallback.submit(&self.driver, support, op).await;
-                (count(result), op)
-            }
-        }
+        // What is done inside of `io_submit` is ready at once: a loop of that would keep the thread.
+        consume_budget().await;
+        let (result, op) = match &self.fallback {
+            None => self.driver.submit(op).await,
+            Some((fallback, support)) => fallback.submit(&self.driver, support, op).await,
+        };
+        (count(result), op)
     }
 
     async fn run<O: Operation + Send + 'static>(&self, op: O) -> (io::Result<usize>, O) {
-        // What is done inside of `io_submit` is ready at once: a loop of that would keep the thread.
         consume_budget().await;
         let (result, op) = self.driver.submit(op).await;
         (count(result), op)
