@@ -5,7 +5,7 @@
 use crate::load::Target;
 use anyhow::{Context, Result, bail, ensure};
 use linux_aio::AlignedBuf;
-use rustix::fs::{MemfdFlags, OFlags};
+use rustix::fs::{Advice, MemfdFlags, OFlags};
 use std::fs::{File, OpenOptions};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
@@ -83,11 +83,22 @@ pub struct Device {
     _keeper: Option<Keeper>,
     /// What a loop device is on.
     _under: Option<File>,
+    /// Another one like it, for what goes through the page cache: where pages of a disk are cached, the
+    /// kernel looks for some to be written before each operation that goes around the cache.
+    cached: Option<Box<Self>>,
 }
 
 impl Device {
     /// Opens it, or makes it: in `directory`, if it is one of files, `small` for a quick try.
     pub fn new(kind: Kind, directory: &Path, small: bool) -> Result<Self> {
+        let mut device = Self::alone(kind, directory, small)?;
+        if !matches!(kind, Kind::Zero | Kind::Null) {
+            device.cached = Some(Box::new(Self::alone(kind, directory, small)?));
+        }
+        Ok(device)
+    }
+
+    fn alone(kind: Kind, directory: &Path, small: bool) -> Result<Self> {
         let size = if small { 8 } else { 64 } * MIB;
         match kind {
             Kind::Zero => Self::character(kind, "/dev/zero", SMALL_BLOCK),
@@ -129,6 +140,7 @@ impl Device {
             read_returns: BLOCK,
             _keeper: None,
             _under: None,
+            cached: None,
         }
     }
 
@@ -169,7 +181,7 @@ impl Device {
         };
         Ok(Target {
             files: (0..files).map(reopen).collect::<Result<_>>()?,
-            path: self.path.clone(),
+            cached: self.cached.as_ref().map_or(&self.path, |device| &device.path).clone(),
             size: self.size,
             block: self.block,
             read_returns: self.read_returns,
@@ -216,7 +228,8 @@ fn open_direct(path: &Path) -> Result<File> {
     file.with_context(|| format!("opening {}", path.display()))
 }
 
-/// Random bytes: a hole, or zeros, would be read without the device.
+/// Random bytes: a hole, or zeros, would be read without the device. None of them stays in the page cache, except
+/// of a file that is nowhere else.
 fn fill(file: &File, size: u64) -> Result<()> {
     if !file.metadata()?.file_type().is_block_device() {
         file.set_len(size)?;
@@ -226,7 +239,8 @@ fn fill(file: &File, size: u64) -> Result<()> {
         fastrand::fill(&mut chunk);
         file.write_all_at(&chunk, offset)?;
     }
-    Ok(file.sync_all()?)
+    file.sync_all()?;
+    Ok(rustix::fs::fadvise(file, 0, None, Advice::DontNeed)?)
 }
 
 /// What a command printed.

@@ -86,8 +86,8 @@ impl Step {
 pub struct Target {
     /// The same file or device opened one or many times, or as many files.
     pub files: Vec<Arc<File>>,
-    /// Where it can be opened again, for ways that need it without `O_DIRECT` or each for itself.
-    pub path: PathBuf,
+    /// Where another one like it can be opened, for what goes through the page cache.
+    pub cached: PathBuf,
     /// Bytes that may be read and written.
     pub size: u64,
     /// Bytes of an operation.
@@ -116,7 +116,7 @@ impl Load {
     pub fn new(target: Target, kind: Kind, depth: u32, batch: u32) -> Result<Self> {
         ensure!(batch > 0 && depth % batch == 0, "a depth of {depth} is not of batches of {batch}");
         let blocks = target.size / target.block as u64;
-        ensure!(blocks > 0, "{} has less than one block", target.path.display());
+        ensure!(blocks > 0, "{} bytes are less than one block", target.size);
         let mut random = fastrand::Rng::with_seed(7);
         let steps = std::array::from_fn(|number| {
             let offset = random.u64(..blocks) * target.block as u64;

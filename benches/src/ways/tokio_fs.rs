@@ -76,7 +76,7 @@ pub fn prepare(load: &Arc<Load>) -> Result<Box<dyn Runner>> {
     ensure!(load.target.files.len() == 1, "not for many files");
     let open = |_| {
         let writes = load.kind != crate::load::Kind::Read;
-        let file = OpenOptions::new().read(true).write(writes).open(&load.target.path)?;
+        let file = OpenOptions::new().read(true).write(writes).open(&load.target.cached)?;
         let mut file = File::from_std(file);
         file.set_max_buf_size(load.target.block);
         Ok((file, vec![0x5a; load.target.block]))
