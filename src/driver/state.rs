@@ -197,6 +197,7 @@ impl State {
     }
 
     /// Replaces a vacant entry.
+    #[inline(always)]
     fn fill(&mut self, entry: usize, new: Entry) {
         let vacant = mem::replace(&mut self.entries[entry], new);
         debug_assert!(matches!(vacant, Entry::Vacant));
@@ -225,6 +226,7 @@ impl State {
     }
 
     /// What has waited for a slot the longest, and does so no longer. Its entry is to be filled.
+    #[inline(always)]
     fn next_waiting(&mut self) -> Option<(usize, Box<dyn Erased>, Waker)> {
         let (_, entry) = self.waiting.pop_front()?;
         match mem::replace(&mut self.entries[entry], Entry::Vacant) {
@@ -251,6 +253,7 @@ impl State {
         }
     }
 
+    #[inline(always)]
     fn end(&mut self, entry: usize, ended: Ended, waker: Waker, after: &mut After) {
         self.fill(entry, Entry::Ended(ended));
         after.wake(waker);
