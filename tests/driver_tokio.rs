@@ -172,6 +172,28 @@ fn reads_outlive_the_runtime_that_was_to_submit_them() -> io::Result<()> {
     Ok(())
 }
 
+/// Goal: what the kernel has to do while tasks start more decides how many go to it together. Method: POLLs, which stay
+/// in the kernel: one goes alone, then four, then as many as are there.
+#[tokio::test]
+async fn as_many_as_the_kernel_has_are_submitted_together() -> io::Result<()> {
+    let pipe = pipe(0);
+    let driver = driver(128)?;
+    let mut polls = Vec::new();
+    for together in [1, 4, 5, 10, 20, 32] {
+        let before = polls.len() as u64;
+        for number in 1..=together {
+            let poll = Poll::new(pipe.reader.try_clone()?, PollEvents::IN);
+            polls.push(Box::pin(driver.submit(poll)));
+            let poll = polls.last_mut().expect("it has just been added");
+            assert!(poll_once(poll, Waker::noop()).is_pending());
+            let submitted = if number < together { before } else { before + together };
+            assert_eq!(driver.stats().queue.operations, submitted, "{number} of {together}");
+        }
+    }
+    assert_eq!(driver.stats().queue.submit_calls, 6);
+    Ok(())
+}
+
 // ---- files that could block ----
 
 /// Goal: a file on which `io_submit` could block without end is refused, and no other. Method: both

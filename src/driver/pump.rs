@@ -23,6 +23,8 @@ pub(super) struct Pump {
     tokens: Vec<Option<Token>>,
     /// Taken from the state, and not pushed yet; its allocation is kept.
     admitted: Vec<(usize, Box<dyn Erased>)>,
+    /// Something has left the queue since the completions were looked at.
+    submitted: bool,
     /// Why the kernel takes nothing.
     failure: Option<Errno>,
     /// As in [`DriverStats`](super::DriverStats).
@@ -37,6 +39,7 @@ impl Pump {
             eventfd,
             tokens: Vec::new(),
             admitted: Vec::new(),
+            submitted: false,
             failure: None,
             blocked: 0,
             longest_submit: Duration::ZERO,
@@ -51,6 +54,9 @@ impl Pump {
         let (cancels, over) = shared.with_state(|state, after| {
             while let Some(done) = queue.try_next() {
                 state.complete(done.op.entry, ended(done, failure), after);
+            }
+            if mem::take(&mut self.submitted) {
+                state.note_submitted();
             }
             let failed = queue.look_failure();
             if let Some(errno) = failed {
@@ -118,7 +124,8 @@ impl Pump {
                 let _ = queue.cancel(*token);
             }
         }
-        queue.queued() < queued
+        self.submitted = queue.queued() < queued;
+        self.submitted
     }
 
     /// No more operations will come; those that are left end with the context.

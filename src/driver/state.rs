@@ -11,8 +11,11 @@ use core::any::Any;
 use core::mem;
 use core::task::Waker;
 
-/// How many operations come together before they are submitted without waiting for more.
+/// How many operations come together at most before they are submitted without waiting for more.
 const BATCH: usize = 32;
+
+/// How many at least, so that a disk that has nothing to do gets the first ones early.
+const FIRST: usize = 4;
 
 /// Of so many operations that come alone, one waits for others.
 const PROBE: u64 = 64;
@@ -65,6 +68,9 @@ pub(super) struct State {
     awaits_turn: bool,
     /// More than one had come by the last turn that was asked for.
     crowded: bool,
+    /// What was submitted last did not all end inside of `io_submit`: the kernel has something to do while tasks
+    /// start more.
+    overlaps: bool,
     /// Why no more operations are taken.
     refusal: Option<Errno>,
     /// The context has ended.
@@ -86,6 +92,7 @@ impl State {
             cancels: Vec::new(),
             awaits_turn: false,
             crowded: false,
+            overlaps: false,
             refusal: None,
             destroyed: false,
             closers: BTreeMap::new(),
@@ -135,13 +142,17 @@ impl State {
     /// Has what waits submitted: at once if there is enough for a batch, or if the kernel has nothing to do and no
     /// others are expected; else later, with what has come by then. Without a free slot, the next completion
     /// sees to it.
+    ///
+    /// As many are enough as the kernel has: when a disk has ended all at once, it works on the first few while
+    /// tasks start the others, which go to it by more and more.
     fn turn_now_or_later(&mut self, after: &mut After) {
         if self.admitted == self.capacity {
             return;
         }
         // Now and then it is tried whether others come, which one that ends inside of `io_submit` would not let run.
         let alone = self.admitted == 0 && !self.crowded && self.next_ticket % PROBE != 0;
-        if alone || self.waiting.len() >= BATCH {
+        let enough = if self.overlaps { self.admitted.clamp(FIRST, BATCH) } else { BATCH };
+        if alone || self.waiting.len() >= enough {
             after.turn = true;
         } else if !self.awaits_turn {
             self.awaits_turn = true;
@@ -223,6 +234,11 @@ impl State {
             admitted.push((entry, op));
             self.admitted += 1;
         }
+    }
+
+    /// Some have been submitted, and what ended inside of `io_submit` has been completed.
+    pub(super) fn note_submitted(&mut self) {
+        self.overlaps = self.admitted > 0;
     }
 
     /// What has waited for a slot the longest, and does so no longer. Its entry is to be filled.
