@@ -98,7 +98,10 @@ pub fn verdicts(report: &Report) -> Vec<Verdict> {
     ));
     verdicts.extend(instructions());
     verdicts.push(times_more(report));
-    verdicts.push(not_slower_on_disk(report));
+    let is_task = |outcome: &Outcome| TASKS.contains(&&*outcome.way);
+    verdicts.push(not_slower_on_disk(report, "other futures and threads", is_task));
+    let is_other = |outcome: &Outcome| outcome.family != Family::Ours;
+    verdicts.push(not_slower_on_disk(report, "all others", is_other));
     verdicts.push(least_cpu_on_disk(report));
     verdicts.extend(flat(report, Group::Depths, "from depth 1 to 4096", |m| m.cell.depth as usize));
     verdicts.extend(flat(report, Group::Files, "from 1 to 10,000 files", |m| m.cell.files));
@@ -175,17 +178,23 @@ fn times_more(report: &Report) -> Verdict {
 /// Of the depths at which a disk is busy.
 const BUSY: [u32; 3] = [32, 128, 256];
 
-fn not_slower_on_disk(report: &Report) -> Verdict {
-    let target = "tokio adapter on a disk, depth 32 and more: not slower than the fastest of others \
-                  (tokio::fs aside, which reads memory)";
+/// What else gives futures, or is called in threads of its own.
+const TASKS: [&str; 5] =
+    [ways::TOKIO_URING, ways::TOKIO_FS, ways::SPAWN_BLOCKING, ways::POOL, ways::THREADS];
+
+/// Against these others, without tokio::fs, which reads memory.
+fn not_slower_on_disk(report: &Report, whom: &str, is_one: impl Fn(&Outcome) -> bool) -> Verdict {
+    let target = format!(
+        "tokio adapter on a disk, depth 32 and more: not slower than the fastest of {whom} \
+         (tokio::fs aside, which reads memory)"
+    );
     let mut found = Vec::new();
     let mut met = true;
     for depth in BUSY {
         let Some(cell) = report.cell(Device::File, Read, depth, 1) else { continue };
         let Some(ours) = cell.of(ways::DRIVER) else { continue };
-        let on_disk =
-            |outcome: &&Outcome| outcome.family != Family::Ours && outcome.way != ways::TOKIO_FS;
-        let others = cell.outcomes.iter().filter(on_disk);
+        let others = cell.outcomes.iter();
+        let others = others.filter(|outcome| outcome.way != ways::TOKIO_FS && is_one(outcome));
         let Some(best) = others.min_by(|a, b| a.nanos().total_cmp(&b.nanos())) else { continue };
         let estimate = ours.to(best);
         // Slower for certain is slower; what noise may be is not.
@@ -193,9 +202,9 @@ fn not_slower_on_disk(report: &Report) -> Verdict {
         found.push(format!("{depth}: {} of {}", interval(estimate), best.way));
     }
     if found.is_empty() {
-        return unknown(target.into());
+        return unknown(target);
     }
-    verdict(target.into(), met, found.join("; "))
+    verdict(target, met, found.join("; "))
 }
 
 fn least_cpu_on_disk(report: &Report) -> Verdict {
@@ -206,9 +215,7 @@ fn least_cpu_on_disk(report: &Report) -> Verdict {
     for depth in BUSY {
         let Some(cell) = report.cell(Device::File, Read, depth, 1) else { continue };
         let Some(ours) = cell.of(ways::DRIVER) else { continue };
-        let others =
-            [ways::TOKIO_URING, ways::TOKIO_FS, ways::SPAWN_BLOCKING, ways::POOL, ways::THREADS];
-        let others = others.iter().filter_map(|way| cell.of(way));
+        let others = TASKS.iter().filter_map(|way| cell.of(way));
         let Some(least) = others.min_by(|a, b| a.cpu_nanos().total_cmp(&b.cpu_nanos())) else {
             continue;
         };
