@@ -4,10 +4,31 @@
 //! thread gives memory up and the kernel maps the same address for another, the accesses of the
 //! first look like races with those of the second; in fact the kernel changes mappings one after
 //! the other, under the lock of the address space, which orders them. This is that lock.
+//!
+//! It knows which thread uses a descriptor in the C library's calls, too, and takes one that is closed without it for the
+//! one that has its number next. So descriptors are closed with it.
 
 use super::{Word, arch};
 use crate::abi::syscall::NATIVE;
 use core::sync::atomic::{AtomicU32, Ordering};
+
+unsafe extern "C" {
+    fn close(fd: i32) -> i32;
+    safe fn __errno_location() -> *mut i32;
+}
+
+/// `close(2)`, in a way that is noticed.
+///
+/// # Safety
+/// The descriptor must be the caller's own.
+unsafe fn noticed_close(fd: i32) -> isize {
+    // SAFETY: The caller's promise.
+    match unsafe { close(fd) } {
+        // SAFETY: The thread's own, for as long as it runs.
+        -1 => -(unsafe { *__errno_location() } as isize),
+        done => done as isize,
+    }
+}
 
 static MMAP_LOCK: AtomicU32 = AtomicU32::new(0);
 
@@ -25,6 +46,10 @@ fn after(number: u32) {
 }
 
 pub(super) unsafe fn syscall3(number: u32, a: Word, b: Word, c: Word) -> isize {
+    if number == NATIVE.close {
+        // SAFETY: The caller owns the descriptor.
+        return unsafe { noticed_close(a as i32) };
+    }
     before(number);
     // SAFETY: The caller answers for what the call does.
     let result = unsafe { arch::syscall3(number, a, b, c) };
