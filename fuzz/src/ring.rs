@@ -60,7 +60,8 @@ impl Rings {
         let seen = ring.header();
         let usable = seen.magic == AIO_RING_MAGIC
             && seen.incompat_features == 0
-            && seen.header_length as usize == HEADER;
+            && seen.header_length as usize == HEADER
+            && seen.nr > 1;
         ensure(context.uses_ring() == usable, || format!("a ring with {seen:?} is used or not"))?;
         for _ in 0..64 {
             if source.is_empty() {
