@@ -23,10 +23,7 @@ impl<O> Engine<O> {
     /// ring can be read.
     #[inline(always)]
     pub(crate) fn try_settle(&self, context: &IoContext) -> Option<Settled<O>> {
-        match self.settle_known(context) {
-            None => self.look_and_settle(context),
-            settled => settled,
-        }
+        self.settle_known(context).or_else(|| self.look_and_settle(context))
     }
 
     /// The operation of the next event, if one is known. If `None` in the context's process, the run is at its end.
@@ -38,10 +35,7 @@ impl<O> Engine<O> {
         }
         // SAFETY: There is one.
         let event = unsafe { self.events.take() };
-        match self.settle(&event) {
-            None => self.look_past_stray(context),
-            settled => settled,
-        }
+        self.settle(&event).or_else(|| self.look_past_stray(context))
     }
 
     /// As [`try_settle`](Self::try_settle), where no event is known. What is seldom is called last, so that this keeps
@@ -56,10 +50,7 @@ impl<O> Engine<O> {
         }
         // SAFETY: The process was checked, and the run is at its end.
         match unsafe { self.take_from_ring() } {
-            Ok(Some(event)) => match self.settle(&event) {
-                None => self.look_past_stray(context),
-                settled => settled,
-            },
+            Ok(Some(event)) => self.settle(&event).or_else(|| self.look_past_stray(context)),
             Ok(None) => None,
             Err(NoRing) => self.look_further(context),
         }
