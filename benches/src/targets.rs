@@ -182,24 +182,20 @@ const BUSY: [u32; 3] = [32, 128, 256];
 const TASKS: [&str; 5] =
     [ways::TOKIO_URING, ways::TOKIO_FS, ways::SPAWN_BLOCKING, ways::POOL, ways::THREADS];
 
-/// Against these others, without tokio::fs, which reads memory.
-fn not_slower_on_disk(report: &Report, whom: &str, is_one: impl Fn(&Outcome) -> bool) -> Verdict {
-    let target = format!(
-        "tokio adapter on a disk, depth 32 and more: not slower than the fastest of {whom} \
-         (tokio::fs aside, which reads memory)"
-    );
+/// What `judge` says of the adapter at each depth at which a disk is busy: whether the target is met, and what was found.
+fn on_busy_disk(
+    report: &Report,
+    target: String,
+    judge: impl Fn(&Measured, &Outcome) -> Option<(bool, String)>,
+) -> Verdict {
     let mut found = Vec::new();
     let mut met = true;
     for depth in BUSY {
         let Some(cell) = report.cell(Device::File, Read, depth, 1) else { continue };
-        let Some(ours) = cell.of(ways::DRIVER) else { continue };
-        let others = cell.outcomes.iter();
-        let others = others.filter(|outcome| outcome.way != ways::TOKIO_FS && is_one(outcome));
-        let Some(best) = others.min_by(|a, b| a.nanos().total_cmp(&b.nanos())) else { continue };
-        let estimate = ours.to(best);
-        // Slower for certain is slower; what noise may be is not.
-        met &= estimate.low <= 1.0;
-        found.push(format!("{depth}: {} of {}", interval(estimate), best.way));
+        let judged = cell.of(ways::DRIVER).and_then(|ours| judge(cell, ours));
+        let Some((is_met, what)) = judged else { continue };
+        met &= is_met;
+        found.push(format!("{depth}: {what}"));
     }
     if found.is_empty() {
         return unknown(target);
@@ -207,26 +203,32 @@ fn not_slower_on_disk(report: &Report, whom: &str, is_one: impl Fn(&Outcome) -> 
     verdict(target, met, found.join("; "))
 }
 
+/// Against these others, without tokio::fs, which reads memory.
+fn not_slower_on_disk(report: &Report, whom: &str, is_one: impl Fn(&Outcome) -> bool) -> Verdict {
+    let target = format!(
+        "tokio adapter on a disk, depth 32 and more: not slower than the fastest of {whom} \
+         (tokio::fs aside, which reads memory)"
+    );
+    on_busy_disk(report, target, |cell, ours| {
+        let others = cell.outcomes.iter();
+        let others = others.filter(|outcome| outcome.way != ways::TOKIO_FS && is_one(outcome));
+        let best = others.min_by(|a, b| a.nanos().total_cmp(&b.nanos()))?;
+        let estimate = ours.to(best);
+        // Slower for certain is slower; what noise may be is not.
+        Some((estimate.low <= 1.0, format!("{} of {}", interval(estimate), best.way)))
+    })
+}
+
 fn least_cpu_on_disk(report: &Report) -> Verdict {
     let target = "tokio adapter on a disk, depth 32 and more: less processor time than other futures \
                   and threads";
-    let mut found = Vec::new();
-    let mut met = true;
-    for depth in BUSY {
-        let Some(cell) = report.cell(Device::File, Read, depth, 1) else { continue };
-        let Some(ours) = cell.of(ways::DRIVER) else { continue };
+    on_busy_disk(report, target.into(), |cell, ours| {
         let others = TASKS.iter().filter_map(|way| cell.of(way));
-        let Some(least) = others.min_by(|a, b| a.cpu_nanos().total_cmp(&b.cpu_nanos())) else {
-            continue;
-        };
-        met &= ours.cpu_nanos() < least.cpu_nanos();
-        let (ours, theirs) = (ours.cpu_nanos() / 1e3, least.cpu_nanos() / 1e3);
-        found.push(format!("{depth}: {ours:.1} µs, {} {theirs:.1} µs", least.way));
-    }
-    if found.is_empty() {
-        return unknown(target.into());
-    }
-    verdict(target.into(), met, found.join("; "))
+        let least = others.min_by(|a, b| a.cpu_nanos().total_cmp(&b.cpu_nanos()))?;
+        let (ours, theirs) = (ours.cpu_nanos(), least.cpu_nanos());
+        let found = format!("{:.1} µs, {} {:.1} µs", ours / 1e3, least.way, theirs / 1e3);
+        Some((ours < theirs, found))
+    })
 }
 
 /// How much the ratio to the loop in C may grow over a group: the layer's share of the cost.
