@@ -74,11 +74,12 @@ const ROUNDS: u32 = 8;
 /// # Batches
 ///
 /// An operation that is alone is submitted when its future is polled first. Where others are in flight, or have lately
-/// come together, it waits until the tasks that can run have run, or until there are enough of them: so one call submits
-/// what many tasks start, and a task that computes for long holds up what others have started before it. Enough are as
-/// many as the kernel has, from 4 to 32: a disk that has just ended all gets the first few early, and works on them while
-/// tasks start the others. Where all ends inside of `io_submit`, there is nothing to be gained by that, and 32 are enough. Where the
-/// [`Reactor`] does not know when tasks have run, the driver makes its eventfd readable instead.
+/// come together, it waits until the tasks that can run have run, or until there are enough of them: so one call
+/// submits what many tasks start, and a task that computes for long holds up what others have started before it. Enough
+/// are as many as the kernel has, from 4 to 32: a disk that has just ended all gets the first few early, and works on
+/// them while tasks start the others. Where all ends inside of `io_submit`, there is nothing to be gained by that, and
+/// 32 are enough. Where the [`Reactor`] does not know when tasks have run, the driver makes its eventfd readable
+/// instead.
 ///
 /// # Blocking
 ///

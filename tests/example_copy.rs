@@ -306,8 +306,8 @@ fn without_nameless_files_nothing_is_left_either() {
 /// read its last one.
 fn stopped_in_the_middle(files: &Files, copy: &Path) -> Child {
     let last_but_one = files.source.metadata().expect("a file").len() - 2 * 4096;
+    let slow = ["--block", "4KiB", "--depth", "1"];
     for _ in 0..20 {
-        let slow = ["--block", "4KiB", "--depth", "1"];
         let mut child = files.command(copy, &slow).spawn().expect("it starts");
         let unfinished = unfinished_file(&mut child, files.dir.path());
         // It may be published, and closed, before this opens it.

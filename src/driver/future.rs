@@ -43,7 +43,7 @@ impl<O> OpFuture<O> {
 impl<O> Unpin for OpFuture<O> {}
 
 impl<O: Operation + Send + 'static> OpFuture<O> {
-    /// Gives the operation to the driver. `Err` where it takes none.
+    /// Gives the operation to the driver, and says how it has ended, if it has. `Err` where it takes none.
     fn start(
         &mut self,
         op: Box<O>,
