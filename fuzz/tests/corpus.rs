@@ -2,19 +2,28 @@
 //! and some random ones from a fixed seed, go through the target.
 
 use linux_aio_fuzz::{Runner, Target};
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
+use zip::ZipArchive;
 
 /// Random inputs beside the corpus.
 const RANDOM_INPUTS: usize = 300;
 
+/// The seeds of a target, in the order of their names.
 fn corpus(target: Target) -> Vec<Vec<u8>> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target.name());
-    let mut names: Vec<_> = std::fs::read_dir(&directory)
-        .unwrap_or_else(|error| panic!("{}: {error}", directory.display()))
-        .map(|entry| entry.expect("a directory entry").path())
-        .collect();
-    names.sort();
-    names.iter().map(|name| std::fs::read(name).expect("a readable input")).collect()
+    let name = format!("corpus/{}_seed_corpus.zip", target.name());
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+    let archive = File::open(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let mut archive = ZipArchive::new(archive).expect("an archive of seeds");
+    let indices = 0..archive.len();
+    let seed = |index| {
+        let mut content = Vec::new();
+        let mut seed = archive.by_index(index).expect("a seed");
+        seed.read_to_end(&mut content).expect("a readable seed");
+        content
+    };
+    indices.map(seed).collect()
 }
 
 fn run(target: Target) {
