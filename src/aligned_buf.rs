@@ -1,4 +1,4 @@
-//! Floor 3: [`AlignedBuf`], memory for `O_DIRECT`.
+//! [`AlignedBuf`], memory for `O_DIRECT`.
 
 use crate::Errno;
 use crate::abi::helper::MADV_DONTFORK;

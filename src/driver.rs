@@ -1,4 +1,4 @@
-//! Floor 4: [`Driver`], disk I/O as futures, on any runtime.
+//! [`Driver`], disk I/O as futures, on any runtime.
 //!
 //! # Who drives
 //!
@@ -38,7 +38,7 @@ pub use future::{Close, OpFuture};
 pub use reactor::Reactor;
 pub use stats::DriverStats;
 
-use crate::fork::ForkGuard;
+use crate::raw::ForkGuard;
 use crate::{EventFd, IoContext, Operation, Queue};
 use after::After;
 use alloc::boxed::Box;
@@ -164,10 +164,10 @@ impl Driver {
         tasks_turn: bool,
     ) -> io::Result<Self> {
         let helper = Helper::start()?;
-        let context = IoContext::new(capacity)?;
+        let mut context = IoContext::new(capacity)?;
         if !context.uses_ring() {
             // Better no driver than one that fails at once.
-            context.try_getevents()?;
+            context.split().1.reap(&mut [])?;
         }
         let queue = Queue::over(context, capacity);
         let shared = Arc::new_cyclic(|weak: &Weak<Shared>| Shared {

@@ -1,4 +1,4 @@
-//! Floor 2: [`Engine`], the life of operations in slots. [`Scope`](crate::Scope) and
+//! [`Engine`], the life of operations in slots. [`Scope`](crate::Scope) and
 //! [`Queue`](crate::Queue) are two ways to own one.
 //!
 //! ```text
@@ -34,9 +34,8 @@ mod settled;
 pub(crate) use events::{Inbox, RUN};
 pub(crate) use settled::Settled;
 
-use crate::context::IoContext;
 use crate::slot::{Completion, PushError, Slot, Token};
-use crate::{Errno, Iocb, Opcode, Operation};
+use crate::{Errno, IoContext, Iocb, Opcode, Operation};
 use core::cell::Cell;
 use core::mem::{self, MaybeUninit};
 use core::ptr::NonNull;
@@ -97,8 +96,11 @@ impl<O> Engine<O> {
         let capacity = memory.slots.len().min(Token::MAX_SLOTS) as u32;
         // SAFETY: The caller's promise.
         let pending = unsafe { Pending::new(memory.pending) };
+        // SAFETY: The events use it only where the process has been checked, and `end_in_flight`
+        // gives it up before the context ends.
+        let ring = unsafe { context.ring() };
         // SAFETY: The caller's promise; `end_in_flight` ends it before the context.
-        let events = unsafe { Events::new(context.ring(), memory.inbox) };
+        let events = unsafe { Events::new(ring, memory.inbox) };
         let engine = Self {
             slots: memory.slots.cast(),
             capacity,

@@ -1,4 +1,4 @@
-//! Floor 3: the operations, ready to push into a [`Queue`](crate::Queue) or
+//! The operations, ready to push into a [`Queue`](crate::Queue) or
 //! [`Scope`](crate::Scope).
 //!
 //! Each holds what the kernel needs until it is done: `F`, anything that keeps a file open

@@ -1,4 +1,4 @@
-//! Floor 2: [`Operation`], what users put into a scope or queue, and [`Prepared`], what it turns
+//! [`Operation`], what users put into a scope or queue, and [`Prepared`], what it turns
 //! into for the kernel.
 //!
 //! # Why `Operation` is a safe trait
@@ -12,7 +12,7 @@
 //! the direction asks, until the kernel is done. A buffer that would not be (a local, the content
 //! of a lock's guard, a temporary) does not outlive `'op` and does not compile.
 
-use crate::{Fd, IoPrio, IoSlice, IoSliceMut, Iocb, PollEvents, RwFlags};
+use crate::{Errno, Fd, IoPrio, IoSlice, IoSliceMut, Iocb, PollEvents, RwFlags};
 use core::marker::PhantomData;
 
 /// Something that the kernel can do, with all that it needs: a file, a buffer, an offset.
@@ -149,9 +149,9 @@ impl<'op> Prepared<'op> {
         self
     }
 
-    #[inline]
-    pub(crate) fn iocb(&self) -> &Iocb {
-        &self.iocb
+    /// As [`Iocb::explain`]: `done.op.prepare().explain(errno)` says why a completion failed.
+    pub fn explain(&self, errno: Errno) -> Option<&'static str> {
+        self.iocb.explain(errno)
     }
 
     /// The operation for the kernel; the loan is the caller's to keep.

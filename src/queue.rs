@@ -1,9 +1,8 @@
-//! Floor 3: [`Queue`], a context that owns what its operations need.
+//! [`Queue`], a context that owns what its operations need.
 
-use crate::context::{IoContext, SetupError};
 use crate::engine::{Engine, Inbox, Memory, RUN, Settled, Stats};
 use crate::slot::{Completion, PushError, Slot, Token};
-use crate::{Errno, Operation};
+use crate::{Errno, IoContext, Operation, SetupError};
 use alloc::boxed::Box;
 use core::fmt;
 use core::mem::{ManuallyDrop, MaybeUninit};

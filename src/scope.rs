@@ -1,13 +1,12 @@
-//! Floor 2: [`Scope`], operations on borrowed buffers that cannot outlive them.
+//! [`Scope`], operations on borrowed buffers that cannot outlive them.
 //!
 //! Like [`std::thread::scope`]: the call does not return before the kernel is finished, so what
 //! an operation borrows needs to live no longer than the call. The argument, and the programs
 //! that must not compile, are in ARCHITECTURE.md.
 
-use crate::context::IoContext;
 use crate::engine::{Engine, Inbox, Memory, RUN, Settled};
 use crate::slot::{Completion, PushError, Slot, Token};
-use crate::{Errno, Operation, Stats};
+use crate::{Errno, IoContext, Operation, Stats};
 use core::fmt;
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
@@ -21,13 +20,13 @@ assert_not_impl_any!(Scope<()>: Send, Sync, Clone);
 /// How many operations can wait for a submit in a scope; one more makes push submit them.
 const PENDING: usize = 64;
 
-/// The handle of [`IoContext::scope`]: pushes operations and takes completions.
+/// The handle of [`scope()`]: pushes operations and takes completions.
 ///
 /// It is only ever borrowed, belongs to one thread, and is invariant in `O`: what an operation
 /// borrows must live as long as the call, not only as long as the closure.
 pub struct Scope<O> {
     engine: Engine<O>,
-    /// The context, which `IoContext::scope` has borrowed exclusively.
+    /// The context, which `scope` has borrowed exclusively.
     context: NonNull<IoContext>,
     invariant: PhantomData<fn(O) -> O>,
 }
@@ -74,100 +73,98 @@ impl From<ScopeError> for std::io::Error {
     }
 }
 
-impl IoContext {
-    /// Runs `body` with a [`Scope`], in which operations may borrow their buffers, and returns
-    /// when the kernel is finished with all of them.
-    ///
-    /// Every operation needs a slot until its completion has been taken; `slots` says how many
-    /// there are. Make them in the call, `&mut [const { Slot::new() }; 8]`: an array kept in a
-    /// variable stays borrowed as long as the buffers are.
-    ///
-    /// # Leaving
-    ///
-    /// On return and on panic alike, leaving cancels every POLL and waits for everything in
-    /// flight, whatever timeouts the caller used before. Operations that were pushed and never
-    /// submitted are dropped without effect, and completions that were not taken are lost. Should
-    /// waiting fail for good (a filter that was installed in between), the context is destroyed;
-    /// should that fail too, the process is killed, since the buffers would be used after their
-    /// end. In a forked child leaving does not wait: the buffers in flight are the parent's.
-    ///
-    /// # Errors
-    /// [`ScopeError::Outstanding`] and [`ScopeError::Forked`]; `body` has not run.
-    ///
-    /// # Examples
-    ///
-    /// Read a file with four operations in flight and two more buffers than that:
-    ///
-    /// ```
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// use linux_aio::{IoContext, Slot, op::Read};
-    ///
-    /// let file = std::fs::File::open("/etc/os-release")?;
-    /// let size = file.metadata()?.len();
-    /// let mut buffers = [[0u8; 64]; 4];
-    /// let mut offsets = (0..size).step_by(64);
-    ///
-    /// let mut context = IoContext::new(4)?;
-    /// let bytes = context.scope(&mut [const { Slot::new() }; 4], |io| {
-    ///     for (buf, at) in buffers.iter_mut().zip(&mut offsets) {
-    ///         io.push(Read::new(&file, buf, at))?;
-    ///     }
-    ///     let mut bytes = 0;
-    ///     while let Some(done) = io.wait()? {
-    ///         bytes += u64::from(done.result?);
-    ///         if let Some(offset) = offsets.next() {
-    ///             io.push(Read { offset, ..done.op })?;
-    ///         }
-    ///     }
-    ///     std::io::Result::Ok(bytes)
-    /// })??;
-    /// assert_eq!(bytes, size);
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// A buffer cannot be used while the kernel may have it:
-    ///
-    /// ```compile_fail,E0502
-    /// # use linux_aio::{IoContext, Slot, op::Read};
-    /// # let file = std::fs::File::open("/dev/zero").unwrap();
-    /// # let mut context = IoContext::new(1).unwrap();
-    /// let mut buf = [0u8; 64];
-    /// context.scope(&mut [const { Slot::new() }; 1], |io| {
-    ///     io.push(Read::new(&file, &mut buf[..], 0)).unwrap();
-    ///     io.submit().unwrap();
-    ///     println!("{:?}", buf);
-    ///     io.wait().unwrap();
-    /// });
-    /// ```
-    pub fn scope<O: Operation, R>(
-        &mut self,
-        slots: &mut [Slot<O>],
-        body: impl FnOnce(&Scope<O>) -> R,
-    ) -> Result<R, ScopeError> {
-        self.check_process().map_err(|_| ScopeError::Forked)?;
-        match self.outstanding() {
-            0 => {}
-            count => return Err(ScopeError::Outstanding(count)),
-        }
-        let mut pending = [const { MaybeUninit::<NonNull<Slot<O>>>::uninit() }; PENDING];
-        let mut inbox: Inbox = [const { MaybeUninit::uninit() }; RUN];
-        let memory = Memory {
-            slots: NonNull::from(slots),
-            pending: NonNull::from(&mut pending[..]),
-            inbox: NonNull::from(&mut inbox),
-        };
-        // SAFETY: The slots are borrowed for the whole call, the rest lies in this frame, and
-        // `Scope::drop` quiesces before they end, on every way out: the scope is declared after
-        // them and only lent.
-        let engine = unsafe { Engine::new(memory, self) };
-        let scope = Scope { engine, context: NonNull::from(self), invariant: PhantomData };
-        Ok(body(&scope))
+/// Runs `body` with a [`Scope`], in which operations may borrow their buffers, and returns
+/// when the kernel is finished with all of them.
+///
+/// Every operation needs a slot until its completion has been taken; `slots` says how many
+/// there are. Make them in the call, `&mut [const { Slot::new() }; 8]`: an array kept in a
+/// variable stays borrowed as long as the buffers are.
+///
+/// # Leaving
+///
+/// On return and on panic alike, leaving cancels every POLL and waits for everything in
+/// flight, whatever timeouts the caller used before. Operations that were pushed and never
+/// submitted are dropped without effect, and completions that were not taken are lost. Should
+/// waiting fail for good (a filter that was installed in between), the context is destroyed;
+/// should that fail too, the process is killed, since the buffers would be used after their
+/// end. In a forked child leaving does not wait: the buffers in flight are the parent's.
+///
+/// # Errors
+/// [`ScopeError::Outstanding`] and [`ScopeError::Forked`]; `body` has not run.
+///
+/// # Examples
+///
+/// Read a file with four operations in flight and two more buffers than that:
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use linux_aio::{IoContext, Slot, op::Read};
+///
+/// let file = std::fs::File::open("/etc/os-release")?;
+/// let size = file.metadata()?.len();
+/// let mut buffers = [[0u8; 64]; 4];
+/// let mut offsets = (0..size).step_by(64);
+///
+/// let mut context = IoContext::new(4)?;
+/// let bytes = linux_aio::scope(&mut context, &mut [const { Slot::new() }; 4], |io| {
+///     for (buf, at) in buffers.iter_mut().zip(&mut offsets) {
+///         io.push(Read::new(&file, buf, at))?;
+///     }
+///     let mut bytes = 0;
+///     while let Some(done) = io.wait()? {
+///         bytes += u64::from(done.result?);
+///         if let Some(offset) = offsets.next() {
+///             io.push(Read { offset, ..done.op })?;
+///         }
+///     }
+///     std::io::Result::Ok(bytes)
+/// })??;
+/// assert_eq!(bytes, size);
+/// # Ok(()) }
+/// ```
+///
+/// A buffer cannot be used while the kernel may have it:
+///
+/// ```compile_fail,E0502
+/// # use linux_aio::{IoContext, Slot, op::Read};
+/// # let file = std::fs::File::open("/dev/zero").unwrap();
+/// # let mut context = IoContext::new(1).unwrap();
+/// let mut buf = [0u8; 64];
+/// linux_aio::scope(&mut context, &mut [const { Slot::new() }; 1], |io| {
+///     io.push(Read::new(&file, &mut buf[..], 0)).unwrap();
+///     io.submit().unwrap();
+///     println!("{:?}", buf);
+///     io.wait().unwrap();
+/// });
+/// ```
+pub fn scope<O: Operation, R>(
+    context: &mut IoContext,
+    slots: &mut [Slot<O>],
+    body: impl FnOnce(&Scope<O>) -> R,
+) -> Result<R, ScopeError> {
+    context.check_process().map_err(|_| ScopeError::Forked)?;
+    match context.outstanding() {
+        0 => {}
+        count => return Err(ScopeError::Outstanding(count)),
     }
+    let mut pending = [const { MaybeUninit::<NonNull<Slot<O>>>::uninit() }; PENDING];
+    let mut inbox: Inbox = [const { MaybeUninit::uninit() }; RUN];
+    let memory = Memory {
+        slots: NonNull::from(slots),
+        pending: NonNull::from(&mut pending[..]),
+        inbox: NonNull::from(&mut inbox),
+    };
+    // SAFETY: The slots are borrowed for the whole call, the rest lies in this frame, and
+    // `Scope::drop` quiesces before they end, on every way out: the scope is declared after
+    // them and only lent.
+    let engine = unsafe { Engine::new(memory, context) };
+    let scope = Scope { engine, context: NonNull::from(context), invariant: PhantomData };
+    Ok(body(&scope))
 }
 
 impl<O> Drop for Scope<O> {
     fn drop(&mut self) {
-        // SAFETY: The context is borrowed exclusively by the `IoContext::scope` whose frame this
+        // SAFETY: The context is borrowed exclusively by the call of `scope` whose frame this
         // is; `&Scope`s are gone, and with them what `context()` lent.
         let context = unsafe { self.context.as_mut() };
         self.engine.quiesce(context);

@@ -1,4 +1,4 @@
-//! Floor 2: [`Slot`], the place of one operation from push to completion, and what names, refuses
+//! [`Slot`], the place of one operation from push to completion, and what names, refuses
 //! and completes it.
 
 use crate::{Errno, Iocb, Opcode};

@@ -1,4 +1,4 @@
-//! Floor 5: a [`Driver`] on tokio, and a [`File`] over it.
+//! A [`Driver`] on tokio, and a [`File`] over it.
 //!
 //! A thin adapter: the eventfd of the driver is registered with the runtime by [`AsyncFd`], and a task
 //! submits what other tasks have started, when they have run. Nothing else of tokio is used.

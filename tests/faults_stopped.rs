@@ -82,11 +82,12 @@ fn a_hundred_stops_end_no_wait_without_a_timeout() {
             let poll = Poll::new(reader, PollEvents::IN);
             let done = if in_scope {
                 let mut context = context(1);
-                let waited = context.scope(&mut [const { Slot::new() }; 1], |io| {
-                    io.push(poll).expect("a slot");
-                    assert_eq!(io.wait_timeout(long).err(), Some(Errno::EINTR));
-                    io.wait().expect("a wait").expect("the POLL").result
-                });
+                let waited =
+                    linux_aio::scope(&mut context, &mut [const { Slot::new() }; 1], |io| {
+                        io.push(poll).expect("a slot");
+                        assert_eq!(io.wait_timeout(long).err(), Some(Errno::EINTR));
+                        io.wait().expect("a wait").expect("the POLL").result
+                    });
                 waited.expect("a fresh context")
             } else {
                 let mut queue = queue(1);

@@ -179,11 +179,12 @@ fn buffers_that_may_not_be_touched_complete_with_efault() {
             (pwrite, good.start, Ok(4096)),
         ];
         for (iocb, start, expected) in cases {
-            let result = context.scope(&mut [const { linux_aio::Slot::new() }; 1], |io| {
-                let op = Anywhere { file: fd, iocb, start };
-                io.push(op).map_err(drop).expect("a slot");
-                io.wait().expect("a wait").expect("a completion").result
-            });
+            let result =
+                linux_aio::scope(&mut context, &mut [const { linux_aio::Slot::new() }; 1], |io| {
+                    let op = Anywhere { file: fd, iocb, start };
+                    io.push(op).map_err(drop).expect("a slot");
+                    io.wait().expect("a wait").expect("a completion").result
+                });
             assert_eq!(result, Ok(expected), "at {start:p}");
         }
     }

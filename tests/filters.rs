@@ -198,19 +198,18 @@ fn a_refused_io_cancel_makes_leaving_destroy_the_context() {
         let mut context = context(4);
         refuse(&["io_cancel"], refusal);
         let alive = Arc::new(());
-        context
-            .scope(&mut [const { Slot::new() }; 4], |io| {
-                let op = (Poll::new(&pipe.reader, PollEvents::IN), Arc::clone(&alive));
-                let token = io.push(op).map_err(drop).expect("a slot");
-                assert_eq!(io.submit(), Ok(1));
-                assert_eq!(io.cancel(token), Err(refusal));
-                assert_eq!(io.in_flight(), 1);
-            })
-            .expect("a scope");
+        linux_aio::scope(&mut context, &mut [const { Slot::new() }; 4], |io| {
+            let op = (Poll::new(&pipe.reader, PollEvents::IN), Arc::clone(&alive));
+            let token = io.push(op).map_err(drop).expect("a slot");
+            assert_eq!(io.submit(), Ok(1));
+            assert_eq!(io.cancel(token), Err(refusal));
+            assert_eq!(io.in_flight(), 1);
+        })
+        .expect("a scope");
         assert_eq!(Arc::strong_count(&alive), 1);
         assert!(!context.split().0.is_alive());
         let zero = zero();
-        let after = context.scope(&mut [const { Slot::new() }; 1], |io| {
+        let after = linux_aio::scope(&mut context, &mut [const { Slot::new() }; 1], |io| {
             io.push(Read::new(&zero, [1u8; 8], 0)).expect("a slot");
             io.wait().expect("a wait").map(|done| (done.result, done.op.buf))
         });
@@ -241,21 +240,20 @@ fn a_refused_wait_makes_leaving_destroy_the_context_and_wait_in_that() {
         let file = held.file().try_clone().expect("a descriptor");
         let mut context = context(4);
         let mut buffers = [[0u8; 4096]; 3];
-        context
-            .scope(&mut [const { Slot::new() }; 4], |io| {
-                for (i, buf) in (0..).zip(&mut buffers) {
-                    io.push(Read::new(&file, buf, i * 4096)).expect("a slot");
-                }
-                assert_eq!(io.submit(), Ok(3));
-                held.wait_for_arrival(3);
-                let hold = held.take_hold();
-                thread::spawn(move || {
-                    thread::sleep(Duration::from_millis(100));
-                    drop(hold);
-                });
-                refuse_waiting(refusal);
-            })
-            .expect("a scope");
+        linux_aio::scope(&mut context, &mut [const { Slot::new() }; 4], |io| {
+            for (i, buf) in (0..).zip(&mut buffers) {
+                io.push(Read::new(&file, buf, i * 4096)).expect("a slot");
+            }
+            assert_eq!(io.submit(), Ok(3));
+            held.wait_for_arrival(3);
+            let hold = held.take_hold();
+            thread::spawn(move || {
+                thread::sleep(Duration::from_millis(100));
+                drop(hold);
+            });
+            refuse_waiting(refusal);
+        })
+        .expect("a scope");
         assert!(buffers.as_flattened().iter().all(|&byte| byte == BYTE));
         assert_eq!(context.outstanding(), 0);
     });
@@ -276,7 +274,7 @@ fn where_nothing_proves_a_buffer_free_the_process_is_killed() {
     let leave_with = |poll: bool, refusal, panics: bool| {
         in_child(|| {
             let mut context = context(4);
-            let _ = context.scope(&mut [const { Slot::new() }; 4], |io| {
+            let _ = linux_aio::scope(&mut context, &mut [const { Slot::new() }; 4], |io| {
                 let read = Read::new(&*zero, vec![1u8; 16], 0);
                 io.push(Any::Read(read)).map_err(drop).expect("a slot");
                 if poll {

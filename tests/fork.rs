@@ -58,7 +58,7 @@ fn everything_that_a_child_can_do_with_its_parents_context_fails() {
                 let masked = reaper.wait_masked(1, None, &SigSet::full(), &mut events);
                 assert_eq!(masked.err(), Some(Errno::FORKED));
             }
-            let refused = context.scope(&mut [const { Slot::new() }; 1], |io| {
+            let refused = linux_aio::scope(&mut context, &mut [const { Slot::new() }; 1], |io| {
                 let _ = io.push(Read::new(&file, [0; 1], 0));
             });
             assert_eq!(refused, Err(ScopeError::Forked));
@@ -221,7 +221,7 @@ fn a_child_leaves_a_scope_without_waiting_and_the_parent_completes_it() {
             // A context of the child's own, with a scope, in which a grandchild leaves.
             let mut context = common::context(8);
             let mut grandchild = Ended::WELL;
-            let completed = context.scope(&mut [const { Slot::new() }; 8], |io| {
+            let completed = linux_aio::scope(&mut context, &mut [const { Slot::new() }; 8], |io| {
                 let poll = Poll::new(&reader, PollEvents::IN);
                 io.push(Any::Poll(poll)).map_err(drop).expect("a slot");
                 for buf in &mut buffers {
@@ -325,7 +325,7 @@ fn a_child_reads_no_ring_of_its_parent() {
 
 fn works(context: &mut IoContext) -> bool {
     let (_dir, _path, file) = file_with(b"content");
-    let done = context.scope(&mut [const { Slot::new() }; 1], |io| {
+    let done = linux_aio::scope(context, &mut [const { Slot::new() }; 1], |io| {
         io.push(Read::new(&file, [0; 7], 0)).expect("a slot");
         io.wait().expect("a wait").expect("a completion")
     });
@@ -339,23 +339,31 @@ fn each_generation_has_contexts_of_its_own_and_none_of_its_parents() {
     let _watchdog = Watchdog::new();
     let mut first = context(4);
     assert!(works(&mut first));
-    let inside = first.scope(&mut [const { Slot::<Read<&File, [u8; 1]>>::new() }; 1], |_io| {
-        in_child(|| {
-            let mut second = context(4);
-            assert!(second.uses_ring());
-            assert!(works(&mut second));
-            let ended = in_child(|| {
-                let mut third = context(4);
-                assert!(works(&mut third));
-                assert_eq!(
-                    second.scope(&mut [], |_: &linux_aio::Scope<Read<File, Vec<u8>>>| ()),
-                    Err(ScopeError::Forked)
-                );
-            });
-            assert_eq!(ended, Ended::WELL);
-            assert!(works(&mut second));
-        })
-    });
+    let inside = linux_aio::scope(
+        &mut first,
+        &mut [const { Slot::<Read<&File, [u8; 1]>>::new() }; 1],
+        |_io| {
+            in_child(|| {
+                let mut second = context(4);
+                assert!(second.uses_ring());
+                assert!(works(&mut second));
+                let ended = in_child(|| {
+                    let mut third = context(4);
+                    assert!(works(&mut third));
+                    assert_eq!(
+                        linux_aio::scope(
+                            &mut second,
+                            &mut [],
+                            |_: &linux_aio::Scope<Read<File, Vec<u8>>>| ()
+                        ),
+                        Err(ScopeError::Forked)
+                    );
+                });
+                assert_eq!(ended, Ended::WELL);
+                assert!(works(&mut second));
+            })
+        },
+    );
     assert_eq!(inside, Ok(Ended::WELL));
     let ended = in_child(|| {
         let mut second = context(4);

@@ -417,14 +417,14 @@ fn iovecs_live_until_they_are_submitted() {
     let mut context = context(1);
     // SAFETY: The file stays open to the end.
     let fd = unsafe { Fd::borrow_raw(file.as_raw_fd()) };
-    let read = context.scope(&mut [const { Slot::new() }; 1], |io| {
+    let read = linux_aio::scope(&mut context, &mut [const { Slot::new() }; 1], |io| {
         let parts = vec![IoSliceMut::new(&mut low), IoSliceMut::new(&mut high)];
         io.push(Slices(fd, parts)).map_err(drop).expect("a slot");
         use_memory_again();
         io.wait().expect("a wait").expect("a completion").result
     });
     assert_eq!((read, [&low[..], &high[..]].concat()), (Ok(Ok(120)), expected));
-    let written = context.scope(&mut [const { Slot::new() }; 1], |io| {
+    let written = linux_aio::scope(&mut context, &mut [const { Slot::new() }; 1], |io| {
         let parts = vec![IoSlice::new(&high), IoSlice::new(&low)];
         io.push(Out(fd, parts)).map_err(drop).expect("a slot");
         use_memory_again();

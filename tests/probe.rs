@@ -419,7 +419,7 @@ fn reads_through_o_direct_are_measured() {
     let (at, len) = (report.direct_io.offset(), report.direct_io.offset());
     let mut buf = AlignedBuf::with_alignment(align + len, align.max(4096)).expect("memory");
     let mut context = common::context(1);
-    let result = context.scope(&mut [const { linux_aio::Slot::new() }; 1], |io| {
+    let result = linux_aio::scope(&mut context, &mut [const { linux_aio::Slot::new() }; 1], |io| {
         io.push(Read::new(&direct, &mut buf[align..][..len], at as u64)).expect("a free slot");
         io.wait().expect("a wait").expect("one completion").result
     });

@@ -160,7 +160,7 @@ fn a_scope_allocates_nothing_from_entering_to_leaving() {
     let file = File::open("/dev/zero").expect("/dev/zero");
     let mut buffers = [[1u8; 64]; 8];
     let counted = allocations(|| {
-        let completed = context.scope(&mut [const { Slot::new() }; 8], |io| {
+        let completed = linux_aio::scope(&mut context, &mut [const { Slot::new() }; 8], |io| {
             for buf in &mut buffers {
                 io.push(Read::new(&file, &mut buf[..], 0)).expect("a slot");
             }

@@ -275,13 +275,13 @@ fn slices_of_borrowed_buffers_are_read_into_and_written() {
     let mut context = common::context(1);
     let (mut first, mut second) = ([0; 3], [0; 4]);
     let mut slots = [const { linux_aio::Slot::new() }; 1];
-    let written = context.scope(&mut slots, |io| {
+    let written = linux_aio::scope(&mut context, &mut slots, |io| {
         let parts = [IoSlice::new(b"abc"), IoSlice::new(b"defg")];
         io.push(Out(file.as_fd().into(), parts)).map_err(drop).expect("a slot");
         io.wait().expect("a wait").map(|done| done.result)
     });
     assert_eq!(written, Ok(Some(Ok(7))));
-    let read = context.scope(&mut [const { linux_aio::Slot::new() }; 1], |io| {
+    let read = linux_aio::scope(&mut context, &mut [const { linux_aio::Slot::new() }; 1], |io| {
         let into = [IoSliceMut::new(&mut first), IoSliceMut::new(&mut second)];
         io.push(Slices { fd: file.as_fd().into(), into }).map_err(drop).expect("a slot");
         io.wait().expect("a wait").map(|done| done.result)

@@ -26,7 +26,7 @@ fn a_few_borrowed_buffers_read_a_whole_file() {
         context.use_ring(ring);
         let mut got = vec![0u8; content.len()];
         let mut offsets = (0..content.len() as u64).step_by(512);
-        let bytes = context.scope(&mut [const { Slot::new() }; 4], |io| {
+        let bytes = linux_aio::scope(&mut context, &mut [const { Slot::new() }; 4], |io| {
             for (buf, at) in buffers.iter_mut().zip(&mut offsets) {
                 io.push(Read::new(&file, buf, at)).expect("a slot");
             }
@@ -55,7 +55,7 @@ fn without_a_free_slot_the_operation_comes_back_with_its_buffer() {
     let file = File::open("/dev/zero").expect("/dev/zero");
     let (mut first, mut second) = ([1; 16], [2; 16]);
     let mut context = context(1);
-    let results = context.scope(&mut [const { Slot::new() }; 1], |io| {
+    let results = linux_aio::scope(&mut context, &mut [const { Slot::new() }; 1], |io| {
         io.push(Read::new(&file, &mut first[..], 0)).expect("a slot");
         let refused = io.push(Read::new(&file, &mut second[..], 0)).unwrap_err();
         assert_eq!((refused.error, &refused.op.buf[..]), (Errno::EAGAIN, &[2; 16][..]));
@@ -65,7 +65,7 @@ fn without_a_free_slot_the_operation_comes_back_with_its_buffer() {
         io.wait().expect("a wait").expect("a completion").result
     });
     assert_eq!((results, first, second), (Ok(Ok(16)), [0; 16], [0; 16]));
-    let none = context.scope(&mut [], |io| {
+    let none = linux_aio::scope(&mut context, &mut [], |io| {
         assert_eq!(io.capacity(), 0);
         let refused = io.push(Read::new(&file, &mut first[..], 0)).is_err();
         (refused, io.submit(), io.wait().map(|done| done.is_none()))
@@ -83,10 +83,10 @@ fn scopes_of_two_contexts_nest() {
     let (mut outer, mut inner) = (context(4), context(4));
     let mut buffer = vec![1u8; 1024];
     let (low, high) = buffer.split_at_mut(512);
-    let results = outer.scope(&mut [const { Slot::new() }; 2], |outside| {
+    let results = linux_aio::scope(&mut outer, &mut [const { Slot::new() }; 2], |outside| {
         let token = outside.push(Read::new(&zero, low, 0)).expect("a slot");
         assert_eq!(outside.submit(), Ok(1));
-        let inside = inner.scope(&mut [const { Slot::new() }; 2], |inside| {
+        let inside = linux_aio::scope(&mut inner, &mut [const { Slot::new() }; 2], |inside| {
             inside.push(Read::new(&file, high, 0)).expect("a slot");
             let done = inside.wait().expect("a wait").expect("a completion");
             assert!(inside.wait().expect("a wait").is_none(), "the outer one's does not come here");
@@ -116,9 +116,13 @@ fn a_scope_is_refused_while_operations_are_outstanding() {
     for left in (1..=3).rev() {
         assert_eq!(context.outstanding(), left);
         let mut entered = false;
-        let refused = context.scope(&mut [], |_: &linux_aio::Scope<Read<&File, [u8; 1]>>| {
-            entered = true;
-        });
+        let refused = linux_aio::scope(
+            &mut context,
+            &mut [],
+            |_: &linux_aio::Scope<Read<&File, [u8; 1]>>| {
+                entered = true;
+            },
+        );
         assert_eq!((refused, entered), (Err(ScopeError::Outstanding(left)), false));
         let text = ScopeError::Outstanding(left).to_string();
         assert!(text.starts_with(&format!("{left} operations")), "{text}");
@@ -126,7 +130,7 @@ fn a_scope_is_refused_while_operations_are_outstanding() {
         let taken = context.split().1.wait(1, None, &mut events).map(<[_]>::len);
         assert_eq!(taken, Ok(1));
     }
-    let done = context.scope(&mut [const { Slot::new() }; 1], |io| {
+    let done = linux_aio::scope(&mut context, &mut [const { Slot::new() }; 1], |io| {
         io.push(Read::new(&file, [1u8; 16], 0)).expect("a slot");
         io.wait().expect("a wait").expect("a completion").result
     });
@@ -141,7 +145,7 @@ fn time_and_signals_end_only_the_wait_with_a_timeout() {
     let mut pipe = pipe(libc::O_NONBLOCK);
     let reader = pipe.reader.try_clone().expect("a descriptor");
     let mut context = context(1);
-    let result = context.scope(&mut [const { Slot::new() }; 1], |io| {
+    let result = linux_aio::scope(&mut context, &mut [const { Slot::new() }; 1], |io| {
         io.push(Poll::new(&reader, PollEvents::IN)).expect("a slot");
         let soon = io.wait_timeout(Duration::from_millis(5));
         assert_eq!(soon.err(), Some(Errno::ETIMEDOUT));
@@ -170,24 +174,23 @@ fn pending_polls_and_polls_in_flight_are_cancelled() {
     let _watchdog = Watchdog::new();
     let pipe = pipe(libc::O_NONBLOCK);
     let mut context = context(2);
-    context
-        .scope(&mut [const { Slot::new() }; 2], |io| {
-            let in_flight = io.push(Poll::new(&pipe.reader, PollEvents::IN)).expect("a slot");
-            assert_eq!(io.submit(), Ok(1));
-            let pending = io.push(Poll::new(&pipe.reader, PollEvents::IN)).expect("a slot");
-            assert_eq!((io.in_flight(), io.queued(), io.capacity()), (1, 1, 2));
-            for token in [in_flight, pending] {
-                assert_eq!(io.cancel(token), Ok(()));
-            }
-            let mut results = Vec::new();
-            while let Some(done) = io.wait().expect("a wait") {
-                assert_eq!(io.cancel(done.token), Err(Errno::ENOENT));
-                results.push((done.token, done.result));
-            }
-            results.sort_by_key(|(token, _)| *token != in_flight);
-            assert_eq!(results, [(in_flight, Ok(0)), (pending, Err(Errno::ECANCELED))]);
-        })
-        .expect("a scope");
+    linux_aio::scope(&mut context, &mut [const { Slot::new() }; 2], |io| {
+        let in_flight = io.push(Poll::new(&pipe.reader, PollEvents::IN)).expect("a slot");
+        assert_eq!(io.submit(), Ok(1));
+        let pending = io.push(Poll::new(&pipe.reader, PollEvents::IN)).expect("a slot");
+        assert_eq!((io.in_flight(), io.queued(), io.capacity()), (1, 1, 2));
+        for token in [in_flight, pending] {
+            assert_eq!(io.cancel(token), Ok(()));
+        }
+        let mut results = Vec::new();
+        while let Some(done) = io.wait().expect("a wait") {
+            assert_eq!(io.cancel(done.token), Err(Errno::ENOENT));
+            results.push((done.token, done.result));
+        }
+        results.sort_by_key(|(token, _)| *token != in_flight);
+        assert_eq!(results, [(in_flight, Ok(0)), (pending, Err(Errno::ECANCELED))]);
+    })
+    .expect("a scope");
 }
 
 /// Goal: a scope's array of slots may be used by one scope after another, also of other contexts.
@@ -198,7 +201,7 @@ fn slots_serve_one_scope_after_another() {
     let mut slots = [const { Slot::new() }; 2];
     for (round, mut context) in [context(2), context(2), context(2)].into_iter().enumerate() {
         for _ in 0..3 {
-            let done = context.scope(&mut slots, |io| {
+            let done = linux_aio::scope(&mut context, &mut slots, |io| {
                 let text: &'static [u8] = [b"one", b"two", b"six"][round];
                 io.push(Any::<_, [u8; 0], _>::Write(Write::new(&file, text, 0)))
                     .map_err(drop)
@@ -223,7 +226,7 @@ fn one_bad_operation_fails_alone() {
     let zero = File::open("/dev/zero").expect("/dev/zero");
     let mut buffers = [[1u8; 8]; 6];
     let mut context = context(6);
-    let errors = context.scope(&mut [const { Slot::new() }; 6], |io| {
+    let errors = linux_aio::scope(&mut context, &mut [const { Slot::new() }; 6], |io| {
         for (i, buf) in (0..).zip(&mut buffers) {
             let file = if i % 3 == 1 { &null } else { &zero };
             io.push(Read::new(file, &mut buf[..], i)).expect("a slot");

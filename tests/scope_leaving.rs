@@ -21,7 +21,7 @@ use std::thread;
 
 fn works(context: &mut IoContext) -> bool {
     let zero = File::open("/dev/zero").expect("/dev/zero");
-    let done = context.scope(&mut [const { Slot::new() }; 1], |io| {
+    let done = linux_aio::scope(context, &mut [const { Slot::new() }; 1], |io| {
         io.push(Read::new(&zero, [1u8; 8], 0)).expect("a slot");
         let done = io.wait().expect("a wait").expect("a completion");
         (done.result, done.op.buf, io.wait().expect("a wait").is_none(), io.stats().stray_events)
@@ -40,7 +40,7 @@ fn leaving_ends_polls_by_return_and_by_panic() {
         context.use_ring(ring);
         for panics in [false, true] {
             let left = catch_unwind(AssertUnwindSafe(|| {
-                context.scope(&mut [const { Slot::new() }; 8], |io| {
+                linux_aio::scope(&mut context, &mut [const { Slot::new() }; 8], |io| {
                     for i in 0..8 {
                         io.push(Poll::new(&pipe.reader, PollEvents::IN)).expect("a slot");
                         if i == 5 {
@@ -77,7 +77,7 @@ fn leaving_waits_for_reads_in_flight() {
         thread::scope(|threads| {
             let left = catch_unwind(AssertUnwindSafe(|| {
                 let file = held.file().try_clone().expect("a descriptor");
-                context.scope(&mut [const { Slot::new() }; 4], |io| {
+                linux_aio::scope(&mut context, &mut [const { Slot::new() }; 4], |io| {
                     for (i, buf) in (0..).zip(&mut buffers) {
                         io.push(Read::new(&file, buf, i * 4096)).expect("a slot");
                     }
@@ -116,19 +116,18 @@ fn leaving_waits_through_signals_and_timeouts() {
     let file = held.file().try_clone().expect("a descriptor");
     let pester = Pester::this_thread(libc::SIGUSR1);
     thread::scope(|threads| {
-        context
-            .scope(&mut [const { Slot::new() }; 1], |io| {
-                io.push(Read::new(&file, &mut buffer[..], 0)).expect("a slot");
-                assert_eq!(io.submit(), Ok(1));
-                held.wait_for_arrival(1);
-                assert!(io.wait_timeout(Duration::from_nanos(1)).is_err());
-                let hold = held.take_hold();
-                threads.spawn(|| {
-                    thread::sleep(Duration::from_millis(50));
-                    drop(hold);
-                });
-            })
-            .expect("a scope");
+        linux_aio::scope(&mut context, &mut [const { Slot::new() }; 1], |io| {
+            io.push(Read::new(&file, &mut buffer[..], 0)).expect("a slot");
+            assert_eq!(io.submit(), Ok(1));
+            held.wait_for_arrival(1);
+            assert!(io.wait_timeout(Duration::from_nanos(1)).is_err());
+            let hold = held.take_hold();
+            threads.spawn(|| {
+                thread::sleep(Duration::from_millis(50));
+                drop(hold);
+            });
+        })
+        .expect("a scope");
         assert!(buffer.iter().all(|&byte| byte == BYTE));
     });
     drop(pester);
@@ -143,17 +142,16 @@ fn completions_that_are_left_or_forgotten_keep_nothing() {
     let mut context = context(8);
     let alive = Arc::new(());
     let mut buffers = [[1u8; 64]; 8];
-    context
-        .scope(&mut [const { Slot::new() }; 8], |io| {
-            for buf in &mut buffers {
-                let read = Read::new(&zero, &mut buf[..], 0);
-                io.push((read, Arc::clone(&alive))).map_err(drop).expect("a slot");
-            }
-            drop(io.wait().expect("a wait"));
-            core::mem::forget(io.wait().expect("a wait"));
-            assert_eq!(io.in_flight(), 6);
-        })
-        .expect("a scope");
+    linux_aio::scope(&mut context, &mut [const { Slot::new() }; 8], |io| {
+        for buf in &mut buffers {
+            let read = Read::new(&zero, &mut buf[..], 0);
+            io.push((read, Arc::clone(&alive))).map_err(drop).expect("a slot");
+        }
+        drop(io.wait().expect("a wait"));
+        core::mem::forget(io.wait().expect("a wait"));
+        assert_eq!(io.in_flight(), 6);
+    })
+    .expect("a scope");
     // The forgotten completion's value leaks; every other has been dropped.
     assert_eq!(Arc::strong_count(&alive), 1 + 1);
     assert_eq!(buffers, [[0; 64]; 8]);
@@ -204,7 +202,7 @@ fn operations_that_panic_are_dropped_once_like_all_others() {
                 drops: &drops,
             };
             let left = catch_unwind(AssertUnwindSafe(|| {
-                context.scope(&mut [const { Slot::new() }; 5], |io| {
+                linux_aio::scope(&mut context, &mut [const { Slot::new() }; 5], |io| {
                     for i in 0..5 {
                         let push = || io.push(fragile(i)).map_err(drop).expect("a slot");
                         if caught {
@@ -239,7 +237,7 @@ fn a_panic_between_completions_leaves_the_buffers_whole() {
     for taken in 0..8 {
         let mut buffers = [[1u8; 512]; 8];
         let left = catch_unwind(AssertUnwindSafe(|| {
-            context.scope(&mut [const { Slot::new() }; 16], |io| {
+            linux_aio::scope(&mut context, &mut [const { Slot::new() }; 16], |io| {
                 for buf in &mut buffers {
                     let poll = Any::Poll(Poll::new(&silent.reader, PollEvents::IN));
                     io.push(poll).map_err(drop).expect("a slot");

@@ -241,13 +241,12 @@ fn debug_forms_show_state_and_no_content() {
     queue.push(callback).map_err(|refused| refused.error).expect("a slot");
     assert_names(&format!("{queue:?}"), &["capacity: 2", "queued: 1", "in_flight: 0"]);
 
-    context(1)
-        .scope(&mut [Slot::default()], |io: &Scope<Box<Poll<&File>>>| {
-            // A boxed operation is an operation.
-            io.push(Box::new(Poll::new(&zero, PollEvents::IN))).expect("a slot");
-            assert_names(&format!("{io:?}"), &["capacity: 1", "queued: 1", "in_flight: 0"]);
-        })
-        .expect("a fresh context");
+    linux_aio::scope(&mut context(1), &mut [Slot::default()], |io: &Scope<Box<Poll<&File>>>| {
+        // A boxed operation is an operation.
+        io.push(Box::new(Poll::new(&zero, PollEvents::IN))).expect("a slot");
+        assert_names(&format!("{io:?}"), &["capacity: 1", "queued: 1", "in_flight: 0"]);
+    })
+    .expect("a fresh context");
     assert!(format!("{:?}", Slot::<Read<File, Vec<u8>>>::new()).contains("token"));
 
     let driver = Driver::on_thread(1).expect("a driver");

@@ -1,6 +1,6 @@
 //! The kernel ABI of Linux AIO, as numbers and plain structures.
 //!
-//! This is floor 0 of `linux-aio`: what `include/uapi/linux/aio_abi.h`, `fs/aio.c` and the system
+//! This is the lowest crate of `linux-aio`: what `include/uapi/linux/aio_abi.h`, `fs/aio.c` and the system
 //! call tables of the Linux kernel say, in the kernel's own spelling. Every size, alignment and
 //! offset is asserted at compile time on every target, so that a wrong layout does not build.
 //!

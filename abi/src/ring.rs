@@ -2,7 +2,7 @@
 //! argument and the key.
 //!
 //! It must never read or write a ring: that takes atomics and knowledge of the kernel's barriers,
-//! which belong to the floors above.
+//! which belong to the crates above.
 
 use core::mem::offset_of;
 

@@ -87,7 +87,7 @@ fn wait_in_scope(depth: usize) -> Result<()> {
     let mut buffers = vec![[0; 16]; depth];
     let mut slots: Vec<_> = (0..depth).map(|_| Slot::new()).collect();
     let mut context = IoContext::new(depth as u32)?;
-    context.scope(&mut slots, |io| {
+    linux_aio::scope(&mut context, &mut slots, |io| {
         for buf in &mut buffers {
             io.push(Read::new(&file, buf, 0)).map_err(|refused| refused.error)?;
         }

@@ -4,11 +4,11 @@
 
 use core::ffi::{c_int, c_long};
 
-use linux_aio::abi::{
+use linux_aio_raw::abi::{
     __aio_sigset, __kernel_long_t, __kernel_ulong_t, SIGSET_SIZE, aio_context_t, io_event, iocb,
     sigset_t,
 };
-use linux_aio::sys;
+use linux_aio_raw::sys;
 
 use crate::{reap, ring, table};
 
@@ -20,11 +20,11 @@ pub type io_context_t = *mut ring::Header;
 /// `struct timespec` of a C program that has a 64-bit `long` or a 32-bit `time_t`. riscv32, which
 /// never had such a `time_t`, has the 64-bit one alone.
 #[cfg(not(target_arch = "riscv32"))]
-pub type Timespec = linux_aio::abi::__kernel_old_timespec;
+pub type Timespec = linux_aio_raw::abi::__kernel_old_timespec;
 
 /// `struct timespec` of a C program on riscv32.
 #[cfg(target_arch = "riscv32")]
-pub type Timespec = linux_aio::abi::__kernel_timespec;
+pub type Timespec = linux_aio_raw::abi::__kernel_timespec;
 
 /// The context as the kernel takes it.
 pub(crate) fn id(ctx: io_context_t) -> aio_context_t {

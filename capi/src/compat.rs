@@ -7,7 +7,7 @@ use core::ffi::{c_int, c_long};
 use core::mem::MaybeUninit;
 use core::ptr;
 
-use linux_aio::abi::{io_event, iocb};
+use linux_aio_raw::abi::{io_event, iocb};
 
 use crate::calls::{self, Timespec, io_context_t};
 

@@ -5,8 +5,8 @@ use core::ffi::{c_int, c_long};
 use core::sync::atomic::Ordering::Relaxed;
 use core::sync::atomic::{AtomicPtr, AtomicUsize};
 
-use linux_aio::abi::{__aio_sigset, __kernel_long_t, io_event};
-use linux_aio::sys;
+use linux_aio_raw::abi::{__aio_sigset, __kernel_long_t, io_event};
+use linux_aio_raw::sys;
 
 use crate::calls::{self, Timespec, id, io_context_t};
 use crate::table;

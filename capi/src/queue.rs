@@ -7,8 +7,8 @@ use core::ffi::{c_int, c_long, c_void};
 use core::mem::{self, MaybeUninit};
 use core::ptr;
 
-use linux_aio::Errno;
-use linux_aio::abi::{io_event, iocb};
+use linux_aio_raw::Errno;
+use linux_aio_raw::abi::{io_event, iocb};
 
 use crate::calls::{self, Timespec, io_context_t};
 use crate::{reap, ring};

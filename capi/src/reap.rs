@@ -60,8 +60,8 @@ use core::ptr;
 use core::sync::atomic::Ordering::Relaxed;
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64};
 
-use linux_aio::abi::{__aio_sigset, io_event};
-use linux_aio::sys::{self, helper};
+use linux_aio_raw::abi::{__aio_sigset, io_event};
+use linux_aio_raw::sys::{self, helper};
 use static_assertions::const_assert_eq;
 
 use crate::calls::{Timespec, id, io_context_t, raw_getevents, raw_pgetevents};

@@ -6,7 +6,7 @@ use core::mem::{offset_of, size_of};
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Relaxed;
 
-use linux_aio::abi::{AIO_RING_INCOMPAT_FEATURES, AIO_RING_MAGIC, aio_ring};
+use linux_aio_raw::abi::{AIO_RING_INCOMPAT_FEATURES, AIO_RING_MAGIC, aio_ring};
 use static_assertions::const_assert_eq;
 
 use crate::calls::io_context_t;
@@ -48,7 +48,7 @@ pub(crate) trait Time: Copy {
     fn is_zero(self) -> bool;
 }
 
-impl Time for linux_aio::abi::__kernel_old_timespec {
+impl Time for linux_aio_raw::abi::__kernel_old_timespec {
     fn is_zero(self) -> bool {
         // C's tv_nsec is a long; on x32 the rest of the kernel's field is padding, and ignored there too.
         self.tv_sec == 0 && self.tv_nsec as core::ffi::c_long == 0
@@ -56,7 +56,7 @@ impl Time for linux_aio::abi::__kernel_old_timespec {
 }
 
 #[cfg(all(target_pointer_width = "32", not(target_arch = "x86_64")))]
-impl Time for linux_aio::abi::__kernel_timespec {
+impl Time for linux_aio_raw::abi::__kernel_timespec {
     fn is_zero(self) -> bool {
         // C's tv_nsec is a long of 32 bits; the rest of the kernel's field is padding, and ignored there too.
         self.tv_sec == 0 && self.tv_nsec as core::ffi::c_long == 0

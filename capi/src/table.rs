@@ -10,7 +10,7 @@ use core::ptr;
 use core::sync::atomic::AtomicPtr;
 use core::sync::atomic::Ordering::Relaxed;
 
-use linux_aio::sys::helper;
+use linux_aio_raw::sys::helper;
 
 use crate::calls::io_context_t;
 use crate::reap::{self, Gate};

@@ -4,7 +4,7 @@
 
 use core::ffi::{c_int, c_long};
 
-use linux_aio::abi::{io_event, sigset_t};
+use linux_aio_raw::abi::{io_event, sigset_t};
 
 use crate::calls::io_context_t;
 
@@ -16,7 +16,7 @@ use crate::calls::{io_getevents as getevents, io_pgetevents as pgetevents};
 
 /// `struct timespec` with a 64-bit `time_t`, as the kernel reads it.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "riscv32")))]
-pub type Timespec64 = linux_aio::abi::__kernel_timespec;
+pub type Timespec64 = linux_aio_raw::abi::__kernel_timespec;
 
 /// `struct timespec`, which has a 64-bit `time_t` here.
 #[cfg(any(target_arch = "x86_64", target_arch = "riscv32"))]
@@ -63,8 +63,8 @@ mod narrow {
     use core::ffi::{c_int, c_long};
     use core::ptr;
 
-    use linux_aio::abi::{__aio_sigset, __kernel_old_timespec, io_event, sigset_t};
-    use linux_aio::{Errno, sys};
+    use linux_aio_raw::abi::{__aio_sigset, __kernel_old_timespec, io_event, sigset_t};
+    use linux_aio_raw::{Errno, sys};
 
     use super::Timespec64;
     use crate::calls::{id, io_context_t, signal_set};

@@ -141,7 +141,7 @@ impl Rings {
         let before = ring.header();
         let mut buf = [0u8; 8];
         let slots = &mut [const { Slot::new() }; 4];
-        let outcome = context.scope(slots, |io| {
+        let outcome = linux_aio::scope(context, slots, |io| {
             let pushed = io.push(Read::new(&self.null, &mut buf, 0)).is_ok();
             let refused = io.wait().map(|done| done.map(|done| done.result));
             let strays = io.stats().stray_events;

@@ -89,7 +89,7 @@ impl Scopes {
         let context = &mut self.context;
         let mut slots = [const { Slot::new() }; SLOTS];
         let outcome = catch_unwind(AssertUnwindSafe(|| {
-            context.scope(&mut slots, |io| inside.run(source, io))
+            linux_aio::scope(context, &mut slots, |io| inside.run(source, io))
         }));
         self.operations += inside.pushed;
         drop(inside);

@@ -192,7 +192,7 @@ fn a_ring_that_is_wrong_is_left_for_system_calls() {
         let mut context = IoContext::new(6).expect("a context");
         let mut bytes = [0; 64];
         let _watch = linux_aio_fuzz::simulated::memory::watch(&mut bytes);
-        let done = context.scope(&mut [const { Slot::new() }; 1], |io| {
+        let done = linux_aio::scope(&mut context, &mut [const { Slot::new() }; 1], |io| {
             io.push(read(&mut bytes[..])).expect("a free slot");
             io.submit().expect("room");
             kernel.spoil_rings();
@@ -238,7 +238,7 @@ fn a_scope_is_left_when_the_kernel_is_finished_or_not_at_all() {
         let mut bytes = [0; 64];
         let _watch = linux_aio_fuzz::simulated::memory::watch(&mut bytes);
         let outcome = catch_unwind(AssertUnwindSafe(|| {
-            context.scope(&mut [const { Slot::new() }; 2], |io| {
+            linux_aio::scope(&mut context, &mut [const { Slot::new() }; 2], |io| {
                 io.push(Either::Read(read(&mut bytes[..]))).expect("a free slot");
                 if polls {
                     io.push(Either::Poll(Poll::new(POLLED.as_fd(), PollEvents::IN)))

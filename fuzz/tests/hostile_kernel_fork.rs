@@ -67,7 +67,7 @@ fn a_scope_that_cannot_be_left_kills_the_process() {
             let mut bytes = [0; 64];
             let _watch = watch(&mut bytes);
             let _ = catch_unwind(AssertUnwindSafe(|| {
-                context.scope(&mut [const { Slot::new() }; 1], |io| {
+                linux_aio::scope(&mut context, &mut [const { Slot::new() }; 1], |io| {
                     io.push(read(&mut bytes[..])).expect("a free slot");
                     io.submit().expect("room");
                     let refused = Some(Errno::EPERM);

@@ -1,4 +1,4 @@
-//! Floor 4: [`After`], what must be done when the lock is released.
+//! [`After`], what must be done when the lock is released.
 
 use super::Shared;
 use super::erased::Erased;

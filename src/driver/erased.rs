@@ -1,4 +1,4 @@
-//! Floor 4: operations of different types in one queue.
+//! Operations of different types in one queue.
 
 use super::state::Ended;
 use crate::{Errno, Fd, Operation, Prepared};

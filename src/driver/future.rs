@@ -1,4 +1,4 @@
-//! Floor 4: the futures of a driver.
+//! The futures of a driver.
 
 use super::Shared;
 use super::after::contain;

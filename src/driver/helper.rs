@@ -1,4 +1,4 @@
-//! Floor 4: the driver's helper thread, which waits where no task may.
+//! The driver's helper thread, which waits where no task may.
 
 use super::Shared;
 use super::after::contain;

@@ -1,4 +1,4 @@
-//! Floor 4: models of the driver that loom runs through every order of their threads' steps.
+//! Models of the driver that loom runs through every order of their threads' steps.
 //!
 //! The [`State`], [`Turns`] and [`Woken`] are the driver's own; the kernel, the reactor and the pump
 //! are small ones. A lost wake-up is a deadlock, which loom reports; two threads in one turn are an

@@ -1,4 +1,4 @@
-//! Floor 4: [`Pump`], which moves operations to the kernel and completions back.
+//! [`Pump`], which moves operations to the kernel and completions back.
 
 use super::Shared;
 use super::erased::{Erased, Tracked};

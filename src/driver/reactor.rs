@@ -1,4 +1,4 @@
-//! Floor 4: [`Reactor`], what a driver asks of a runtime.
+//! [`Reactor`], what a driver asks of a runtime.
 
 use core::task::{Context, Poll, Waker};
 use std::io;

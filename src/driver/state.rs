@@ -1,4 +1,4 @@
-//! Floor 4: what a driver knows, behind its lock.
+//! What a driver knows, behind its lock.
 
 use super::after::After;
 use super::erased::Erased;

@@ -1,4 +1,4 @@
-//! Floor 4: [`DriverStats`].
+//! [`DriverStats`].
 
 use crate::Stats;
 use core::time::Duration;

@@ -1,4 +1,4 @@
-//! Floor 4: [`Turns`], by which one thread at a time turns, for all; and [`Woken`], by which the
+//! [`Turns`], by which one thread at a time turns, for all; and [`Woken`], by which the
 //! reactor is polled again after each call of the waker. Both are checked by the models.
 
 use crate::primitive::{AtomicBool, AtomicU8, Ordering};

@@ -1,4 +1,4 @@
-//! Floor 2: [`Events`], what has arrived and was not looked at yet.
+//! [`Events`], what has arrived and was not looked at yet.
 //!
 //! Events are taken from one run at a time: an array of them that is known to be whole, either on
 //! the ring, where it ends at the ring's end at the latest, or in the inbox, where a system call
@@ -8,9 +8,8 @@
 //! The kernel has its room on the ring back when `head` is stored ([`Events::publish`]): for a
 //! whole run at once, and only in the process that made the context.
 
-use crate::context::IoContext;
-use crate::ring::Ring;
-use crate::{Errno, IoEvent};
+use crate::raw::ring::Ring;
+use crate::{Errno, IoContext, IoEvent};
 use core::cell::Cell;
 use core::mem::MaybeUninit;
 use core::ptr::{self, NonNull};
@@ -95,7 +94,8 @@ impl Events {
         if let Some(event) = unsafe { ring.take_only(positions) } {
             return Ok(Some((event, 1)));
         }
-        let (first, count) = ring.run(positions, RUN as u32);
+        // SAFETY: The positions are those of this ring.
+        let (first, count) = unsafe { ring.run(positions, RUN as u32) };
         if count == 0 {
             return Ok(None);
         }

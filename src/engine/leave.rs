@@ -1,9 +1,8 @@
-//! Floor 2: how an engine ends: the kernel is done with everything, and what is left is dropped.
+//! How an engine ends: the kernel is done with everything, and what is left is dropped.
 
 use super::{Engine, cancel_in_flight};
-use crate::context::IoContext;
 use crate::sys::helper;
-use crate::{Errno, Opcode};
+use crate::{Errno, IoContext, Opcode};
 
 impl<O> Engine<O> {
     /// Waits until the kernel has nothing of this engine's any more, and drops every operation

@@ -1,4 +1,4 @@
-//! Floor 2: [`Pending`], the operations that wait for a submit.
+//! [`Pending`], the operations that wait for a submit.
 
 use crate::Iocb;
 use crate::slot::Slot;

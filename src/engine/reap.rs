@@ -1,11 +1,10 @@
-//! Floor 2: how an engine finds what has ended: known events, the ring, the system call; and how it
+//! How an engine finds what has ended: known events, the ring, the system call; and how it
 //! waits.
 
 use super::events::NoRing;
 use super::{Engine, Settled};
-use crate::context::IoContext;
 use crate::slot::{Slot, Token};
-use crate::{Errno, IoEvent};
+use crate::{Errno, IoContext, IoEvent};
 use core::ptr::NonNull;
 use core::time::Duration;
 

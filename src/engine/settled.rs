@@ -1,4 +1,4 @@
-//! Floor 2: [`Settled`], an operation between its event and its completion.
+//! [`Settled`], an operation between its event and its completion.
 
 use crate::Errno;
 use crate::slot::Slot;

@@ -1,4 +1,4 @@
-//! Floor 3: [`Any`].
+//! [`Any`].
 
 use super::{Fdsync, Fsync, Poll, Read, Write};
 use crate::fd::AsFd;

@@ -1,4 +1,4 @@
-//! Floor 3: [`Callback`].
+//! [`Callback`].
 
 use crate::{Completion, Errno, Operation, Prepared, Queue};
 use core::fmt;

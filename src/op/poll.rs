@@ -1,4 +1,4 @@
-//! Floor 3: [`Poll`].
+//! [`Poll`].
 
 use crate::fd::AsFd;
 use crate::{Operation, PollEvents, Prepared};

@@ -1,4 +1,4 @@
-//! Floor 3: [`Fsync`] and [`Fdsync`].
+//! [`Fsync`] and [`Fdsync`].
 
 use crate::fd::AsFd;
 use crate::{Operation, Prepared};

@@ -1,4 +1,4 @@
-//! Floor 3: [`Read`] and [`Write`], with one buffer.
+//! [`Read`] and [`Write`], with one buffer.
 
 use crate::fd::AsFd;
 use crate::{IoPrio, Operation, Prepared, RwFlags};

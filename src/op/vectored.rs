@@ -1,4 +1,4 @@
-//! Floor 3: [`ReadV`] and [`WriteV`], with several buffers.
+//! [`ReadV`] and [`WriteV`], with several buffers.
 
 use crate::abi::iovec;
 use crate::fd::AsFd;

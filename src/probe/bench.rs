@@ -1,4 +1,4 @@
-//! Floor 3: [`Bench`], on which the probes try one operation at a time.
+//! [`Bench`], on which the probes try one operation at a time.
 
 use super::{Call, Unusable};
 use crate::abi::iovec;

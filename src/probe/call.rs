@@ -1,4 +1,4 @@
-//! Floor 3: [`Call`], the six system calls, and [`Availability`], whether this process has one.
+//! [`Call`], the six system calls, and [`Availability`], whether this process has one.
 //!
 //! Each is made once with arguments that the kernel refuses before it does anything: there is no
 //! context of number 0. `EINVAL` or `EFAULT` is then the kernel's own answer; any other comes from

@@ -1,4 +1,4 @@
-//! Floor 3: [`DirectIo`] and [`AtomicWrites`], what `statx(2)` says of a file.
+//! [`DirectIo`] and [`AtomicWrites`], what `statx(2)` says of a file.
 
 use super::file::FileKind;
 use crate::fd::BorrowedFd;

@@ -1,4 +1,4 @@
-//! Floor 3: [`Directory`], how writes behave on a file system.
+//! [`Directory`], how writes behave on a file system.
 //!
 //! All is tried on two temporary files, one with `O_DIRECT` and one without, which have no name
 //! (`O_TMPFILE`) or lose it at once. Less than a megabyte is written.

@@ -1,4 +1,4 @@
-//! Floor 3: [`File`], what an open file wants and how it behaves.
+//! [`File`], what an open file wants and how it behaves.
 //!
 //! # What may be submitted to a user's file
 //!

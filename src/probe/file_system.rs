@@ -1,4 +1,4 @@
-//! Floor 3: [`FileSystem`], by its number.
+//! [`FileSystem`], by its number.
 
 use crate::Errno;
 use crate::fd::BorrowedFd;

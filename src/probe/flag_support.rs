@@ -1,4 +1,4 @@
-//! Floor 3: [`FlagSupport`], what came of each per-operation flag.
+//! [`FlagSupport`], what came of each per-operation flag.
 
 use super::Support;
 use super::report::Grouped;

@@ -1,4 +1,4 @@
-//! Floor 3: [`Kernel`], what the kernel and the process may do.
+//! [`Kernel`], what the kernel and the process may do.
 
 use super::bench::{Bench, Request};
 use super::report::{Grouped, Rows};
@@ -191,7 +191,7 @@ impl Ring {
 }
 
 fn notices_forks() -> bool {
-    crate::fork::ForkGuard::of_this_process().notices_forks()
+    crate::raw::ForkGuard::of_this_process().notices_forks()
 }
 
 impl AioUsage {

@@ -1,4 +1,4 @@
-//! Floor 3: how the reports of [`probe`](crate::probe) are laid out: a column of labels, a column
+//! How the reports of [`probe`](crate::probe) are laid out: a column of labels, a column
 //! of text, and lists grouped by what came of their items.
 
 use super::Support;

@@ -1,4 +1,4 @@
-//! Floor 3: [`Support`], what came of something that was tried.
+//! [`Support`], what came of something that was tried.
 
 use crate::Errno;
 use core::fmt;

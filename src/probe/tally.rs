@@ -1,4 +1,4 @@
-//! Floor 3: [`Tally`], how a few operations ended.
+//! [`Tally`], how a few operations ended.
 
 use super::bench::Outcome;
 use crate::Errno;

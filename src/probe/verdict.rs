@@ -1,4 +1,4 @@
-//! Floor 3: [`Unusable`] and [`Note`], what a [`Kernel`] lacks, why, and what to do about it.
+//! [`Unusable`] and [`Note`], what a [`Kernel`] lacks, why, and what to do about it.
 
 use super::{AioUsage, Availability, Call, Kernel, RingAccess, Support};
 use crate::{Errno, Opcode, SetupError};

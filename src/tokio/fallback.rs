@@ -1,4 +1,4 @@
-//! Floor 5: [`Fallback`], for reads and writes that would block.
+//! [`Fallback`], for reads and writes that would block.
 
 use crate::driver::{Driver, DriverStats};
 use crate::op::{Read, ReadV, Write, WriteV};

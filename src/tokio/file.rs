@@ -1,4 +1,4 @@
-//! Floor 5: [`File`], a file whose positioned reads and writes are futures.
+//! [`File`], a file whose positioned reads and writes are futures.
 
 use super::fallback::{Fallback, Support, Transfer};
 use crate::driver::Driver;

@@ -1,4 +1,4 @@
-//! Floor 5: [`Later`], by which a waker is called after the tasks that are ready.
+//! [`Later`], by which a waker is called after the tasks that are ready.
 
 use ::tokio::task;
 use alloc::sync::Arc;

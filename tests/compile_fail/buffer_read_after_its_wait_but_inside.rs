@@ -8,7 +8,7 @@ fn main() {
     let file = File::open("/dev/zero").unwrap();
     let mut context = IoContext::new(2).unwrap();
     let mut buf = [0u8; 64];
-    let _ = context.scope(&mut [const { Slot::new() }; 2], |io| {
+    let _ = linux_aio::scope(&mut context, &mut [const { Slot::new() }; 2], |io| {
         io.push(Read::new(&file, &mut buf[..], 0)).unwrap();
         io.wait().unwrap();
         println!("{}", buf[0]); //~

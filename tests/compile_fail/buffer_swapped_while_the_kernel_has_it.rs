@@ -8,7 +8,7 @@ fn main() {
     let file = File::open("/dev/zero").unwrap();
     let mut context = IoContext::new(2).unwrap();
     let mut owned = vec![0u8; 64];
-    let _ = context.scope(&mut [const { Slot::new() }; 2], |io| {
+    let _ = linux_aio::scope(&mut context, &mut [const { Slot::new() }; 2], |io| {
         io.push(Read::new(&file, &mut owned[..], 0)).unwrap();
         std::mem::swap(&mut owned, &mut vec![0u8; 64]); //~
         io.wait().unwrap();

@@ -8,7 +8,7 @@ fn main() {
     let file = File::open("/dev/zero").unwrap();
     let mut context = IoContext::new(2).unwrap();
     let mut kept = None;
-    let _ = context.scope(&mut [const { Slot::new() }; 1], |io| {
+    let _ = linux_aio::scope(&mut context, &mut [const { Slot::new() }; 1], |io| {
         io.push(Read::new(&file, [0u8; 64], 0)).unwrap();
         kept = Some(io); //~
     });

@@ -7,7 +7,7 @@ use std::fs::File;
 fn main() {
     let file = File::open("/dev/zero").unwrap();
     let mut context = IoContext::new(2).unwrap();
-    let io = context.scope(&mut [const { Slot::new() }; 1], |io| {
+    let io = linux_aio::scope(&mut context, &mut [const { Slot::new() }; 1], |io| {
         io.push(Read::new(&file, [0u8; 64], 0)).unwrap();
         io //~
     });

@@ -7,7 +7,7 @@ use std::fs::File;
 fn main() {
     let file = File::open("/dev/zero").unwrap();
     let mut context = IoContext::new(2).unwrap();
-    let _ = context.scope(&mut [const { Slot::new() }; 1], |io| {
+    let _ = linux_aio::scope(&mut context, &mut [const { Slot::new() }; 1], |io| {
         std::thread::scope(|threads| {
             threads.spawn(|| io.push(Read::new(&file, [0u8; 64], 0)).is_ok()); //~
         });

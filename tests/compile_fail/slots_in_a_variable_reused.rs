@@ -9,11 +9,11 @@ fn main() {
     let mut context = IoContext::new(2).unwrap();
     let mut buf = [0u8; 64];
     let mut slots = [const { Slot::new() }; 2];
-    let _ = context.scope(&mut slots, |io| {
+    let _ = linux_aio::scope(&mut context, &mut slots, |io| {
         io.push(Read::new(&file, &mut buf[..], 0)).unwrap();
     });
     buf[0] = 1; //~
-    let _ = context.scope(&mut slots, |io| {
+    let _ = linux_aio::scope(&mut context, &mut slots, |io| {
         io.wait().unwrap();
     });
 }

@@ -8,8 +8,8 @@ fn main() {
     let file = File::open("/dev/zero").unwrap();
     let (mut first, mut second) = (IoContext::new(2).unwrap(), IoContext::new(2).unwrap());
     let mut slots = [const { Slot::new() }; 2];
-    let _ = first.scope(&mut slots, |outer| { //~
-        let _ = second.scope(&mut slots, |inner| {
+    let _ = linux_aio::scope(&mut first, &mut slots, |outer| { //~
+        let _ = linux_aio::scope(&mut second, &mut slots, |inner| {
             inner.push(Read::new(&file, [0u8; 64], 0)).unwrap();
         });
         outer.wait().unwrap();

@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let file = File::open("/dev/zero")?;
     let (mut buf, mut context) = ([0u8; 64], IoContext::new(1)?);
     let mut read = Read::new(&file, &mut buf[..], 0);
-    context.scope(&mut [const { Slot::new() }; 1], |io| {
+    linux_aio::scope(&mut context, &mut [const { Slot::new() }; 1], |io| {
         io.push(&mut read as &mut dyn Operation).map_err(|error| error.error)?;
         io.wait().map(drop)
     })??;

@@ -15,7 +15,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut context = IoContext::new(4)?;
     for round in 0..3 {
         buffers[0][0] = round;
-        let first = context.scope(&mut [const { Slot::new() }; 4], |io| {
+        let first = linux_aio::scope(&mut context, &mut [const { Slot::new() }; 4], |io| {
             for buf in &mut buffers {
                 io.push(Read::new(&file, &mut buf[..], 0))?;
             }
@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("{:?}", buffers[3]);
     }
     let (reads, writes) = buffers.split_at_mut(2);
-    context.scope(&mut [const { Slot::new() }; 4], |io| {
+    linux_aio::scope(&mut context, &mut [const { Slot::new() }; 4], |io| {
         for (read, write) in reads.iter_mut().zip(&*writes) {
             io.push(Any::Read(Read::new(&file, &mut read[..], 0))).map_err(|e| e.error)?;
             io.push(Any::Write(Write::new(&null, &write[..], 0))).map_err(|e| e.error)?;

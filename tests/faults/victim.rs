@@ -356,11 +356,10 @@ fn queue(ring: bool) {
 fn scope(ring: bool) {
     let mut clerk = Clerk::new();
     let Some(mut context) = context(clerk.fault, ring) else { return };
-    context
-        .scope(&mut [const { Slot::new() }; CAPACITY as usize], |mut scope| {
-            let _ = clerk.work(&mut scope);
-        })
-        .expect("a fresh context");
+    linux_aio::scope(&mut context, &mut [const { Slot::new() }; CAPACITY as usize], |mut scope| {
+        let _ = clerk.work(&mut scope);
+    })
+    .expect("a fresh context");
     drop(context);
     clerk.close(false);
 }

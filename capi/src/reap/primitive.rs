@@ -5,7 +5,7 @@
 
 pub(crate) use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-use linux_aio::sys::helper;
+use linux_aio_raw::sys::helper;
 
 /// So many readers have tags of their own, until there is a moment with none.
 pub(crate) const TAG_BITS: u32 = 15;

@@ -5,7 +5,7 @@
 use core::mem::MaybeUninit;
 use core::slice;
 
-use linux_aio::sys::helper;
+use linux_aio_raw::sys::helper;
 
 /// What turns it off, with the end of the string.
 const OFF: &[u8] = b"LINUX_AIO_REAP=0\0";

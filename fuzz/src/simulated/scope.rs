@@ -100,7 +100,7 @@ fn one_scope(
     let (count, mut fatal) = (1 + source.below(SLOTS), false);
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         let mut run = Run::new(kernel, ledger);
-        context.scope(&mut slots[..count], |io| {
+        linux_aio::scope(context, &mut slots[..count], |io| {
             inside(source, &mut run, io, &mut pool)?;
             fatal = leave(source, kernel);
             Ok(())

@@ -81,44 +81,43 @@ pub fn out_and_back(context: &mut IoContext, path: &CStr) -> Result<(), Failure>
     let file = unsafe { Fd::borrow_raw(number) };
     let mut blocks = [const { Block([0; BLOCK]) }; AT_ONCE];
     let slots = &mut [const { Slot::new() }; AT_ONCE];
-    let checked = context
-        .scope(slots, |io| {
-            let mut next = 0;
-            for block in &mut blocks {
-                fill(&mut block.0, next);
-                io.push(Transfer::Write { file, block, number: next })
-                    .map_err(|refused| failed("push")(refused.error))?;
-                next += 1;
+    let checked = linux_aio::scope(context, slots, |io| {
+        let mut next = 0;
+        for block in &mut blocks {
+            fill(&mut block.0, next);
+            io.push(Transfer::Write { file, block, number: next })
+                .map_err(|refused| failed("push")(refused.error))?;
+            next += 1;
+        }
+        let mut checked = 0;
+        while let Some(done) = io.wait().map_err(failed("wait"))? {
+            if done.result.map_err(failed("transfer"))? as usize != BLOCK {
+                return Err(Failure::Wrong("a transfer was short"));
             }
-            let mut checked = 0;
-            while let Some(done) = io.wait().map_err(failed("wait"))? {
-                if done.result.map_err(failed("transfer"))? as usize != BLOCK {
-                    return Err(Failure::Wrong("a transfer was short"));
+            let again = match done.op {
+                // The same memory reads back what it has written, once it has been emptied.
+                Transfer::Write { file, block, number } => {
+                    block.0.fill(0);
+                    Transfer::Read { file, block, number }
                 }
-                let again = match done.op {
-                    // The same memory reads back what it has written, once it has been emptied.
-                    Transfer::Write { file, block, number } => {
-                        block.0.fill(0);
-                        Transfer::Read { file, block, number }
+                Transfer::Read { file, block, number } => {
+                    if !filled_with(&block.0, number) {
+                        return Err(Failure::Wrong("a block came back changed"));
                     }
-                    Transfer::Read { file, block, number } => {
-                        if !filled_with(&block.0, number) {
-                            return Err(Failure::Wrong("a block came back changed"));
-                        }
-                        checked += 1;
-                        if next == BLOCKS {
-                            continue;
-                        }
-                        fill(&mut block.0, next);
-                        next += 1;
-                        Transfer::Write { file, block, number: next - 1 }
+                    checked += 1;
+                    if next == BLOCKS {
+                        continue;
                     }
-                };
-                io.push(again).map_err(|refused| failed("push")(refused.error))?;
-            }
-            Ok(checked)
-        })
-        .map_err(|error| failed("scope")(error.into()))??;
+                    fill(&mut block.0, next);
+                    next += 1;
+                    Transfer::Write { file, block, number: next - 1 }
+                }
+            };
+            io.push(again).map_err(|refused| failed("push")(refused.error))?;
+        }
+        Ok(checked)
+    })
+    .map_err(|error| failed("scope")(error.into()))??;
     if checked != BLOCKS {
         return Err(Failure::Wrong("a block is missing"));
     }

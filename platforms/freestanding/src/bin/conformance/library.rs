@@ -83,7 +83,7 @@ fn transfers(place: &Place, by_ring: bool) -> Outcome {
     context.use_ring(by_ring);
     equal("the ring is used", context.uses_ring(), by_ring)?;
     let mut blocks = [const { Block::new() }; AT_ONCE];
-    context.scope(&mut [const { Slot::new() }; AT_ONCE], |io| {
+    linux_aio::scope(&mut context, &mut [const { Slot::new() }; AT_ONCE], |io| {
         let mut next = 0;
         for block in &mut blocks {
             fill(&mut block.0, next);
@@ -153,7 +153,7 @@ fn vectored_and_sync(place: &Place) -> Outcome {
     let mut context = IoContext::new(1)?;
     let [one, other] = &from;
     let [first, second] = &mut to;
-    context.scope(&mut [const { Slot::new() }; 1], |io| {
+    linux_aio::scope(&mut context, &mut [const { Slot::new() }; 1], |io| {
         let steps = [
             (Other::WriteV([IoSlice::new(&one.0), IoSlice::new(&other.0)]), 2 * BLOCK as u32),
             (Other::Fsync, 0),
@@ -235,7 +235,7 @@ fn readable(done: Option<Completion<On<'_>>>) -> Outcome {
 fn no_slot(_: &Place) -> Outcome {
     let pipe = Pipe::new()?;
     let mut context = IoContext::new(2)?;
-    context.scope(&mut [const { Slot::new() }; 2], |io| {
+    linux_aio::scope(&mut context, &mut [const { Slot::new() }; 2], |io| {
         for _ in 0..2 {
             io.push(poll(pipe.from)).map_err(|full| full.error)?;
         }
@@ -251,7 +251,7 @@ fn no_slot(_: &Place) -> Outcome {
 
 fn refused_operation(place: &Place) -> Outcome {
     let mut context = IoContext::new(3)?;
-    context.scope(&mut [const { Slot::new() }; 3], |io| {
+    linux_aio::scope(&mut context, &mut [const { Slot::new() }; 3], |io| {
         for file in [place.file, kernel::NO_FILE, place.file] {
             io.push(On(descriptor(file), Other::Fsync)).map_err(|full| full.error)?;
         }
@@ -272,7 +272,7 @@ fn refused_operation(place: &Place) -> Outcome {
 fn scope_cancel(_: &Place) -> Outcome {
     let pipe = Pipe::new()?;
     let mut context = IoContext::new(2)?;
-    context.scope(&mut [const { Slot::new() }; 2], |io| {
+    linux_aio::scope(&mut context, &mut [const { Slot::new() }; 2], |io| {
         let token = io.push(poll(pipe.from)).map_err(|full| full.error)?;
         io.submit()?;
         equal("in flight", io.in_flight(), 1)?;
@@ -291,7 +291,7 @@ fn scope_leaving(_: &Place) -> Outcome {
     let pipe = Pipe::new()?;
     let mut context = IoContext::new(4)?;
     for _ in 0..3 {
-        context.scope(&mut [const { Slot::new() }; 4], |io| {
+        linux_aio::scope(&mut context, &mut [const { Slot::new() }; 4], |io| {
             for _ in 0..4 {
                 io.push(poll(pipe.from)).map_err(|full| full.error)?;
             }
@@ -304,7 +304,7 @@ fn scope_leaving(_: &Place) -> Outcome {
 fn scope_timeout(_: &Place) -> Outcome {
     let pipe = Pipe::new()?;
     let mut context = IoContext::new(2)?;
-    context.scope(&mut [const { Slot::new() }; 2], |io| {
+    linux_aio::scope(&mut context, &mut [const { Slot::new() }; 2], |io| {
         io.push(poll(pipe.from)).map_err(|full| full.error)?;
         let early = io.wait_timeout(SOON).map(|done| done.is_some());
         equal("while nothing happens", early, Err(Errno::ETIMEDOUT))?;
@@ -318,26 +318,25 @@ fn scope_in_child(_: &Place) -> Outcome {
     let pipe = Pipe::new()?;
     let mut context = IoContext::new(2)?;
     let mut child = 0;
-    context
-        .scope(&mut [const { Slot::new() }; 2], |io| {
-            io.push(poll(pipe.from)).map_err(|full| full.error)?;
-            io.submit()?;
-            child = kernel::fork()?;
-            if child == 0 {
-                let submitted = io.push(poll(pipe.from)).is_ok() && io.submit().is_ok();
-                return that("the child cannot submit", !submitted);
-            }
-            equal("the child", kernel::wait_for(child)?, Ended::Exited(0))?;
-            pipe.fill()?;
-            readable(io.wait()?)
-        })
-        .map_err(Why::from)
-        .and_then(|outcome| {
-            if child == 0 {
-                kernel::exit(i32::from(outcome.is_err()));
-            }
-            outcome
-        })
+    linux_aio::scope(&mut context, &mut [const { Slot::new() }; 2], |io| {
+        io.push(poll(pipe.from)).map_err(|full| full.error)?;
+        io.submit()?;
+        child = kernel::fork()?;
+        if child == 0 {
+            let submitted = io.push(poll(pipe.from)).is_ok() && io.submit().is_ok();
+            return that("the child cannot submit", !submitted);
+        }
+        equal("the child", kernel::wait_for(child)?, Ended::Exited(0))?;
+        pipe.fill()?;
+        readable(io.wait()?)
+    })
+    .map_err(Why::from)
+    .and_then(|outcome| {
+        if child == 0 {
+            kernel::exit(i32::from(outcome.is_err()));
+        }
+        outcome
+    })
 }
 
 fn reaper_timeout(_: &Place) -> Outcome {

@@ -93,7 +93,7 @@ fn scope(file: &Arc<File>, mut jobs: Vec<Job>) -> Vec<(Result<u32, Errno>, Job)>
     let mut results = Results(vec![None; jobs.len()]);
     let mut context = IoContext::new(DEPTH as u32).expect("a context");
     let mut to_do = jobs.iter_mut().enumerate();
-    let scoped = context.scope(&mut [const { Slot::new() }; DEPTH], |io| {
+    let scoped = linux_aio::scope(&mut context, &mut [const { Slot::new() }; DEPTH], |io| {
         let mut push = || {
             let Some((at, job)) = to_do.next() else { return };
             let op: Any<_, &mut [u8], &[u8]> = match job.kind {

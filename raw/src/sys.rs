@@ -1,8 +1,8 @@
-//! Floor 1: the six AIO system calls, and the few helper calls that floor 2 needs.
+//! The six AIO system calls, and the few [helper calls](helper) that an AIO library makes.
 //!
 //! One `unsafe fn` per call, under its man-page name, with the kernel's own argument types. Each
 //! returns what the kernel returns: a count or zero, or a negative errno. Inline assembly lives
-//! in the files below this module and nowhere else. This floor interprets nothing, retries
+//! in the files below this module and nowhere else. This module interprets nothing, retries
 //! nothing and keeps no state.
 //!
 //! Pointers are passed with their provenance exposed, and no stub is declared `nomem` or
@@ -34,7 +34,6 @@ use crate::abi::{__aio_sigset, __kernel_long_t, __kernel_ulong_t, aio_context_t,
     path = "sys/libc.rs"
 )]
 mod arch;
-#[doc(hidden)]
 pub mod helper;
 #[cfg(linux_aio_simulated)]
 #[doc(hidden)]

@@ -1,4 +1,4 @@
-//! Floor 2: [`EventFd`], a counter in a file descriptor that completions can signal.
+//! [`EventFd`], a counter in a file descriptor that completions can signal.
 
 use crate::abi::helper::{EFD_CLOEXEC, EFD_NONBLOCK};
 use crate::sys::helper;
@@ -6,8 +6,8 @@ use crate::{Errno, Fd};
 
 /// A counter in a file descriptor (`eventfd(2)`), non-blocking and close-on-exec.
 ///
-/// An operation that names it ([`Iocb::eventfd`](crate::Iocb::eventfd),
-/// [`Prepared::eventfd`](crate::Prepared::eventfd)) adds one to it when its event is on the ring,
+/// An operation that names it ([`Iocb::eventfd`](crate::Iocb::eventfd), or `Prepared::eventfd` in
+/// `linux-aio`) adds one to it when its event is on the ring,
 /// so a poll loop or an async runtime can wait for disk I/O. It is a wake-up hint: reap what is
 /// there, whatever the counter says.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! Floor 2: [`Submitter`], the way into a context.
+//! [`Submitter`], the way into a context.
 
 use super::IoContext;
 use crate::primitive::Ordering;

@@ -1,4 +1,4 @@
-//! Floor 2: [`Iocb`], one operation as the kernel reads it.
+//! [`Iocb`], one operation as the kernel reads it.
 
 use crate::abi;
 use crate::{IoPrio, Opcode, PollEvents, RwFlags};
@@ -16,7 +16,7 @@ assert_eq_align!(Iocb, abi::iocb);
 /// any field to anything, for fuzzers.
 ///
 /// ```
-/// use linux_aio::{Iocb, IoPrio, RwFlags};
+/// use linux_aio_raw::{Iocb, IoPrio, RwFlags};
 ///
 /// let mut buf = [0u8; 512];
 /// let iocb = Iocb::pread(3, buf.as_mut_ptr(), buf.len(), 4096)
@@ -122,31 +122,37 @@ impl Iocb {
     }
 
     /// What the operation does.
+    #[inline]
     pub fn opcode(&self) -> Opcode {
         Opcode::from_raw(self.0.aio_lio_opcode)
     }
 
     /// Wraps any `struct iocb`.
+    #[inline]
     pub const fn from_raw(raw: abi::iocb) -> Self {
         Self(raw)
     }
 
     /// Every field, to read.
+    #[inline]
     pub const fn as_raw(&self) -> &abi::iocb {
         &self.0
     }
 
     /// Every field, to set to anything.
+    #[inline]
     pub const fn as_raw_mut(&mut self) -> &mut abi::iocb {
         &mut self.0
     }
 
     /// The 64 bytes that the kernel sees.
+    #[inline]
     pub fn to_bytes(&self) -> [u8; 64] {
         self.0.to_bytes()
     }
 
     /// Any 64 bytes as an operation.
+    #[inline]
     pub fn from_bytes(bytes: [u8; 64]) -> Self {
         Self(abi::iocb::from_bytes(bytes))
     }

@@ -1,4 +1,4 @@
-//! Floor 2: [`Errno`], the error number of a system call or of an operation.
+//! [`Errno`], the error number of a system call or of an operation.
 
 use core::fmt;
 use core::num::NonZeroU16;
@@ -14,7 +14,7 @@ assert_eq_size!(Option<Errno>, u16);
 /// return either.
 ///
 /// ```
-/// use linux_aio::Errno;
+/// use linux_aio_raw::Errno;
 ///
 /// assert_eq!(Errno::EINVAL.raw(), 22);
 /// assert_eq!(Errno::EINVAL.to_string(), "EINVAL: invalid argument");
@@ -127,19 +127,26 @@ impl Errno {
         self.0.get() as i32
     }
 
-    /// What a system call returned, as a result. Only -4095 to -1 are errors: a mapping in the
-    /// upper half of a 32-bit address space is negative, too.
+    /// Turns what a system call returned into a result. Only -4095 to -1 are errors: a mapping in
+    /// the upper half of a 32-bit address space is negative, too.
+    ///
+    /// # Errors
+    /// The error that the call returned.
     #[inline]
-    pub(crate) const fn check(returned: isize) -> Result<usize, Self> {
+    pub const fn check(returned: isize) -> Result<usize, Self> {
         if returned as usize <= usize::MAX - MAX_ERRNO as usize {
             return Ok(returned as usize);
         }
         Err(Self::from_negative(returned as i64))
     }
 
-    /// The `res` of an event as a result.
+    /// Turns the `res` of an event into a result. A negative number that no kernel gives reads as
+    /// `EIO`.
+    ///
+    /// # Errors
+    /// The error that the operation ended with.
     #[inline]
-    pub(crate) const fn check_result(res: i64) -> Result<u32, Self> {
+    pub const fn check_result(res: i64) -> Result<u32, Self> {
         if res >= 0 {
             // A transfer is at most 2 GiB (MAX_RW_COUNT), and poll masks have 16 bits.
             return Ok(res as u32);

@@ -1,4 +1,4 @@
-//! Floor 2: the numbers of an [`Iocb`](crate::Iocb), each kind a type of its own.
+//! The numbers of an [`Iocb`](crate::Iocb), each kind a type of its own.
 //!
 //! The kernel gives `RWF_HIPRI` the value of `IOCB_FLAG_RESFD` and `RWF_DSYNC` that of
 //! `IOCB_FLAG_IOPRIO`. With one integer type for both somebody mixes them up, and every SYNC and
@@ -73,7 +73,7 @@ impl fmt::Debug for Opcode {
 /// that the file does not support, there or in its event.
 ///
 /// ```
-/// use linux_aio::RwFlags;
+/// use linux_aio_raw::RwFlags;
 ///
 /// let flags = RwFlags::DSYNC | RwFlags::NOWAIT;
 /// assert!(flags.contains(RwFlags::NOWAIT));
@@ -260,7 +260,7 @@ fn write_names(
 /// [`INHERIT`](Self::INHERIT).
 ///
 /// ```
-/// use linux_aio::IoPrio;
+/// use linux_aio_raw::IoPrio;
 ///
 /// assert_eq!(IoPrio::best_effort(4).raw(), Some(2 << 13 | 4));
 /// assert_eq!(IoPrio::default().raw(), None);

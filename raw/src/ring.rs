@@ -1,4 +1,4 @@
-//! Floor 2: [`Ring`], the completion ring of a context, as the kernel maps it into the process.
+//! [`Ring`], the completion ring of a context, as the kernel maps it into the process.
 //!
 //! The header is `struct aio_ring` of `fs/aio.c`; the events follow it. `head` is where the next
 //! event is taken, `tail` where the kernel puts the next one; both are below `nr`, and equal when
@@ -28,15 +28,18 @@ use core::mem::MaybeUninit;
 use core::ptr::{self, NonNull};
 
 /// The mapped ring of a live context; or none, which has no places.
+///
+/// From [`IoContext::ring`](crate::IoContext::ring), whose caller promises to use it neither after
+/// the context has ended nor in a forked child.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Ring {
+pub struct Ring {
     header: NonNull<aio_ring>,
     nr: u32,
 }
 
 /// Where the next event is taken, and where the next one is put: places of the ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Positions {
+pub struct Positions {
     head: u32,
     tail: u32,
 }
@@ -53,13 +56,15 @@ unsafe impl Send for Ring {}
 unsafe impl Sync for Ring {}
 
 impl Ring {
-    /// No ring. Whether the places can be trusted is then the one thing to ask.
-    pub(crate) fn none() -> Self {
+    /// Returns no ring: [`positions`](Self::positions) gives `None`.
+    #[inline]
+    pub fn none() -> Self {
         Self { header: NonNull::from(&NOTHING).cast(), nr: 0 }
     }
 
+    /// Returns whether this is a context's ring.
     #[inline]
-    pub(crate) fn exists(self) -> bool {
+    pub fn exists(self) -> bool {
         self.nr > 0
     }
 
@@ -90,7 +95,7 @@ impl Ring {
     /// # Safety
     /// As [`Ring::advance`].
     #[inline(always)]
-    pub(crate) unsafe fn take(self, events: &mut [MaybeUninit<IoEvent>]) -> Option<usize> {
+    pub unsafe fn take(self, events: &mut [MaybeUninit<IoEvent>]) -> Option<usize> {
         let Positions { mut head, tail } = self.positions()?;
         let mut taken = 0;
         for place in events {
@@ -109,9 +114,9 @@ impl Ring {
         Some(taken)
     }
 
-    /// `head` and `tail`. `None` as for [`Ring::take`].
+    /// Returns `head` and `tail`, or `None` as [`Ring::take`] does.
     #[inline]
-    pub(crate) fn positions(self) -> Option<Positions> {
+    pub fn positions(self) -> Option<Positions> {
         #[cfg(loom)]
         if !self.exists() {
             return None;
@@ -149,9 +154,9 @@ impl Ring {
     /// Takes the event that is there, where it is the only one.
     ///
     /// # Safety
-    /// As [`Ring::advance`], and the positions are the present ones.
+    /// As [`Ring::advance`], and the positions are the present ones of this ring.
     #[inline]
-    pub(crate) unsafe fn take_only(self, Positions { head, tail }: Positions) -> Option<IoEvent> {
+    pub unsafe fn take_only(self, Positions { head, tail }: Positions) -> Option<IoEvent> {
         let next = self.after(head);
         // Where there is none, `tail` is `head`, and not the next place: there are two at least.
         if next != tail {
@@ -166,11 +171,14 @@ impl Ring {
 
     /// The first of the events that are there, and how many of them, up to `most`, lie in one piece:
     /// the ring's end ends it.
+    ///
+    /// # Safety
+    /// The positions are those of this ring.
     #[inline]
-    pub(crate) fn run(self, positions: Positions, most: u32) -> (*const IoEvent, u32) {
+    pub unsafe fn run(self, positions: Positions, most: u32) -> (*const IoEvent, u32) {
         let Positions { head, tail } = positions;
         let end = if tail >= head { tail } else { self.nr };
-        // SAFETY: `nr` events follow the header, and `head` is below `nr`.
+        // SAFETY: `nr` events follow the header, and `head` is below `nr`, being of this ring.
         let first = unsafe { self.events().add(head as usize) };
         (first.as_ptr(), (end - head).min(most))
     }
@@ -180,7 +188,7 @@ impl Ring {
     /// # Safety
     /// `next` points to an event of this ring, or behind the last.
     #[inline]
-    pub(crate) unsafe fn position(self, next: *const IoEvent) -> u32 {
+    pub unsafe fn position(self, next: *const IoEvent) -> u32 {
         // SAFETY: Both lie in the ring's events, or at their end; the caller's promise.
         let position = unsafe { next.offset_from(self.events().as_ptr()) } as u32;
         if position == self.nr { 0 } else { position }
@@ -199,7 +207,7 @@ impl Ring {
     ///   and the process is the one that made it (a child's store would cost the parent events).
     /// - `head` lies between the present head and the `tail` last seen.
     #[inline]
-    pub(crate) unsafe fn advance(self, head: u32) {
+    pub unsafe fn advance(self, head: u32) {
         debug_assert!(head < self.nr);
         // Orders the reads of the events before the kernel's next writes there.
         self.head().store(head, Ordering::Release);

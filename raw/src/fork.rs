@@ -1,4 +1,4 @@
-//! Floor 2: [`ForkGuard`], which tells a context that it is in a forked child.
+//! [`ForkGuard`], which tells a context that it is in a forked child.
 //!
 //! A child of `fork` sees the pages of its parent's completion ring, but the kernel gave it no
 //! context: every call is `EINVAL`, and a child that advances `head` takes events away from the
@@ -26,9 +26,11 @@ const MARK: u32 = 1;
 /// What a context looks at where no page could be had. Never wiped.
 static UNGUARDED: AtomicU32 = AtomicU32::new(MARK);
 
-/// The process, as it was when a context was made.
+/// Remembers the process that made it, and tells in a forked child that this is another one.
+///
+/// The check is two loads and a comparison. A child of `vfork`, which shares the memory, passes.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct ForkGuard {
+pub struct ForkGuard {
     /// Not a reference, for what that refers to does not change, and this does: in a child.
     word: *const u32,
 }
@@ -39,19 +41,23 @@ unsafe impl Send for ForkGuard {}
 unsafe impl Sync for ForkGuard {}
 
 impl ForkGuard {
-    /// The guard of this process. Where the kernel has no page to give, one that notices nothing.
-    pub(crate) fn of_this_process() -> Self {
+    /// Makes the guard of this process. It notices nothing where the kernel cannot wipe a page in
+    /// children (before Linux 4.14).
+    pub fn of_this_process() -> Self {
         Self { word: marked_word().unwrap_or(&UNGUARDED).as_ptr() }
     }
 
-    /// Whether a fork would be noticed. Without that, nobody may store `head`.
-    pub(crate) fn notices_forks(&self) -> bool {
+    /// Returns whether a fork would be noticed. If not, nobody may store the `head` of a ring.
+    pub fn notices_forks(&self) -> bool {
         !ptr::eq(self.word, UNGUARDED.as_ptr())
     }
 
-    /// `Err(FORKED)` in a child of the process that made the guard.
+    /// Checks that this process made the guard.
+    ///
+    /// # Errors
+    /// [`Errno::FORKED`] in a child.
     #[inline]
-    pub(crate) fn check(&self) -> Result<(), Errno> {
+    pub fn check(&self) -> Result<(), Errno> {
         // SAFETY: It is mapped for good, and was written before this guard was made. A plain load, which the compiler
         // compares in place.
         if unsafe { *self.word } != 0 { Ok(()) } else { Err(Errno::FORKED) }

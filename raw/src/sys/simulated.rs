@@ -1,4 +1,4 @@
-//! Floor 1, with `--cfg linux_aio_simulated` only: a kernel of the harness's own in front of the
+//! With `--cfg linux_aio_simulated` only: a kernel of the harness's own in front of the
 //! running one.
 //!
 //! Not for programs: there is no other way to see what is made of a kernel that takes half of a

@@ -1,4 +1,4 @@
-//! Floor 1, with `--cfg linux_aio_tsan` only: tells ThreadSanitizer what the kernel orders.
+//! With `--cfg linux_aio_tsan` only: tells ThreadSanitizer what the kernel orders.
 //!
 //! It knows the C library's `mmap` and `munmap`, but not system calls in inline assembly. When one
 //! thread gives memory up and the kernel maps the same address for another, the accesses of the

@@ -1,4 +1,4 @@
-//! Floor 2, with an allocator: the halves of a context that own it together.
+//! The halves of a context that own it together.
 
 #![cfg(feature = "alloc")]
 

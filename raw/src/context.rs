@@ -1,5 +1,5 @@
-//! Floor 2: [`IoContext`], one AIO context of the kernel, and the two ways to use it: split into
-//! a [`Submitter`] and a [`Reaper`], or through a [`Scope`](crate::Scope).
+//! [`IoContext`], one AIO context of the kernel, and its two halves: a [`Submitter`] and a
+//! [`Reaper`].
 
 #[cfg(all(test, loom, linux_aio_simulated))]
 mod model;
@@ -25,10 +25,11 @@ use core::mem::ManuallyDrop;
 /// One AIO context of the kernel: room for operations in flight, and the ring on which their
 /// events arrive.
 ///
-/// It has no method that submits or reaps. [`split`](Self::split) gives a [`Submitter`], which
-/// many threads may use, and the one [`Reaper`]; [`scope`](Self::scope) runs operations on
-/// borrowed buffers; [`Queue`](crate::Queue) is made from it. So there is never more than one
-/// reader of the ring, which is what makes reading it without a system call sound.
+/// [`split`](Self::split) gives a [`Submitter`], which many threads may use, and the one
+/// [`Reaper`]. In `linux-aio`, `scope` runs operations on borrowed buffers, and a `Queue` is made
+/// from a context. Each of them borrows or owns the context, and what submits and reaps past them
+/// is `unsafe`. So there is never more than one reader of the ring, which is what makes reading it
+/// without a system call sound.
 ///
 /// In a child of `fork` the context belongs to the parent: calls give [`Errno::FORKED`], and
 /// dropping it does nothing.
@@ -40,7 +41,7 @@ use core::mem::ManuallyDrop;
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// use linux_aio::{Iocb, IoContext, IoEvent};
+/// use linux_aio_raw::{Iocb, IoContext, IoEvent};
 /// use core::mem::MaybeUninit;
 /// use std::os::fd::AsRawFd;
 ///
@@ -156,14 +157,25 @@ impl IoContext {
         owned::split(self)
     }
 
-    /// `Err(FORKED)` where the context is that of a parent process.
+    /// Checks that this process made the context.
+    ///
+    /// # Errors
+    /// [`Errno::FORKED`] in a forked child: the context belongs to the parent.
     #[inline]
-    pub(crate) fn check_process(&self) -> Result<(), Errno> {
+    pub fn check_process(&self) -> Result<(), Errno> {
         self.guard.check()
     }
 
+    /// Returns the completion ring, for a reader other than [`Reaper`]; [`Ring::none`] where events
+    /// are not taken off it ([`uses_ring`](Self::uses_ring)).
+    ///
+    /// # Safety
+    /// No method of the `Ring`, nor of a copy, may be called
+    /// - after the context has ended: its ring is unmapped when it is dropped or destroyed;
+    /// - in a forked child, where other memory or none may be mapped there
+    ///   ([`check_process`](Self::check_process) tells).
     #[inline]
-    pub(crate) fn ring(&self) -> Ring {
+    pub unsafe fn ring(&self) -> Ring {
         self.ring
     }
 
@@ -178,23 +190,31 @@ impl IoContext {
         unsafe { self.submit_in_process(iocbs) }
     }
 
-    /// Submits without counting.
+    /// Submits operations that [`outstanding`](Self::outstanding) does not count, and does not
+    /// check the process. For a layer that keeps count of its own operations.
+    ///
+    /// # Errors
+    /// As [`Submitter::submit`], without [`Errno::FORKED`].
     ///
     /// # Safety
-    /// As [`sys::io_submit`]; and the process is that of the context.
+    /// - The iocbs and their buffers are as [`Submitter::submit`] asks.
+    /// - [`check_process`](Self::check_process) has succeeded in this process.
+    /// - The caller takes the events of these operations, or ends the context, before anyone else
+    ///   submits to the context or reaps from it: nothing else knows that they are in flight.
     #[inline(always)]
-    pub(crate) unsafe fn submit_in_process(
-        &self,
-        iocbs: &[*mut crate::Iocb],
-    ) -> Result<usize, Errno> {
+    pub unsafe fn submit_in_process(&self, iocbs: &[*mut crate::Iocb]) -> Result<usize, Errno> {
         // SAFETY: The slice is valid for its length; `Iocb` is a transparent `iocb`; the rest is
         // the caller's promise.
         Errno::check(unsafe { sys::io_submit(self.id, iocbs.len() as _, iocbs.as_ptr().cast()) })
     }
 
-    /// Cancels the operation that was submitted from `iocb`; its event still arrives.
+    /// Asks for the operation that was submitted from the address `iocb` to end early
+    /// (`io_cancel(2)`). Its event arrives all the same, perhaps a little later.
+    ///
+    /// # Errors
+    /// Those of [`Submitter::cancel`].
     #[inline]
-    pub(crate) fn cancel(&self, iocb: *const crate::Iocb) -> Result<(), Errno> {
+    pub fn cancel(&self, iocb: *const crate::Iocb) -> Result<(), Errno> {
         self.check_process()?;
         // SAFETY: The kernel checks the address and gives the event on the ring; no result is
         // asked for.
@@ -205,8 +225,15 @@ impl IoContext {
         }
     }
 
-    /// Ends the context now; `Ok` proves that nothing is in flight any more.
-    pub(crate) fn destroy(&mut self) -> Result<(), Errno> {
+    /// Ends the context now, as dropping it does, and says whether that worked (`io_destroy(2)`).
+    ///
+    /// `Ok` proves that nothing is in flight any more: the kernel is finished with every buffer.
+    /// Events that were not reaped are lost. A context that has ended takes no operation
+    /// (`EINVAL`), and ending it again succeeds.
+    ///
+    /// # Errors
+    /// [`Errno::FORKED`]; `ENOSYS` or `EPERM` by a filter. Operations may still be in flight then.
+    pub fn destroy(&mut self) -> Result<(), Errno> {
         self.check_process()?;
         if self.id == 0 {
             return Ok(());

@@ -1,4 +1,4 @@
-//! Floor 2: [`SigSet`], the signal mask of a wait.
+//! [`SigSet`], the signal mask of a wait.
 
 use crate::abi;
 
@@ -8,7 +8,7 @@ const WORDS: usize = size_of::<abi::sigset_t>() / (WORD_BITS / 8);
 /// A set of signals as the kernel has it: 64 of them, 128 on MIPS.
 ///
 /// ```
-/// use linux_aio::SigSet;
+/// use linux_aio_raw::SigSet;
 ///
 /// const SIGINT: u32 = 2;
 /// let all_but_interrupt = SigSet::full().without(SIGINT);

@@ -1,4 +1,4 @@
-//! Floor 2: [`SetupError`], why there is no context, and what to do about it.
+//! [`SetupError`], why there is no context, and what to do about it.
 
 use crate::Errno;
 use crate::sys::helper;
@@ -8,7 +8,7 @@ use core::fmt;
 /// Why `io_setup` made no context. Its text names the limit and the cure.
 ///
 /// ```
-/// use linux_aio::{Errno, IoContext};
+/// use linux_aio_raw::{Errno, IoContext};
 ///
 /// let error = IoContext::new(0).unwrap_err();
 /// assert_eq!(error.errno(), Errno::EINVAL);

@@ -1,4 +1,5 @@
-//! The few other calls that floor 2 and the C drop-in cannot do without, by the same stubs. Not for others.
+//! The few other calls that an AIO library without a C library cannot do without, by the same
+//! stubs: memory, a descriptor or two, a sleep.
 
 use super::{Word, address, syscall3, syscall6};
 use crate::abi::helper::{
@@ -54,7 +55,7 @@ pub fn mmap_wiped_on_fork(length: usize) -> Option<*mut u8> {
     Some(start)
 }
 
-/// Whether a call has failed, also one that returns an address.
+/// Returns whether a call has failed, even if it is one that returns an address.
 pub fn is_error(result: isize) -> bool {
     (-4095..0).contains(&result)
 }
@@ -73,7 +74,7 @@ pub unsafe fn munmap(start: *mut u8, length: usize) -> isize {
 /// # Safety
 /// The pages must be the caller's, and the advice one that does not take their content away from
 /// somebody who relies on it.
-pub(crate) unsafe fn madvise(start: *mut u8, length: usize, advice: i32) -> isize {
+pub unsafe fn madvise(start: *mut u8, length: usize, advice: i32) -> isize {
     // SAFETY: The caller vouches for the pages and the advice.
     unsafe { syscall3(NATIVE.madvise, address(start), length as Word, advice as Word) }
 }
@@ -86,14 +87,15 @@ pub(crate) fn eventfd2(initial: u32, flags: i32) -> isize {
 
 /// `read(2)` into `buffer`.
 pub(crate) fn read(fd: i32, buffer: &mut [u8]) -> isize {
-    // SAFETY: The memory is borrowed for writing.
+    // SAFETY: The memory is borrowed for writing; the callers here read their own descriptors.
     unsafe { read_to(fd, buffer.as_mut_ptr(), buffer.len()) }
 }
 
 /// `read(2)` into memory that need not be initialized.
 ///
 /// # Safety
-/// `start` must be valid for writes of `length` bytes.
+/// `start` must be valid for writes of `length` bytes, and the descriptor one that the caller may
+/// read from.
 pub unsafe fn read_to(fd: i32, start: *mut u8, length: usize) -> isize {
     // SAFETY: The kernel writes at most `length` bytes, which the caller allows.
     unsafe { syscall3(NATIVE.read, fd as Word, address(start), length as Word) }
@@ -139,7 +141,7 @@ pub fn sleep(nanoseconds: u32) {
 }
 
 /// `kill(2)` of this process with SIGKILL. Returns only if the kernel refuses.
-pub(crate) fn kill_self() {
+pub fn kill_self() {
     // SAFETY: No argument, no memory.
     let process = unsafe { syscall3(NATIVE.getpid, 0, 0, 0) };
     // SAFETY: Two numbers; the process ends, and with it everything that could be unsound.

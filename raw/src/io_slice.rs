@@ -1,4 +1,4 @@
-//! Floor 2: [`IoSlice`] and [`IoSliceMut`], the buffers of a vectored operation. `core` has none.
+//! [`IoSlice`] and [`IoSliceMut`], the buffers of a vectored operation. `core` has none.
 
 use crate::abi::iovec;
 use core::marker::PhantomData;
@@ -10,7 +10,7 @@ assert_eq_size!(IoSliceMut<'static>, iovec);
 /// A buffer to write from, laid out as the kernel's `struct iovec`.
 ///
 /// ```
-/// use linux_aio::IoSlice;
+/// use linux_aio_raw::IoSlice;
 ///
 /// let parts = [IoSlice::new(b"head"), IoSlice::new(b"body")];
 /// assert_eq!(parts[1].len(), 4);

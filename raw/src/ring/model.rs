@@ -1,4 +1,4 @@
-//! Floor 2: a ring in memory that loom watches, with the kernel's side of it.
+//! A ring in memory that loom watches, with the kernel's side of it.
 //!
 //! [`Memory`] begins as a ring does, so that the code that reads rings runs as it is; but the words
 //! are loom's, which lets each be seen as late as the memory orders allow, and notices an event that is
@@ -169,7 +169,8 @@ fn runs_of_events_against_the_kernel() {
             assert_eq!(event.user_data(), had);
             return 1;
         }
-        let (first, count) = ring.run(positions, 8);
+        // SAFETY: The positions are those of this ring.
+        let (first, count) = unsafe { ring.run(positions, 8) };
         let mut next = first;
         for number in 0..u64::from(count) {
             // SAFETY: It points to an event of the ring.

@@ -1,4 +1,4 @@
-//! Floor 2: [`IoEvent`], the kernel's record that an operation has ended.
+//! [`IoEvent`], the kernel's record that an operation has ended.
 
 use crate::{Errno, abi};
 use static_assertions::{assert_eq_align, assert_eq_size};
@@ -39,11 +39,13 @@ impl IoEvent {
     }
 
     /// Wraps any `struct io_event`.
+    #[inline]
     pub const fn from_raw(raw: abi::io_event) -> Self {
         Self(raw)
     }
 
     /// Every field.
+    #[inline]
     pub const fn as_raw(&self) -> &abi::io_event {
         &self.0
     }

@@ -1,4 +1,4 @@
-//! Floor 2: the waiting system call, whichever this architecture and kernel have.
+//! The waiting system call, whichever this architecture and kernel have.
 
 use super::IoContext;
 use crate::abi::{__aio_sigset, __kernel_long_t, SIGSET_SIZE, io_event};
@@ -13,9 +13,14 @@ impl IoContext {
     /// Without a mask this is `io_getevents`, which filters allow that refuse `io_pgetevents`
     /// (podman's, with `EPERM`) and which is there where the other is not (gVisor, `ENOSYS`).
     ///
+    /// # Errors
+    /// `EINVAL` where `min` is above the length of `events`, or the context has ended; `EINTR` for a
+    /// signal while no event is there; `ENOSYS` or `EPERM` by a filter; [`Errno::FORKED`].
+    ///
     /// # Safety
-    /// The caller is the context's one reaper.
-    pub(crate) unsafe fn getevents(
+    /// The caller is the context's one reaper: no [`Reaper`](crate::Reaper) of it is in use, and
+    /// during the call nobody reads its ring. The events are not counted as reaped.
+    pub unsafe fn getevents(
         &self,
         min: usize,
         timeout: Option<Duration>,

@@ -1,4 +1,4 @@
-//! Floor 2: [`Reaper`], the way out of a context.
+//! [`Reaper`], the way out of a context.
 
 use super::IoContext;
 use crate::primitive::Ordering;

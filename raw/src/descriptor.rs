@@ -1,4 +1,4 @@
-//! Floor 2: [`Fd`], a file descriptor that is borrowed for `'a`. `core` has no such type.
+//! [`Fd`], a file descriptor that is borrowed for `'a`. `core` has no such type.
 
 use core::fmt;
 use core::marker::PhantomData;
@@ -20,11 +20,13 @@ impl Fd<'_> {
     /// # Safety
     /// For `'a`, the number must stay that of an open file: a number that is closed and used again
     /// may name somebody else's file, which a write would then hit.
+    #[inline]
     pub const unsafe fn borrow_raw(number: i32) -> Self {
         Self { number, open_for: PhantomData }
     }
 
     /// The number.
+    #[inline]
     pub const fn as_raw(self) -> i32 {
         self.number
     }
@@ -38,6 +40,7 @@ impl fmt::Debug for Fd<'_> {
 
 #[cfg(feature = "alloc")]
 impl<'a> From<crate::fd::BorrowedFd<'a>> for Fd<'a> {
+    #[inline]
     fn from(fd: crate::fd::BorrowedFd<'a>) -> Self {
         Self { number: crate::fd::AsRawFd::as_raw_fd(&fd), open_for: PhantomData }
     }

@@ -1,4 +1,4 @@
-//! Floor 2: why the kernel may have refused an operation, read off its iocb.
+//! Why the kernel may have refused an operation, read off its iocb.
 //!
 //! An errno says little: `EINVAL` stands for a dozen conditions. The checks are those of
 //! `io_submit_one` and what it calls in `fs/aio.c`, in the kernel's order. This never asks the
@@ -7,7 +7,7 @@
 use crate::abi::{
     IOCB_FLAG_IOPRIO, IOCB_FLAG_RESFD, IOPRIO_CLASS_IDLE, IOPRIO_CLASS_SHIFT, RWF_SUPPORTED, iocb,
 };
-use crate::{Errno, Iocb, Opcode, Prepared};
+use crate::{Errno, Iocb, Opcode};
 
 /// What every block device's alignment is a multiple of.
 const SECTOR: u64 = 512;
@@ -17,7 +17,7 @@ impl Iocb {
     /// it all.
     ///
     /// ```
-    /// use linux_aio::{Errno, Iocb};
+    /// use linux_aio_raw::{Errno, Iocb};
     ///
     /// let iocb = Iocb::pread(3, core::ptr::null_mut(), 4096, 100);
     /// assert!(iocb.explain(Errno::EINVAL).unwrap().contains("O_DIRECT"));
@@ -36,13 +36,6 @@ impl Iocb {
             }
             _ => None,
         }
-    }
-}
-
-impl Prepared<'_> {
-    /// As [`Iocb::explain`]: `done.op.prepare().explain(errno)` says why a completion failed.
-    pub fn explain(&self, errno: Errno) -> Option<&'static str> {
-        self.iocb().explain(errno)
     }
 }
 

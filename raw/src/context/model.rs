@@ -1,8 +1,8 @@
-//! Floor 2: models of the halves of a context, which loom runs through every order of their threads'
+//! Models of the halves of a context, which loom runs through every order of their threads'
 //! steps. The context, its halves and its ring are the library's own; the kernel is a small one.
 //!
 //! ```text
-//! RUSTFLAGS="--cfg loom --cfg linux_aio_simulated" cargo test --release --lib model::
+//! RUSTFLAGS="--cfg loom --cfg linux_aio_simulated" cargo test --release -p linux-aio-raw --lib model::
 //! ```
 
 #![cfg(feature = "alloc")]
