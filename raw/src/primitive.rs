@@ -1,6 +1,7 @@
-//! What threads share by. In models it is loom's, which tries every order of their steps.
+//! What threads share by. In this crate's models it is loom's, which tries every order of
+//! their steps.
 
-#[cfg(not(loom))]
+#[cfg(not(all(test, loom)))]
 pub(crate) use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-#[cfg(loom)]
+#[cfg(all(test, loom))]
 pub(crate) use loom::sync::atomic::{AtomicU32, AtomicUsize, Ordering};

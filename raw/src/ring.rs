@@ -18,7 +18,7 @@
 //! `nr` of its own and is not misled by what is written there; but a `head` beyond `tail` makes it
 //! hand out stale events, so `head` only ever follows a `tail` that was read.
 
-#[cfg(loom)]
+#[cfg(all(test, loom))]
 pub(crate) mod model;
 
 use crate::IoEvent;
@@ -117,7 +117,7 @@ impl Ring {
     /// Returns `head` and `tail`, or `None` as [`Ring::take`] does.
     #[inline]
     pub fn positions(self) -> Option<Positions> {
-        #[cfg(loom)]
+        #[cfg(all(test, loom))]
         if !self.exists() {
             return None;
         }
@@ -135,7 +135,7 @@ impl Ring {
     #[inline]
     unsafe fn event(self, head: u32) -> IoEvent {
         debug_assert!(head < self.nr);
-        #[cfg(loom)]
+        #[cfg(all(test, loom))]
         self.memory().read(head);
         // SAFETY: `nr` events follow the header, and `head` is below `nr`.
         let event = unsafe { self.events().add(head as usize) };
@@ -215,7 +215,7 @@ impl Ring {
 }
 
 /// Where the words are. In models they are loom's, at another place.
-#[cfg(not(loom))]
+#[cfg(not(all(test, loom)))]
 impl Ring {
     #[inline]
     fn head<'a>(self) -> &'a AtomicU32 {
@@ -236,8 +236,7 @@ impl Ring {
     }
 }
 
-#[cfg(not(loom))]
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::{Positions, Ring};
     use crate::IoEvent;

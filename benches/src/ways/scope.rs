@@ -45,7 +45,7 @@ impl InScope {
     {
         let Self { context, buffers, cursor, .. } = self;
         let mut slots: Vec<_> = (0..load.depth).map(|_| Slot::<(O, C::Mark)>::new()).collect();
-        linux_aio::scope(&mut context, &mut slots, |io| {
+        linux_aio::scope(context, &mut slots, |io| {
             for buf in buffers {
                 let (step, file) = cursor.next_with_file(load);
                 let op = O::new(file, buf, step);

@@ -3,11 +3,11 @@
 #![cfg(feature = "alloc")]
 
 use super::{IoContext, Reaper, Submitter};
-#[cfg(not(loom))]
+#[cfg(not(all(test, loom)))]
 use alloc::sync::Arc;
 use core::cell::Cell;
 use core::marker::PhantomData;
-#[cfg(loom)]
+#[cfg(all(test, loom))]
 use loom::sync::Arc;
 
 /// A [`Submitter`] that keeps its context alive. From [`IoContext::into_split`].

@@ -8,7 +8,6 @@ use super::{AtomicU32, Ordering, Ring};
 use crate::IoEvent;
 use crate::abi::{AIO_RING_MAGIC, aio_context_t, aio_ring};
 use core::cell::Cell;
-#[cfg(test)]
 use core::mem::MaybeUninit;
 use loom::cell::UnsafeCell;
 use loom::sync::Mutex;
@@ -110,7 +109,6 @@ impl Ring {
 
 /// Runs a kernel that gives four events, through two places, against a reader that is called until it has
 /// had all of them, with how many it has had.
-#[cfg(test)]
 fn check(reader: impl Fn(Ring, u64) -> u64 + Send + Sync + 'static) {
     const EVENTS: u64 = 4;
     let mut builder = loom::model::Builder::new();
