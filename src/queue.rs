@@ -71,7 +71,7 @@ impl<O: Operation + 'static> Queue<O> {
     /// Gives the context back where it has operations outstanding
     /// ([`IoContext::outstanding`]): their events would come out here. So, too, in a forked child.
     pub fn new(mut context: IoContext, capacity: u32) -> Result<Self, IoContext> {
-        if context.outstanding() != 0 || context.check_process().is_err() {
+        if context.outstanding() != 0 || context.check_process_strictly().is_err() {
             return Err(context);
         }
         Ok(Self::over(context, capacity))

@@ -142,7 +142,7 @@ pub fn scope<O: Operation, R>(
     slots: &mut [Slot<O>],
     body: impl FnOnce(&Scope<O>) -> R,
 ) -> Result<R, ScopeError> {
-    context.check_process().map_err(|_| ScopeError::Forked)?;
+    context.check_process_strictly().map_err(|_| ScopeError::Forked)?;
     match context.outstanding() {
         0 => {}
         count => return Err(ScopeError::Outstanding(count)),

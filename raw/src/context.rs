@@ -157,13 +157,24 @@ impl IoContext {
         owned::split(self)
     }
 
-    /// Checks that this process made the context.
+    /// Checks that this process made the context, without a system call.
+    ///
+    /// Where the kernel wipes no page in children ([`ForkGuard::notices_forks`]), it is `Ok` in a child,
+    /// too: the kernel refuses the child's calls, with `EINVAL`.
     ///
     /// # Errors
     /// [`Errno::FORKED`] in a forked child: the context belongs to the parent.
     #[inline]
     pub fn check_process(&self) -> Result<(), Errno> {
         self.guard.check()
+    }
+
+    /// Checks that this process made the context, by a system call where nothing else tells.
+    ///
+    /// # Errors
+    /// [`Errno::FORKED`] in a forked child: the context belongs to the parent.
+    pub fn check_process_strictly(&self) -> Result<(), Errno> {
+        self.guard.check_strictly()
     }
 
     /// Returns the completion ring, for a reader other than [`Reaper`]; [`Ring::none`] where events
@@ -234,7 +245,7 @@ impl IoContext {
     /// # Errors
     /// [`Errno::FORKED`]; `ENOSYS` or `EPERM` by a filter. Operations may still be in flight then.
     pub fn destroy(&mut self) -> Result<(), Errno> {
-        self.check_process()?;
+        self.check_process_strictly()?;
         if self.id == 0 {
             return Ok(());
         }

@@ -9,6 +9,10 @@
 //! made it, and a context that a child makes has a page of the child's. `vfork` children share the
 //! memory and pass, rightly. The check is two loads and a compare.
 //!
+//! Where the kernel does not wipe pages (before Linux 4.14, gVisor), the ring is not used and the kernel
+//! itself answers a child's calls with `EINVAL`, so what only makes calls needs no check. What takes
+//! locks, or frees buffers, compares the number of the process there, which is a system call.
+//!
 //! A signal handler that forks in the few instructions between the check and the store of `head`,
 //! and returns in the child, is not covered.
 
@@ -23,8 +27,8 @@ static WORD: AtomicPtr<AtomicU32> = AtomicPtr::new(ptr::null_mut());
 /// What is in the word, in the process that has mapped the page.
 const MARK: u32 = 1;
 
-/// What a context looks at where no page could be had. Never wiped.
-static UNGUARDED: AtomicU32 = AtomicU32::new(MARK);
+/// What a context looks at where no page could be had. Never marked, so that it costs nothing elsewhere.
+static UNGUARDED: AtomicU32 = AtomicU32::new(0);
 
 /// Remembers the process that made it, and tells in a forked child that this is another one.
 ///
@@ -33,6 +37,8 @@ static UNGUARDED: AtomicU32 = AtomicU32::new(MARK);
 pub struct ForkGuard {
     /// Not a reference, for what that refers to does not change, and this does: in a child.
     word: *const u32,
+    /// The number of the process, if nothing else is known of it.
+    number: isize,
 }
 
 // SAFETY: The word is mapped for good, and nobody writes to it any more.
@@ -41,26 +47,49 @@ unsafe impl Send for ForkGuard {}
 unsafe impl Sync for ForkGuard {}
 
 impl ForkGuard {
-    /// Makes the guard of this process. It notices nothing where the kernel cannot wipe a page in
-    /// children (before Linux 4.14).
+    /// Makes the guard of this process.
     pub fn of_this_process() -> Self {
-        Self { word: marked_word().unwrap_or(&UNGUARDED).as_ptr() }
+        match marked_word() {
+            Some(word) => Self { word: word.as_ptr(), number: 0 },
+            None => Self { word: UNGUARDED.as_ptr(), number: helper::getpid() },
+        }
     }
 
-    /// Returns whether a fork would be noticed. If not, nobody may store the `head` of a ring.
+    /// Returns whether [`check`](Self::check) notices a fork: not if the kernel cannot wipe a page in
+    /// children (before Linux 4.14, gVisor). If not, nobody may store the `head` of a ring.
     pub fn notices_forks(&self) -> bool {
         !ptr::eq(self.word, UNGUARDED.as_ptr())
     }
 
-    /// Checks that this process made the guard.
+    #[inline]
+    fn is_marked(&self) -> bool {
+        // SAFETY: It is mapped for good, and was written before this guard was made. A plain load, which the compiler
+        // compares in place.
+        unsafe { *self.word != 0 }
+    }
+
+    /// Checks that this process made the guard, if a fork [is noticed](Self::notices_forks) by itself.
     ///
     /// # Errors
     /// [`Errno::FORKED`] in a child.
     #[inline]
     pub fn check(&self) -> Result<(), Errno> {
-        // SAFETY: It is mapped for good, and was written before this guard was made. A plain load, which the compiler
-        // compares in place.
-        if unsafe { *self.word } != 0 { Ok(()) } else { Err(Errno::FORKED) }
+        if self.is_marked() || !self.notices_forks() { Ok(()) } else { Err(Errno::FORKED) }
+    }
+
+    /// Checks that this process made the guard, by a system call where nothing else tells.
+    ///
+    /// # Errors
+    /// [`Errno::FORKED`] in a child.
+    #[inline]
+    pub fn check_strictly(&self) -> Result<(), Errno> {
+        if self.is_marked() { Ok(()) } else { self.check_number() }
+    }
+
+    #[cold]
+    fn check_number(&self) -> Result<(), Errno> {
+        let is_this_process = !self.notices_forks() && self.number == helper::getpid();
+        if is_this_process { Ok(()) } else { Err(Errno::FORKED) }
     }
 }
 

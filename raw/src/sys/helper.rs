@@ -140,10 +140,14 @@ pub fn sleep(nanoseconds: u32) {
     unsafe { syscall6(NR, word, OPERATION, 0, time, 0, 0) };
 }
 
+/// `getpid(2)`.
+pub(crate) fn getpid() -> isize {
+    // SAFETY: No argument, no memory.
+    unsafe { syscall3(NATIVE.getpid, 0, 0, 0) }
+}
+
 /// `kill(2)` of this process with SIGKILL. Returns only if the kernel refuses.
 pub fn kill_self() {
-    // SAFETY: No argument, no memory.
-    let process = unsafe { syscall3(NATIVE.getpid, 0, 0, 0) };
     // SAFETY: Two numbers; the process ends, and with it everything that could be unsound.
-    unsafe { syscall3(NATIVE.kill, process as Word, SIGKILL as Word, 0) };
+    unsafe { syscall3(NATIVE.kill, getpid() as Word, SIGKILL as Word, 0) };
 }
