@@ -383,6 +383,7 @@ impl<O> Engine<O> {
     /// Ends the operation early if it can be: one that is pending completes with `ECANCELED`, one
     /// in flight is the kernel's to cancel.
     pub(crate) fn cancel(&self, context: &IoContext, token: Token) -> Result<(), Errno> {
+        context.check_process()?;
         let pointer = self.live(token).ok_or(Errno::ENOENT)?;
         match self.place_in_pending(pointer) {
             Some(place) => {

@@ -10,12 +10,16 @@ impl<O> Engine<O> {
     ///
     /// Cancels every POLL, ignores signals, and takes the time that the slowest operation takes.
     /// Where waiting fails for good, the context is destroyed, since only the 0 of `io_destroy`
-    /// proves then that the buffers are free; and where that fails too, the process is killed. In
-    /// a forked child it does not wait: what is in flight writes the parent's memory.
+    /// proves then that the buffers are free; and where that fails too, the process is killed.
+    ///
+    /// A forked child neither waits nor drops anything. What is in flight ends in the parent, and
+    /// nothing proves that it writes the parent's memory alone: the pages may be shared, or the
+    /// kernel may have left the child the page that a device writes to.
     pub(crate) fn quiesce(&self, context: &mut IoContext) {
-        if context.check_process().is_ok() {
-            self.end_in_flight(context);
+        if context.check_process_strictly().is_err() {
+            return;
         }
+        self.end_in_flight(context);
         self.discard_all();
     }
 
@@ -69,7 +73,7 @@ impl<O> Engine<O> {
                     self.next += 1;
                     if !self.engine.slot(pointer).vacant.get() {
                         // SAFETY: It is not free, hence initialised, and the kernel has nothing any
-                        // more (or, in a forked child, nothing of this memory).
+                        // more.
                         unsafe { self.engine.discard(pointer) };
                     }
                 }

@@ -160,6 +160,8 @@ impl<O> Engine<O> {
         mut submitted: Result<usize, Errno>,
         timeout: Option<Duration>,
     ) -> Result<Option<Settled<O>>, Errno> {
+        // What was refused before a fork is the parent's to complete.
+        context.check_process()?;
         let mut left = timeout;
         loop {
             submitted?;
