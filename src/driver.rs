@@ -39,13 +39,14 @@ pub use reactor::Reactor;
 pub use stats::DriverStats;
 
 use crate::raw::ForkGuard;
-use crate::{EventFd, IoContext, Operation, Queue};
+use crate::{Errno, EventFd, IoContext, Operation, Queue};
 use after::After;
 use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
 use alloc::task::Wake;
 use core::fmt;
 use core::mem;
+use core::ops::Deref;
 use core::panic::AssertUnwindSafe;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::{Context, Poll, Waker};
@@ -126,7 +127,7 @@ const ROUNDS: u32 = 8;
 /// or in dropping an operation whose future is gone, ends there.
 #[derive(Clone)]
 pub struct Driver {
-    shared: Arc<Shared>,
+    shared: Handle,
 }
 
 impl Driver {
@@ -186,14 +187,14 @@ impl Driver {
         });
         // The reactor learns whom to wake.
         shared.turn();
-        Ok(Self { shared })
+        Ok(Self { shared: Handle(shared) })
     }
 
     /// A future that does `op` when it is polled, and gives the result and the operation back.
     ///
     /// An eventfd that `op` names is replaced by the driver's.
     pub fn submit<O: Operation + Send + 'static>(&self, op: O) -> OpFuture<O> {
-        OpFuture::new(Arc::clone(&self.shared), op)
+        OpFuture::new(self.shared.clone(), op)
     }
 
     /// Takes no more operations from now on: they give `ECANCELED`. The future resolves when those
@@ -207,12 +208,12 @@ impl Driver {
 
     /// How many operations the driver has: in the kernel, queued, and waiting for a slot.
     pub fn outstanding(&self) -> usize {
-        self.shared.lock().outstanding()
+        self.shared.lock().map_or(0, |state| state.outstanding())
     }
 
     /// What was done so far.
     pub fn stats(&self) -> DriverStats {
-        self.shared.lock().stats
+        self.shared.lock().map(|state| state.stats).unwrap_or_default()
     }
 }
 
@@ -233,7 +234,6 @@ struct Shared {
     woken: Woken,
     /// The helper thread does what the reactor should.
     reactor_failed: AtomicBool,
-    /// Not dropped in a forked child, where that could end the parent's registration.
     reactor: Box<dyn Reactor>,
     /// Whether the eventfd is to be emptied before it tells the reactor anything again.
     empties: bool,
@@ -244,16 +244,66 @@ struct Shared {
     process: ForkGuard,
 }
 
+/// The share of the driver that a [`Driver`] or a future has.
+///
+/// A forked child keeps every share, so it drops nothing of the driver: an operation or a waker may
+/// belong to a thread, a runtime or a buffer that only the parent has, and the reactor's
+/// registration and the helper's channel are the parent's.
+#[derive(Clone)]
+struct Handle(Arc<Shared>);
+
+impl Handle {
+    fn upgrade(shared: &Weak<Shared>) -> Option<Self> {
+        shared.upgrade().map(Self)
+    }
+}
+
+impl Deref for Handle {
+    type Target = Arc<Shared>;
+
+    fn deref(&self) -> &Arc<Shared> {
+        &self.0
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if self.check_process().is_err() {
+            mem::forget(Arc::clone(&self.0));
+        }
+    }
+}
+
 impl Shared {
-    /// Nothing that panics runs under the lock.
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// `Err(FORKED)` in a child of the process that made the driver.
+    fn check_process(&self) -> Result<(), Errno> {
+        self.process.check_strictly()
     }
 
-    /// Runs `step` under the lock, and what it leaves to do after it.
-    fn with_state<R>(self: &Arc<Self>, step: impl FnOnce(&mut State, &mut After) -> R) -> R {
+    /// Locks the state, under which nothing panics. A forked child gets the error instead: a thread
+    /// that it does not have may hold the lock.
+    fn lock(&self) -> Result<MutexGuard<'_, State>, Errno> {
+        self.check_process()?;
+        Ok(self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Runs `step` under the lock, and what it leaves to do after it. Does neither in a forked child.
+    fn with_state<R>(
+        self: &Arc<Self>,
+        step: impl FnOnce(&mut State, &mut After) -> R,
+    ) -> Result<R, Errno> {
+        Ok(self.with_locked(self.lock()?, step))
+    }
+
+    /// As [`with_state`](Self::with_state), under a lock that is held already.
+    fn with_locked<R>(
+        self: &Arc<Self>,
+        mut state: MutexGuard<'_, State>,
+        step: impl FnOnce(&mut State, &mut After) -> R,
+    ) -> R {
         let mut after = After::default();
-        let result = step(&mut self.lock(), &mut after);
+        let result = step(&mut state, &mut after);
+        drop(state);
         after.run(self);
         result
     }
@@ -261,11 +311,12 @@ impl Shared {
     /// Takes completions, wakes their futures, and submits what waits, unless another thread is at
     /// it, which then does so once more.
     fn turn(self: &Arc<Self>) {
-        if self.process.check().is_err() {
-            return;
-        }
         let mut rounds = 0;
         self.turns.take(|| {
+            // In each round: the users' code that one runs may fork.
+            if self.check_process().is_err() {
+                return false;
+            }
             self.listen();
             rounds += 1;
             rounds <= ROUNDS && self.lock_pump().round(self)
@@ -292,7 +343,10 @@ impl Shared {
             }
             Poll::Ready(Err(_)) => {
                 self.reactor_failed.store(true, Ordering::Release);
-                self.helper.drive(self);
+                // A reactor that has forked may say so, too.
+                if self.check_process().is_ok() {
+                    self.helper.drive(self);
+                }
                 false
             }
         });
@@ -333,6 +387,10 @@ impl Shared {
 
     /// Ends the context on the helper thread.
     fn destroy(&self, queue: Queue<erased::Tracked>, shared: Weak<Self>) {
+        // A waker that has forked may have come back here.
+        if self.check_process().is_err() {
+            return;
+        }
         self.helper.destroy(queue, shared);
         if self.reactor_has_failed() {
             // The thread may be waiting for the eventfd.
@@ -343,10 +401,6 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        if self.process.check().is_err() {
-            mem::forget(mem::replace(&mut self.reactor, Box::new(NoReactor)));
-            return;
-        }
         let pump = self.pump.get_mut().unwrap_or_else(PoisonError::into_inner);
         if let Some(queue) = pump.take_queue() {
             self.destroy(queue, Weak::new());
@@ -363,7 +417,7 @@ impl Wake for Turn {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if let Some(shared) = self.0.upgrade() {
+        if let Some(shared) = Handle::upgrade(&self.0) {
             shared.woken.set();
             shared.turn();
         }

@@ -1,12 +1,11 @@
 //! The futures of a driver.
 
-use super::Shared;
+use super::Handle;
 use super::after::contain;
 use super::erased::Erased;
 use super::state::Ended;
 use crate::{Errno, Operation};
 use alloc::boxed::Box;
-use alloc::sync::Arc;
 use core::fmt;
 use core::future::Future;
 use core::mem;
@@ -22,7 +21,7 @@ use std::panic::resume_unwind;
 /// buffers are dropped then.
 #[must_use = "a future does nothing unless it is polled"]
 pub struct OpFuture<O> {
-    shared: Arc<Shared>,
+    shared: Handle,
     phase: Phase<O>,
 }
 
@@ -34,7 +33,7 @@ enum Phase<O> {
 }
 
 impl<O> OpFuture<O> {
-    pub(super) fn new(shared: Arc<Shared>, op: O) -> Self {
+    pub(super) fn new(shared: Handle, op: O) -> Self {
         Self { shared, phase: Phase::New(Box::new(op)) }
     }
 }
@@ -49,25 +48,30 @@ impl<O: Operation + Send + 'static> OpFuture<O> {
         op: Box<O>,
         waker: Waker,
     ) -> Result<Option<Ended>, <Self as Future>::Output> {
-        if let Err(errno) = self.shared.process.check() {
-            return Err((Err(errno), *op));
-        }
-        let (started, turned) = self.shared.with_state(|state, after| {
+        let state = match self.shared.lock() {
+            Ok(state) => state,
+            Err(errno) => return Err((Err(errno), *op)),
+        };
+        let (started, turned) = self.shared.with_locked(state, |state, after| {
             let started = state.start(op, waker, after);
             (started, after.turn)
         });
         let entry = started.map_err(|(errno, op)| (Err(errno), downcast(op)))?;
         self.phase = Phase::Started(entry);
         // Perhaps it has ended inside of `io_submit`.
-        Ok(if turned { self.shared.lock().take_end(entry) } else { None })
+        Ok(if turned { self.take_end(entry) } else { None })
+    }
+
+    fn take_end(&self, entry: usize) -> Option<Ended> {
+        in_parent_only(self.shared.lock().map(|mut state| state.take_end(entry)))
     }
 
     /// Has `waker` called when the operation ends, unless it just has.
     fn wait(&self, entry: usize, waker: Waker) -> Option<Ended> {
-        self.shared.with_state(|state, after| {
+        in_parent_only(self.shared.with_state(|state, after| {
             state.set_waker(entry, waker, after);
             state.take_end(entry)
-        })
+        }))
     }
 }
 
@@ -82,11 +86,7 @@ impl<O: Operation + Send + 'static> Future for OpFuture<O> {
             },
             Phase::Started(entry) => {
                 self.phase = Phase::Started(entry);
-                if self.shared.process.check().is_err() {
-                    return Poll::Pending;
-                }
-                let ended = self.shared.lock().take_end(entry);
-                ended.or_else(|| self.wait(entry, cx.waker().clone()))
+                self.take_end(entry).or_else(|| self.wait(entry, cx.waker().clone()))
             }
             Phase::Finished => panic!("an operation's future was polled after its end"),
         };
@@ -103,6 +103,14 @@ impl<O: Operation + Send + 'static> Future for OpFuture<O> {
     }
 }
 
+/// What is known of an operation that has been started. A forked child knows nothing, and has neither the operation,
+/// which the kernel may still be at, nor anybody who would wake it.
+fn in_parent_only<R>(known: Result<R, Errno>) -> R {
+    known.unwrap_or_else(|_| {
+        panic!("the operation was started before fork(): its future completes in the parent only")
+    })
+}
+
 /// The operation in its own type again.
 fn downcast<O: 'static>(op: Box<dyn Erased>) -> O {
     match op.into_any().downcast() {
@@ -113,10 +121,9 @@ fn downcast<O: 'static>(op: Box<dyn Erased>) -> O {
 
 impl<O> Drop for OpFuture<O> {
     fn drop(&mut self) {
-        let Phase::Started(entry) = self.phase else { return };
-        // In a forked child, a thread that is not there may hold the lock.
-        if self.shared.process.check().is_ok() {
-            self.shared.with_state(|state, after| state.abandon(entry, after));
+        if let Phase::Started(entry) = self.phase {
+            // In a forked child the operation is left to the parent.
+            let _ = self.shared.with_state(|state, after| state.abandon(entry, after));
         }
     }
 }
@@ -135,14 +142,15 @@ impl<O> fmt::Debug for OpFuture<O> {
 /// The end of a driver as a future, from [`Driver::close`](super::Driver::close).
 #[must_use = "a future does nothing unless it is polled"]
 pub struct Close {
-    shared: Arc<Shared>,
+    shared: Handle,
     /// Which of those who wait this is.
     closer: u64,
 }
 
 impl Close {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
-        let closer = shared.with_state(|state, after| state.close(after));
+    pub(super) fn new(shared: Handle) -> Self {
+        // The parent's driver stays open, and a forked child needs no ticket.
+        let closer = shared.with_state(|state, after| state.close(after)).unwrap_or_default();
         Self { shared, closer }
     }
 }
@@ -154,16 +162,14 @@ impl Future for Close {
         let waker = cx.waker().clone();
         let destroyed =
             self.shared.with_state(|state, after| state.poll_destroyed(self.closer, waker, after));
-        if destroyed { Poll::Ready(()) } else { Poll::Pending }
+        // A forked child has nothing to wait for.
+        if destroyed.unwrap_or(true) { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 
 impl Drop for Close {
     fn drop(&mut self) {
-        // In a forked child, a thread that is not there may hold the lock.
-        if self.shared.process.check().is_ok() {
-            self.shared.with_state(|state, after| state.forget_closer(self.closer, after));
-        }
+        let _ = self.shared.with_state(|state, after| state.forget_closer(self.closer, after));
     }
 }
 

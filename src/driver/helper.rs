@@ -1,8 +1,8 @@
 //! The driver's helper thread, which waits where no task may.
 
-use super::Shared;
 use super::after::contain;
 use super::erased::Tracked;
+use super::{Handle, Shared};
 use crate::{Errno, EventFd, Queue};
 use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
@@ -68,21 +68,21 @@ fn work(jobs: &Receiver<Job>) {
 fn destroy(queue: Queue<Tracked>, shared: &Weak<Shared>) {
     let reason = queue.look_failure().unwrap_or(Errno::ECANCELED);
     let left = queue.into_operations();
-    let Some(shared) = shared.upgrade() else {
+    let Some(shared) = Handle::upgrade(shared) else {
         return left.into_iter().for_each(|op| contain(|| drop(op)));
     };
-    shared.with_state(|state, after| {
+    let _ = shared.with_state(|state, after| {
         for op in left {
             state.complete(op.entry, op.ended(Err(reason)), after);
         }
     });
     // When this is known, operations of nobody have been dropped.
-    shared.with_state(|state, after| state.set_destroyed(after));
+    let _ = shared.with_state(|state, after| state.set_destroyed(after));
 }
 
 /// One round of what the reactor would do. A job that comes meanwhile makes the eventfd readable.
 fn drive(shared: &Weak<Shared>, eventfd: &EventFd) {
-    if let Some(shared) = shared.upgrade() {
+    if let Some(shared) = Handle::upgrade(shared) {
         shared.turn();
     }
     // An error, a signal say, is a round that ends early.

@@ -51,7 +51,7 @@ impl Pump {
     pub(super) fn round(&mut self, shared: &Arc<Shared>) -> bool {
         let Some(queue) = &mut self.queue else { return false };
         let failure = self.failure.take();
-        let (cancels, over) = shared.with_state(|state, after| {
+        let looked = shared.with_state(|state, after| {
             while let Some(done) = queue.try_next() {
                 state.complete(done.op.entry, ended(done, failure), after);
             }
@@ -71,6 +71,7 @@ impl Pump {
             state.admit(&mut self.admitted);
             (cancels, failed.is_some() || state.is_drained())
         });
+        let Ok((cancels, over)) = looked else { return false };
         if over {
             self.end(shared);
             return false;

@@ -1,5 +1,7 @@
 //! [`Later`], by which a waker is called after the tasks that are ready.
 
+use crate::Errno;
+use crate::raw::ForkGuard;
 use ::tokio::task;
 use alloc::sync::Arc;
 use core::future::Future;
@@ -12,8 +14,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub(super) struct Later(Shared);
 
 /// What the task and its owner know.
-#[derive(Clone, Default)]
-struct Shared(Arc<Mutex<State>>);
+#[derive(Clone)]
+struct Shared {
+    state: Arc<Mutex<State>>,
+    process: ForkGuard,
+}
 
 #[derive(Default)]
 struct State {
@@ -26,13 +31,20 @@ struct State {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn new() -> Self {
+        Self { state: Arc::default(), process: ForkGuard::of_this_process() }
+    }
+
+    /// Locks the state. A forked child, which may have a copy of the runtime, gets an error instead: a
+    /// thread that it does not have may hold the lock.
+    fn lock(&self) -> Result<MutexGuard<'_, State>, Errno> {
+        self.process.check_strictly()?;
+        Ok(self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// One of the two is gone: what the other still has to call is given back.
     fn end(&self) -> (Option<Waker>, Option<Waker>) {
-        let mut state = self.lock();
+        let Ok(mut state) = self.lock() else { return (None, None) };
         state.over = true;
         (state.waker.take(), state.task.take())
     }
@@ -42,14 +54,14 @@ impl Later {
     /// # Panics
     /// Outside of a tokio runtime.
     pub(super) fn spawn() -> Self {
-        let shared = Shared::default();
+        let shared = Shared::new();
         task::spawn(Task { shared: shared.clone(), has_yielded: false });
         Self(shared)
     }
 
     /// Has `waker` called, once for all calls until then. `false` if the task is gone.
     pub(super) fn wake(&self, waker: &Waker) -> bool {
-        let mut state = self.0.lock();
+        let Ok(mut state) = self.0.lock() else { return false };
         if state.over || state.waker.is_some() {
             return !state.over;
         }
@@ -84,7 +96,7 @@ impl Future for Task {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let has_yielded = mem::take(&mut self.has_yielded);
-        let mut state = self.shared.lock();
+        let Ok(mut state) = self.shared.lock() else { return Poll::Ready(()) };
         if state.over {
             return Poll::Ready(());
         }
