@@ -1,18 +1,29 @@
 //! A forked child can do no harm, and is told why: its calls fail with `FORKED`, its drops do
-//! nothing, the parent loses no event, and the child can make contexts of its own.
+//! nothing, the parent loses no event, and the child can make contexts of its own. What each function
+//! does there, `fork_complete` tries.
 #![cfg(feature = "std")]
 
 mod common;
 
-use common::child::{Ended, in_child};
+use common::child::{Ended, in_child, wait_for};
 use common::files::{file_with, pipe};
-use common::{Watchdog, context, queue, room};
+use common::{Watchdog, context, filter, queue, room, skip};
+use core::panic::AssertUnwindSafe;
+use core::sync::atomic::{AtomicI32, Ordering};
+use core::task::{self, Context, Waker};
 use core::time::Duration;
+use linux_aio::abi::syscall::NATIVE;
+use linux_aio::driver::Reactor;
 use linux_aio::op::{Any, Poll, Read};
-use linux_aio::{Errno, EventFd, IoContext, Iocb, PollEvents, Queue, ScopeError, SigSet, Slot};
+use linux_aio::raw::ForkGuard;
+use linux_aio::{
+    Driver, Errno, EventFd, IoContext, Iocb, PollEvents, Queue, ScopeError, SigSet, Slot,
+};
 use std::fs::File;
 use std::os::fd::AsRawFd;
+use std::panic::{catch_unwind, set_hook, take_hook};
 use std::sync::Arc;
+use std::task::Wake;
 
 fn zero() -> File {
     File::open("/dev/zero").expect("/dev/zero")
@@ -372,6 +383,116 @@ fn each_generation_has_contexts_of_its_own_and_none_of_its_parents() {
     });
     assert_eq!(ended, Ended::WELL);
     assert!(works(&mut first));
+}
+
+/// Goal: where the kernel wipes no page in children, as before Linux 4.14, a child is told by its number: a
+/// driver takes no lock, and leaving a scope does not end the process, as it does where buffers are in use
+/// and nothing else can be proved. Method: a filter refuses the advice.
+#[test]
+fn a_child_is_known_by_its_number_where_no_page_is_wiped() {
+    let _watchdog = Watchdog::new();
+    if !filter::filters_work() {
+        skip!("this kernel takes no filters");
+    }
+    let ended = in_child(|| {
+        filter::install(&[NATIVE.madvise], filter::errno(libc::EINVAL));
+        let (mut context, of_queue) = (context(4), context(4));
+        let guard = ForkGuard::of_this_process();
+        assert!(!guard.notices_forks() && !context.uses_ring());
+        assert_eq!((guard.check(), guard.check_strictly()), (Ok(()), Ok(())));
+        let pipe = pipe(libc::O_NONBLOCK);
+        let poll = || Poll::new(pipe.reader.try_clone().expect("a descriptor"), PollEvents::IN);
+        let driver = Driver::on_thread(1).expect("a driver");
+        let mut in_flight = driver.submit(poll());
+        assert!(common::poll_once(&mut in_flight, Waker::noop()).is_pending());
+        let mut queue = Queue::new(of_queue, 1).expect("it is fresh");
+        queue.push(poll()).expect("a slot");
+        assert_eq!(queue.submit(), Ok(1));
+        let mut is_the_grandchild = false;
+        let slots = &mut [const { Slot::new() }; 1];
+        let left = linux_aio::scope(&mut context, slots, |io| {
+            io.push(poll()).expect("a slot");
+            assert_eq!(io.submit(), Ok(1));
+            // SAFETY: The child leaves by `_exit` below.
+            let pid = unsafe { libc::fork() };
+            if pid > 0 {
+                assert_eq!(wait_for(pid), Ended::Exited(7));
+                return;
+            }
+            is_the_grandchild = true;
+            // SAFETY: Sets a timer of this process.
+            unsafe { libc::alarm(40) };
+            assert_eq!((guard.check(), guard.check_strictly()), (Ok(()), Err(Errno::FORKED)));
+            assert_eq!(driver.outstanding(), 0);
+            let mut close = driver.clone().close();
+            assert!(common::poll_once(&mut close, Waker::noop()).is_ready());
+            let (result, _) = smol::future::block_on(driver.submit(poll()));
+            assert_eq!(result, Err(Errno::FORKED));
+        });
+        if is_the_grandchild {
+            drop((in_flight, driver, queue));
+            // SAFETY: Ends the grandchild.
+            unsafe { libc::_exit(7) };
+        }
+        assert_eq!((left, driver.outstanding()), (Ok(()), 1));
+    });
+    assert_eq!(ended, Ended::WELL);
+}
+
+/// Goal: a waker may fork, and the driver that it returns to takes no lock in the child, but panics. Method: two
+/// threads lock the driver all the time; a read of /dev/zero ends, and calls its waker, inside of the first poll.
+#[test]
+fn a_child_that_a_waker_forks_comes_out_of_the_driver() {
+    struct Deaf;
+    impl Reactor for Deaf {
+        fn poll_readable(&self, _: &mut Context<'_>) -> task::Poll<std::io::Result<()>> {
+            task::Poll::Pending
+        }
+    }
+    #[derive(Default)]
+    struct Fork(AtomicI32);
+    impl Wake for Fork {
+        fn wake(self: Arc<Self>) {
+            // SAFETY: The child leaves by `_exit` when the poll that has called this is over.
+            self.0.store(unsafe { libc::fork() }, Ordering::Relaxed);
+        }
+    }
+    let _watchdog = Watchdog::new();
+    let ended = in_child(|| {
+        let driver = Driver::new(8, |_| Ok(Deaf)).expect("a driver");
+        let file = Arc::new(zero());
+        for _ in 0..2 {
+            let driver = driver.clone();
+            std::thread::spawn(move || {
+                loop {
+                    let _ = (driver.outstanding(), driver.stats());
+                }
+            });
+        }
+        let this_process = std::process::id();
+        let usual = take_hook();
+        set_hook(Box::new(move |info| {
+            if std::process::id() == this_process {
+                usual(info);
+            }
+        }));
+        for _ in 0..20 {
+            let fork = Arc::new(Fork::default());
+            let mut read = driver.submit(Read::new(Arc::clone(&file), [1; 8], 0));
+            let waker = Waker::from(Arc::clone(&fork));
+            let poll = AssertUnwindSafe(|| common::poll_once(&mut read, &waker).is_ready());
+            let polled = catch_unwind(poll);
+            if std::process::id() != this_process {
+                drop(read);
+                let code = if polled.is_err() { 7 } else { 1 };
+                // SAFETY: Ends the child.
+                unsafe { libc::_exit(code) };
+            }
+            assert!(polled.expect("no panic in the parent"));
+            assert_eq!(wait_for(fork.0.load(Ordering::Relaxed)), Ended::Exited(7));
+        }
+    });
+    assert_eq!(ended, Ended::WELL);
 }
 
 /// Goal: a context made before many forks works in the parent after each. Method: fork in turn

@@ -126,3 +126,37 @@ impl Drop for Task {
         }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::{Later, Shared, Task};
+    use core::future::Future;
+    use core::pin::Pin;
+    use core::task::{Context, Waker};
+
+    /// Goal: a forked child, which may drop its copy of the runtime, does not wait for a lock that nobody gives back
+    /// there. Method: the lock is held at the fork; an alarm ends a child that hangs.
+    #[test]
+    fn a_forked_child_takes_no_lock() {
+        let shared = Shared::new();
+        let later = Later(shared.clone());
+        let mut task = Task { shared: shared.clone(), has_yielded: false };
+        let held = shared.lock().expect("this process");
+        // SAFETY: The child calls what follows, none of which takes a lock, and leaves by `_exit`.
+        let pid = unsafe { libc::fork() };
+        if pid == 0 {
+            // SAFETY: Sets a timer of this process.
+            unsafe { libc::alarm(40) };
+            let woken = later.wake(Waker::noop());
+            let over = Pin::new(&mut task).poll(&mut Context::from_waker(Waker::noop())).is_ready();
+            drop((task, later));
+            // SAFETY: Ends the child.
+            unsafe { libc::_exit(i32::from(woken || !over)) };
+        }
+        let mut status = 0;
+        // SAFETY: `status` is valid for a write.
+        let waited = unsafe { libc::waitpid(pid, &raw mut status, 0) };
+        assert_eq!((waited, status), (pid, 0));
+        drop(held);
+    }
+}

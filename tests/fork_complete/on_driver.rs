@@ -1,0 +1,132 @@
+//! What a driver and its futures answer in a forked child.
+
+use super::checks::{Check, FORKED, panic_of, silently};
+use super::common::poll_once;
+use super::world::{Op, World, read, told};
+use core::task::{Context, Poll, Waker};
+use linux_aio::Driver;
+use linux_aio::driver::{DriverStats, OpFuture, Reactor};
+use linux_aio::op::Read;
+use smol::future::block_on;
+use std::io;
+use std::sync::Arc;
+
+fn reads(driver: &Driver, world: &World<'_>) {
+    let (result, op) = block_on(driver.submit(Read::new(Arc::clone(&world.file), [1; 8], 0)));
+    assert_eq!((result, op.buf), (Ok(8), [0; 8]));
+}
+
+fn panics_when_polled(future: &mut Option<OpFuture<Op>>) {
+    let future = future.as_mut().expect("it");
+    let poll = || drop(poll_once(&mut *future, Waker::noop()));
+    let text = silently(|| panic_of(poll));
+    assert!(text.contains("fork"), "{text}");
+}
+
+pub(crate) const DRIVER: &[(&str, Check)] = &[
+    ("Driver::new", |world| {
+        // Its reactor fails at once.
+        struct Failing;
+        impl Reactor for Failing {
+            fn poll_readable(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+                Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
+            }
+        }
+        let driver = Driver::new(2, |_| Ok(Failing)).expect("a driver of the child's");
+        reads(&driver, world);
+        block_on(driver.close());
+    }),
+    ("Driver::on_thread", |world| {
+        let driver = Driver::on_thread(2).expect("a driver of the child's");
+        reads(&driver, world);
+        let (result, _) = block_on(world.busy.as_ref().expect("it").submit(read(&world.file)));
+        assert_eq!(result, Err(FORKED));
+        drop(silently(|| world.busy.take()));
+        reads(&driver, world);
+        block_on(driver.close());
+    }),
+    ("Driver::submit", |world| {
+        for driver in [&world.busy, &world.full, &world.reacting] {
+            let read = Read::new(Arc::clone(&world.file), vec![1; 8], 0);
+            let (result, op) = block_on(driver.as_ref().expect("it").submit(read));
+            assert_eq!((result, op.buf), (Err(FORKED), vec![1; 8]));
+        }
+    }),
+    ("Driver::close", |world| {
+        for driver in [&mut world.busy, &mut world.full] {
+            block_on(driver.clone().expect("it").close());
+            drop(driver.take().expect("it").close());
+        }
+    }),
+    ("Driver::outstanding", |world| {
+        for driver in [&world.busy, &world.full] {
+            assert_eq!(driver.as_ref().expect("it").outstanding(), 0);
+        }
+    }),
+    ("Driver::stats", |world| {
+        for driver in [&world.busy, &world.full] {
+            assert_eq!(driver.as_ref().expect("it").stats(), DriverStats::default());
+        }
+    }),
+    ("Driver: Debug", |world| {
+        for driver in [&world.busy, &world.full] {
+            assert!(format!("{driver:?}").contains("outstanding: 0"));
+        }
+    }),
+    ("Driver: Clone", |world| {
+        let (driver, clone) = (world.full.take(), world.full.clone());
+        silently(|| drop((driver, clone)));
+    }),
+    ("Driver: Drop", |world| {
+        silently(|| {
+            drop((world.alone.take(), world.busy.take(), world.full.take(), world.reacting.take()));
+            drop((world.in_flight.take(), world.waiting.take(), world.ended.take()));
+            drop(world.close.take());
+        });
+    }),
+    ("OpFuture: Future", |world| {
+        let (result, op) = block_on(world.fresh.take().expect("it"));
+        assert_eq!(result, Err(FORKED));
+        drop(op);
+        panics_when_polled(&mut world.in_flight);
+        panics_when_polled(&mut world.waiting);
+        panics_when_polled(&mut world.ended);
+    }),
+    ("OpFuture: Drop", |world| {
+        silently(|| drop((world.in_flight.take(), world.waiting.take(), world.ended.take())));
+        // What no driver has is the future's own.
+        let before = told();
+        drop(world.fresh.take());
+        assert_eq!(told(), before + 1);
+    }),
+    ("OpFuture: Debug", |world| assert!(format!("{:?}", world.waiting).contains("started"))),
+    ("Close: Future", |world| {
+        let close = world.close.as_mut().expect("it");
+        silently(|| {
+            assert!(poll_once(&mut *close, Waker::noop()).is_ready());
+            assert!(poll_once(close, Waker::noop()).is_ready());
+        });
+    }),
+    ("Close: Drop", |world| silently(|| drop(world.close.take()))),
+    ("Close: Debug", |world| assert!(format!("{:?}", world.close).contains("Close"))),
+    ("Reactor::poll_readable", |world| {
+        let waker = world.waker_of_reacting.lock().expect("no panic").take().expect("it");
+        silently(|| {
+            waker.wake_by_ref();
+            waker.wake();
+        });
+    }),
+    ("Reactor::is_edge_triggered", |world| {
+        let driver = world.reacting.take().expect("it");
+        let future = driver.submit(Read::new(Arc::clone(&world.file), [0; 8], 0));
+        silently(|| drop((block_on(future), driver)));
+    }),
+    ("Reactor::wake_later", |world| {
+        let driver = world.reacting.take().expect("it");
+        let start = |_| {
+            let mut read = driver.submit(Read::new(Arc::clone(&world.file), [0; 8], 0));
+            assert!(poll_once(&mut read, Waker::noop()).is_ready());
+        };
+        silently(|| (0..100).for_each(start));
+    }),
+];

@@ -1,0 +1,77 @@
+//! The public functions for which a fork does not matter: by type or module the functions, and the traits.
+
+/// Each reads and writes its arguments and the value itself, which the child has a copy of, and knows
+/// nothing of the process.
+const DATA: &[(&str, &str)] = &[
+    ("&mutP", "Operation"),
+    ("(P,T)", "Operation"),
+    ("Box", "Operation"),
+    ("Errno", "check check_result from_raw raw"),
+    ("Error", "From<Errno> From<PushError<O>> From<ScopeError> From<SetupError>"),
+    ("Fd", "Clone Debug From<crate::fd::BorrowedFd<'a>> as_raw borrow_raw"),
+    ("IoEvent", "as_raw from_raw iocb_addr res2 result user_data"),
+    ("IoPrio", "best_effort from_raw idle raw real_time"),
+    ("IoSlice", "Clone Debug is_empty len new"),
+    ("IoSliceMut", "Debug Drop is_empty len new"),
+    (
+        "Iocb",
+        "as_raw as_raw_mut eventfd explain fdsync from_bytes from_raw fsync ioprio opcode poll \
+         pread preadv pwrite pwritev rw_flags to_bytes user_data",
+    ),
+    ("Opcode", "from_raw raw"),
+    ("PollEvents", "contains from_raw raw union"),
+    (
+        "Prepared",
+        "Debug Drop eventfd explain fdsync from_iocb fsync ioprio poll read readv rw_flags \
+         write writev",
+    ),
+    ("RwFlags", "contains from_raw raw union"),
+    ("SetupError", "aio_max_nr aio_nr asked errno"),
+    ("SigSet", "as_raw contains empty from_raw full with without"),
+    ("Slot", "Debug Default Drop new"),
+    ("op::Callback", "new"),
+    ("op::Fdsync", "new"),
+    ("op::Fsync", "new"),
+    ("op::Poll", "new"),
+    ("op::Read", "new"),
+    ("op::ReadV", "Clone Debug Drop Operation new"),
+    ("op::Write", "new"),
+    ("op::WriteV", "Clone Debug Drop Operation new"),
+    ("probe::Call", "name"),
+    ("probe::DirectIo", "alignment memory offset"),
+    ("probe::Error", "From<DirectoryError> From<Unusable>"),
+    ("probe::FileSystem", "is_interface name"),
+    ("probe::FlagSupport", "iter of"),
+    (
+        "probe::Kernel",
+        "Clone Debug Display Drop PartialEq call is_gvisor notes opcode opcodes usable",
+    ),
+    ("probe::Support", "is_accepted"),
+    ("probe::Tally", "is_asynchronous"),
+];
+
+/// Each is a call of the kernel's as it is, and the kernel knows none of the parent's contexts in a child
+/// (`tests/kernel_fork.rs`).
+const CALLS: &[(&str, &str)] = &[(
+    "sys",
+    "close io_cancel io_destroy io_getevents io_pgetevents io_pgetevents_time64 io_setup io_submit \
+     is_error kill_self madvise mmap_anonymous mmap_anonymous_near mmap_wiped_on_fork munmap \
+     open_for_reading read_to sleep",
+)];
+
+/// None may be called in a child, by the contract of `IoContext::ring`, which gives the ring, or by its
+/// own: both are `unsafe`.
+const FORBIDDEN: &[(&str, &str)] = &[
+    ("IoContext", "ring submit_in_process"),
+    ("Ring", "advance exists none position positions run take take_only"),
+];
+
+/// All, named as [`public_functions`](super::api::public_functions) does.
+pub(crate) fn names() -> impl Iterator<Item = String> {
+    [DATA, CALLS, FORBIDDEN].into_iter().flatten().flat_map(|&(of, names)| {
+        names.split(' ').map(move |name| {
+            let is_trait = name.starts_with(char::is_uppercase);
+            if is_trait { format!("{of}: {name}") } else { format!("{of}::{name}") }
+        })
+    })
+}
