@@ -12,6 +12,12 @@ use core::ptr::{self, NonNull};
 /// Every file system and block device accepts page alignment, but for devices with blocks larger
 /// than a page; [`with_alignment`](Self::with_alignment) serves those.
 ///
+/// # Forks
+///
+/// A forked child has a copy of the bytes, and dropping it there frees the copy. After
+/// [`dont_fork`](Self::dont_fork) the child has no memory there. An operation that owns the buffer
+/// is safe all the same once it was pushed or its future was polled: a child drops none of these.
+///
 /// ```
 /// use linux_aio::AlignedBuf;
 ///

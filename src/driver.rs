@@ -118,8 +118,20 @@ const ROUNDS: u32 = 8;
 ///
 /// # Forks
 ///
-/// In a forked child a new operation gives [`Errno::FORKED`](crate::Errno::FORKED), one that was
-/// under way never completes, and drops do nothing.
+/// In a forked child the driver belongs to the parent. Every function returns at once there, even
+/// if a thread of the parent held the driver's lock at the fork:
+///
+/// - The future of a new operation gives [`Errno::FORKED`](crate::Errno::FORKED) and the operation.
+/// - A future that the parent has polled **panics** when the child polls it. It has no value to
+///   give: the kernel may still be using the buffer, and the child has no thread that would wake
+///   the task.
+/// - [`outstanding`](Self::outstanding) returns 0, and [`stats`](Self::stats) returns zeros.
+/// - [`close`](Self::close) resolves at once, and the parent's driver stays open.
+/// - Dropping handles and futures drops nothing that the driver has. Operations, their buffers,
+///   wakers and the [`Reactor`] are leaked, since they may belong to a thread or a runtime of the
+///   parent. Their descriptors stay open in the child until it ends or executes another program.
+///
+/// Make another driver in the child, and another runtime for it.
 ///
 /// # Panics of users' code
 ///
@@ -202,16 +214,19 @@ impl Driver {
     ///
     /// What nothing ends is waited for without end: drop the future of a POLL to cancel it. The
     /// future of `close` need not be polled; dropping it does not open the driver again.
+    ///
+    /// In a forked child the future resolves at once, and the parent's driver stays open.
     pub fn close(self) -> Close {
         Close::new(self.shared)
     }
 
-    /// How many operations the driver has: in the kernel, queued, and waiting for a slot.
+    /// Returns the number of operations that the driver has: in the kernel, queued, and waiting for
+    /// a slot. Returns 0 in a forked child.
     pub fn outstanding(&self) -> usize {
         self.shared.lock().map_or(0, |state| state.outstanding())
     }
 
-    /// What was done so far.
+    /// Returns counts of what the driver has done so far. Returns zeros in a forked child.
     pub fn stats(&self) -> DriverStats {
         self.shared.lock().map(|state| state.stats).unwrap_or_default()
     }
@@ -287,7 +302,8 @@ impl Shared {
         Ok(self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Runs `step` under the lock, and what it leaves to do after it. Does neither in a forked child.
+    /// Runs `step` under the lock, and what it leaves to do after it. Does neither in a forked
+    /// child.
     fn with_state<R>(
         self: &Arc<Self>,
         step: impl FnOnce(&mut State, &mut After) -> R,

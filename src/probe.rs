@@ -18,7 +18,8 @@
 //! Two things cannot be asked. A filter that **kills** instead of answering ends the probe as it
 //! would end the program. And how long something takes: that is a benchmark, not a probe.
 //!
-//! Each answer costs a context or two, so about 30 ms (`io_destroy` takes that long).
+//! Each answer costs a context or two, so about 30 ms (`io_destroy` takes that long). Nothing is
+//! remembered: a forked child gets its own answers.
 //!
 //! # Example
 //!

@@ -19,8 +19,22 @@ use static_assertions::{assert_impl_all, assert_not_impl_any};
 ///
 /// Dropping a queue cancels every POLL and waits until the kernel is finished with the rest: about
 /// 30 ms, or as long as the slowest operation. Completions that were not taken are lost. A queue
-/// that is forgotten (`mem::forget`) leaks what its operations own, and is sound. In a forked child
-/// dropping does nothing.
+/// that is forgotten (`mem::forget`) leaks what its operations own, and is sound.
+///
+/// # Forks
+///
+/// In a forked child the queue belongs to the parent:
+///
+/// - [`wait`](Self::wait), [`wait_timeout`](Self::wait_timeout), [`wait_ready`](Self::wait_ready),
+///   [`for_each`](Self::for_each), [`cancel`](Self::cancel), and [`submit`](Self::submit) of what
+///   is queued give [`Errno::FORKED`]. [`try_next`](Self::try_next) and [`ready`](Self::ready) give
+///   `None`.
+/// - [`push`](Self::push) still moves an operation into a free slot, from which nothing takes it.
+/// - The counts stay as they were at the fork.
+/// - Dropping the queue leaks every operation in it, since the kernel may still be using the
+///   buffers: pages that both processes share, and those that older kernels leave to the child.
+///
+/// A [`Ready`] that the parent took before the fork is an ordinary value in the child.
 ///
 /// # Examples
 ///

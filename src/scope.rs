@@ -87,7 +87,16 @@ impl From<ScopeError> for std::io::Error {
 /// submitted are dropped without effect, and completions that were not taken are lost. Should
 /// waiting fail for good (a filter that was installed in between), the context is destroyed;
 /// should that fail too, the process is killed, since the buffers would be used after their
-/// end. In a forked child leaving does not wait: the buffers in flight are the parent's.
+/// end.
+///
+/// # Forks
+///
+/// In a forked child the context belongs to the parent, and `body` does not run. If `body` itself
+/// forks, the child's calls give [`Errno::FORKED`] and its [`try_next`](Scope::try_next) gives
+/// `None`. The counts stay as they were at the fork. Leaving the scope neither waits nor drops
+/// anything there: it leaks the operations. What they borrowed is the child's again. Do not rely on
+/// the content of a buffer that was in flight at the fork: a device may still write to it
+/// (`O_DIRECT` in `open(2)`).
 ///
 /// # Errors
 /// [`ScopeError::Outstanding`] and [`ScopeError::Forked`]; `body` has not run.

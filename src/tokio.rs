@@ -3,6 +3,10 @@
 //! A thin adapter: the eventfd of the driver is registered with the runtime by [`AsyncFd`], and a task
 //! submits what other tasks have started, when they have run. Nothing else of tokio is used.
 //!
+//! A forked child can use neither the driver nor the runtime of its parent: reads, writes and syncs
+//! of a [`File`] give [`Errno::FORKED`](crate::Errno::FORKED), and the rest is as [`Driver`] says.
+//! Make another runtime in the child, and another driver on it.
+//!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> std::io::Result<()> {

@@ -1,6 +1,6 @@
 //! A forked child can do no harm, and is told why: its calls fail with `FORKED`, its drops do
-//! nothing, the parent loses no event, and the child can make contexts of its own. What each function
-//! does there, `fork_complete` tries.
+//! nothing, the parent loses no event, and the child can make contexts of its own. What each
+//! function does there, `fork_complete` tries.
 #![cfg(feature = "std")]
 
 mod common;
@@ -385,9 +385,9 @@ fn each_generation_has_contexts_of_its_own_and_none_of_its_parents() {
     assert!(works(&mut first));
 }
 
-/// Goal: where the kernel wipes no page in children, as before Linux 4.14, a child is told by its number: a
-/// driver takes no lock, and leaving a scope does not end the process, as it does where buffers are in use
-/// and nothing else can be proved. Method: a filter refuses the advice.
+/// Goal: where the kernel wipes no page in children, as before Linux 4.14, a child is told by its
+/// number: a driver takes no lock, and leaving a scope does not end the process, as it does where
+/// buffers are in use and nothing else can be proved. Method: a filter refuses the advice.
 #[test]
 fn a_child_is_known_by_its_number_where_no_page_is_wiped() {
     let _watchdog = Watchdog::new();
@@ -439,8 +439,9 @@ fn a_child_is_known_by_its_number_where_no_page_is_wiped() {
     assert_eq!(ended, Ended::WELL);
 }
 
-/// Goal: a waker may fork, and the driver that it returns to takes no lock in the child, but panics. Method: two
-/// threads lock the driver all the time; a read of /dev/zero ends, and calls its waker, inside of the first poll.
+/// Goal: a waker may fork, and the driver that it returns to takes no lock in the child, but
+/// panics. Method: two threads lock the driver all the time; a read of /dev/zero ends, and calls
+/// its waker, inside of the first poll.
 #[test]
 fn a_child_that_a_waker_forks_comes_out_of_the_driver() {
     struct Deaf;

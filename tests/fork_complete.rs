@@ -1,5 +1,5 @@
-//! What each public function does in a forked child, where none of the parent's threads is left and any lock may be
-//! held for good: it returns, with the answer that its documentation names.
+//! What each public function does in a forked child, where none of the parent's threads is left and
+//! any lock may be held for good: it returns, with the answer that its documentation names.
 #![cfg(feature = "std")]
 
 mod common;
@@ -40,8 +40,8 @@ const LOCKING: &[Table] = &[
 /// What may not.
 const OTHERS: &[Table] = &[in_slots::QUEUE, in_slots::SCOPE, checks::CONTEXT, checks::OTHERS];
 
-/// Goal: no public function is forgotten below. Method: what the sources declare is compared with what is tried and
-/// with what needs no trial.
+/// Goal: no public function is forgotten below. Method: what the sources declare is compared with
+/// what is tried and with what needs no trial.
 #[test]
 fn every_public_function_is_tried_or_needs_none() {
     let mut declared = api::public_functions();
@@ -62,9 +62,10 @@ fn every_public_function_is_tried_or_needs_none() {
     assert!(gone.is_empty(), "{gone:#?} are listed, and no longer public");
 }
 
-/// Goal: in a child each function returns, with the documented answer, and costs the parent nothing. Method: a process
-/// of its own has a value of every type in every state, and threads that hold the drivers' locks as often as they can;
-/// each function is tried in children of it, which an alarm ends; then the process completes all that it had begun.
+/// Goal: in a child each function returns, with the documented answer, and costs the parent
+/// nothing. Method: a process of its own has a value of every type in every state, and threads that
+/// hold the drivers' locks as often as they can; each function is tried in children of it, which an
+/// alarm ends; then the process completes all that it had begun.
 #[test]
 fn every_public_function_returns_in_a_forked_child() {
     const CHOSEN: &str = "LINUX_AIO_FORKS";

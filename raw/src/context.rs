@@ -31,8 +31,11 @@ use core::mem::ManuallyDrop;
 /// is `unsafe`. So there is never more than one reader of the ring, which is what makes reading it
 /// without a system call sound.
 ///
-/// In a child of `fork` the context belongs to the parent: calls give [`Errno::FORKED`], and
-/// dropping it does nothing.
+/// # Forks
+///
+/// In a forked child the context belongs to the parent. Every call gives [`Errno::FORKED`], before
+/// Linux 4.14 and in gVisor `EINVAL`. The counts stay as they were at the fork, and dropping the
+/// context or its halves does nothing. Make another context in the child.
 ///
 /// # Dropping
 ///
@@ -138,7 +141,8 @@ impl IoContext {
         self.ring.exists()
     }
 
-    /// How many operations were submitted by [`Submitter`]s and not reaped yet.
+    /// Returns the number of operations that [`Submitter`]s have submitted and that were not reaped
+    /// yet. In a forked child it stays as it was at the fork.
     pub fn outstanding(&mut self) -> usize {
         let [accepted, reaped] = [&self.accepted, &self.reaped];
         accepted.load(Ordering::Relaxed).wrapping_sub(reaped.load(Ordering::Relaxed))
@@ -159,8 +163,8 @@ impl IoContext {
 
     /// Checks that this process made the context, without a system call.
     ///
-    /// Where the kernel wipes no page in children ([`ForkGuard::notices_forks`]), it is `Ok` in a child,
-    /// too: the kernel refuses the child's calls, with `EINVAL`.
+    /// Where the kernel wipes no page in children ([`ForkGuard::notices_forks`]), it is `Ok` in a
+    /// child, too: the kernel refuses the child's calls, with `EINVAL`.
     ///
     /// # Errors
     /// [`Errno::FORKED`] in a forked child: the context belongs to the parent.

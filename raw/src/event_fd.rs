@@ -10,6 +10,12 @@ use crate::{Errno, Fd};
 /// `linux-aio`) adds one to it when its event is on the ring,
 /// so a poll loop or an async runtime can wait for disk I/O. It is a wake-up hint: reap what is
 /// there, whatever the counter says.
+///
+/// # Forks
+///
+/// A forked child shares the counter with its parent, as it shares every descriptor: to take the
+/// count there is to take it from the parent, and to add to it wakes the parent. Dropping the value
+/// closes the child's descriptor alone.
 #[derive(Debug)]
 pub struct EventFd {
     number: i32,

@@ -9,9 +9,10 @@
 //! made it, and a context that a child makes has a page of the child's. `vfork` children share the
 //! memory and pass, rightly. The check is two loads and a compare.
 //!
-//! Where the kernel does not wipe pages (before Linux 4.14, gVisor), the ring is not used and the kernel
-//! itself answers a child's calls with `EINVAL`, so what only makes calls needs no check. What takes
-//! locks, or frees buffers, compares the number of the process there, which is a system call.
+//! Where the kernel does not wipe pages (before Linux 4.14, gVisor), the ring is not used and the
+//! kernel itself answers a child's calls with `EINVAL`, so what only makes calls needs no check.
+//! What takes locks, or frees buffers, compares the number of the process there, which is a system
+//! call.
 //!
 //! A signal handler that forks in the few instructions between the check and the store of `head`,
 //! and returns in the child, is not covered.
@@ -27,7 +28,8 @@ static WORD: AtomicPtr<AtomicU32> = AtomicPtr::new(ptr::null_mut());
 /// What is in the word, in the process that has mapped the page.
 const MARK: u32 = 1;
 
-/// What a context looks at where no page could be had. Never marked, so that it costs nothing elsewhere.
+/// What a context looks at where no page could be had. Never marked, so that it costs nothing
+/// elsewhere.
 static UNGUARDED: AtomicU32 = AtomicU32::new(0);
 
 /// Remembers the process that made it, and tells in a forked child that this is another one.
@@ -55,20 +57,21 @@ impl ForkGuard {
         }
     }
 
-    /// Returns whether [`check`](Self::check) notices a fork: not if the kernel cannot wipe a page in
-    /// children (before Linux 4.14, gVisor). If not, nobody may store the `head` of a ring.
+    /// Returns whether [`check`](Self::check) notices a fork: not if the kernel cannot wipe a page
+    /// in children (before Linux 4.14, gVisor). If not, nobody may store the `head` of a ring.
     pub fn notices_forks(&self) -> bool {
         !ptr::eq(self.word, UNGUARDED.as_ptr())
     }
 
     #[inline]
     fn is_marked(&self) -> bool {
-        // SAFETY: It is mapped for good, and was written before this guard was made. A plain load, which the compiler
-        // compares in place.
+        // SAFETY: It is mapped for good, and was written before this guard was made. A plain load,
+        // which the compiler compares in place.
         unsafe { *self.word != 0 }
     }
 
-    /// Checks that this process made the guard, if a fork [is noticed](Self::notices_forks) by itself.
+    /// Checks that this process made the guard, if a fork [is noticed](Self::notices_forks) by
+    /// itself.
     ///
     /// # Errors
     /// [`Errno::FORKED`] in a child.

@@ -1,9 +1,10 @@
 //! The six AIO system calls, and the few [helper calls](helper) that an AIO library makes.
 //!
 //! One `unsafe fn` per call, under its man-page name, with the kernel's own argument types. Each
-//! returns what the kernel returns: a count or zero, or a negative errno. Inline assembly lives
-//! in the files below this module and nowhere else. This module interprets nothing, retries
-//! nothing and keeps no state.
+//! returns what the kernel returns: a count or zero, or a negative errno. Inline assembly lives in
+//! the files below this module and nowhere else. This module interprets nothing, retries nothing
+//! and keeps no state. In a forked child the kernel knows none of the parent's contexts, and every
+//! call that names one gives `EINVAL`.
 //!
 //! Pointers are passed with their provenance exposed, and no stub is declared `nomem` or
 //! `readonly`: the kernel reads and writes memory that Rust code looks at afterwards.

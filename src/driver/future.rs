@@ -19,6 +19,11 @@ use std::panic::resume_unwind;
 /// It starts when it is polled first. Dropped before that, it does nothing; dropped later, it
 /// leaves the operation to the driver: a POLL is cancelled, others run to their end, and their
 /// buffers are dropped then.
+///
+/// # Panics
+///
+/// [`poll`](Future::poll) panics if the future has given its result already, or if the future was
+/// polled before a fork and is polled again in the child. [`Driver`](super::Driver#forks) says why.
 #[must_use = "a future does nothing unless it is polled"]
 pub struct OpFuture<O> {
     shared: Handle,
@@ -103,8 +108,11 @@ impl<O: Operation + Send + 'static> Future for OpFuture<O> {
     }
 }
 
-/// What is known of an operation that has been started. A forked child knows nothing, and has neither the operation,
-/// which the kernel may still be at, nor anybody who would wake it.
+/// Unwraps what the driver knows of an operation that has started. Panics in a forked child.
+///
+/// There is no better answer there. The operation cannot be given back, since the kernel may be
+/// using its buffer, and a future that stays pending would hang the task: no thread of the child
+/// wakes it.
 fn in_parent_only<R>(known: Result<R, Errno>) -> R {
     known.unwrap_or_else(|_| {
         panic!("the operation was started before fork(): its future completes in the parent only")
@@ -139,7 +147,8 @@ impl<O> fmt::Debug for OpFuture<O> {
     }
 }
 
-/// The end of a driver as a future, from [`Driver::close`](super::Driver::close).
+/// The end of a driver as a future, from [`Driver::close`](super::Driver::close). It is ready at
+/// once in a forked child.
 #[must_use = "a future does nothing unless it is polled"]
 pub struct Close {
     shared: Handle,

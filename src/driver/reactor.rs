@@ -6,6 +6,8 @@ use std::io;
 /// Tells a driver when its eventfd is readable. A few lines for each runtime: with the feature
 /// `tokio`, `linux_aio::tokio` has them; `examples/smol_read.rs` shows them for
 /// `async-io`.
+///
+/// A forked child neither calls nor drops the reactors of its parent.
 pub trait Reactor: Send + Sync + 'static {
     /// Ready when the eventfd may have become readable since the last time this was ready; the driver
     /// empties it then. When pending, the waker of `cx` must be called once it is readable, and when

@@ -63,7 +63,8 @@ impl Fallback {
         Ok(Self { reads, writes, counters: Arc::default() })
     }
 
-    /// What was done so far.
+    /// Returns counts of what was done so far. In a forked child those of the two threads are
+    /// zeros, and the others stay as they were at the fork.
     pub fn stats(&self) -> FallbackStats {
         FallbackStats {
             tried: self.counters.tried.load(Ordering::Relaxed),
@@ -74,7 +75,8 @@ impl Fallback {
         }
     }
 
-    /// Takes no more operations, and resolves when those that were taken have completed.
+    /// Takes no more operations, and resolves when those that were taken have completed; at once in
+    /// a forked child, where the parent's threads go on.
     pub async fn close(self) {
         self.reads.close().await;
         self.writes.close().await;

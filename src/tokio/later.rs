@@ -35,8 +35,8 @@ impl Shared {
         Self { state: Arc::default(), process: ForkGuard::of_this_process() }
     }
 
-    /// Locks the state. A forked child, which may have a copy of the runtime, gets an error instead: a
-    /// thread that it does not have may hold the lock.
+    /// Locks the state. A forked child, which may have a copy of the runtime, gets an error
+    /// instead: a thread that it does not have may hold the lock.
     fn lock(&self) -> Result<MutexGuard<'_, State>, Errno> {
         self.process.check_strictly()?;
         Ok(self.state.lock().unwrap_or_else(PoisonError::into_inner))
@@ -134,8 +134,9 @@ mod tests {
     use core::pin::Pin;
     use core::task::{Context, Waker};
 
-    /// Goal: a forked child, which may drop its copy of the runtime, does not wait for a lock that nobody gives back
-    /// there. Method: the lock is held at the fork; an alarm ends a child that hangs.
+    /// Goal: a forked child, which may drop its copy of the runtime, does not wait for a lock that
+    /// nobody gives back there. Method: the lock is held at the fork; an alarm ends a child that
+    /// hangs.
     #[test]
     fn a_forked_child_takes_no_lock() {
         let shared = Shared::new();

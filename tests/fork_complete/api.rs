@@ -6,10 +6,10 @@ use std::path::Path;
 use syn::punctuated::Punctuated;
 use syn::{Attribute, Generics, Ident, Item, ItemImpl, Meta, Token, TraitItem, Type, Visibility};
 
-/// `Driver::close` for a function, `Driver: Debug` for a trait's (by `derive`, too), `Driver: Drop` also
-/// where the drop is the compiler's, `tokio::driver` for a function without a type. Names begin with a
-/// module only where it has public names of its own (`op`, `probe`, `sys`, `tokio`), so that files may
-/// be moved.
+/// `Driver::close` for a function, `Driver: Debug` for a trait's (by `derive`, too), `Driver: Drop`
+/// also where the drop is the compiler's, `tokio::driver` for a function without a type. Names
+/// begin with a module only where it has public names of its own (`op`, `probe`, `sys`, `tokio`),
+/// so that files may be moved.
 ///
 /// The traits of plain data are left out: a type that derives `Copy` and borrows nothing holds no
 /// lock, no descriptor and no memory.
@@ -35,7 +35,8 @@ struct Sources {
     private: BTreeSet<Name>,
     /// What derives `Copy` and borrows nothing: no lock, no descriptor, no memory is in it.
     plain: BTreeSet<Name>,
-    /// What counts only if the type is public, and for implementations of a trait, the trait as well.
+    /// What counts only if the type is public, and for implementations of a trait, the trait as
+    /// well.
     members: Vec<Member>,
     functions: BTreeSet<String>,
 }

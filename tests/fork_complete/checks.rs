@@ -1,4 +1,5 @@
-//! What contexts, descriptors and memory answer in a forked child, and functions that belong to no value.
+//! What contexts, descriptors and memory answer in a forked child, and functions that belong to no
+//! value.
 
 use super::common::{self, room};
 use super::world::{Op, World, read, told};

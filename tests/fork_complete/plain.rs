@@ -1,7 +1,8 @@
-//! The public functions for which a fork does not matter: by type or module the functions, and the traits.
+//! The public functions for which a fork does not matter: by type or module the functions, and the
+//! traits.
 
-/// Each reads and writes its arguments and the value itself, which the child has a copy of, and knows
-/// nothing of the process.
+/// Each reads and writes its arguments and the value itself, which the child has a copy of, and
+/// knows nothing of the process.
 const DATA: &[(&str, &str)] = &[
     ("&mutP", "Operation"),
     ("(P,T)", "Operation"),
@@ -50,8 +51,8 @@ const DATA: &[(&str, &str)] = &[
     ("probe::Tally", "is_asynchronous"),
 ];
 
-/// Each is a call of the kernel's as it is, and the kernel knows none of the parent's contexts in a child
-/// (`tests/kernel_fork.rs`).
+/// Each is a call of the kernel's as it is, and the kernel knows none of the parent's contexts in a
+/// child (`tests/kernel_fork.rs`).
 const CALLS: &[(&str, &str)] = &[(
     "sys",
     "close io_cancel io_destroy io_getevents io_pgetevents io_pgetevents_time64 io_setup io_submit \
@@ -59,8 +60,8 @@ const CALLS: &[(&str, &str)] = &[(
      open_for_reading read_to sleep",
 )];
 
-/// None may be called in a child, by the contract of `IoContext::ring`, which gives the ring, or by its
-/// own: both are `unsafe`.
+/// None may be called in a child, by the contract of `IoContext::ring`, which gives the ring, or by
+/// its own: both are `unsafe`.
 const FORBIDDEN: &[(&str, &str)] = &[
     ("IoContext", "ring submit_in_process"),
     ("Ring", "advance exists none position positions run take take_only"),

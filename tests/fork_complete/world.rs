@@ -133,8 +133,8 @@ pub(crate) struct World<'w> {
     pub(crate) tokio: super::on_tokio::Inherited,
 }
 
-/// A scope or queue at the fork: a POLL is in flight, a read has ended, and another is queued. The queue knows
-/// already that the read has ended, and that a fourth operation was refused.
+/// A scope or queue at the fork: a POLL is in flight, a read has ended, and another is queued. The
+/// queue knows already that the read has ended, and that a fourth operation was refused.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct State {
     pub(crate) poll: Token,
@@ -276,8 +276,8 @@ fn fill_scope(io: &Scope<Op>, file: &Arc<File>, pipe: &Pipe) -> State {
     State { poll, queued, stats: io.stats() }
 }
 
-/// Has `full` locked for most of the time: to drop a future of many that wait moves half of the rest under
-/// the lock.
+/// Has `full` locked for most of the time: to drop a future of many that wait moves half of the
+/// rest under the lock.
 fn while_others_use_the_drivers(world: &mut World<'_>, body: impl FnOnce(&mut World<'_>)) {
     const MANY: usize = 50_000;
     static OVER: AtomicBool = AtomicBool::new(false);

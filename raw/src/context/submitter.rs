@@ -67,6 +67,7 @@ impl<'a> Submitter<'a> {
     }
 
     /// Whether the kernel knows the context: tells an `EINVAL` of the context from one of an iocb.
+    /// `false` in a forked child.
     pub fn is_alive(&self) -> bool {
         self.context.try_getevents().is_ok()
     }
