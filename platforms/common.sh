@@ -250,21 +250,26 @@ need_standard_library() {
         -C relocation-model=static"
 }
 
-# build_static TARGET EXAMPLE...: builds examples of the library as static binaries for a musl target, and sets STATIC to
-# the folder that holds them.
+# build_static TARGET PROGRAM...: builds programs of `tools/` (`aio-...`) and examples of the library as static binaries for
+# a musl target, and sets STATIC to the folder that holds them.
 build_static() {
-    local target=$1 example options=()
+    local target=$1 program options=() built=()
     shift
-    for example in "$@"; do
-        options+=(--example "$example")
+    for program in "$@"; do
+        case $program in
+        aio-*) options+=(--bin "$program") built+=("$CACHE/musl/$target/release/$program") ;;
+        *) options+=(--example "$program") built+=("$CACHE/musl/$target/release/examples/$program") ;;
+        esac
     done
     need_standard_library "$target" std,panic_abort
-    STATIC=$CACHE/musl/$target/release/examples
+    STATIC=$CACHE/musl/$target/programs
     progress "building for $target"
     # panic=abort: the standard library was built for that alone.
     CARGO_PROFILE_RELEASE_PANIC=abort CARGO_PROFILE_RELEASE_STRIP=symbols \
         quietly "${BUILD[@]}" build --release "${options[@]}" "${OPTIONS[@]}" ||
-        die "the examples cannot be built for $target"
+        die "the programs cannot be built for $target"
+    mkdir -p "$STATIC"
+    cp "${built[@]}" "$STATIC"
 }
 
 # build_hosted TARGET: builds the package `hosted` as static binaries for a musl target, and sets HOSTED to the folder that

@@ -33,12 +33,12 @@ mod aligned_buf;
 pub mod driver;
 mod engine;
 #[cfg(feature = "alloc")]
+pub mod geometry;
+#[cfg(feature = "alloc")]
 pub mod op;
 mod operation;
 #[cfg(feature = "std")]
 mod primitive;
-#[cfg(feature = "alloc")]
-pub mod probe;
 #[cfg(feature = "alloc")]
 mod queue;
 mod scope;

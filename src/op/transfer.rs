@@ -6,7 +6,7 @@ use crate::{IoPrio, Operation, Prepared, RwFlags};
 /// A read at an offset of a file. Completes with the count, 0 at the end of the file.
 ///
 /// On a file opened with `O_DIRECT`, the buffer's address, its length and the offset must be
-/// multiples of what [`probe::file`](crate::probe::file()) says; otherwise it completes with
+/// multiples of what [`Geometry`](crate::geometry::Geometry) says; otherwise it completes with
 /// `EINVAL`.
 #[derive(Clone, Copy, Debug)]
 pub struct Read<F, B> {
@@ -41,7 +41,7 @@ impl<F: AsFd, B: AsMut<[u8]>> Operation for Read<F, B> {
 /// A write at an offset of a file. Completes with the count, which may be short.
 ///
 /// On a file opened with `O_DIRECT`, the buffer's address, its length and the offset must be
-/// multiples of what [`probe::file`](crate::probe::file()) says; otherwise it completes with
+/// multiples of what [`Geometry`](crate::geometry::Geometry) says; otherwise it completes with
 /// `EINVAL`.
 #[derive(Clone, Copy, Debug)]
 pub struct Write<F, B> {

@@ -23,7 +23,7 @@ use std::os::unix::fs::FileTypeExt;
 /// # Blocking
 ///
 /// Open the file with `O_DIRECT`, and align buffers, lengths and offsets as
-/// [`probe::file`](crate::probe::file()) says. For any other file the kernel does the I/O inside of
+/// [`Geometry`](crate::geometry::Geometry) says. For any other file the kernel does the I/O inside of
 /// `io_submit`, which holds up a thread of the runtime; with a [`Fallback`], only what is in the page
 /// cache is done there.
 #[derive(Clone, Debug)]

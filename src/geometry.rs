@@ -1,9 +1,11 @@
-//! [`DirectIo`] and [`AtomicWrites`], what `statx(2)` says of a file.
+//! [`Geometry`], what `statx(2)` says of a file: the alignment of `O_DIRECT`, and the sizes of
+//! atomic writes.
+//!
+//! It asks the file alone. Whether I/O on it works, and is asynchronous, `linux-aio-probe` tries.
 
-use super::file::FileKind;
-use crate::fd::BorrowedFd;
+use crate::fd::{AsFd, BorrowedFd};
 use core::fmt;
-use rustix::fs::{AtFlags, Statx, StatxFlags};
+use rustix::fs::{AtFlags, FileType, Statx, StatxFlags};
 
 /// What `O_DIRECT` asks of an operation on a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -133,27 +135,49 @@ impl fmt::Display for AtomicWrites {
 /// `STATX_WRITE_ATOMIC`, since Linux 6.11.
 const WRITE_ATOMIC: StatxFlags = StatxFlags::from_bits_retain(0x1_0000);
 
-/// What `statx(2)` says of a file.
-pub(super) struct Reported {
-    pub(super) direct_io: DirectIo,
-    pub(super) atomic_writes: Option<AtomicWrites>,
-    /// The logical block of a block device.
-    pub(super) logical_block: Option<u32>,
+/// What an open file says of itself. From [`Geometry::of`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Geometry {
+    /// What `O_DIRECT` asks for, even if the file is not open with it.
+    pub direct_io: DirectIo,
+    /// The sizes of atomic writes, where the file supports them.
+    pub atomic_writes: Option<AtomicWrites>,
+    /// The logical block of a block device, in bytes.
+    pub logical_block: Option<u32>,
 }
 
-impl Reported {
-    /// Where `statx` is missing or refused, and for what it leaves out, the answers are empty.
-    pub(super) fn of(fd: BorrowedFd<'_>, kind: FileKind) -> Self {
+impl Geometry {
+    /// Asks an open file, without changing it. Where `statx` is missing or refused, and for what it
+    /// leaves out, the answers are empty.
+    ///
+    /// ```
+    /// use linux_aio::{AlignedBuf, geometry::Geometry};
+    ///
+    /// let file = std::fs::File::open("/etc/os-release")?;
+    /// let buf = AlignedBuf::with_alignment(65536, Geometry::of(&file).direct_io.memory())?;
+    /// # drop(buf);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn of(fd: impl AsFd) -> Self {
+        let fd = fd.as_fd();
         let mask = StatxFlags::DIOALIGN | WRITE_ATOMIC;
         let statx = rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, mask).ok();
         let direct_io = statx.as_ref().map_or(DirectIo::Unreported, DirectIo::from_statx);
         let atomic_writes = statx.as_ref().and_then(AtomicWrites::from_statx);
-        let block_device = kind == FileKind::BlockDevice;
-        let logical_block = if block_device { rustix::fs::ioctl_blksszget(fd).ok() } else { None };
+        let logical_block = logical_block_of(fd);
         let direct_io = match (direct_io, logical_block) {
             (DirectIo::Unreported, Some(block)) => DirectIo::of_block_device(block),
             (reported, _) => reported,
         };
         Self { direct_io, atomic_writes, logical_block }
     }
+}
+
+/// The logical block of a block device. No other file is asked: the number of the request may mean
+/// something else to its driver.
+fn logical_block_of(fd: BorrowedFd<'_>) -> Option<u32> {
+    let stat = rustix::fs::fstat(fd).ok()?;
+    let block_device = FileType::from_raw_mode(stat.st_mode as _) == FileType::BlockDevice;
+    if block_device { rustix::fs::ioctl_blksszget(fd).ok() } else { None }
 }

@@ -1,8 +1,8 @@
 //! [`FileSystem`], by its number.
 
-use crate::Errno;
-use crate::fd::BorrowedFd;
 use core::fmt;
+use linux_aio::Errno;
+use linux_aio::fd::BorrowedFd;
 
 /// The file system that a file is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

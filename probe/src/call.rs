@@ -4,10 +4,10 @@
 //! context of number 0. `EINVAL` or `EFAULT` is then the kernel's own answer; any other comes from
 //! somebody in between.
 
-use crate::abi::aio_context_t;
-use crate::{Errno, sys};
 use core::fmt;
 use core::ptr;
+use linux_aio::abi::aio_context_t;
+use linux_aio::{Errno, sys};
 
 /// One of the six calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -53,7 +53,7 @@ impl Call {
     /// Whether this process has the call: makes it once, without effect.
     ///
     /// ```
-    /// use linux_aio::probe::{Availability, Call};
+    /// use linux_aio_probe::{Availability, Call};
     ///
     /// match Call::IoPgetevents.ask() {
     ///     Availability::There => println!("waits can swap the signal mask"),
@@ -175,7 +175,7 @@ fn io_destroy() -> isize {
 #[cfg(test)]
 mod tests {
     use super::Availability;
-    use crate::Errno;
+    use linux_aio::Errno;
 
     #[test]
     fn only_the_kernels_own_answers_count_as_there() {

@@ -3,14 +3,14 @@
 use super::bench::{Bench, Request};
 use super::report::{Grouped, Rows};
 use super::{Availability, Call, FlagSupport, Note, Support, Unusable};
-use crate::abi::{AIO_RING_MAGIC, aio_context_t, aio_ring};
-use crate::fd::{AsFd, BorrowedFd, OwnedFd};
-use crate::{Errno, EventFd, IoContext, Opcode, RwFlags};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::ffi::CStr;
 use core::fmt;
 use core::ptr;
+use linux_aio::abi::{AIO_RING_MAGIC, aio_context_t, aio_ring};
+use linux_aio::fd::{AsFd, BorrowedFd, OwnedFd};
+use linux_aio::{Errno, EventFd, IoContext, Opcode, RwFlags};
 use rustix::fs::{MemfdFlags, Mode, OFlags};
 
 /// What this kernel and this process may do. From [`kernel`].
@@ -89,9 +89,9 @@ const OPCODES: [(&str, Opcode); 8] = [
 /// 30 ms, and one of the system's AIO operations for that time.
 ///
 /// ```
-/// use linux_aio::{Opcode, probe};
+/// use linux_aio::Opcode;
 ///
-/// let kernel = probe::kernel();
+/// let kernel = linux_aio_probe::kernel();
 /// match kernel.usable() {
 ///     Ok(()) => println!("POLL is {}", kernel.opcode(Opcode::POLL)),
 ///     Err(why) => println!("{why}"),
@@ -191,7 +191,7 @@ impl Ring {
 }
 
 fn notices_forks() -> bool {
-    crate::raw::ForkGuard::of_this_process().notices_forks()
+    linux_aio::raw::ForkGuard::of_this_process().notices_forks()
 }
 
 impl AioUsage {

@@ -1,4 +1,4 @@
-//! How the reports of [`probe`](crate::probe) are laid out: a column of labels, a column
+//! How the reports of a probe are laid out: a column of labels, a column
 //! of text, and lists grouped by what came of their items.
 
 use super::Support;
@@ -77,8 +77,8 @@ pub(super) fn when(condition: bool, text: &'static str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::Grouped;
-    use crate::Errno;
-    use crate::probe::Support;
+    use crate::Support;
+    use linux_aio::Errno;
     use std::string::ToString;
 
     #[test]

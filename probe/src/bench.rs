@@ -1,10 +1,10 @@
 //! [`Bench`], on which the probes try one operation at a time.
 
 use super::{Call, Unusable};
-use crate::abi::iovec;
-use crate::fd::{AsRawFd, BorrowedFd};
-use crate::{AlignedBuf, Errno, IoContext, Iocb, Opcode, PollEvents, RwFlags};
 use core::mem::{ManuallyDrop, MaybeUninit};
+use linux_aio::abi::iovec;
+use linux_aio::fd::{AsRawFd, BorrowedFd};
+use linux_aio::{AlignedBuf, Errno, IoContext, Iocb, Opcode, PollEvents, RwFlags};
 
 /// Bytes of the buffer; a request lies within. Twice the largest block that Linux has, 64 KiB, so
 /// that a block fits wherever in the first half it starts.

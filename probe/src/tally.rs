@@ -1,8 +1,8 @@
 //! [`Tally`], how a few operations ended.
 
 use super::bench::Outcome;
-use crate::Errno;
 use core::fmt;
+use linux_aio::Errno;
 
 /// How a few operations of one kind ended, one at a time.
 ///
@@ -18,7 +18,7 @@ pub struct Tally {
     pub ended_in_submit: u32,
     /// How many were done later.
     pub ended_later: u32,
-    /// How many gave `EAGAIN`: with [`NOWAIT`](crate::RwFlags::NOWAIT), `io_submit` would have
+    /// How many gave `EAGAIN`: with [`NOWAIT`](linux_aio::RwFlags::NOWAIT), `io_submit` would have
     /// waited.
     pub would_wait: u32,
     /// The error of the one that failed; no more were tried then.

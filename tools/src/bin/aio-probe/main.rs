@@ -1,10 +1,10 @@
 //! Says whether asynchronous I/O works here, what a file wants, and how a file system behaves.
 //!
 //! ```text
-//! cargo run --example probe                            this kernel and process
-//! cargo run --example probe -- data.db /dev/nvme0n1    and these files (never changed)
-//! cargo run --example probe -- --dir /var/lib/db       and writes, on temporary files there
-//! producer | cargo run --example probe -- -            and the standard input
+//! aio-probe                            this kernel and process
+//! aio-probe data.db /dev/nvme0n1       and these files (never changed)
+//! aio-probe --dir /var/lib/db          and writes, on temporary files there
+//! producer | aio-probe -               and the standard input
 //! ```
 //!
 //! The exit code is 0 where AIO is usable, 1 where it is not (the report says why and what to do),
@@ -13,7 +13,7 @@
 mod json;
 
 use clap::Parser;
-use linux_aio::probe::{self, Directory, FileKind, Kernel};
+use linux_aio_probe::{self as probe, Directory, FileKind, Kernel};
 use rustix::fs::{Mode, OFlags};
 use std::fmt;
 use std::fs::File;

@@ -4,13 +4,13 @@
 //! (`O_TMPFILE`) or lose it at once. Less than a megabyte is written.
 
 use super::bench::{Bench, LARGEST_BLOCK, Request};
-use super::direct_io::Reported;
 use super::report::Rows;
-use super::{AtomicWrites, DirectIo, FileKind, FileSystem, FlagSupport, Support, Tally, Unusable};
-use crate::fd::{AsFd, BorrowedFd, OwnedFd};
-use crate::{Errno, Opcode, RwFlags};
+use super::{AtomicWrites, DirectIo, FileSystem, FlagSupport, Support, Tally, Unusable};
 use alloc::format;
 use core::fmt;
+use linux_aio::fd::{AsFd, BorrowedFd, OwnedFd};
+use linux_aio::geometry::Geometry;
+use linux_aio::{Errno, Opcode, RwFlags};
 use rustix::fs::{AtFlags, Mode, OFlags};
 
 /// How writes behave on the file system of a directory. From [`directory`].
@@ -94,9 +94,7 @@ pub enum DirectoryError {
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// use linux_aio::probe;
-///
-/// let report = probe::directory(std::fs::File::open(std::env::temp_dir())?)?;
+/// let report = linux_aio_probe::directory(std::fs::File::open(std::env::temp_dir())?)?;
 /// match report.direct {
 ///     Ok(writes) => println!("overwriting through O_DIRECT: {}", writes.overwriting),
 ///     Err(errno) => println!("no O_DIRECT here: {errno}"),
@@ -107,7 +105,7 @@ pub fn directory(dir: impl AsFd) -> Result<Directory, DirectoryError> {
     let dir = dir.as_fd();
     let (file, temporary_file) = temporary(dir).map_err(DirectoryError::TemporaryFile)?;
     let mut bench = Bench::new().map_err(DirectoryError::NoAio)?;
-    let reported = Reported::of(file.as_fd(), FileKind::Regular);
+    let reported = Geometry::of(&file);
     let mut directory = Directory {
         file_system: FileSystem::of(file.as_fd()).ok(),
         temporary_file,
@@ -124,7 +122,7 @@ pub fn directory(dir: impl AsFd) -> Result<Directory, DirectoryError> {
 }
 
 impl Directory {
-    fn try_direct(&mut self, bench: &mut Bench, dir: BorrowedFd<'_>, reported: &Reported) {
+    fn try_direct(&mut self, bench: &mut Bench, dir: BorrowedFd<'_>, reported: &Geometry) {
         let file = match temporary_as(self.temporary_file, dir, OFlags::DIRECT) {
             Ok(file) => file,
             Err(errno) => return self.direct = Err(errno),
@@ -161,12 +159,12 @@ fn smallest(
 }
 
 /// What one write of a measurement has: the unit of `O_DIRECT`, or 4096 bytes if that is more.
-fn block_of(reported: &Reported) -> usize {
+fn block_of(reported: &Geometry) -> usize {
     reported.direct_io.offset().clamp(4096, LARGEST_BLOCK)
 }
 
 impl Writes {
-    fn measure(bench: &mut Bench, file: BorrowedFd<'_>, reported: &Reported) -> Self {
+    fn measure(bench: &mut Bench, file: BorrowedFd<'_>, reported: &Geometry) -> Self {
         const WRITES: u32 = 4;
         let len = block_of(reported);
         let mut write = |block: u32, flags| {
@@ -191,7 +189,7 @@ impl Writes {
 }
 
 /// Writes the first block again with each flag; with ATOMIC, as many bytes as that needs.
-fn flags_of_writes(bench: &mut Bench, file: BorrowedFd<'_>, reported: &Reported) -> FlagSupport {
+fn flags_of_writes(bench: &mut Bench, file: BorrowedFd<'_>, reported: &Geometry) -> FlagSupport {
     let block = block_of(reported);
     let smallest_atomic = reported.atomic_writes.map_or(block, |atomic| atomic.unit_min as usize);
     FlagSupport::ask(|flags| {
@@ -336,7 +334,7 @@ impl fmt::Display for TemporaryFile {
 #[cfg(test)]
 mod tests {
     use super::{TemporaryFile, temporary_as};
-    use crate::fd::AsFd;
+    use linux_aio::fd::AsFd;
     use rustix::fs::OFlags;
     use std::vec::Vec;
 

@@ -1,6 +1,6 @@
-//! The example `probe`, run as a program: its report, its JSON, its exit codes.
-#![cfg(feature = "std")]
+//! `aio-probe`, run as a program: its report, its JSON, its exit codes.
 
+#[path = "../../tests/common/mod.rs"]
 mod common;
 
 use common::files::file_with;
@@ -8,18 +8,15 @@ use common::filter;
 use common::skip;
 use serde_json::Value;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-/// Where `cargo test` puts the examples that it builds with the tests.
-fn example() -> Option<PathBuf> {
-    let this_test = std::env::current_exe().expect("the path of this program");
-    let path = this_test.parent()?.parent()?.join("examples/probe");
-    path.is_file().then_some(path)
+fn aio_probe() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_aio-probe"))
 }
 
 fn run(command: &mut Command) -> Output {
-    command.stdin(Stdio::null()).output().expect("the example runs")
+    command.stdin(Stdio::null()).output().expect("the program runs")
 }
 
 fn json(output: &Output) -> Value {
@@ -31,10 +28,8 @@ fn json(output: &Output) -> Value {
 /// standard input, a path that is not there.
 #[test]
 fn the_json_says_what_is_so() {
-    let Some(example) = example() else { skip!("the examples were not built with this test") };
     let (dir, path, _file) = file_with(&[7; 8192]);
-    let known =
-        run(Command::new(&example).args(["--json", "-", "--dir"]).arg(dir.path()).arg(&path));
+    let known = run(aio_probe().args(["--json", "-", "--dir"]).arg(dir.path()).arg(&path));
     assert_eq!(known.status.code(), Some(0), "{}", String::from_utf8_lossy(&known.stderr));
     let report = json(&known);
     assert_eq!(report["kernel"]["usable"], true);
@@ -46,7 +41,7 @@ fn the_json_says_what_is_so() {
     assert_eq!(report["directories"][0]["answer"]["buffered"]["fsync"], "accepted");
     assert_eq!(report["directories"][0]["error"], Value::Null);
 
-    let missing = run(Command::new(&example).args(["--json", "/nonexistent"]));
+    let missing = run(aio_probe().args(["--json", "/nonexistent"]));
     assert_eq!(missing.status.code(), Some(2));
     let error = &json(&missing)["files"][0]["error"];
     assert!(error.as_str().is_some_and(|text| text.contains("No such file")), "{error}");
@@ -55,11 +50,10 @@ fn the_json_says_what_is_so() {
 /// Goal: the text has the answers, and a FIFO is not opened, since that could wait without end.
 #[test]
 fn the_report_is_readable() {
-    let Some(example) = example() else { skip!("the examples were not built with this test") };
     let (dir, path, _file) = file_with(&[7; 8192]);
     let fifo = dir.path().join("fifo");
     make_fifo(&fifo);
-    let output = run(Command::new(&example).args([&path, &fifo]));
+    let output = run(aio_probe().args([&path, &fifo]));
     assert_eq!(output.status.code(), Some(2));
     let text = String::from_utf8(output.stdout).expect("UTF-8");
     for part in
@@ -81,12 +75,11 @@ fn make_fifo(path: &Path) {
 /// filter as a container has it.
 #[test]
 fn the_exit_code_says_that_aio_is_refused() {
-    let Some(example) = example() else { skip!("the examples were not built with this test") };
     if !filter::filters_work() {
         skip!("this kernel takes no seccomp filters");
     }
     let numbers: Vec<u32> = filter::aio_calls().into_iter().map(|(_, number)| number).collect();
-    let mut command = Command::new(&example);
+    let mut command = aio_probe();
     // SAFETY: In the child before exec: two system calls and an allocation, which the C library
     // keeps usable there.
     unsafe {

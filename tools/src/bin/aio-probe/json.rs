@@ -1,7 +1,7 @@
 //! The report for programs: the same answers, each under a name of its own.
 
 use crate::Report;
-use linux_aio::probe::{
+use linux_aio_probe::{
     AtomicWrites, Call, DirectIo, Directory, File, FlagSupport, Kernel, Ring, Submit, Tally, Writes,
 };
 use serde_json::{Map, Value, json};

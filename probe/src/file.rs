@@ -9,12 +9,12 @@
 //! file position, not the descriptor's flags. The access time may change, as by any read.
 
 use super::bench::{Bench, LARGEST_BLOCK, Outcome, Request};
-use super::direct_io::Reported;
 use super::report::{Rows, when};
 use super::{AtomicWrites, DirectIo, FileSystem, FlagSupport, Support, Tally, Unusable};
-use crate::fd::{AsFd, BorrowedFd};
-use crate::{Errno, Opcode, RwFlags};
 use core::fmt;
+use linux_aio::fd::{AsFd, BorrowedFd};
+use linux_aio::geometry::Geometry;
+use linux_aio::{Errno, Opcode, RwFlags};
 use rustix::fs::{FileType, OFlags, Stat};
 
 /// What an open file wants and how it behaves. From [`file()`].
@@ -144,10 +144,10 @@ pub enum Untried {
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// use linux_aio::probe::{self, Submit};
+/// use linux_aio_probe::Submit;
 ///
 /// let (one_end, _other_end) = std::os::unix::net::UnixStream::pair()?;
-/// let socket = probe::file(&one_end)?;
+/// let socket = linux_aio_probe::file(&one_end)?;
 /// assert_eq!(socket.submit, Submit::MayNeverReturn);
 /// println!("{socket}");
 /// # Ok(()) }
@@ -157,7 +157,7 @@ pub fn file(fd: impl AsFd) -> Result<File, Errno> {
     let stat = rustix::fs::fstat(fd)?;
     let flags = rustix::fs::fcntl_getfl(fd)?;
     let kind = FileKind::of(fd, &stat);
-    let reported = Reported::of(fd, kind);
+    let reported = Geometry::of(fd);
     let in_file_system = matches!(kind, FileKind::Regular | FileKind::Directory);
     let mut file = File {
         kind,

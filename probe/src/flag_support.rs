@@ -2,15 +2,15 @@
 
 use super::Support;
 use super::report::Grouped;
-use crate::{Errno, RwFlags};
 use core::fmt;
+use linux_aio::{Errno, RwFlags};
 
 /// What came of each [`RwFlags`] flag.
 ///
 /// ```
-/// use linux_aio::{RwFlags, probe};
+/// use linux_aio::RwFlags;
 ///
-/// let flags = probe::kernel().flags;
+/// let flags = linux_aio_probe::kernel().flags;
 /// if !flags.of(RwFlags::NOWAIT | RwFlags::DSYNC).is_accepted() {
 ///     println!("this kernel is too old: {flags}");
 /// }
@@ -73,8 +73,8 @@ impl fmt::Display for FlagSupport {
 #[cfg(test)]
 mod tests {
     use super::{FlagSupport, NO_SUCH_FLAG};
-    use crate::probe::Support;
-    use crate::{Errno, RwFlags};
+    use crate::Support;
+    use linux_aio::{Errno, RwFlags};
 
     fn refuse(_: RwFlags) -> Support {
         Support::Refused(Errno::EOPNOTSUPP)

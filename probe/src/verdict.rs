@@ -1,9 +1,9 @@
 //! [`Unusable`] and [`Note`], what a [`Kernel`] lacks, why, and what to do about it.
 
 use super::{AioUsage, Availability, Call, Kernel, RingAccess, Support};
-use crate::{Errno, Opcode, SetupError};
 use alloc::vec::Vec;
 use core::fmt;
+use linux_aio::{Errno, Opcode, SetupError};
 
 /// Why AIO cannot be used here. Its text names the cause and the cure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -200,8 +200,8 @@ impl fmt::Display for Note {
 #[cfg(test)]
 mod tests {
     use super::{AioUsage, Note, Unusable};
-    use crate::Errno;
-    use crate::probe::{Availability, Call};
+    use crate::{Availability, Call};
+    use linux_aio::Errno;
     use std::string::ToString;
 
     #[test]

@@ -1,7 +1,7 @@
 //! [`Support`], what came of something that was tried.
 
-use crate::Errno;
 use core::fmt;
+use linux_aio::Errno;
 
 /// What came of something that was tried: an operation, a flag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -2,7 +2,7 @@
 //!
 //! AIO depends on what surrounds it: a kernel without it, a container's seccomp filter, a limit that
 //! others use up, a file system that does the work inside `io_submit`, a pipe on which `io_submit`
-//! never returns. This module asks, and gives typed answers, each with a text that names cause and
+//! never returns. This crate asks, and gives typed answers, each with a text that names cause and
 //! cure:
 //!
 //! - [`kernel`]: which calls, operations and flags there are for this process;
@@ -27,21 +27,31 @@
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! use linux_aio::{AlignedBuf, probe};
+//! use linux_aio::AlignedBuf;
 //!
-//! let kernel = probe::kernel();
+//! let kernel = linux_aio_probe::kernel();
 //! kernel.usable()?; // the error says what is missing and what to do about it
 //!
-//! let file = probe::file(std::fs::File::open("/etc/os-release")?)?;
+//! let file = linux_aio_probe::file(std::fs::File::open("/etc/os-release")?)?;
 //! let buf = AlignedBuf::with_alignment(65536, file.direct_io.memory())?;
 //! println!("{kernel}\n\n{file}");
 //! # drop(buf);
 //! # Ok(()) }
 //! ```
 
+#![no_std]
+#![cfg_attr(
+    not(test),
+    deny(clippy::std_instead_of_core, clippy::std_instead_of_alloc, clippy::alloc_instead_of_core)
+)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+extern crate alloc;
+#[cfg(any(feature = "std", test))]
+extern crate std;
+
 mod bench;
 mod call;
-mod direct_io;
 mod directory;
 mod file;
 mod file_system;
@@ -53,12 +63,12 @@ mod tally;
 mod verdict;
 
 pub use call::{Availability, Call};
-pub use direct_io::{Alignment, AtomicWrites, DirectIo};
 pub use directory::{Directory, DirectoryError, TemporaryFile, Writes, directory};
 pub use file::{Access, File, FileKind, Submit, Untried, file};
 pub use file_system::FileSystem;
 pub use flag_support::FlagSupport;
 pub use kernel::{AioUsage, Kernel, Ring, RingAccess, kernel};
+pub use linux_aio::geometry::{Alignment, AtomicWrites, DirectIo};
 pub use support::Support;
 pub use tally::Tally;
 pub use verdict::{Note, Unusable};

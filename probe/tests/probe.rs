@@ -1,7 +1,6 @@
 //! What `probe` says is so, for the kernel, under filters, of files and directories; and asking
 //! changes nothing, hangs nowhere and leaves nothing behind.
-#![cfg(feature = "std")]
-
+#[path = "../../tests/common/mod.rs"]
 mod common;
 
 use common::child::{Ended, in_child};
@@ -10,11 +9,11 @@ use common::filter::{self, aio_calls, filters_work};
 use common::{Watchdog, is_root, skip};
 use core::time::Duration;
 use linux_aio::op::Read;
-use linux_aio::probe::{
-    self, Access, Availability, Call, DirectIo, Directory, DirectoryError, FileKind, FlagSupport,
-    Kernel, Note, RingAccess, Submit, Support, Untried, Unusable,
-};
 use linux_aio::{AlignedBuf, Errno, EventFd, Opcode, RwFlags, abi};
+use linux_aio_probe::{
+    self as probe, Access, Availability, Call, DirectIo, Directory, DirectoryError, FileKind,
+    FlagSupport, Kernel, Note, RingAccess, Submit, Support, Untried, Unusable,
+};
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Seek, SeekFrom};
