@@ -28,8 +28,8 @@ pub const IOCB_CMD_FDSYNC: u16 = 3;
 /// Was experimental and is gone: the header keeps the number in a comment, and `io_submit` says
 /// `EINVAL`.
 pub const IOCB_CMD_PREADX: u16 = 4;
-/// One-shot `poll(2)` for the `POLL*` bits in `aio_buf` (Linux 4.18); `aio_nbytes`, `aio_offset` and
-/// `aio_rw_flags` must be 0.
+/// One-shot `poll(2)` for the `POLL*` bits in `aio_buf`; `aio_nbytes`, `aio_offset` and
+/// `aio_rw_flags` must be 0. Since Linux 4.19: the version in 4.18-rc1 was reverted before 4.18.
 pub const IOCB_CMD_POLL: u16 = 5;
 /// In the header, but implemented by no kernel: `io_submit` says `EINVAL`.
 pub const IOCB_CMD_NOOP: u16 = 6;

@@ -183,8 +183,11 @@ impl fmt::Display for Note {
                 "per-operation flags have no effect here, without an error: DSYNC and SYNC make \
                  nothing durable (use FSYNC), APPEND does not append",
             ),
-            Self::Refused(opcode @ (Opcode::FSYNC | Opcode::FDSYNC | Opcode::POLL), errno) => {
+            Self::Refused(opcode @ (Opcode::FSYNC | Opcode::FDSYNC), errno) => {
                 write!(f, "{opcode:?} is refused ({errno:?}): Linux has it since 4.18")
+            }
+            Self::Refused(opcode @ Opcode::POLL, errno) => {
+                write!(f, "{opcode:?} is refused ({errno:?}): Linux has it since 4.19")
             }
             Self::Refused(opcode, errno) => write!(f, "{opcode:?} is refused ({errno:?})"),
             Self::NearLimit(AioUsage { in_use, limit }) => write!(
@@ -201,7 +204,7 @@ impl fmt::Display for Note {
 mod tests {
     use super::{AioUsage, Note, Unusable};
     use crate::{Availability, Call};
-    use linux_aio::Errno;
+    use linux_aio::{Errno, Opcode};
     use std::string::ToString;
 
     #[test]
@@ -212,6 +215,18 @@ mod tests {
             "io_setup is refused by a seccomp filter (EPERM): allow io_setup in the seccomp \
              profile of the container or service"
         );
+    }
+
+    /// Goal: the note names the first Linux that has the operation. Method: FSYNC came with 4.18,
+    /// POLL with 4.19.
+    #[test]
+    fn a_refused_operation_names_the_first_linux_that_has_it() {
+        for (opcode, since) in
+            [(Opcode::FSYNC, "4.18"), (Opcode::FDSYNC, "4.18"), (Opcode::POLL, "4.19")]
+        {
+            let note = Note::Refused(opcode, Errno::EINVAL).to_string();
+            assert!(note.ends_with(since), "{note}");
+        }
     }
 
     #[test]
