@@ -6,7 +6,7 @@ use crate::load::Kind as Load;
 use crate::measure::Outcome;
 use crate::ways;
 use anyhow::{Result, anyhow};
-use plotters::chart::{ChartBuilder, SeriesLabelPosition};
+use plotters::chart::ChartBuilder;
 use plotters::coord::Shift;
 use plotters::coord::combinators::IntoLogRange;
 use plotters::drawing::{DrawingArea, IntoDrawingArea};
@@ -15,6 +15,7 @@ use plotters::series::LineSeries;
 use plotters::style::{Color, FontTransform, IntoFont, RGBColor, ShapeStyle, WHITE};
 use plotters_svg::SVGBackend;
 use std::path::Path;
+use std::slice;
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
@@ -43,32 +44,50 @@ const BARS: [(&str, RGBColor); 8] = [
     (ways::URING_REGISTERED, RGBColor(190, 80, 0)),
 ];
 
-const SIZE: (u32, u32) = (520, 360);
+/// Those of the front page, with the names that they have there.
+const FRONT: [(&str, &str); 5] = [
+    (ways::QUEUE, "linux-aio, Queue"),
+    (ways::DRIVER, "linux-aio, tokio"),
+    (ways::LIBAIO, "libaio"),
+    (ways::TOKIO_URING, "tokio-uring"),
+    (ways::SPAWN_BLOCKING, "spawn_blocking"),
+];
 
-/// Draws one picture of all, and one for each diagram, into `folder`; and says what they are called.
+const SIZE: (u32, u32) = (560, 360);
+/// Of the names of lines, at the right.
+const LEGEND: u32 = 125;
+
+/// Draws `overview.svg` of the first diagrams, `front.svg` for the front page, and one picture for each
+/// diagram, into `folder`. Returns the names of the latter.
 pub fn draw(report: &Report, folder: &Path) -> Result<Vec<String>> {
     let panels = panels(report);
-    let overview = &panels[..panels.len().min(4)];
-    let columns = overview.len().min(2);
-    if columns > 0 {
-        let rows = overview.len().div_ceil(columns);
-        let size = (SIZE.0 * columns as u32, SIZE.1 * rows as u32);
-        let file = folder.join("overview.svg");
-        let root = SVGBackend::new(&file, size).into_drawing_area();
-        root.fill(&WHITE).map_err(shown)?;
-        for (area, panel) in root.split_evenly((rows, columns)).iter().zip(overview) {
-            panel.draw(area)?;
-        }
-        root.present().map_err(shown)?;
-    }
+    draw_grid(&panels[..panels.len().min(4)], &folder.join("overview.svg"))?;
+    draw_grid(&front(report), &folder.join("front.svg"))?;
     for panel in &panels {
-        let file = folder.join(format!("{}.svg", panel.file));
-        let root = SVGBackend::new(&file, SIZE).into_drawing_area();
-        root.fill(&WHITE).map_err(shown)?;
-        panel.draw(&root)?;
-        root.present().map_err(shown)?;
+        draw_grid(slice::from_ref(panel), &folder.join(format!("{}.svg", panel.file)))?;
     }
     Ok(panels.into_iter().map(|panel| panel.file).collect())
+}
+
+/// Draws the panels in two columns; nothing if there are none.
+fn draw_grid(panels: &[Panel], file: &Path) -> Result<()> {
+    let columns = panels.len().min(2);
+    if columns == 0 {
+        return Ok(());
+    }
+    let rows = panels.len().div_ceil(columns);
+    let size = (SIZE.0 * columns as u32, SIZE.1 * rows as u32);
+    let root = SVGBackend::new(file, size).into_drawing_area();
+    root.fill(&WHITE).map_err(shown)?;
+    for (area, panel) in root.split_evenly((rows, columns)).iter().zip(panels) {
+        panel.draw(area)?;
+    }
+    root.present().map_err(shown)
+}
+
+/// Formats a number of an axis, without the digits that its steps do not need.
+fn rounded(value: &f64) -> String {
+    ((value * 100.0).round() / 100.0).to_string()
 }
 
 /// Errors of the library hold what cannot be kept.
@@ -102,6 +121,25 @@ struct Line {
 struct Bars {
     name: String,
     bars: Vec<(&'static str, RGBColor, f64)>,
+}
+
+/// The diagrams of the front page: how much a disk does, and what it costs.
+fn front(report: &Report) -> Vec<Panel> {
+    let panel = |title: &str, value: fn(&Outcome) -> f64| {
+        let mut panel = lines(report, Device::File, (String::new(), title.into()), value)?;
+        let Data::Lines(series) = &mut panel.data else { return None };
+        series.retain_mut(|line| match FRONT.iter().find(|(way, _)| *way == line.way) {
+            Some((_, name)) => {
+                line.way = name;
+                true
+            }
+            None => false,
+        });
+        (!series.is_empty()).then_some(panel)
+    };
+    let speed = panel("4 KiB reads, thousands a second", |outcome| outcome.per_second() / 1e3);
+    let cost = panel("processor time of a read, µs", |outcome| outcome.cpu_nanos() / 1e3);
+    speed.into_iter().chain(cost).collect()
 }
 
 /// What was measured of that which can be drawn.
@@ -176,51 +214,48 @@ impl Panel {
         let points = || series.iter().flat_map(|line| &line.points);
         let most = points().map(|point| point.1).fold(0.0, f64::max) * 1.1;
         let deepest = points().map(|point| point.0).fold(2.0, f64::max);
-        let mut chart = ChartBuilder::on(area)
-            .caption(&self.title, ("sans-serif", 15))
+        let width = area.dim_in_pixel().0.saturating_sub(LEGEND);
+        let (area, names) = area.split_horizontally(width);
+        let mut chart = ChartBuilder::on(&area)
+            .caption(&self.title, ("sans-serif", 17))
             .margin(10)
-            .x_label_area_size(34)
-            .y_label_area_size(50)
+            .x_label_area_size(38)
+            .y_label_area_size(40)
             .build_cartesian_2d((1.0..deepest).log_scale().base(2.0), 0.0..most)
             .map_err(shown)?;
         chart
             .configure_mesh()
             .x_desc(self.unit)
             .light_line_style(WHITE)
+            .label_style(("sans-serif", 13))
             .x_label_formatter(&|depth| format!("{depth:.0}"))
+            .y_label_formatter(&rounded)
             .draw()
             .map_err(shown)?;
-        for Line { way, colour, points } in series {
+        for (index, Line { way, colour, points }) in series.iter().enumerate() {
             let style = ShapeStyle::from(colour).stroke_width(2);
-            chart
-                .draw_series(LineSeries::new(points.iter().copied(), style))
-                .map_err(shown)?
-                .label(*way)
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], style));
+            chart.draw_series(LineSeries::new(points.iter().copied(), style)).map_err(shown)?;
             let dots = points.iter().map(|&point| Circle::new(point, 3, colour.filled()));
             chart.draw_series(dots).map_err(shown)?;
+            let y = 50 + 22 * index as i32;
+            names.draw(&PathElement::new([(0, y), (16, y)], style)).map_err(shown)?;
+            names.draw(&Text::new(*way, (22, y - 6), ("sans-serif", 13))).map_err(shown)?;
         }
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::UpperLeft)
-            .background_style(WHITE.mix(0.8))
-            .label_font(("sans-serif", 11))
-            .draw()
-            .map_err(shown)
+        Ok(())
     }
 
     fn draw_bars(&self, area: &Area<'_>, groups: &[Bars]) -> Result<()> {
         let bars = || groups.iter().flat_map(|group| &group.bars);
-        let most = bars().map(|bar| bar.2).fold(0.0, f64::max) * 1.25;
+        let most = bars().map(|bar| bar.2).fold(0.0, f64::max) * 1.35;
         let width = BARS.len() as f64 + 2.0;
         let names = |at: &f64| {
             let group = groups.get((at / width) as usize).filter(|_| at % width > 0.0);
             group.map(|group| group.name.clone()).unwrap_or_default()
         };
         let mut chart = ChartBuilder::on(area)
-            .caption(&self.title, ("sans-serif", 15))
+            .caption(&self.title, ("sans-serif", 17))
             .margin(10)
-            .x_label_area_size(34)
+            .x_label_area_size(38)
             .y_label_area_size(50)
             .build_cartesian_2d(0.0..width * groups.len() as f64, 0.0..most)
             .map_err(shown)?;
@@ -229,7 +264,9 @@ impl Panel {
             .disable_x_mesh()
             .x_labels(0)
             .light_line_style(WHITE)
+            .label_style(("sans-serif", 13))
             .x_label_formatter(&names)
+            .y_label_formatter(&rounded)
             .draw()
             .map_err(shown)?;
         for (group, Bars { name, bars }) in groups.iter().enumerate() {
