@@ -282,22 +282,19 @@ build_hosted() {
     quietly "${BUILD[@]}" build --release "${OPTIONS[@]}" || die "the hosted programs cannot be built for $target"
 }
 
-# replace_table NAME FILE: puts the file between the lines `<!-- NAME: begin -->` and `<!-- NAME: end -->` of README.md and
-# of the one beside this file, wherever they are.
+# replace_table NAME FILE: puts the file between the lines `<!-- NAME: begin -->` and `<!-- NAME: end -->` of
+# docs/platforms.md.
 replace_table() {
-    local begin="<!-- $1: begin -->" end="<!-- $1: end -->" readme changed found=
-    changed=$(mktemp)
-    for readme in "$REPOSITORY/README.md" "$PLATFORMS/README.md"; do
-        if grep -qxF "$begin" "$readme" && grep -qxF "$end" "$readme"; then
-            awk -v begin="$begin" -v end="$end" -v table="$2" '
-                $0 == end { skip = 0 }
-                !skip { print }
-                $0 == begin { skip = 1; while ((getline line < table) > 0) print line }
-            ' "$readme" >"$changed"
-            cat "$changed" >"$readme"
-            found=1
-        fi
+    local begin="<!-- $1: begin -->" end="<!-- $1: end -->" page=$REPOSITORY/docs/platforms.md marker changed
+    for marker in "$begin" "$end"; do
+        grep -qxF "$marker" "$page" || die "$page lacks the line '$marker'"
     done
+    changed=$(mktemp)
+    awk -v begin="$begin" -v end="$end" -v table="$2" '
+        $0 == end { skip = 0 }
+        !skip { print }
+        $0 == begin { skip = 1; while ((getline line < table) > 0) print line }
+    ' "$page" >"$changed"
+    cat "$changed" >"$page"
     rm -f "$changed"
-    [[ -n $found ]] || die "no README.md has the lines '$begin' and '$end'"
 }

@@ -1,4 +1,13 @@
-#![doc = include_str!("../README.md")]
+#![cfg_attr(feature = "std", doc = include_str!("guide.md"))]
+#![cfg_attr(feature = "tokio", doc = "\n[`tokio::File`]: crate::tokio::File")]
+#![cfg_attr(
+    not(feature = "tokio"),
+    doc = "\n[`tokio::File`]: https://docs.rs/linux-aio/latest/linux_aio/tokio/struct.File.html"
+)]
+#![cfg_attr(
+    not(feature = "std"),
+    doc = "Asynchronous disk I/O for Linux through the kernel's own AIO system calls, without a C library."
+)]
 #![no_std]
 #![cfg_attr(
     not(test),
@@ -56,3 +65,13 @@ pub use operation::{Operation, Prepared};
 pub use queue::{Queue, Ready};
 pub use scope::{Scope, ScopeError, scope};
 pub use slot::{Completion, PushError, Slot, Token};
+
+/// Compiles and runs the example in the README.
+#[cfg(all(doctest, feature = "std"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
+/// Compiles and runs the examples of the migration guide.
+#[cfg(all(doctest, feature = "std"))]
+#[doc = include_str!("../docs/migration.md")]
+struct Migration;

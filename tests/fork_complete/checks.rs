@@ -198,15 +198,15 @@ pub(crate) const OTHERS: &[(&str, Check)] = &[
         queue.push(op).expect("a slot");
         assert_eq!(queue.submit(), Err(FORKED));
     }),
-    ("probe::kernel", |_| assert!(linux_aio::probe::kernel().usable().is_ok())),
+    ("probe::kernel", |_| assert!(linux_aio_probe::kernel().usable().is_ok())),
     ("probe::Call::ask", |_| {
-        use linux_aio::probe::{Availability, Call};
+        use linux_aio_probe::{Availability, Call};
         assert_eq!(Call::IoSetup.ask(), Availability::There);
     }),
-    ("probe::file", |world| assert!(linux_aio::probe::file(&*world.file).is_ok())),
+    ("probe::file", |world| assert!(linux_aio_probe::file(&*world.file).is_ok())),
     ("probe::directory", |_| {
         let dir = common::files::scratch();
         let opened = std::fs::File::open(dir.path()).expect("it");
-        assert!(linux_aio::probe::directory(&opened).is_ok());
+        assert!(linux_aio_probe::directory(&opened).is_ok());
     }),
 ];
