@@ -203,6 +203,10 @@ pub(crate) const OTHERS: &[(&str, Check)] = &[
         use linux_aio_probe::{Availability, Call};
         assert_eq!(Call::IoSetup.ask(), Availability::There);
     }),
+    ("Geometry::of", |world| {
+        let geometry = linux_aio::geometry::Geometry::of(&*world.file);
+        assert!(geometry.direct_io.offset().is_power_of_two());
+    }),
     ("probe::file", |world| assert!(linux_aio_probe::file(&*world.file).is_ok())),
     ("probe::directory", |_| {
         let dir = common::files::scratch();
