@@ -3,8 +3,8 @@
 
 mod common;
 
-use common::{Watchdog, context, queue, room};
-use core::sync::atomic::{AtomicUsize, Ordering};
+use common::{Watchdog, context, queue, room, skip};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use linux_aio::op::Read;
 use linux_aio::{Errno, IoContext, Iocb, OwnedReaper, OwnedSubmitter, Queue, Reaper, Submitter};
 use std::fs::File;
@@ -82,6 +82,61 @@ fn every_operation_of_many_submitters_is_reaped_once() {
         assert!(seen.iter().all(|&times| times == 1), "ring: {ring}");
         assert_eq!(context.outstanding(), 0);
     }
+}
+
+/// Goal: any thread may ask at any time whether the context lives; beside the reaper, the question
+/// neither repeats nor loses an event. Method: two threads ask without pause while this one submits
+/// small batches and reaps them off the ring; each event comes out once, and none is outstanding.
+/// (A question that stores the ring's `head` repeats about one event in a thousand here.)
+#[test]
+fn asking_whether_a_context_lives_leaves_its_events_alone() {
+    const COUNT: usize = 200_000;
+    const BATCH: usize = 4;
+    let _watchdog = Watchdog::new();
+    let mut context = context(64);
+    if !context.uses_ring() {
+        skip!("the ring cannot be read here");
+    }
+    let file = zero();
+    let (submitter, mut reaper) = context.split();
+    let (asked, done) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let mut seen = vec![0_u8; COUNT];
+    thread::scope(|threads| {
+        for _ in 0..2 {
+            threads.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    assert!(submitter.is_alive());
+                    asked.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        // The first batch is submitted when the questions have begun.
+        while asked.load(Ordering::Relaxed) == 0 {
+            thread::yield_now();
+        }
+        let dangling = core::ptr::NonNull::<u8>::dangling().as_ptr();
+        for first in (0..COUNT).step_by(BATCH) {
+            let mut iocbs: [Iocb; BATCH] = core::array::from_fn(|i| {
+                Iocb::pread(file.as_raw_fd(), dangling, 0, 0).user_data((first + i) as u64)
+            });
+            let pointers = iocbs.each_mut().map(core::ptr::from_mut);
+            // SAFETY: The iocbs live during the call, are not cancelled, and name no memory.
+            assert_eq!(unsafe { submitter.submit(&pointers) }, Ok(BATCH));
+            // They have all ended inside of the call.
+            loop {
+                let mut events = room::<{ BATCH - 1 }>();
+                let taken = reaper.reap(&mut events).expect("a reap");
+                if taken.is_empty() {
+                    break;
+                }
+                taken.iter().for_each(|event| seen[event.user_data() as usize] += 1);
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    let wrong: Vec<_> = (0..COUNT).filter(|&i| seen[i] != 1).collect();
+    assert!(wrong.is_empty(), "{} of {COUNT} events did not come once", wrong.len());
+    assert_eq!(context.outstanding(), 0);
 }
 
 /// Goal: the owned halves carry a context over threads, and it comes back whole. Method: as above,

@@ -12,7 +12,9 @@
 //! the kernel (`user_refill_reqs_available`, and then `aio_complete` of a later operation) can see
 //! the room and write there again.
 //!
-//! `io_getevents` moves `head` too, under a mutex that user space cannot take. So there must be
+//! `io_getevents` moves `head` too, under a mutex that user space cannot take. It loads `head` at
+//! its entry and stores `head` at its end, even if it was asked for no events: a store of a reader
+//! in between is undone, and events come twice or never. So there must be
 //! one reader at a time, and this module relies on its callers for that: a
 //! [`Reaper`](crate::Reaper) is `&mut`, neither `Clone` nor `Sync`. The kernel keeps `tail` and
 //! `nr` of its own and is not misled by what is written there; but a `head` beyond `tail` makes it

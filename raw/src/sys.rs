@@ -120,7 +120,8 @@ pub unsafe fn io_cancel(ctx_id: aio_context_t, iocb: *const iocb, result: *mut i
 ///
 /// # Safety
 /// `events` must be valid for writes of `nr` events, and `timeout` null or valid for reads. No
-/// user-space reader of the same ring may run at the same time.
+/// user-space reader of the same ring may run at the same time, even if `nr` is 0: the call stores
+/// `head` all the same.
 #[cfg(not(target_arch = "riscv32"))]
 #[inline(always)]
 pub unsafe fn io_getevents(
@@ -165,7 +166,7 @@ pub unsafe fn io_pgetevents(
 /// # Safety
 /// `events` must be valid for writes of `nr` events; `timeout` and `usig` null or valid for
 /// reads, and so the mask that `usig` names. No user-space reader of the same ring may run at the
-/// same time.
+/// same time, even if `nr` is 0: the call stores `head` all the same.
 #[cfg(all(target_pointer_width = "32", not(target_arch = "x86_64")))]
 #[inline(always)]
 pub unsafe fn io_pgetevents_time64(

@@ -37,10 +37,14 @@ impl IoContext {
         Ok(Errno::check(taken)?.min(room))
     }
 
-    /// Whether the kernel knows the context and takes the call: one that asks for no event.
-    pub(crate) fn try_getevents(&self) -> Result<(), Errno> {
+    /// Makes the call once, for no events, to learn whether the kernel or a filter refuses it.
+    ///
+    /// The call stores the ring's `head` although it takes nothing, so it is no question to ask
+    /// beside a reaper. The exclusive borrow rules one out.
+    #[cfg(feature = "std")]
+    pub(crate) fn try_getevents(&mut self) -> Result<(), Errno> {
         let none: &mut [MaybeUninit<IoEvent>] = &mut [];
-        // SAFETY: No event is taken, so this reaps nothing from anybody.
+        // SAFETY: The context is borrowed exclusively, so it has no other reaper.
         unsafe { self.getevents(0, Some(Duration::ZERO), None, none) }.map(drop)
     }
 }
