@@ -24,6 +24,7 @@ pub mod reaper;
 pub mod scope;
 mod script;
 mod state;
+mod wait;
 
 pub use script::{Fault, Script};
 pub use state::{Counts, Filters, Object, Record};
@@ -33,12 +34,13 @@ use crate::target::Layer;
 use linux_aio::abi::aio_context_t;
 use linux_aio::abi::syscall::NATIVE;
 use linux_aio::sys::simulated;
-use state::{Answer, State};
+use state::State;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, Once, PoisonError, RwLock};
+use wait::{Answer, Wait};
 
 /// What the kernel of a context is, for all threads.
 static CONTEXTS: LazyLock<RwLock<HashMap<aio_context_t, Kernel>>> = LazyLock::new(RwLock::default);
@@ -130,9 +132,21 @@ impl Kernel {
         self.shared.kills_for_real.store(true, Ordering::Relaxed);
     }
 
-    /// Has waits sleep until another thread changes something, not fail where nothing will end.
+    /// Has waits sleep until another thread changes something, not fail where nothing will end; and
+    /// lets others run in the middle of each.
     pub fn expect_threads(&self) {
         self.state().patient = true;
+    }
+
+    /// Whether every `io_getevents` is held from now on where it has loaded the ring's `head` and not
+    /// stored it yet. Meanwhile the kernel goes on.
+    pub fn hold_waits(&self, hold: bool) {
+        self.change(|state| state.holds_waits = hold);
+    }
+
+    /// How many threads are held there.
+    pub fn held_waits(&self) -> usize {
+        self.state().held_waits
     }
 
     /// Time passes: up to `most` operations end, as the script chooses, and strays may arrive.
@@ -202,17 +216,31 @@ impl Kernel {
         self.check()
     }
 
-    fn wait(&self, arguments: &state::Wait) -> isize {
+    fn wait(&self, arguments: &Wait) -> isize {
         let mut state = self.state();
         loop {
-            match state.getevents(arguments) {
+            let entry = state.enter_getevents(arguments);
+            if entry.is_some() && state.patient {
+                // Others run before `head` is stored.
+                drop(state);
+                std::thread::yield_now();
+                state = self.state();
+            }
+            while entry.is_some() && state.holds_waits {
+                state.held_waits += 1;
+                state = self.sleep(state);
+                state.held_waits -= 1;
+            }
+            match state.getevents(arguments, entry) {
                 Answer::Is(returned) => return returned,
-                Answer::Later => {
-                    let woken = self.shared.changed.wait(state);
-                    state = woken.unwrap_or_else(PoisonError::into_inner);
-                }
+                Answer::Later => state = self.sleep(state),
             }
         }
+    }
+
+    /// Sleeps until another thread changes something.
+    fn sleep<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -272,7 +300,7 @@ fn answer(number: u32, arguments: &[aio_context_t]) -> Option<isize> {
     }
     let kernel = kernel_of(arguments[0])?;
     if waits {
-        return Some(kernel.wait(&state::Wait::of(arguments)));
+        return Some(kernel.wait(&Wait::of(arguments)));
     }
     Some(kernel.change(|state| {
         if number == NATIVE.io_submit {

@@ -278,9 +278,48 @@ impl<R: Operation, P: Operation> Operation for Either<R, P> {
     }
 }
 
+/// Goal: to ask whether a context lives leaves the ring to its reader. Method: a thread asks; should
+/// that be a call of io_getevents, the kernel holds it between its load and its store of `head`. Meanwhile
+/// the reaper takes all events off the ring. They do not come again, and the kernel has nothing to
+/// complain of.
+#[test]
+fn asking_whether_a_context_lives_leaves_the_ring_to_its_reader() {
+    use linux_aio::{IoEvent, Iocb};
+    use std::mem::MaybeUninit;
+    use std::os::fd::AsRawFd;
+    let kernel = kernel();
+    let _entered = kernel.enter();
+    let mut context = IoContext::new(4).expect("a context");
+    let (submitter, mut reaper) = context.split();
+    let mut iocbs = [1, 2, 3].map(|data| Iocb::fsync(FILE.as_raw_fd()).user_data(data));
+    let pointers = iocbs.each_mut().map(std::ptr::from_mut);
+    // SAFETY: The iocbs are there during the call, and name no memory.
+    assert_eq!(unsafe { submitter.submit(&pointers) }, Ok(3));
+    kernel.run_to_the_end();
+    let mut reap = || {
+        let mut room = [const { MaybeUninit::<IoEvent>::uninit() }; 4];
+        let events = reaper.reap(&mut room).expect("the ring is read");
+        events.iter().map(IoEvent::user_data).collect::<Vec<_>>()
+    };
+    kernel.hold_waits(true);
+    std::thread::scope(|threads| {
+        let asker = threads.spawn(|| submitter.is_alive());
+        while !asker.is_finished() && kernel.held_waits() == 0 {
+            std::thread::yield_now();
+        }
+        assert_eq!(reap(), [1, 2, 3]);
+        kernel.hold_waits(false);
+        assert!(asker.join().expect("no panic"));
+    });
+    assert_eq!(reap(), [] as [u64; 0]);
+    assert_eq!(context.outstanding(), 0);
+    drop(context);
+    kernel.end().expect("nothing wrong");
+}
+
 /// Goal: nothing is lost or counted wrongly when several threads submit while another reaps. Method: three
 /// submitters and the reaper of a context, over a kernel that interrupts, reorders and takes in part, and
-/// that has less room than they want.
+/// that has less room than they want; a fourth thread asks all the time whether the context lives.
 #[test]
 fn several_threads_submit_and_one_reaps() {
     use linux_aio::{IoEvent, Iocb, RwFlags};
@@ -306,7 +345,15 @@ fn several_threads_submit_and_one_reaps() {
         let reaped = AtomicUsize::new(0);
         let (submitter, mut reaper) = context.split();
         std::thread::scope(|threads| {
+            threads.spawn(|| {
+                while reaped.load(Ordering::Relaxed) < 3 * EACH as usize {
+                    kernel.check().expect("nothing wrong");
+                    assert!(submitter.is_alive());
+                    std::thread::yield_now();
+                }
+            });
             for thread in 0..3 {
+                let kernel = &kernel;
                 threads.spawn(move || {
                     let mut iocbs: Vec<Iocb> = (0..EACH)
                         .map(|i| thread * EACH + i + 1)
@@ -321,7 +368,10 @@ fn several_threads_submit_and_one_reaps() {
                         // SAFETY: The iocbs are there during the call, and name no memory.
                         match unsafe { submitter.submit(&rest[..rest.len().min(5)]) } {
                             Ok(count) => rest = &rest[count..],
-                            Err(Errno::EAGAIN | Errno::EINTR) => std::thread::yield_now(),
+                            Err(Errno::EAGAIN | Errno::EINTR) => {
+                                kernel.check().expect("nothing wrong");
+                                std::thread::yield_now();
+                            }
                             Err(errno) => panic!("{errno}"),
                         }
                     }

@@ -14,6 +14,13 @@ pub(super) struct InFlight {
     pub(super) cancelled: bool,
 }
 
+/// What `io_getevents` knows of a ring from its entry on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry {
+    head: u32,
+    tail: u32,
+}
+
 /// See the [module](self).
 #[derive(Debug)]
 pub(super) struct Context {
@@ -75,18 +82,34 @@ impl Context {
         self.on_ring.push_back(stray);
     }
 
-    /// Takes up to `most` events off the ring, as `io_getevents` does.
-    pub(super) fn take(&mut self, most: usize) -> Vec<io_event> {
-        let count = self.on_ring.len().min(most);
-        let nr = self.ring.nr();
-        let places = (0..count as u32).map(|i| (self.head + i) % nr);
-        let events = places.map(|at| self.ring.event(at)).collect();
-        if count > 0 {
-            let head = (self.head + count as u32) % nr;
-            self.ring.set_head(head);
-            let counted = self.look_at_head();
-            assert_eq!(counted, Ok(()), "it moved by what was there");
+    /// Loads `head` and `tail`, as `io_getevents` does at its entry.
+    pub(super) fn enter_getevents(&self) -> Entry {
+        Entry { head: self.ring.head(), tail: self.ring.tail() }
+    }
+
+    /// Takes up to `most` events off the ring, as `io_getevents` does that has entered so: it stores
+    /// `head` even if it takes nothing, unless the ring was empty. The second is an error if another
+    /// has moved `head` since the entry, which the store undoes.
+    pub(super) fn take(
+        &mut self,
+        entry: Entry,
+        most: usize,
+    ) -> (Vec<io_event>, Result<(), String>) {
+        let Entry { head, tail } = entry;
+        if head == tail {
+            return (Vec::new(), Ok(()));
         }
-        events
+        let nr = self.ring.nr();
+        let (first, end) = (head % nr, tail % nr);
+        let count = ((end + nr - first) % nr).min(most.try_into().unwrap_or(u32::MAX));
+        let events = (0..count).map(|i| self.ring.event((first + i) % nr)).collect();
+        let found = self.ring.swap_head((first + count) % nr);
+        if found != head {
+            let undone = format!("io_getevents undid that a reader moved head: {head} to {found}");
+            return (events, Err(undone));
+        }
+        let counted = self.look_at_head();
+        assert_eq!(counted, Ok(()), "it moved by what was there");
+        (events, Ok(()))
     }
 }

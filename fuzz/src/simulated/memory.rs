@@ -175,6 +175,16 @@ impl Ring {
         self.head_word().store(head, Ordering::Release);
     }
 
+    /// Stores `head`, and gives what was there.
+    pub(super) fn swap_head(&self, head: u32) -> u32 {
+        self.head_word().swap(head, Ordering::AcqRel)
+    }
+
+    /// What the kernel or [`spoil_tail`](Self::spoil_tail) has stored.
+    pub(super) fn tail(&self) -> u32 {
+        self.tail_word().load(Ordering::Acquire)
+    }
+
     /// A head out of the ring, from which `head % nr` can still be had.
     pub(super) fn spoil_head(&self, times: u32) {
         self.set_head(self.head() % self.nr + self.nr * times);

@@ -84,7 +84,7 @@ impl Reapers<'_> {
                 self.kernel.filter(Filters { getevents, ..Filters::default() });
             }
             _ if source.once_in(2) => self.kernel.spoil_rings(),
-            _ => {}
+            _ => ensure(context.split().0.is_alive(), || "the context lives".into())?,
         }
         Ok(())
     }

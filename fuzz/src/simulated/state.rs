@@ -73,42 +73,6 @@ pub struct Record {
     pub bytes: Vec<u8>,
 }
 
-/// The arguments of a wait.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Wait {
-    id: aio_context_t,
-    min: i64,
-    nr: i64,
-    events: usize,
-    timeout: Option<bool>,
-}
-
-impl Wait {
-    #[allow(clippy::unnecessary_cast, reason = "the word is not everywhere one of 64 bits")]
-    pub(super) fn of(arguments: &[aio_context_t]) -> Self {
-        let time = ptr::with_exposed_provenance::<[isize; 2]>(arguments[4] as usize);
-        // SAFETY: The library's contract with the kernel: null, or a time.
-        let time = unsafe { time.as_ref() };
-        Self {
-            id: arguments[0],
-            min: arguments[1] as isize as i64,
-            nr: arguments[2] as isize as i64,
-            events: arguments[3] as usize,
-            timeout: time.map(|&time| time == [0, 0]),
-        }
-    }
-
-    fn must_not_wait(&self) -> bool {
-        self.timeout == Some(true)
-    }
-}
-
-/// An answer, or none until something changes.
-pub(super) enum Answer {
-    Is(isize),
-    Later,
-}
-
 /// See the [module](self).
 #[derive(Debug)]
 pub(super) struct State {
@@ -118,11 +82,14 @@ pub(super) struct State {
     pub(super) readable: bool,
     pub(super) filters: Filters,
     pub(super) patient: bool,
+    /// Whether waits are held between their first look at the ring and their store, and how many are.
+    pub(super) holds_waits: bool,
+    pub(super) held_waits: usize,
     pub(super) contexts: HashMap<aio_context_t, Context>,
     pub(super) records: HashMap<u32, Record>,
     pub(super) last_failure: Option<Errno>,
     pub(super) violations: Vec<String>,
-    counts: Counts,
+    pub(super) counts: Counts,
     strays: u32,
 }
 
@@ -139,6 +106,8 @@ impl State {
             readable: false,
             filters: Filters::default(),
             patient: false,
+            holds_waits: false,
+            held_waits: 0,
             contexts: HashMap::new(),
             records: HashMap::new(),
             last_failure: None,
@@ -241,6 +210,10 @@ impl State {
     ) -> Result<usize, Errno> {
         if let Some(errno) = self.filters.submit {
             return Err(errno);
+        }
+        if nr == 0 {
+            // Nothing is taken, so nothing goes wrong.
+            return self.contexts.get(&id).map(|_| 0).ok_or(Errno::EINVAL);
         }
         let whole = [(Fault::InterruptedSubmit, Errno::EINTR), (Fault::Busy, Errno::EAGAIN)];
         for (fault, errno) in whole {
@@ -362,47 +335,6 @@ impl State {
         }
     }
 
-    pub(super) fn getevents(&mut self, wait: &Wait) -> Answer {
-        self.counts.waits += 1;
-        if let Some(errno) = self.filters.getevents {
-            return Answer::Is(negative(errno));
-        }
-        if wait.min < 0 || wait.min > wait.nr || !self.contexts.contains_key(&wait.id) {
-            return Answer::Is(negative(Errno::EINVAL));
-        }
-        self.look_at_rings();
-        self.run(1);
-        let mut taken = Vec::new();
-        while let Some(context) = self.contexts.get_mut(&wait.id) {
-            taken.extend(context.take(wait.nr as usize - taken.len()));
-            if taken.len() >= wait.min as usize || wait.must_not_wait() {
-                break;
-            }
-            if self.script.once_in(4, Fault::InterruptedWait) {
-                if taken.is_empty() {
-                    return Answer::Is(negative(Errno::EINTR));
-                }
-                break;
-            }
-            if !self.end_one_of(wait.id) {
-                if wait.timeout.is_some() {
-                    break;
-                }
-                if self.patient && taken.is_empty() {
-                    self.counts.waits -= 1;
-                    return Answer::Later;
-                }
-                self.violations.push("a wait without end".into());
-                return Answer::Is(negative(Errno::EPERM));
-            }
-        }
-        let events = ptr::with_exposed_provenance_mut::<io_event>(wait.events);
-        // SAFETY: The library's contract with the kernel: there is room for `nr`, and no more were
-        // taken.
-        unsafe { events.copy_from_nonoverlapping(taken.as_ptr(), taken.len()) };
-        Answer::Is(taken.len() as isize)
-    }
-
     // ---- what happens by itself ----
 
     fn may_end(&self, operation: &InFlight) -> bool {
@@ -435,7 +367,7 @@ impl State {
     }
 
     /// Ends one operation of a context; `false` where none can.
-    fn end_one_of(&mut self, id: aio_context_t) -> bool {
+    pub(super) fn end_one_of(&mut self, id: aio_context_t) -> bool {
         let Some(context) = self.contexts.get(&id) else { return false };
         let operations = context.in_flight.iter().enumerate();
         let can = operations.filter(|(_, operation)| self.may_end(operation));

@@ -7,6 +7,7 @@
 use super::{AtomicU32, Ordering, Ring};
 use crate::IoEvent;
 use crate::abi::{AIO_RING_MAGIC, aio_context_t, aio_ring};
+use alloc::vec::Vec;
 use core::cell::Cell;
 use core::mem::MaybeUninit;
 use loom::cell::UnsafeCell;
@@ -25,6 +26,8 @@ pub(crate) struct Memory {
     head: AtomicU32,
     tail: AtomicU32,
     kernel: Mutex<Kernel>,
+    /// Of `io_getevents`, which user space cannot take.
+    ring_lock: Mutex<()>,
 }
 
 // SAFETY: Loom's threads take turns on one thread, and it checks the accesses to the `Cell`s.
@@ -55,6 +58,7 @@ impl Memory {
             events: Default::default(),
             accesses: Default::default(),
             kernel: Mutex::default(),
+            ring_lock: Mutex::default(),
         }
     }
 
@@ -72,6 +76,25 @@ impl Memory {
         let has_room = on_ring + kernel.in_flight < NR - 1;
         kernel.in_flight += u32::from(has_room);
         has_room
+    }
+
+    /// Takes up to `most` events (`aio_read_events_ring`): loads `head` first and stores it last,
+    /// even if it takes nothing, unless the ring was empty.
+    pub(crate) fn getevents(&self, most: usize) -> Vec<IoEvent> {
+        let _ring_lock = self.ring_lock.lock().expect("nothing panics under it");
+        let mut head = self.head.load(Ordering::Relaxed);
+        let tail = self.tail.load(Ordering::Acquire);
+        let mut taken = Vec::new();
+        if head == tail {
+            return taken;
+        }
+        while head != tail && taken.len() < most {
+            self.read(head);
+            taken.push(self.events[head as usize].get());
+            head = (head + 1) % NR;
+        }
+        self.head.store(head, Ordering::Release);
+        taken
     }
 
     /// Has loom know that the event of a place is read.
