@@ -179,7 +179,7 @@ impl Driver {
         let helper = Helper::start()?;
         let mut context = IoContext::new(capacity)?;
         if !context.uses_ring() {
-            // Better no driver than one that fails at once.
+            // Better no driver than one that fails at once. Nobody reads the ring beside this call.
             context.split().1.reap(&mut [])?;
         }
         let queue = Queue::over(context, capacity);

@@ -36,17 +36,6 @@ impl IoContext {
         // What the kernel says is the length of a slice later, without another look.
         Ok(Errno::check(taken)?.min(room))
     }
-
-    /// Makes the call once, for no events, to learn whether the kernel or a filter refuses it.
-    ///
-    /// The call stores the ring's `head` although it takes nothing, so it is no question to ask
-    /// beside a reaper. The exclusive borrow rules one out.
-    #[cfg(feature = "std")]
-    pub(crate) fn try_getevents(&mut self) -> Result<(), Errno> {
-        let none: &mut [MaybeUninit<IoEvent>] = &mut [];
-        // SAFETY: The context is borrowed exclusively, so it has no other reaper.
-        unsafe { self.getevents(0, Some(Duration::ZERO), None, none) }.map(drop)
-    }
 }
 
 fn clamp(count: usize) -> __kernel_long_t {
