@@ -74,7 +74,7 @@ impl Chain {
                 read.offset += u64::from(count);
                 let next = Callback { op: read.into(), value: Rc::clone(&chain), then };
                 if let Err(refused) = queue.push(next) {
-                    chain.end(queue, State::Failed(refused.error));
+                    chain.end(queue, State::Failed(refused.errno()));
                 }
             }
         }

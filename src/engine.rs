@@ -34,7 +34,7 @@ mod settled;
 pub(crate) use events::{Inbox, RUN};
 pub(crate) use settled::Settled;
 
-use crate::slot::{Completion, PushError, Slot, Token};
+use crate::slot::{Completion, Full, PushError, Slot, Token};
 use crate::{Errno, IoContext, Iocb, Opcode, Operation};
 use core::cell::Cell;
 use core::mem::{self, MaybeUninit};
@@ -190,7 +190,7 @@ impl<O> Engine<O> {
         O: Operation,
     {
         if self.pending.is_full() {
-            return Err(PushError { error: Errno::EAGAIN, op });
+            return Err(PushError::new(Full::Pending, op));
         }
         let (slot, token) = self.house(op)?;
         assert!(!self.pending.is_full(), "more operations pending than there is room for");
@@ -240,7 +240,7 @@ impl<O> Engine<O> {
         O: Operation,
     {
         let Some(slot) = self.free.get() else {
-            return Err(PushError { error: Errno::EAGAIN, op });
+            return Err(PushError::new(Full::Slots, op));
         };
         self.free.set(self.slot(slot).next.get());
         // SAFETY: The slot is alive.

@@ -30,14 +30,15 @@ pub use linux_aio_raw as raw;
 #[cfg(feature = "alloc")]
 pub use linux_aio_raw::fd;
 pub use linux_aio_raw::{
-    Errno, EventFd, Fd, IoContext, IoEvent, IoPrio, IoSlice, IoSliceMut, Iocb, Opcode, PollEvents,
-    Reaper, RwFlags, SetupError, SigSet, Submitter, abi, sys,
+    Diagnosis, Errno, EventFd, Fd, IoContext, IoEvent, IoPrio, IoSlice, IoSliceMut, Iocb, Opcode,
+    PollEvents, Reaper, RwFlags, SetupError, SigSet, Submitter, abi, sys,
 };
 #[cfg(feature = "alloc")]
 pub use linux_aio_raw::{OwnedReaper, OwnedSubmitter};
 
 #[cfg(feature = "alloc")]
 mod aligned_buf;
+mod call_error;
 #[cfg(feature = "std")]
 pub mod driver;
 mod engine;
@@ -57,6 +58,7 @@ pub mod tokio;
 
 #[cfg(feature = "alloc")]
 pub use aligned_buf::AlignedBuf;
+pub use call_error::CallError;
 #[cfg(feature = "std")]
 pub use driver::Driver;
 pub use engine::Stats;

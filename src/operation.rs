@@ -12,7 +12,7 @@
 //! the direction asks, until the kernel is done. A buffer that would not be (a local, the content
 //! of a lock's guard, a temporary) does not outlive `'op` and does not compile.
 
-use crate::{Errno, Fd, IoPrio, IoSlice, IoSliceMut, Iocb, PollEvents, RwFlags};
+use crate::{Diagnosis, Errno, Fd, IoPrio, IoSlice, IoSliceMut, Iocb, PollEvents, RwFlags};
 use core::marker::PhantomData;
 
 /// Something that the kernel can do, with all that it needs: a file, a buffer, an offset.
@@ -149,9 +149,11 @@ impl<'op> Prepared<'op> {
         self
     }
 
-    /// As [`Iocb::explain`]: `done.op.prepare().explain(errno)` says why a completion failed.
-    pub fn explain(&self, errno: Errno) -> Option<&'static str> {
-        self.iocb.explain(errno)
+    /// Describes this operation, which failed with `errno`, and the likely cause.
+    ///
+    /// With a [`Driver`](crate::Driver): `op.prepare().diagnose(errno)`.
+    pub fn diagnose(&self, errno: Errno) -> Diagnosis {
+        self.iocb.diagnose(errno)
     }
 
     /// The operation for the kernel; the loan is the caller's to keep.

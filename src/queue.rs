@@ -2,7 +2,7 @@
 
 use crate::engine::{Engine, Inbox, Memory, RUN, Settled, Stats};
 use crate::slot::{Completion, PushError, Slot, Token};
-use crate::{Errno, IoContext, Operation, SetupError};
+use crate::{CallError, Diagnosis, Errno, IoContext, Operation, SetupError};
 use alloc::boxed::Box;
 use core::fmt;
 use core::mem::{ManuallyDrop, MaybeUninit};
@@ -108,7 +108,9 @@ impl<O: Operation + 'static> Queue<O> {
     /// [`wait`](Self::wait) do that, for all at once.
     ///
     /// # Errors
-    /// `EAGAIN` where no slot is free; the operation comes back with it.
+    /// `EAGAIN` if no slot is free. The error gives the operation back. An error type that asks for
+    /// `Send` and `Sync` takes it with `?` only if the operation has both; otherwise convert it, as
+    /// [`Scope::push`](crate::Scope::push) shows.
     #[inline]
     pub fn push(&mut self, op: O) -> Result<Token, PushError<O>> {
         // SAFETY: `over` made room for all slots among the pending.
@@ -122,11 +124,11 @@ impl<O: Operation + 'static> Queue<O> {
     /// [`Submitter::submit`](crate::Submitter::submit) says.
     ///
     /// # Errors
-    /// `EAGAIN` where the kernel has no room although nothing is in flight: the operations stay
+    /// `EAGAIN` if the kernel has no room although nothing is in flight: the operations stay
     /// queued. `ENOSYS` by a filter; [`Errno::FORKED`].
     #[inline(always)]
-    pub fn submit(&mut self) -> Result<usize, Errno> {
-        self.engine.submit(&self.context)
+    pub fn submit(&mut self) -> Result<usize, CallError> {
+        self.engine.submit(&self.context).map_err(CallError::submit)
     }
 
     /// The next completion that is there, without waiting; without a system call where the ring
@@ -149,7 +151,7 @@ impl<O: Operation + 'static> Queue<O> {
     /// As [`submit`](Self::submit); and what `io_getevents(2)` may give under a filter. Nothing is
     /// lost by an error.
     #[inline(always)]
-    pub fn wait(&mut self) -> Result<Option<Completion<O>>, Errno> {
+    pub fn wait(&mut self) -> Result<Option<Completion<O>>, CallError> {
         let settled = self.engine.wait(&self.context, None)?;
         // SAFETY: It has just been settled.
         Ok(settled.map(|settled| unsafe { self.engine.take(settled) }))
@@ -160,7 +162,7 @@ impl<O: Operation + 'static> Queue<O> {
     /// # Errors
     /// `ETIMEDOUT` when the time is up, `EINTR` when a signal was handled: nothing is lost, wait
     /// again; otherwise as [`wait`](Self::wait).
-    pub fn wait_timeout(&mut self, timeout: Duration) -> Result<Option<Completion<O>>, Errno> {
+    pub fn wait_timeout(&mut self, timeout: Duration) -> Result<Option<Completion<O>>, CallError> {
         let settled = self.engine.wait(&self.context, Some(timeout))?;
         // SAFETY: It has just been settled.
         Ok(settled.map(|settled| unsafe { self.engine.take(settled) }))
@@ -179,7 +181,7 @@ impl<O: Operation + 'static> Queue<O> {
     /// # Errors
     /// As [`wait`](Self::wait).
     #[inline(always)]
-    pub fn wait_ready(&mut self) -> Result<Option<Ready<'_, O>>, Errno> {
+    pub fn wait_ready(&mut self) -> Result<Option<Ready<'_, O>>, CallError> {
         let settled = self.engine.wait(&self.context, None)?;
         Ok(settled.map(|settled| Ready { queue: self, settled }))
     }
@@ -191,7 +193,7 @@ impl<O: Operation + 'static> Queue<O> {
     pub fn for_each(
         &mut self,
         mut each: impl FnMut(&mut Self, Completion<O>),
-    ) -> Result<(), Errno> {
+    ) -> Result<(), CallError> {
         while let Some(done) = self.wait()? {
             each(self, done);
         }
@@ -301,6 +303,12 @@ impl<O: Operation + 'static> Ready<'_, O> {
     #[inline]
     pub fn result(&self) -> Result<u32, Errno> {
         self.settled.result()
+    }
+
+    /// Describes the operation and the likely cause of its error, as [`Completion::diagnose`] does.
+    pub fn diagnose(&mut self) -> Option<Diagnosis> {
+        let errno = self.result().err()?;
+        Some(self.op_mut().prepare().diagnose(errno))
     }
 
     /// The operation.

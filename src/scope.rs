@@ -6,7 +6,7 @@
 
 use crate::engine::{Engine, Inbox, Memory, RUN, Settled};
 use crate::slot::{Completion, PushError, Slot, Token};
-use crate::{Errno, IoContext, Operation, Stats};
+use crate::{CallError, Errno, IoContext, Operation, Stats};
 use core::fmt;
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
@@ -55,21 +55,35 @@ impl fmt::Display for ScopeError {
     }
 }
 
-impl core::error::Error for ScopeError {}
+impl core::error::Error for ScopeError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        Some(match self {
+            Self::Outstanding(_) => &Errno::EBUSY,
+            Self::Forked => &Errno::FORKED,
+        })
+    }
+}
+
+impl ScopeError {
+    /// Returns `EBUSY` or [`Errno::FORKED`].
+    pub fn errno(&self) -> Errno {
+        match self {
+            Self::Outstanding(_) => Errno::EBUSY,
+            Self::Forked => Errno::FORKED,
+        }
+    }
+}
 
 impl From<ScopeError> for Errno {
     fn from(error: ScopeError) -> Self {
-        match error {
-            ScopeError::Outstanding(_) => Self::EBUSY,
-            ScopeError::Forked => Self::FORKED,
-        }
+        error.errno()
     }
 }
 
 #[cfg(feature = "std")]
 impl From<ScopeError> for std::io::Error {
     fn from(error: ScopeError) -> Self {
-        Self::new(Self::from(Errno::from(error)).kind(), error)
+        Self::new(Self::from(error.errno()).kind(), error)
     }
 }
 
@@ -190,8 +204,33 @@ impl<O: Operation> Scope<O> {
     /// [`wait`](Self::wait) do that, for all at once, and so does pushing when 64 are queued.
     ///
     /// # Errors
-    /// `EAGAIN` where no slot is free, or 64 are queued for which the kernel has no room; the
-    /// operation comes back with it.
+    /// `EAGAIN` if no slot is free, or if 64 are queued for which the kernel has no room. The error
+    /// gives the operation back.
+    ///
+    /// So the error holds what the operation borrows. `anyhow::Error`, `Box<dyn Error>` and others
+    /// ask for errors that are `'static`: with `?` alone the compiler says that the buffer does not
+    /// live long enough. Convert the error first. `std::io::Error` keeps its text, and [`Errno`] is
+    /// there without the standard library.
+    ///
+    /// ```
+    /// use linux_aio::{IoContext, Slot, op::Read};
+    ///
+    /// # fn main() -> anyhow::Result<()> {
+    /// let zero = std::fs::File::open("/dev/zero")?;
+    /// let mut buffers = [[1u8; 64]; 4];
+    /// let mut context = IoContext::new(4)?;
+    /// linux_aio::scope(&mut context, &mut [const { Slot::new() }; 4], |io| {
+    ///     for (buf, number) in buffers.iter_mut().zip(0..) {
+    ///         io.push(Read::new(&zero, buf, number * 64)).map_err(std::io::Error::from)?;
+    ///     }
+    ///     while let Some(done) = io.wait()? {
+    ///         anyhow::ensure!(done.result? == 64, "a short read");
+    ///     }
+    ///     anyhow::Ok(())
+    /// })??;
+    /// assert_eq!(buffers, [[0; 64]; 4]);
+    /// # Ok(()) }
+    /// ```
     #[inline]
     pub fn push(&self, op: O) -> Result<Token, PushError<O>> {
         if self.engine.pending_is_full() {
@@ -214,11 +253,11 @@ impl<O: Operation> Scope<O> {
     /// [`Submitter::submit`](crate::Submitter::submit) says.
     ///
     /// # Errors
-    /// `EAGAIN` where the kernel has no room although nothing is in flight: the operations stay
+    /// `EAGAIN` if the kernel has no room although nothing is in flight: the operations stay
     /// queued. `ENOSYS` by a filter; [`Errno::FORKED`].
     #[inline(always)]
-    pub fn submit(&self) -> Result<usize, Errno> {
-        self.engine.submit(self.context())
+    pub fn submit(&self) -> Result<usize, CallError> {
+        self.engine.submit(self.context()).map_err(CallError::submit)
     }
 
     /// The next completion that is there, without waiting; without a system call where the ring
@@ -237,7 +276,7 @@ impl<O: Operation> Scope<O> {
     /// As [`submit`](Self::submit); and what `io_getevents(2)` may give under a filter. Nothing is
     /// lost by an error.
     #[inline(always)]
-    pub fn wait(&self) -> Result<Option<Completion<O>>, Errno> {
+    pub fn wait(&self) -> Result<Option<Completion<O>>, CallError> {
         let settled = self.engine.wait(self.context(), None)?;
         Ok(settled.map(|settled| self.take(settled)))
     }
@@ -247,7 +286,7 @@ impl<O: Operation> Scope<O> {
     /// # Errors
     /// `ETIMEDOUT` when the time is up, `EINTR` when a signal was handled: nothing is lost, wait
     /// again; otherwise as [`wait`](Self::wait).
-    pub fn wait_timeout(&self, timeout: Duration) -> Result<Option<Completion<O>>, Errno> {
+    pub fn wait_timeout(&self, timeout: Duration) -> Result<Option<Completion<O>>, CallError> {
         let settled = self.engine.wait(self.context(), Some(timeout))?;
         Ok(settled.map(|settled| self.take(settled)))
     }

@@ -1,7 +1,7 @@
 //! [`Slot`], the place of one operation from push to completion, and what names, refuses
 //! and completes it.
 
-use crate::{Errno, Iocb, Opcode};
+use crate::{Diagnosis, Errno, Iocb, Opcode, Operation};
 use core::cell::{Cell, UnsafeCell};
 use core::fmt;
 use core::mem::MaybeUninit;
@@ -174,48 +174,105 @@ pub struct Completion<O> {
     /// What push returned for it.
     pub token: Token,
     /// The byte count of a read or write, 0 for FSYNC and FDSYNC, the events of a POLL; or the
-    /// error, be it of the submission or of the operation.
+    /// error, be it of the submission or of the operation. [`diagnose`](Self::diagnose) says more
+    /// of an error.
     pub result: Result<u32, Errno>,
     /// The operation, with its buffer.
     pub op: O,
 }
 
+impl<O: Operation> Completion<O> {
+    /// Describes the operation and the likely cause of its error. Returns `None` if it succeeded.
+    ///
+    /// Calls [`Operation::prepare`] again, for the operation's fields.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use linux_aio::{Queue, op::Read};
+    /// use std::fs::File;
+    ///
+    /// let mut queue = Queue::with_capacity(1)?;
+    /// queue.push(Read::new(File::open("/")?, vec![0; 512], 0))?;
+    /// let mut done = queue.wait()?.expect("a completion");
+    /// let diagnosis = done.diagnose().expect("a directory cannot be read");
+    /// assert!(diagnosis.to_string().contains("a directory"));
+    /// # Ok(()) }
+    /// ```
+    pub fn diagnose(&mut self) -> Option<Diagnosis> {
+        let errno = self.result.err()?;
+        Some(self.op.prepare().diagnose(errno))
+    }
+}
+
 /// An operation that was not taken, given back.
+///
+/// The error holds the operation, and with it what the operation borrows. An error type that asks
+/// for `'static` (`anyhow::Error`, `Box<dyn Error>`) cannot take such an error with `?`: the
+/// compiler then complains that a buffer must outlive `'static`. Convert it first, as
+/// [`Scope::push`](crate::Scope::push) shows: to `std::io::Error`, which keeps the text, or to
+/// [`Errno`].
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct PushError<O> {
-    /// `EAGAIN`: every slot is in use.
-    pub error: Errno,
     /// The operation, with its buffer.
     pub op: O,
+    full: Full,
+}
+
+/// What has no room for another operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Full {
+    /// Every slot has an operation.
+    Slots,
+    /// The operations that a scope can queue before it submits them.
+    Pending,
+}
+
+impl<O> PushError<O> {
+    pub(crate) fn new(full: Full, op: O) -> Self {
+        Self { op, full }
+    }
+
+    /// Returns `EAGAIN`.
+    pub fn errno(&self) -> Errno {
+        Errno::EAGAIN
+    }
 }
 
 impl<O> fmt::Debug for PushError<O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PushError").field("error", &self.error).finish_non_exhaustive()
+        f.debug_struct("PushError").field("full", &self.full).finish_non_exhaustive()
     }
 }
 
 impl<O> fmt::Display for PushError<O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.error {
-            Errno::EAGAIN => f.write_str("every slot is in use: take a completion first"),
-            error => write!(f, "{error}"),
-        }
+        f.write_str(match self.full {
+            Full::Slots => "EAGAIN: every slot is in use: take a completion first",
+            Full::Pending => {
+                "EAGAIN: the scope can queue no more, and io_submit takes nothing: take a \
+                 completion first, or submit, which says why"
+            }
+        })
     }
 }
 
-impl<O> core::error::Error for PushError<O> {}
+impl<O> core::error::Error for PushError<O> {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        Some(&Errno::EAGAIN)
+    }
+}
 
 impl<O> From<PushError<O>> for Errno {
     fn from(error: PushError<O>) -> Self {
-        error.error
+        error.errno()
     }
 }
 
 #[cfg(feature = "std")]
 impl<O> From<PushError<O>> for std::io::Error {
     fn from(error: PushError<O>) -> Self {
-        error.error.into()
+        // Without the operation, whose borrows may end before the `io::Error` does.
+        Self::new(Self::from(error.errno()).kind(), PushError::new(error.full, ()))
     }
 }
 

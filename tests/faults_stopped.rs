@@ -85,14 +85,17 @@ fn a_hundred_stops_end_no_wait_without_a_timeout() {
                 let waited =
                     linux_aio::scope(&mut context, &mut [const { Slot::new() }; 1], |io| {
                         io.push(poll).expect("a slot");
-                        assert_eq!(io.wait_timeout(long).err(), Some(Errno::EINTR));
+                        assert_eq!(
+                            io.wait_timeout(long).map_err(Errno::from).err(),
+                            Some(Errno::EINTR)
+                        );
                         io.wait().expect("a wait").expect("the POLL").result
                     });
                 waited.expect("a fresh context")
             } else {
                 let mut queue = queue(1);
                 queue.push(poll).expect("a slot");
-                assert_eq!(queue.wait_timeout(long).err(), Some(Errno::EINTR));
+                assert_eq!(queue.wait_timeout(long).map_err(Errno::from).err(), Some(Errno::EINTR));
                 queue.wait().expect("a wait").expect("the POLL").result
             };
             assert!(holds(done, PollEvents::IN), "{done:?}");

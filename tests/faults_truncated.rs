@@ -131,7 +131,7 @@ fn a_buffer_whose_file_is_truncated_completes_with_efault() {
         let file = file.try_clone().expect("a descriptor");
         queue
             .push(Mapped { file, start: start.cast() })
-            .map_err(|error| error.error)
+            .map_err(|error| error.errno())
             .expect("a slot");
         let done = queue.wait().expect("a wait").expect("a completion");
         assert_eq!(done.result, expected, "with {len} bytes");

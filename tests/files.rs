@@ -17,7 +17,7 @@ use std::sync::Arc;
 /// Runs one operation in a queue of its own.
 fn run<O: Operation + 'static>(op: O) -> Completion<O> {
     let mut queue = queue(1);
-    queue.push(op).map_err(|error| error.error).expect("a slot");
+    queue.push(op).map_err(|error| error.errno()).expect("a slot");
     queue.wait().expect("a wait").expect("a completion")
 }
 

@@ -80,8 +80,11 @@ fn a_refused_io_submit_loses_no_operation() {
         }
         if refusal == Errno::ENOSYS {
             for _ in 0..2 {
-                assert_eq!(queue.submit(), Err(Errno::ENOSYS));
-                assert_eq!(queue.wait().err(), Some(Errno::ENOSYS));
+                for error in [queue.submit().map(drop), queue.wait().map(drop)] {
+                    let error = error.expect_err("the call is refused");
+                    assert_eq!((error.errno(), error.call()), (Errno::ENOSYS, "io_submit"));
+                    assert!(error.to_string().contains("seccomp"), "{error}");
+                }
                 assert_eq!((queue.queued(), queue.in_flight()), (4, 0));
             }
             return;
@@ -93,6 +96,32 @@ fn a_refused_io_submit_loses_no_operation() {
         }
         assert_eq!(offsets, [0, 1, 2, 3]);
     });
+}
+
+/// Goal: a scope that can queue no more since nothing can be submitted does not say that its slots
+/// are in use; it names the call, whose error the next submit gives.
+#[test]
+fn a_push_that_cannot_submit_names_io_submit() {
+    let _watchdog = Watchdog::new();
+    if !filters_work() {
+        skip!("this kernel has no seccomp filters");
+    }
+    let ended = in_child(|| {
+        let mut context = context(65);
+        refuse(&["io_submit"], Errno::ENOSYS);
+        let mut slots = [const { Slot::new() }; 65];
+        let left = linux_aio::scope(&mut context, &mut slots, |io| {
+            for _ in 0..64 {
+                io.push(Read::new(zero(), vec![1u8; 16], 0)).expect("a slot");
+            }
+            let refused = io.push(Read::new(zero(), vec![1u8; 16], 0)).expect_err("no room");
+            assert!(refused.to_string().contains("io_submit takes nothing"), "{refused}");
+            assert_eq!(refused.errno(), Errno::EAGAIN);
+            assert_eq!(io.submit().map_err(Errno::from), Err(Errno::ENOSYS));
+        });
+        assert_eq!(left, Ok(()));
+    });
+    assert_eq!(ended, Ended::WELL);
 }
 
 /// Goal: where the kernel cannot be waited in, events that are there still come by the ring; a
@@ -116,9 +145,12 @@ fn a_refused_io_getevents_leaves_the_ring() {
             assert_eq!(done.result, Ok(16));
         }
         for _ in 0..2 {
-            assert_eq!(queue.wait().err(), Some(refusal));
-            let timed = queue.wait_timeout(Duration::from_secs(60));
-            assert_eq!(timed.err(), Some(refusal));
+            let timed = queue.wait_timeout(Duration::from_secs(60)).map(drop);
+            for error in [queue.wait().map(drop), timed] {
+                let error = error.expect_err("the call is refused");
+                assert_eq!((error.errno(), error.call()), (refusal, "io_getevents"));
+                assert!(error.to_string().contains("seccomp"), "{error}");
+            }
             assert_eq!(queue.in_flight(), 1);
         }
         pipe.put(1);
@@ -149,7 +181,7 @@ fn a_refused_io_getevents_without_the_ring_is_an_error() {
         refuse_waiting(refusal);
         assert_eq!(queue.submit(), Ok(4));
         assert!(queue.try_next().is_none());
-        assert_eq!(queue.wait().err(), Some(refusal));
+        assert_eq!(queue.wait().map_err(Errno::from).err(), Some(refusal));
         assert_eq!(queue.in_flight(), 4);
         drop(queue);
         assert_eq!(Arc::strong_count(&buffer), 1);

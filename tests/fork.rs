@@ -157,12 +157,12 @@ fn a_queue_fails_in_a_child_and_the_parent_takes_every_completion() {
 
     let ended = in_child(|| {
         for _ in 0..2 {
-            assert_eq!(queue.submit(), Err(Errno::FORKED));
+            assert_eq!(queue.submit().map_err(Errno::from), Err(Errno::FORKED));
             assert!(queue.try_next().is_none());
             assert!(queue.ready().is_none());
-            assert_eq!(queue.wait().err(), Some(Errno::FORKED));
+            assert_eq!(queue.wait().map_err(Errno::from).err(), Some(Errno::FORKED));
             let waited = queue.wait_timeout(Duration::from_millis(1));
-            assert_eq!(waited.err(), Some(Errno::FORKED));
+            assert_eq!(waited.map_err(Errno::from).err(), Some(Errno::FORKED));
             assert_eq!(queue.cancel(poll), Err(Errno::FORKED));
         }
         assert_eq!((queue.in_flight(), queue.queued()), (7, 1));
@@ -203,7 +203,7 @@ fn what_a_queue_knew_of_before_the_fork_stays_the_parents() {
     assert_eq!(first.result, Ok(64));
     let ended = in_child(|| {
         assert!(queue.try_next().is_none());
-        assert_eq!(queue.wait().err(), Some(Errno::FORKED));
+        assert_eq!(queue.wait().map_err(Errno::from).err(), Some(Errno::FORKED));
     });
     let mut rest = 0;
     while let Some(done) = queue.wait().expect("a wait") {
@@ -249,8 +249,8 @@ fn a_child_leaves_a_scope_without_waiting_and_the_parent_completes_it() {
                     assert!(io.try_next().is_none());
                     let poll = Poll::new(&reader, PollEvents::IN);
                     io.push(Any::Poll(poll)).map_err(drop).expect("a slot");
-                    assert_eq!(io.submit(), Err(Errno::FORKED));
-                    assert_eq!(io.wait().err(), Some(Errno::FORKED));
+                    assert_eq!(io.submit().map_err(Errno::from), Err(Errno::FORKED));
+                    assert_eq!(io.wait().map_err(Errno::from).err(), Some(Errno::FORKED));
                     in_the_child = true;
                     assert!(!panics, "leaving by panic");
                     return 0;
@@ -315,7 +315,7 @@ fn a_child_reads_no_ring_of_its_parent() {
             assert_eq!(context.split().1.wait(1, None, &mut events).err(), Some(Errno::FORKED));
             assert!(queue.try_next().is_none());
             assert!(queue.ready().is_none());
-            assert_eq!(queue.wait().err(), Some(Errno::FORKED));
+            assert_eq!(queue.wait().map_err(Errno::from).err(), Some(Errno::FORKED));
         }
         // SAFETY: The child's copy of the value is never used again.
         drop(unsafe { core::ptr::read(&raw const context) });

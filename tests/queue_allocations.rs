@@ -105,15 +105,15 @@ fn the_other_ways_through_a_queue_allocate_nothing() {
     let mut queue: Queue<Op> = queue(8);
     let mut round = || {
         let poll = queue.push(Poll::new(Arc::clone(&reader), PollEvents::IN).into());
-        let poll = poll.map_err(|error| error.error).expect("a slot");
+        let poll = poll.map_err(|error| error.errno()).expect("a slot");
         assert!(queue.push(Read::new(Arc::clone(&null), [1; 64], 0).into()).is_ok());
         let read = queue.push(Read::new(Arc::clone(&good), [1; 64], 0).into());
-        assert_eq!(queue.cancel(read.map_err(|error| error.error).expect("a slot")), Ok(()));
+        assert_eq!(queue.cancel(read.map_err(|error| error.errno()).expect("a slot")), Ok(()));
         for _ in 0..2 {
             drop(queue.wait_ready().expect("a wait").expect("a completion"));
         }
         let waited = queue.wait_timeout(Duration::from_nanos(1));
-        assert_eq!(waited.err(), Some(Errno::ETIMEDOUT));
+        assert_eq!(waited.map_err(Errno::from).err(), Some(Errno::ETIMEDOUT));
         assert_eq!(queue.cancel(poll), Ok(()));
         let ready = queue.wait_ready().expect("a wait").expect("a completion");
         let again = ready.push_again();

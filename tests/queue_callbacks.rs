@@ -42,7 +42,7 @@ fn note(_: &mut Queue<Called>, done: Completion<Called>) {
 }
 
 fn push(queue: &mut Queue<Called>, op: Called) -> Token {
-    queue.push(op).map_err(|error| error.error).expect("a slot")
+    queue.push(op).map_err(|error| error.errno()).expect("a slot")
 }
 
 fn sorted(log: &Log) -> Vec<u32> {

@@ -20,7 +20,7 @@ use std::sync::Arc;
 /// Runs one operation in a queue of its own.
 fn run<O: Operation + 'static>(op: O) -> Completion<O> {
     let mut queue = queue(1);
-    queue.push(op).map_err(|error| error.error).expect("a slot");
+    queue.push(op).map_err(|error| error.errno()).expect("a slot");
     let done = queue.wait().expect("a wait").expect("a completion");
     assert!(queue.wait().expect("a wait").is_none());
     done
@@ -200,7 +200,7 @@ fn different_operations_share_a_queue() {
     ];
     let mut results = Vec::new();
     for op in ops {
-        all.push(op).map_err(|error| error.error).expect("a slot");
+        all.push(op).map_err(|error| error.errno()).expect("a slot");
         let done = all.wait().expect("a wait").expect("a completion");
         results.push(done.result.expect("success"));
         if let Any::Read(read) = done.op {

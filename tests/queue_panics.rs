@@ -45,7 +45,7 @@ fn fragile(drops: &Rc<Cell<u32>>) -> Fragile {
 }
 
 fn push(queue: &mut Queue<Fragile>, op: Fragile) {
-    queue.push(op).map_err(|error| error.error).expect("a slot");
+    queue.push(op).map_err(|error| error.errno()).expect("a slot");
 }
 
 /// Everything comes out, then the queue takes and completes as many as it has slots.

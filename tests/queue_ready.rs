@@ -93,7 +93,7 @@ fn a_forgotten_handle_keeps_its_slot_until_the_queue_is_dropped() {
     let read = || (Read::new(Arc::clone(&file), vec![1; 16], 0), Arc::clone(&alive));
     queue.push(read()).expect("the third slot");
     queue.push(read()).expect("the fourth slot");
-    assert_eq!(queue.push(read()).unwrap_err().error, Errno::EAGAIN);
+    assert_eq!(queue.push(read()).unwrap_err().errno(), Errno::EAGAIN);
     let mut completed = 0;
     while let Some(done) = queue.wait().expect("a wait") {
         assert_eq!(done.result, Ok(16));

@@ -31,7 +31,7 @@ fn without_a_free_slot_the_operation_comes_back_with_its_buffer() {
     }
     for _ in 0..2 {
         let refused = queue.push(Read::new(Arc::clone(&file), vec![7; 99], 42)).unwrap_err();
-        assert_eq!((refused.error, refused.op.offset), (Errno::EAGAIN, 42));
+        assert_eq!((refused.errno(), refused.op.offset), (Errno::EAGAIN, 42));
         assert_eq!(refused.op.buf, [7; 99]);
         assert!(refused.to_string().contains("slot"), "{refused}");
         queue.submit().expect("a submit");
@@ -127,10 +127,10 @@ fn eagain_with_nothing_in_flight_is_returned_and_nothing_is_lost() {
         queue.push(Read::new(Arc::clone(&file), vec![1; 16], i)).expect("a slot");
     }
     for _ in 0..3 {
-        assert_eq!(queue.submit(), Err(Errno::EAGAIN));
-        assert_eq!(queue.wait().err(), Some(Errno::EAGAIN));
+        assert_eq!(queue.submit().map_err(Errno::from), Err(Errno::EAGAIN));
+        assert_eq!(queue.wait().map_err(Errno::from).err(), Some(Errno::EAGAIN));
         let waited = queue.wait_timeout(core::time::Duration::from_secs(60));
-        assert_eq!(waited.err(), Some(Errno::EAGAIN));
+        assert_eq!(waited.map_err(Errno::from).err(), Some(Errno::EAGAIN));
         assert_eq!((queue.queued(), queue.in_flight()), (4, 0));
     }
     // All the POLLs end at once.
@@ -144,7 +144,7 @@ fn eagain_with_nothing_in_flight_is_returned_and_nothing_is_lost() {
             }
             Ok(None) => break,
             // The kernel takes the slots of ended POLLs back only when it next looks.
-            Err(errno) => assert_eq!(errno, Errno::EAGAIN),
+            Err(error) => assert_eq!(error.errno(), Errno::EAGAIN),
         }
     }
     assert_eq!(completed, 4);

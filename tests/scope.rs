@@ -58,7 +58,7 @@ fn without_a_free_slot_the_operation_comes_back_with_its_buffer() {
     let results = linux_aio::scope(&mut context, &mut [const { Slot::new() }; 1], |io| {
         io.push(Read::new(&file, &mut first[..], 0)).expect("a slot");
         let refused = io.push(Read::new(&file, &mut second[..], 0)).unwrap_err();
-        assert_eq!((refused.error, &refused.op.buf[..]), (Errno::EAGAIN, &[2; 16][..]));
+        assert_eq!((refused.errno(), &refused.op.buf[..]), (Errno::EAGAIN, &[2; 16][..]));
         let done = io.wait().expect("a wait").expect("a completion");
         assert_eq!(done.result, Ok(16));
         io.push(refused.op).expect("the slot that became free");
@@ -148,11 +148,11 @@ fn time_and_signals_end_only_the_wait_with_a_timeout() {
     let result = linux_aio::scope(&mut context, &mut [const { Slot::new() }; 1], |io| {
         io.push(Poll::new(&reader, PollEvents::IN)).expect("a slot");
         let soon = io.wait_timeout(Duration::from_millis(5));
-        assert_eq!(soon.err(), Some(Errno::ETIMEDOUT));
+        assert_eq!(soon.map_err(Errno::from).err(), Some(Errno::ETIMEDOUT));
         let before = handled(libc::SIGUSR1);
         let pester = Pester::this_thread(libc::SIGUSR1);
         let interrupted = io.wait_timeout(Duration::from_secs(3_600));
-        assert_eq!(interrupted.err(), Some(Errno::EINTR));
+        assert_eq!(interrupted.map_err(Errno::from).err(), Some(Errno::EINTR));
         thread::scope(|threads| {
             threads.spawn(|| {
                 while handled(libc::SIGUSR1) < before + 10 {

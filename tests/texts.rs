@@ -5,11 +5,10 @@
 mod common;
 
 use common::{Watchdog, context, queue};
-use linux_aio::abi::RWF_SUPPORTED;
 use linux_aio::op::{Callback, Fsync, Poll, Read};
 use linux_aio::{
-    AlignedBuf, Driver, Errno, EventFd, Fd, IoContext, IoPrio, Iocb, Opcode, Operation, PollEvents,
-    PushError, Queue, RwFlags, Scope, ScopeError, Slot,
+    AlignedBuf, Driver, Errno, EventFd, Fd, IoContext, IoPrio, Iocb, Opcode, PollEvents, Queue,
+    RwFlags, Scope, ScopeError, Slot,
 };
 use std::collections::BTreeSet;
 use std::fmt::{Debug, Display};
@@ -30,21 +29,9 @@ fn assert_names(value: &(impl Display + ?Sized), parts: &[&str]) {
     assert!(parts.iter().all(|part| text.contains(part)), "{text:?} lacks one of {parts:?}");
 }
 
-/// Errors that carry more than a number still give it.
+/// Errors that carry more than a number still give it. (`tests/diagnose.rs` has the others.)
 #[test]
 fn errors_keep_their_number_on_the_way() {
-    let refused = || PushError { error: Errno::EAGAIN, op: vec![0u8; 4096] };
-    assert_eq!(Errno::from(refused()), Errno::EAGAIN);
-    assert_eq!(io::Error::from(refused()).raw_os_error(), Some(libc::EAGAIN));
-    assert_names(&refused(), &["every slot is in use"]);
-    assert_names(&PushError { error: Errno::EBADF, op: () }, &["EBADF"]);
-
-    let cases = [(ScopeError::Outstanding(3), Errno::EBUSY), (ScopeError::Forked, Errno::FORKED)];
-    for (error, errno) in cases {
-        assert_eq!(Errno::from(error), errno);
-        assert_eq!(io::Error::from(error).kind(), io::Error::from(errno).kind());
-        assert_eq!(io::Error::from(error).to_string(), error.to_string());
-    }
     assert_names(&ScopeError::Outstanding(3), &["3 operations", "reap"]);
     assert_names(&ScopeError::Forked, &["fork"]);
     assert_eq!(io::Error::from(Errno::FORKED).kind(), io::ErrorKind::InvalidInput);
@@ -112,9 +99,7 @@ fn debug_forms_show_state_and_no_content() {
     let mut queue: Queue<Called> = queue(2);
     let callback = Callback::new(Fsync::new(Arc::clone(&zero)), 41, |_, _| {});
     assert_names(&format!("{callback:?}"), &["Fsync", "41"]);
-    let refused = PushError { error: Errno::EAGAIN, op: vec![33u8; 3] };
-    assert!(!format!("{refused:?}").contains("33"), "{refused:?}");
-    queue.push(callback).map_err(|refused| refused.error).expect("a slot");
+    queue.push(callback).map_err(|refused| refused.errno()).expect("a slot");
     assert_names(&format!("{queue:?}"), &["capacity: 2", "queued: 1", "in_flight: 0"]);
 
     linux_aio::scope(&mut context(1), &mut [Slot::default()], |io: &Scope<Box<Poll<&File>>>| {
@@ -146,29 +131,4 @@ fn an_eventfd_becomes_a_descriptor() {
     let mut count = [0; 8];
     assert_eq!(rustix::io::read(&descriptor, &mut count), Ok(8));
     assert_eq!(u64::from_ne_bytes(count), 3);
-}
-
-/// Every answer to an operation that needs an explanation has one, by [`Iocb`] and by [`Prepared`].
-///
-/// [`Prepared`]: linux_aio::Prepared
-#[test]
-fn what_the_kernel_refuses_is_explained() {
-    let zero = File::open("/dev/zero").expect("/dev/zero");
-    let mut read = Read::new(&zero, [0; 512], 0);
-    read.rw_flags = RwFlags::from_raw(RWF_SUPPORTED + 1);
-    let cases = [(Errno::EBADF, "not open"), (Errno::EFAULT, "mapped"), (Errno::EAGAIN, "NOWAIT")];
-    for (errno, part) in cases {
-        let explained = read.prepare().explain(errno).expect("an explanation");
-        assert!(explained.contains(part), "{explained}");
-    }
-    let explained = read.prepare().explain(Errno::EOPNOTSUPP).expect("an explanation");
-    assert!(explained.contains("a bit that no flag has"), "{explained}");
-    let known = Iocb::fsync(3).explain(Errno::EOPNOTSUPP).expect("an explanation");
-    assert!(known.contains("does not support a flag"), "{known}");
-
-    let urgent = Iocb::fsync(3).ioprio(IoPrio::from_raw(1 << 13));
-    assert!(urgent.explain(Errno::EPERM).expect("an explanation").contains("real-time"));
-    let einval = |iocb: Iocb| iocb.explain(Errno::EINVAL).expect("an explanation");
-    assert!(einval(Iocb::fsync(3)).contains("the file does not support"));
-    assert!(einval(Iocb::fsync(3).eventfd(4)).contains("eventfd"));
 }

@@ -89,12 +89,12 @@ fn wait_in_scope(depth: usize) -> Result<()> {
     let mut context = IoContext::new(depth as u32)?;
     linux_aio::scope(&mut context, &mut slots, |io| {
         for buf in &mut buffers {
-            io.push(Read::new(&file, buf, 0)).map_err(|refused| refused.error)?;
+            io.push(Read::new(&file, buf, 0)).map_err(|refused| refused.errno())?;
         }
         let wait = repeated(|| {
             let done = io.wait()?.context("nothing is in flight")?;
             black_box(done.result?);
-            io.push(done.op).map_err(|refused| refused.error)?;
+            io.push(done.op).map_err(|refused| refused.errno())?;
             Ok(())
         });
         run_one(&format!("Scope::wait and push, depth {depth}"), wait)
@@ -107,12 +107,12 @@ fn wait_in_queue(depth: usize) -> Result<()> {
     let mut queue = Queue::<Small>::with_capacity(depth as u32)?;
     for _ in 0..depth {
         let read = Read::new(Arc::clone(&file), [0; 16], 0);
-        queue.push(read).map_err(|refused| refused.error)?;
+        queue.push(read).map_err(|refused| refused.errno())?;
     }
     let wait = repeated(|| {
         let done = queue.wait()?.context("nothing is in flight")?;
         black_box(done.result?);
-        queue.push(done.op).map_err(|refused| refused.error)?;
+        queue.push(done.op).map_err(|refused| refused.errno())?;
         Ok(())
     });
     run_one(&format!("Queue::wait and push, depth {depth}"), wait)
@@ -144,7 +144,7 @@ fn single_calls() -> Result<()> {
     let read = Read::new(file, [0; 16], 0);
     let push = repeated(|| {
         let read = Read::new(Arc::clone(&read.fd), read.buf, 0);
-        black_box(queue.push(read).map_err(|refused| refused.error)?);
+        black_box(queue.push(read).map_err(|refused| refused.errno())?);
         Ok(())
     });
     run_one("Queue::push", push)

@@ -115,14 +115,14 @@ fn sweep<O: Operation + 'static>(
     for _ in 0..depth {
         let (file, offset) = (Arc::clone(&measured.file), measured.random_offset());
         let op = make(file, measured.buffer()?, offset);
-        queue.push((op, Instant::now())).map_err(|refused| refused.error)?;
+        queue.push((op, Instant::now())).map_err(|refused| refused.errno())?;
     }
     while let Some(done) = queue.wait()? {
         let (op, begun) = done.op;
         ensure!(done.result? as usize == measured.block, "a short transfer");
         if meter.ended(begun)? {
             let op = change(op, measured.random_offset());
-            queue.push((op, Instant::now())).map_err(|refused| refused.error)?;
+            queue.push((op, Instant::now())).map_err(|refused| refused.errno())?;
         }
     }
     Ok(meter.stop(queue.stats()))

@@ -136,7 +136,7 @@ impl Queues {
         match source.below(24) {
             0..=9 => self.push(source, &mut queue)?,
             10 | 11 => {
-                queue.submit().map_err(failed)?;
+                queue.submit().map_err(Errno::from).map_err(failed)?;
                 self.files.submitted(queue.queued());
             }
             12..=14 => {
@@ -182,7 +182,7 @@ impl Queues {
             }
             Err(refused) => {
                 self.files.unpush(number);
-                let whole = refused.op.1 == number && refused.error == Errno::EAGAIN;
+                let whole = refused.op.1 == number && refused.errno() == Errno::EAGAIN;
                 ensure(full && whole, || format!("a push was refused: {refused:?}"))
             }
         }
@@ -200,8 +200,10 @@ impl Queues {
         match done {
             Ok(Some(done)) => self.complete(done),
             Ok(None) => ensure(self.files.live.is_empty(), || "nothing to wait for?".into()),
-            Err(Errno::ETIMEDOUT) if !self.files.live.is_empty() => Ok(()),
-            Err(errno) => Err(failed(errno)),
+            Err(error) if error.errno() == Errno::ETIMEDOUT && !self.files.live.is_empty() => {
+                Ok(())
+            }
+            Err(error) => Err(failed(error.errno())),
         }
     }
 
@@ -337,10 +339,10 @@ impl Queues {
 
     /// Ends everything, and takes it.
     fn drain(&mut self, queue: &mut Queue<Op>) -> Verdict {
-        queue.submit().map_err(failed)?;
+        queue.submit().map_err(Errno::from).map_err(failed)?;
         self.files.submitted(queue.queued());
         self.files.wake().map_err(|error| Divergence(error.to_string()))?;
-        while let Some(done) = queue.wait().map_err(failed)? {
+        while let Some(done) = queue.wait().map_err(Errno::from).map_err(failed)? {
             self.complete(done)?;
         }
         self.files.calm();

@@ -121,7 +121,7 @@ impl<'b> Inside<'_, 'b> {
             match source.below(24) {
                 0..=11 => self.push(source, io)?,
                 12 => {
-                    io.submit().map_err(failed)?;
+                    io.submit().map_err(Errno::from).map_err(failed)?;
                 }
                 13..=15 => {
                     if let Some(done) = io.try_next() {
@@ -183,7 +183,7 @@ impl<'b> Inside<'_, 'b> {
             }
             Err(refused) => {
                 self.files.unpush(number);
-                let whole = refused.op.1 == number && refused.error == Errno::EAGAIN;
+                let whole = refused.op.1 == number && refused.errno() == Errno::EAGAIN;
                 ensure(full && whole, || format!("a push was refused: {refused:?}"))
             }
         }
@@ -200,8 +200,10 @@ impl<'b> Inside<'_, 'b> {
         match done {
             Ok(Some(done)) => self.complete(done),
             Ok(None) => ensure(self.files.live.is_empty(), || "nothing to wait for?".into()),
-            Err(Errno::ETIMEDOUT) if !self.files.live.is_empty() => Ok(()),
-            Err(errno) => Err(failed(errno)),
+            Err(error) if error.errno() == Errno::ETIMEDOUT && !self.files.live.is_empty() => {
+                Ok(())
+            }
+            Err(error) => Err(failed(error.errno())),
         }
     }
 
@@ -241,10 +243,10 @@ impl<'b> Inside<'_, 'b> {
 
     /// Ends everything, and takes it.
     fn drain(&mut self, io: &Scope<Op<'b>>) -> Verdict {
-        io.submit().map_err(failed)?;
+        io.submit().map_err(Errno::from).map_err(failed)?;
         self.files.submitted(io.queued());
         self.files.wake().map_err(|error| Divergence(error.to_string()))?;
-        while let Some(done) = io.wait().map_err(failed)? {
+        while let Some(done) = io.wait().map_err(Errno::from).map_err(failed)? {
             self.complete(done)?;
         }
         self.files.calm();

@@ -84,8 +84,8 @@ fn refused_submits_leave_everything_queued() {
         let buffers = Buffers::default();
         let mut queue = queue_with(3, &buffers);
         kernel.filter(refuse_all(errno));
-        assert_eq!(queue.submit(), Err(errno));
-        assert_eq!(queue.wait().map(drop), Err(errno));
+        assert_eq!(queue.submit().map_err(Errno::from), Err(errno));
+        assert_eq!(queue.wait().map(drop).map_err(Errno::from), Err(errno));
         assert_eq!((queue.queued(), queue.in_flight(), queue.stats().submit_calls), (3, 0, 2));
         kernel.filter(Filters::default());
         for _ in 0..3 {
@@ -112,7 +112,7 @@ fn a_wait_submits_again_while_a_poll_is_in_flight() {
     kernel.filter(Filters { submit: Some(Errno::EAGAIN), ..Filters::default() });
     queue.push(Either::Read(read(buffers.make(64)))).expect("a free slot");
     let timed = queue.wait_timeout(Duration::from_millis(35));
-    assert_eq!(timed.map(drop), Err(Errno::ETIMEDOUT));
+    assert_eq!(timed.map(drop).map_err(Errno::from), Err(Errno::ETIMEDOUT));
     assert_eq!((queue.queued(), queue.stats().submit_calls), (1, 1 + 4));
     let (before, kernel_of_thread) = (kernel.counts().submits, kernel.clone());
     let done = std::thread::scope(|threads| {
@@ -148,11 +148,14 @@ fn failed_waits_lose_nothing() {
             }
             assert_eq!(queue.submit(), Ok(4));
             kernel.filter(refuse_all(errno));
-            assert_eq!(queue.wait().map(drop), Err(errno));
+            assert_eq!(queue.wait().map(drop).map_err(Errno::from), Err(errno));
             kernel.run_to_the_end();
             let by_ring = std::iter::from_fn(|| queue.try_next()).count();
             assert_eq!(by_ring, if ring { 4 } else { 0 });
-            assert_eq!(queue.wait().map(drop), if ring { Ok(()) } else { Err(errno) });
+            assert_eq!(
+                queue.wait().map(drop).map_err(Errno::from),
+                if ring { Ok(()) } else { Err(errno) }
+            );
             kernel.filter(Filters::default());
             let mut rest = 0;
             while let Some(done) = queue.wait().expect("a wait") {

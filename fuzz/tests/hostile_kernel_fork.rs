@@ -109,7 +109,7 @@ fn a_forked_child_leaves_its_parents_contexts_alone() {
         let mut queue = queue.take().expect("a queue");
         assert!(queue.push(read(buffers.make(1))).is_err());
         assert!(queue.try_next().is_none());
-        assert_eq!(queue.wait().map(drop), Err(Errno::FORKED));
+        assert_eq!(queue.wait().map(drop).map_err(Errno::from), Err(Errno::FORKED));
         assert_eq!(queue.cancel(token), Err(Errno::FORKED));
         drop(queue);
     });

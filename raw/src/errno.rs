@@ -138,6 +138,43 @@ impl From<rustix::io::Errno> for Errno {
 }
 
 #[cfg(feature = "std")]
+impl Errno {
+    /// Returns the errno of an `io::Error`, if it has one: that of the system, or that of an error
+    /// of this library that it was made of, or that such an error is a source of.
+    ///
+    /// [`raw_os_error`](std::io::Error::raw_os_error) gives `None` for the latter two, since an
+    /// `io::Error` holds either a number or an explanation.
+    ///
+    /// ```
+    /// use linux_aio_raw::{Errno, Iocb};
+    /// use std::io;
+    ///
+    /// let failed = io::Error::from(Iocb::fsync(3).diagnose(Errno::ENOSPC));
+    /// assert_eq!(failed.kind(), io::ErrorKind::StorageFull);
+    /// assert_eq!(failed.raw_os_error(), None);
+    /// assert_eq!(Errno::from_io_error(&failed), Some(Errno::ENOSPC));
+    /// assert_eq!(Errno::from_io_error(&Errno::ENOSPC.into()), Some(Errno::ENOSPC));
+    /// assert_eq!(Errno::from_io_error(&io::Error::other("no errno")), None);
+    /// ```
+    pub fn from_io_error(error: &std::io::Error) -> Option<Self> {
+        if let Some(number) = error.raw_os_error() {
+            return Self::from_raw(number);
+        }
+        let mut cause: Option<&(dyn core::error::Error + 'static)> = Some(error.get_ref()?);
+        while let Some(error) = cause {
+            if let Some(&errno) = error.downcast_ref() {
+                return Some(errno);
+            }
+            if let Some(error) = error.downcast_ref() {
+                return Self::from_io_error(error);
+            }
+            cause = error.source();
+        }
+        None
+    }
+}
+
+#[cfg(feature = "std")]
 impl From<Errno> for std::io::Error {
     fn from(errno: Errno) -> Self {
         if errno == Errno::FORKED {

@@ -23,9 +23,9 @@ pub use rustix::fd;
 
 mod context;
 mod descriptor;
+mod diagnose;
 mod errno;
 mod event_fd;
-mod explain;
 mod flags;
 mod fork;
 mod io_event;
@@ -40,6 +40,7 @@ pub use context::{IoContext, Reaper, SetupError, Submitter};
 #[cfg(feature = "alloc")]
 pub use context::{OwnedReaper, OwnedSubmitter};
 pub use descriptor::Fd;
+pub use diagnose::Diagnosis;
 pub use errno::Errno;
 pub use event_fd::EventFd;
 pub use flags::{IoPrio, Opcode, PollEvents, RwFlags};

@@ -118,9 +118,9 @@ impl Pump {
         let took = start.elapsed();
         self.blocked += u64::from(took > BLOCKED);
         self.longest_submit = self.longest_submit.max(took);
-        if let Err(errno) = submitted {
+        if let Err(error) = submitted {
             // Nothing is in flight whose end could change that: all that is queued fails.
-            self.failure = Some(errno);
+            self.failure = Some(error.errno());
             for token in self.tokens.iter().flatten() {
                 let _ = queue.cancel(*token);
             }

@@ -4,7 +4,7 @@
 use super::events::NoRing;
 use super::{Engine, Settled};
 use crate::slot::{Slot, Token};
-use crate::{Errno, IoContext, IoEvent};
+use crate::{CallError, Errno, IoContext, IoEvent};
 use core::ptr::NonNull;
 use core::time::Duration;
 
@@ -135,7 +135,7 @@ impl<O> Engine<O> {
         &self,
         context: &IoContext,
         timeout: Option<Duration>,
-    ) -> Result<Option<Settled<O>>, Errno> {
+    ) -> Result<Option<Settled<O>>, CallError> {
         if let Some(settled) = self.settle_known(context) {
             return Ok(Some(settled));
         }
@@ -159,12 +159,12 @@ impl<O> Engine<O> {
         context: &IoContext,
         mut submitted: Result<usize, Errno>,
         timeout: Option<Duration>,
-    ) -> Result<Option<Settled<O>>, Errno> {
+    ) -> Result<Option<Settled<O>>, CallError> {
         // What was refused before a fork is the parent's to complete.
-        context.check_process()?;
+        context.check_process().map_err(CallError::getevents)?;
         let mut left = timeout;
         loop {
-            submitted?;
+            submitted.map_err(CallError::submit)?;
             if self.in_flight() == 0 {
                 return Ok(None);
             }
@@ -174,10 +174,10 @@ impl<O> Engine<O> {
             };
             match self.fetch(context, 1, sleep) {
                 Ok(0) if sleep != left => left = left.map(|left| left - RETRY),
-                Ok(0) => return Err(Errno::ETIMEDOUT),
+                Ok(0) => return Err(CallError::getevents(Errno::ETIMEDOUT)),
                 Ok(_) => {}
                 Err(Errno::EINTR) if timeout.is_none() => {}
-                Err(errno) => return Err(errno),
+                Err(errno) => return Err(CallError::getevents(errno)),
             }
             submitted = self.submit(context);
             if let Some(settled) = self.try_settle(context) {

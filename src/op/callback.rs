@@ -1,6 +1,6 @@
 //! [`Callback`].
 
-use crate::{Completion, Errno, Operation, Prepared, Queue};
+use crate::{CallError, Completion, Operation, Prepared, Queue};
 use core::fmt;
 
 /// An operation, a value of the user's, and a function to be called when it has completed.
@@ -71,7 +71,7 @@ impl<P: Operation, T> Queue<Callback<P, T>> {
     ///
     /// # Errors
     /// As [`Queue::wait`].
-    pub fn run(&mut self) -> Result<(), Errno> {
+    pub fn run(&mut self) -> Result<(), CallError> {
         self.for_each(|queue, done| (done.op.then)(queue, done))
     }
 

@@ -22,8 +22,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (mut buf, mut context) = ([0u8; 64], IoContext::new(1)?);
     let mut read = Read::new(&file, &mut buf[..], 0);
     linux_aio::scope(&mut context, &mut [const { Slot::new() }; 1], |io| {
-        io.push(&mut read as &mut dyn Operation).map_err(|error| error.error)?;
-        io.wait().map(drop)
+        io.push(&mut read as &mut dyn Operation).map_err(std::io::Error::from)?;
+        io.wait()?;
+        std::io::Result::Ok(())
     })??;
     println!("{:?}", read.buf);
     Ok(())

@@ -33,10 +33,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (reads, writes) = buffers.split_at_mut(2);
     linux_aio::scope(&mut context, &mut [const { Slot::new() }; 4], |io| {
         for (read, write) in reads.iter_mut().zip(&*writes) {
-            io.push(Any::Read(Read::new(&file, &mut read[..], 0))).map_err(|e| e.error)?;
-            io.push(Any::Write(Write::new(&null, &write[..], 0))).map_err(|e| e.error)?;
+            io.push(Any::Read(Read::new(&file, &mut read[..], 0))).map_err(|e| e.errno())?;
+            io.push(Any::Write(Write::new(&null, &write[..], 0))).map_err(|e| e.errno())?;
         }
-        io.push(Any::Write(Write::new(&null, text.as_bytes(), 0))).map_err(|e| e.error).ok();
+        io.push(Any::Write(Write::new(&null, text.as_bytes(), 0))).map_err(|e| e.errno()).ok();
         io.wait().map(drop)
     })??;
     buffers[0][0] = 1;

@@ -91,7 +91,7 @@ impl SetupFailure for io::Error {
     fn errno(&self) -> Errno {
         match self.get_ref().and_then(|inner| inner.downcast_ref::<SetupError>()) {
             Some(setup) => SetupFailure::errno(setup),
-            None => self.raw_os_error().and_then(Errno::from_raw).expect("the kernel's error"),
+            None => Errno::from_io_error(self).expect("the kernel's error"),
         }
     }
 }
@@ -165,10 +165,10 @@ impl Machine for Queue<Op> {
         Queue::push(self, op)
     }
     fn submit(&mut self) -> Result<usize, Errno> {
-        Queue::submit(self)
+        Queue::submit(self).map_err(Errno::from)
     }
     fn wait(&mut self) -> Result<Option<Completion<Op>>, Errno> {
-        Queue::wait(self)
+        Queue::wait(self).map_err(Errno::from)
     }
     fn cancel(&mut self, token: Token) -> Result<(), Errno> {
         Queue::cancel(self, token)
@@ -180,10 +180,10 @@ impl Machine for &Scope<Op> {
         Scope::push(self, op)
     }
     fn submit(&mut self) -> Result<usize, Errno> {
-        Scope::submit(self)
+        Scope::submit(self).map_err(Errno::from)
     }
     fn wait(&mut self) -> Result<Option<Completion<Op>>, Errno> {
-        Scope::wait(self)
+        Scope::wait(self).map_err(Errno::from)
     }
     fn cancel(&mut self, token: Token) -> Result<(), Errno> {
         Scope::cancel(self, token)
@@ -226,7 +226,7 @@ impl Clerk {
     }
 
     fn take_back(&mut self, refused: PushError<Op>) {
-        assert_eq!(refused.error, Errno::EAGAIN);
+        assert_eq!(refused.errno(), Errno::EAGAIN);
         assert!(mem::take(&mut self.given[refused.op.1.number]));
     }
 

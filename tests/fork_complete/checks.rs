@@ -196,7 +196,7 @@ pub(crate) const OTHERS: &[(&str, Check)] = &[
         let _ = op.prepare();
         // A queue prepares what is pushed, before it is refused.
         queue.push(op).expect("a slot");
-        assert_eq!(queue.submit(), Err(FORKED));
+        assert_eq!(queue.submit().map_err(Errno::from), Err(FORKED));
     }),
     ("probe::kernel", |_| assert!(linux_aio_probe::kernel().usable().is_ok())),
     ("probe::Call::ask", |_| {

@@ -26,11 +26,11 @@ pub(crate) const QUEUE: &[(&str, Check)] = &[
         let op = read(&world.file);
         let queue = queue(world);
         queue.push(op).expect("a slot");
-        assert_eq!((queue.queued(), queue.submit()), (2, Err(FORKED)));
+        assert_eq!((queue.queued(), queue.submit().map_err(Errno::from)), (2, Err(FORKED)));
     }),
     ("Queue::submit", |world| {
         let before = queue(world).stats();
-        assert_eq!(queue(world).submit(), Err(FORKED));
+        assert_eq!(queue(world).submit().map_err(Errno::from), Err(FORKED));
         assert_eq!(queue(world).stats(), before);
         // There is nothing to be refused where nothing is queued.
         let callbacks = world.callbacks.as_mut().expect("it");
@@ -39,18 +39,23 @@ pub(crate) const QUEUE: &[(&str, Check)] = &[
     ("Queue::try_next", |world| assert!(queue(world).try_next().is_none())),
     ("Queue::ready", |world| assert!(queue(world).ready().is_none())),
     ("Queue::wait", |world| {
-        assert_eq!(queue(world).wait().err(), Some(FORKED));
+        assert_eq!(queue(world).wait().map_err(Errno::from).err(), Some(FORKED));
         let callbacks = world.callbacks.as_mut().expect("it");
-        assert_eq!(callbacks.wait().err(), Some(FORKED));
+        assert_eq!(callbacks.wait().map_err(Errno::from).err(), Some(FORKED));
     }),
     ("Queue::wait_timeout", |world| {
         for timeout in [Duration::ZERO, Duration::MAX] {
-            assert_eq!(queue(world).wait_timeout(timeout).err(), Some(FORKED));
+            assert_eq!(queue(world).wait_timeout(timeout).map_err(Errno::from).err(), Some(FORKED));
         }
     }),
-    ("Queue::wait_ready", |world| assert_eq!(queue(world).wait_ready().err(), Some(FORKED))),
+    ("Queue::wait_ready", |world| {
+        assert_eq!(queue(world).wait_ready().map_err(Errno::from).err(), Some(FORKED))
+    }),
     ("Queue::for_each", |world| {
-        assert_eq!(queue(world).for_each(|_, _| panic!("a completion")), Err(FORKED));
+        assert_eq!(
+            queue(world).for_each(|_, _| panic!("a completion")).map_err(Errno::from),
+            Err(FORKED)
+        );
     }),
     ("Queue::cancel", |world| {
         for token in [world.in_queue.poll, world.in_queue.queued] {
@@ -65,10 +70,10 @@ pub(crate) const QUEUE: &[(&str, Check)] = &[
     ("Queue: Drop", |world| silently(|| drop((world.queue.take(), world.callbacks.take())))),
     ("op::Queue::run", |world| {
         let callbacks = world.callbacks.as_mut().expect("it");
-        assert_eq!(callbacks.run(), Err(FORKED));
+        assert_eq!(callbacks.run().map_err(Errno::from), Err(FORKED));
         let then = |_: &mut Queue<_>, _| panic!("called");
         callbacks.push(Callback::new(read(&world.file), (), then)).expect("a slot");
-        assert_eq!(callbacks.run(), Err(FORKED));
+        assert_eq!(callbacks.run().map_err(Errno::from), Err(FORKED));
     }),
     ("op::Queue::dispatch", |world| {
         assert_eq!(world.callbacks.as_mut().expect("it").dispatch(), 0);
@@ -164,14 +169,16 @@ pub(crate) const SCOPE: &[(&str, Check)] = &[
             world.scope.push(read(&world.file)).expect("a slot");
         }
         let full = world.scope.push(read(&world.file));
-        assert_eq!(full.map(drop).expect_err("no slot").error, Errno::EAGAIN);
+        assert_eq!(full.map(drop).expect_err("no slot").errno(), Errno::EAGAIN);
     }),
-    ("Scope::submit", |world| assert_eq!(world.scope.submit(), Err(FORKED))),
+    ("Scope::submit", |world| assert_eq!(world.scope.submit().map_err(Errno::from), Err(FORKED))),
     ("Scope::try_next", |world| assert!(world.scope.try_next().is_none())),
-    ("Scope::wait", |world| assert_eq!(world.scope.wait().err(), Some(FORKED))),
+    ("Scope::wait", |world| {
+        assert_eq!(world.scope.wait().map_err(Errno::from).err(), Some(FORKED))
+    }),
     ("Scope::wait_timeout", |world| {
         for timeout in [Duration::ZERO, Duration::MAX] {
-            assert_eq!(world.scope.wait_timeout(timeout).err(), Some(FORKED));
+            assert_eq!(world.scope.wait_timeout(timeout).map_err(Errno::from).err(), Some(FORKED));
         }
     }),
     ("Scope::cancel", |world| {

@@ -7,9 +7,16 @@ const DATA: &[(&str, &str)] = &[
     ("&mutP", "Operation"),
     ("(P,T)", "Operation"),
     ("Box", "Operation"),
+    ("CallError", "call errno"),
+    ("Completion", "diagnose"),
+    ("Diagnosis", "cause errno iocb"),
     ("DirectIo", "alignment memory offset"),
-    ("Errno", "check check_result from_raw raw"),
-    ("Error", "From<Errno> From<PushError<O>> From<ScopeError> From<SetupError>"),
+    ("Errno", "check check_result from_io_error from_raw raw"),
+    (
+        "Error",
+        "From<CallError> From<Diagnosis> From<Errno> From<PushError<O>> From<ScopeError> \
+         From<SetupError>",
+    ),
     ("Fd", "Clone Debug From<crate::fd::BorrowedFd<'a>> as_raw borrow_raw"),
     ("IoEvent", "as_raw from_raw iocb_addr res2 result user_data"),
     ("IoPrio", "best_effort from_raw idle raw real_time"),
@@ -17,17 +24,20 @@ const DATA: &[(&str, &str)] = &[
     ("IoSliceMut", "Debug Drop is_empty len new"),
     (
         "Iocb",
-        "as_raw as_raw_mut eventfd explain fdsync from_bytes from_raw fsync ioprio opcode poll \
+        "as_raw as_raw_mut diagnose eventfd fdsync from_bytes from_raw fsync ioprio opcode poll \
          pread preadv pwrite pwritev rw_flags to_bytes user_data",
     ),
     ("Opcode", "from_raw raw"),
     ("PollEvents", "contains from_raw raw union"),
     (
         "Prepared",
-        "Debug Drop eventfd explain fdsync from_iocb fsync ioprio poll read readv rw_flags \
+        "Debug Drop diagnose eventfd fdsync from_iocb fsync ioprio poll read readv rw_flags \
          write writev",
     ),
+    ("PushError", "errno"),
+    ("Ready", "diagnose"),
     ("RwFlags", "contains from_raw raw union"),
+    ("ScopeError", "errno"),
     ("SetupError", "aio_max_nr aio_nr asked errno"),
     ("SigSet", "as_raw contains empty from_raw full with without"),
     ("Slot", "Debug Default Drop new"),

@@ -35,16 +35,16 @@ macro_rules! layer {
                 (**self).push(op)
             }
             fn submit(&mut self) -> Result<usize, Errno> {
-                (**self).submit()
+                (**self).submit().map_err(Errno::from)
             }
             fn try_next(&mut self) -> Option<Completion<Op<B>>> {
                 (**self).try_next()
             }
             fn wait(&mut self) -> Waited<B> {
-                (**self).wait()
+                (**self).wait().map_err(Errno::from)
             }
             fn wait_timeout(&mut self) -> Waited<B> {
-                (**self).wait_timeout(A_WHILE)
+                (**self).wait_timeout(A_WHILE).map_err(Errno::from)
             }
             fn cancel(&mut self, token: Token) -> Result<(), Errno> {
                 (**self).cancel(token)
@@ -166,11 +166,10 @@ impl<'a> Run<'a> {
             }
             Err(refused) => {
                 let stuck = layer.queued() == L::QUEUED;
-                let whole = refused.op.number == number && refused.error == Errno::EAGAIN;
+                let errno = refused.errno();
+                let whole = refused.op.number == number && errno == Errno::EAGAIN;
                 pool.give_back(refused.op.into_buffers());
-                ensure(whole && (full || stuck), || {
-                    format!("a push was refused: {:?}", refused.error)
-                })
+                ensure(whole && (full || stuck), || format!("a push was refused: {errno}"))
             }
         }
     }

@@ -86,11 +86,11 @@ pub fn out_and_back(context: &mut IoContext, path: &CStr) -> Result<(), Failure>
         for block in &mut blocks {
             fill(&mut block.0, next);
             io.push(Transfer::Write { file, block, number: next })
-                .map_err(|refused| failed("push")(refused.error))?;
+                .map_err(|refused| failed("push")(refused.errno()))?;
             next += 1;
         }
         let mut checked = 0;
-        while let Some(done) = io.wait().map_err(failed("wait"))? {
+        while let Some(done) = io.wait().map_err(|error| failed(error.call())(error.errno()))? {
             if done.result.map_err(failed("transfer"))? as usize != BLOCK {
                 return Err(Failure::Wrong("a transfer was short"));
             }
@@ -113,7 +113,7 @@ pub fn out_and_back(context: &mut IoContext, path: &CStr) -> Result<(), Failure>
                     Transfer::Write { file, block, number: next - 1 }
                 }
             };
-            io.push(again).map_err(|refused| failed("push")(refused.error))?;
+            io.push(again).map_err(|refused| failed("push")(refused.errno()))?;
         }
         Ok(checked)
     })

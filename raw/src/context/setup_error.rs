@@ -34,7 +34,7 @@ impl SetupError {
         Self { errno, asked, usage }
     }
 
-    /// What the kernel answered.
+    /// Returns what the kernel answered.
     pub fn errno(&self) -> Errno {
         self.errno
     }
@@ -107,7 +107,11 @@ impl fmt::Display for SetupError {
     }
 }
 
-impl core::error::Error for SetupError {}
+impl core::error::Error for SetupError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        Some(&self.errno)
+    }
+}
 
 impl From<SetupError> for Errno {
     fn from(error: SetupError) -> Self {
@@ -118,8 +122,7 @@ impl From<SetupError> for Errno {
 #[cfg(feature = "std")]
 impl From<SetupError> for std::io::Error {
     fn from(error: SetupError) -> Self {
-        let kind = Self::from(error.errno).kind();
-        Self::new(kind, error)
+        Self::new(Self::from(error.errno).kind(), error)
     }
 }
 

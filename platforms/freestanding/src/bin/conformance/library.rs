@@ -87,7 +87,7 @@ fn transfers(place: &Place, by_ring: bool) -> Outcome {
         let mut next = 0;
         for block in &mut blocks {
             fill(&mut block.0, next);
-            io.push(Transfer::Write { file, block, number: next }).map_err(|full| full.error)?;
+            io.push(Transfer::Write { file, block, number: next }).map_err(|full| full.errno())?;
             next += 1;
         }
         let mut checked = 0;
@@ -111,7 +111,7 @@ fn transfers(place: &Place, by_ring: bool) -> Outcome {
                     Transfer::Write { file, block, number: next - 1 }
                 }
             };
-            io.push(again).map_err(|full| full.error)?;
+            io.push(again).map_err(|full| full.errno())?;
         }
         equal("blocks", checked, blocks_to_do)?;
         equal("stray events", io.stats().stray_events, 0)?;
@@ -165,7 +165,7 @@ fn vectored_and_sync(place: &Place) -> Outcome {
             (Other::Poll, PollEvents::IN.raw()),
         ];
         for (step, result) in steps {
-            io.push(On(file, step)).map_err(|full| full.error)?;
+            io.push(On(file, step)).map_err(|full| full.errno())?;
             let Some(done) = io.wait()? else {
                 return Err(Why::new(format_args!("nothing was under way")));
             };
@@ -237,9 +237,9 @@ fn no_slot(_: &Place) -> Outcome {
     let mut context = IoContext::new(2)?;
     linux_aio::scope(&mut context, &mut [const { Slot::new() }; 2], |io| {
         for _ in 0..2 {
-            io.push(poll(pipe.from)).map_err(|full| full.error)?;
+            io.push(poll(pipe.from)).map_err(|full| full.errno())?;
         }
-        let refused = io.push(poll(pipe.from)).err().map(|full| (full.error, full.op.0.as_raw()));
+        let refused = io.push(poll(pipe.from)).err().map(|full| (full.errno(), full.op.0.as_raw()));
         equal("a third", refused, Some((Errno::EAGAIN, pipe.from)))?;
         pipe.fill()?;
         for _ in 0..2 {
@@ -253,7 +253,7 @@ fn refused_operation(place: &Place) -> Outcome {
     let mut context = IoContext::new(3)?;
     linux_aio::scope(&mut context, &mut [const { Slot::new() }; 3], |io| {
         for file in [place.file, kernel::NO_FILE, place.file] {
-            io.push(On(descriptor(file), Other::Fsync)).map_err(|full| full.error)?;
+            io.push(On(descriptor(file), Other::Fsync)).map_err(|full| full.errno())?;
         }
         let (mut right, mut wrong) = (0, 0);
         while let Some(done) = io.wait()? {
@@ -273,7 +273,7 @@ fn scope_cancel(_: &Place) -> Outcome {
     let pipe = Pipe::new()?;
     let mut context = IoContext::new(2)?;
     linux_aio::scope(&mut context, &mut [const { Slot::new() }; 2], |io| {
-        let token = io.push(poll(pipe.from)).map_err(|full| full.error)?;
+        let token = io.push(poll(pipe.from)).map_err(|full| full.errno())?;
         io.submit()?;
         equal("in flight", io.in_flight(), 1)?;
         io.cancel(token)?;
@@ -293,7 +293,7 @@ fn scope_leaving(_: &Place) -> Outcome {
     for _ in 0..3 {
         linux_aio::scope(&mut context, &mut [const { Slot::new() }; 4], |io| {
             for _ in 0..4 {
-                io.push(poll(pipe.from)).map_err(|full| full.error)?;
+                io.push(poll(pipe.from)).map_err(|full| full.errno())?;
             }
             equal("submitted", io.submit()?, 4)
         })??;
@@ -305,8 +305,8 @@ fn scope_timeout(_: &Place) -> Outcome {
     let pipe = Pipe::new()?;
     let mut context = IoContext::new(2)?;
     linux_aio::scope(&mut context, &mut [const { Slot::new() }; 2], |io| {
-        io.push(poll(pipe.from)).map_err(|full| full.error)?;
-        let early = io.wait_timeout(SOON).map(|done| done.is_some());
+        io.push(poll(pipe.from)).map_err(|full| full.errno())?;
+        let early = io.wait_timeout(SOON).map(|done| done.is_some()).map_err(Errno::from);
         equal("while nothing happens", early, Err(Errno::ETIMEDOUT))?;
         pipe.fill()?;
         readable(io.wait_timeout(LATE)?)
@@ -319,7 +319,7 @@ fn scope_in_child(_: &Place) -> Outcome {
     let mut context = IoContext::new(2)?;
     let mut child = 0;
     linux_aio::scope(&mut context, &mut [const { Slot::new() }; 2], |io| {
-        io.push(poll(pipe.from)).map_err(|full| full.error)?;
+        io.push(poll(pipe.from)).map_err(|full| full.errno())?;
         io.submit()?;
         child = kernel::fork()?;
         if child == 0 {

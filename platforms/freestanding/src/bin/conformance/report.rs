@@ -2,7 +2,7 @@
 
 use core::fmt::{self, Debug, Write};
 
-use linux_aio::{Errno, ScopeError, SetupError};
+use linux_aio::{CallError, Errno, ScopeError, SetupError};
 use linux_aio_freestanding::print::print;
 
 /// A short text; what does not fit is cut off.
@@ -87,6 +87,12 @@ impl From<i32> for Why {
 impl From<Errno> for Why {
     fn from(errno: Errno) -> Self {
         Self::new(format_args!("unexpected {errno:?}"))
+    }
+}
+
+impl From<CallError> for Why {
+    fn from(error: CallError) -> Self {
+        Self::new(format_args!("{error}"))
     }
 }
 
