@@ -157,13 +157,46 @@ impl<O: Operation + 'static> Queue<O> {
         Ok(settled.map(|settled| unsafe { self.engine.take(settled) }))
     }
 
-    /// As [`wait`](Self::wait), but at most for `timeout`.
+    /// Submits what is queued, and returns the next completion. Waits for it at most for `timeout`.
+    ///
+    /// The timeout bounds the wait alone. Submitting comes first and can block for longer: the
+    /// kernel reads and writes buffered files inside of `io_submit`.
+    /// [`next_timeout`](Self::next_timeout) submits nothing.
     ///
     /// # Errors
     /// `ETIMEDOUT` when the time is up, `EINTR` when a signal was handled: nothing is lost, wait
     /// again; otherwise as [`wait`](Self::wait).
     pub fn wait_timeout(&mut self, timeout: Duration) -> Result<Option<Completion<O>>, CallError> {
         let settled = self.engine.wait(&self.context, Some(timeout))?;
+        // SAFETY: It has just been settled.
+        Ok(settled.map(|settled| unsafe { self.engine.take(settled) }))
+    }
+
+    /// Returns the next completion of the operations in flight. Waits for it at most for `timeout`,
+    /// and submits nothing.
+    ///
+    /// Returns `None` if nothing is in flight, even if operations are queued.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use linux_aio::{Errno, PollEvents, Queue, op::Poll};
+    /// use std::time::Duration;
+    ///
+    /// let (reader, _writer) = std::os::unix::net::UnixStream::pair()?;
+    /// let mut queue = Queue::with_capacity(1)?;
+    /// queue.push(Poll::new(reader, PollEvents::IN))?;
+    /// assert!(queue.next_timeout(Duration::from_secs(1))?.is_none()); // Nothing is submitted yet.
+    /// queue.submit()?;
+    /// let error = queue.next_timeout(Duration::from_millis(1)).unwrap_err();
+    /// assert_eq!(error.errno(), Errno::ETIMEDOUT);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// `ETIMEDOUT` when the time is up, `EINTR` when a signal was handled; those of
+    /// `io_getevents(2)` under a filter; [`Errno::FORKED`]. Nothing is lost by an error.
+    pub fn next_timeout(&mut self, timeout: Duration) -> Result<Option<Completion<O>>, CallError> {
+        let settled = self.engine.next_timeout(&self.context, timeout)?;
         // SAFETY: It has just been settled.
         Ok(settled.map(|settled| unsafe { self.engine.take(settled) }))
     }

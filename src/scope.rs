@@ -281,13 +281,30 @@ impl<O: Operation> Scope<O> {
         Ok(settled.map(|settled| self.take(settled)))
     }
 
-    /// As [`wait`](Self::wait), but at most for `timeout`.
+    /// Submits what is queued, and returns the next completion. Waits for it at most for `timeout`.
+    ///
+    /// The timeout bounds the wait alone. Submitting comes first and can block for longer: the
+    /// kernel reads and writes buffered files inside of `io_submit`.
+    /// [`next_timeout`](Self::next_timeout) submits nothing.
     ///
     /// # Errors
     /// `ETIMEDOUT` when the time is up, `EINTR` when a signal was handled: nothing is lost, wait
     /// again; otherwise as [`wait`](Self::wait).
     pub fn wait_timeout(&self, timeout: Duration) -> Result<Option<Completion<O>>, CallError> {
         let settled = self.engine.wait(self.context(), Some(timeout))?;
+        Ok(settled.map(|settled| self.take(settled)))
+    }
+
+    /// Returns the next completion of the operations in flight. Waits for it at most for `timeout`,
+    /// and submits nothing.
+    ///
+    /// Returns `None` if nothing is in flight, even if operations are queued.
+    ///
+    /// # Errors
+    /// `ETIMEDOUT` when the time is up, `EINTR` when a signal was handled; those of
+    /// `io_getevents(2)` under a filter; [`Errno::FORKED`]. Nothing is lost by an error.
+    pub fn next_timeout(&self, timeout: Duration) -> Result<Option<Completion<O>>, CallError> {
+        let settled = self.engine.next_timeout(self.context(), timeout)?;
         Ok(settled.map(|settled| self.take(settled)))
     }
 

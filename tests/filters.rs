@@ -146,7 +146,8 @@ fn a_refused_io_getevents_leaves_the_ring() {
         }
         for _ in 0..2 {
             let timed = queue.wait_timeout(Duration::from_secs(60)).map(drop);
-            for error in [queue.wait().map(drop), timed] {
+            let next = queue.next_timeout(Duration::from_secs(60)).map(drop);
+            for error in [queue.wait().map(drop), timed, next] {
                 let error = error.expect_err("the call is refused");
                 assert_eq!((error.errno(), error.call()), (refusal, "io_getevents"));
                 assert!(error.to_string().contains("seccomp"), "{error}");

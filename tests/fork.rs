@@ -161,6 +161,8 @@ fn a_queue_fails_in_a_child_and_the_parent_takes_every_completion() {
             assert!(queue.try_next().is_none());
             assert!(queue.ready().is_none());
             assert_eq!(queue.wait().map_err(Errno::from).err(), Some(Errno::FORKED));
+            let waited = queue.next_timeout(Duration::from_millis(1));
+            assert_eq!(waited.map_err(Errno::from).err(), Some(Errno::FORKED));
             let waited = queue.wait_timeout(Duration::from_millis(1));
             assert_eq!(waited.map_err(Errno::from).err(), Some(Errno::FORKED));
             assert_eq!(queue.cancel(poll), Err(Errno::FORKED));

@@ -60,6 +60,33 @@ fn a_wait_that_times_out_says_etimedout_and_loses_nothing() {
     assert!(holds(done.result, PollEvents::IN));
 }
 
+/// Goal: `next_timeout` submits nothing, so that no slow submission comes before its wait. It gives
+/// what has ended, says when the time is up, and waits for nothing where nothing is in flight.
+///
+/// Method: an operation is queued all the time, which the calls of `io_submit` show.
+#[test]
+fn a_wait_for_what_is_in_flight_submits_nothing() {
+    let _watchdog = Watchdog::new();
+    let mut pipe = pipe(libc::O_NONBLOCK);
+    let mut queue = queue_with_poll(&pipe);
+    assert!(queue.next_timeout(LONG).expect("a wait").is_none());
+    assert_eq!((queue.queued(), queue.stats().submit_calls), (1, 0));
+    assert_eq!(queue.stats().getevents_calls, 0);
+    assert_eq!(queue.submit(), Ok(1));
+    queue.push(read()).expect("a slot");
+    for time in [Duration::ZERO, Duration::from_millis(1)] {
+        let waited = queue.next_timeout(time);
+        assert_eq!(waited.map_err(Errno::from).err(), Some(Errno::ETIMEDOUT));
+    }
+    let pester = Pester::this_thread(libc::SIGUSR1);
+    assert_eq!(queue.next_timeout(LONG).map_err(Errno::from).err(), Some(Errno::EINTR));
+    drop(pester);
+    pipe.put(1);
+    let done = queue.next_timeout(Duration::MAX).expect("a wait").expect("a completion");
+    assert!(holds(done.result, PollEvents::IN));
+    assert_eq!((queue.queued(), queue.in_flight(), queue.stats().submit_calls), (1, 0, 1));
+}
+
 /// Goal: the longest time is long, not negative, which would be no time at all or all time.
 /// Method: with `Duration::MAX`, a completion that is there comes, and one that comes later too.
 #[test]

@@ -147,7 +147,10 @@ fn time_and_signals_end_only_the_wait_with_a_timeout() {
     let mut context = context(1);
     let result = linux_aio::scope(&mut context, &mut [const { Slot::new() }; 1], |io| {
         io.push(Poll::new(&reader, PollEvents::IN)).expect("a slot");
+        assert!(io.next_timeout(Duration::MAX).expect("a wait").is_none());
         let soon = io.wait_timeout(Duration::from_millis(5));
+        assert_eq!(soon.map_err(Errno::from).err(), Some(Errno::ETIMEDOUT));
+        let soon = io.next_timeout(Duration::from_millis(5));
         assert_eq!(soon.map_err(Errno::from).err(), Some(Errno::ETIMEDOUT));
         let before = handled(libc::SIGUSR1);
         let pester = Pester::this_thread(libc::SIGUSR1);

@@ -186,6 +186,27 @@ impl<O> Engine<O> {
         }
     }
 
+    /// Waits until an operation in flight has ended, at most for `timeout`. Submits nothing.
+    ///
+    /// Returns `None` if nothing is in flight.
+    pub(crate) fn next_timeout(
+        &self,
+        context: &IoContext,
+        timeout: Duration,
+    ) -> Result<Option<Settled<O>>, CallError> {
+        loop {
+            if let Some(settled) = self.try_settle(context) {
+                return Ok(Some(settled));
+            }
+            if self.in_flight() == 0 {
+                return Ok(None);
+            }
+            if self.fetch(context, 1, Some(timeout)).map_err(CallError::getevents)? == 0 {
+                return Err(CallError::getevents(Errno::ETIMEDOUT));
+            }
+        }
+    }
+
     #[cold]
     #[inline(never)]
     fn take_refused(&self, first: NonNull<Slot<O>>) -> Settled<O> {
