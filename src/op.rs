@@ -4,8 +4,9 @@
 //! Each holds what the kernel needs until it is done: `F`, anything that keeps a file open
 //! ([`AsFd`](crate::fd::AsFd): a `File`, an `OwnedFd`, an `Arc` of one, a `&File`), and `B`,
 //! anything that holds bytes. To read, that is `AsMut<[u8]>`: `Vec<u8>`, `Box<[u8]>`, `[u8; N]`,
-//! [`AlignedBuf`](crate::AlignedBuf), in a scope also `&mut [u8]`. To write, `AsRef<[u8]>`: all of
-//! these, and `Arc<[u8]>`, `&'static [u8]`, `&'static str`.
+//! [`AlignedBuf`](crate::AlignedBuf), in a scope also `&mut [u8]`. A read fills the length of the
+//! buffer, not its capacity. To write, `AsRef<[u8]>`: all of these, and `Arc<[u8]>`,
+//! `&'static [u8]`, `&'static str`.
 //!
 //! A completed operation comes back whole, so that its buffer and its other fields can be used
 //! again: `Read { offset: next, ..done.op }`.

@@ -69,13 +69,15 @@ pub struct Prepared<'op> {
 }
 
 impl<'op> Prepared<'op> {
-    /// Reads at `offset` of the file to `buf`. Completes with the count, 0 at the end of the file.
+    /// Reads at `offset` of the file to `buf`. Completes with the count, 0 at the end of the file, or
+    /// if `buf` has length 0.
     #[inline]
     pub fn read(fd: Fd<'op>, buf: &'op mut [u8], offset: u64) -> Self {
         Self::new(Iocb::pread(fd.as_raw(), buf.as_mut_ptr(), buf.len(), offset))
     }
 
-    /// Writes `buf` at `offset` of the file. Completes with the count, which may be short.
+    /// Writes `buf` at `offset` of the file, or at its end if it is open with `O_APPEND`. Completes
+    /// with the count, which may be short.
     #[inline]
     pub fn write(fd: Fd<'op>, buf: &'op [u8], offset: u64) -> Self {
         Self::new(Iocb::pwrite(fd.as_raw(), buf.as_ptr(), buf.len(), offset))
@@ -93,13 +95,15 @@ impl<'op> Prepared<'op> {
         Self::new(Iocb::pwritev(fd.as_raw(), bufs.as_ptr().cast(), bufs.len(), offset))
     }
 
-    /// Data and metadata of the file to stable storage. Completes with 0.
+    /// Brings data and metadata of the file to stable storage: those of writes that have completed.
+    /// Completes with 0.
     #[inline]
     pub fn fsync(fd: Fd<'op>) -> Self {
         Self::new(Iocb::fsync(fd.as_raw()))
     }
 
-    /// Data of the file, and the metadata needed to read it, to stable storage. Completes with 0.
+    /// Brings data of the file, and the metadata needed to read it, to stable storage: those of
+    /// writes that have completed. Completes with 0.
     #[inline]
     pub fn fdsync(fd: Fd<'op>) -> Self {
         Self::new(Iocb::fdsync(fd.as_raw()))

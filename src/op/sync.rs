@@ -3,10 +3,11 @@
 use crate::fd::AsFd;
 use crate::{Operation, Prepared};
 
-/// Data and metadata of a file to stable storage (`fsync(2)`). Completes with 0.
+/// Brings data and metadata of a file to stable storage (`fsync(2)`). Completes with 0.
 ///
-/// It is not ordered with other operations: push it when the writes that it shall cover have
-/// completed.
+/// It covers the writes that have completed when it begins. It is not ordered with writes in flight:
+/// push it when the writes that it shall cover have completed. A [`Write`](super::Write) with
+/// [`RwFlags::SYNC`](crate::RwFlags::SYNC) needs none.
 #[derive(Clone, Copy, Debug)]
 pub struct Fsync<F> {
     /// Keeps the file open until the completion.
@@ -26,11 +27,12 @@ impl<F: AsFd> Operation for Fsync<F> {
     }
 }
 
-/// Data of a file, and the metadata needed to read it, to stable storage (`fdatasync(2)`).
+/// Brings data of a file, and the metadata needed to read it, to stable storage (`fdatasync(2)`).
 /// Completes with 0.
 ///
-/// It is not ordered with other operations: push it when the writes that it shall cover have
-/// completed.
+/// It covers the writes that have completed when it begins. It is not ordered with writes in flight:
+/// push it when the writes that it shall cover have completed. A [`Write`](super::Write) with
+/// [`RwFlags::DSYNC`](crate::RwFlags::DSYNC) needs none; its page has an example.
 #[derive(Clone, Copy, Debug)]
 pub struct Fdsync<F> {
     /// Keeps the file open until the completion.

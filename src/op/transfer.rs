@@ -5,6 +5,10 @@ use crate::{IoPrio, Operation, Prepared, RwFlags};
 
 /// A read at an offset of a file. Completes with the count, 0 at the end of the file.
 ///
+/// **The length of the buffer counts, not its capacity.** `Vec::with_capacity(n)` has length 0: a
+/// read to it completes with 0 at once, which looks like the end of the file. Use `vec![0; n]` or
+/// [`AlignedBuf`](crate::AlignedBuf). (A read of no bytes is legal, and reads nothing.)
+///
 /// On a file opened with `O_DIRECT`, the buffer's address, its length and the offset must be
 /// multiples of what [`Geometry`](crate::geometry::Geometry) says; otherwise it completes with
 /// `EINVAL`.
@@ -12,7 +16,7 @@ use crate::{IoPrio, Operation, Prepared, RwFlags};
 pub struct Read<F, B> {
     /// Keeps the file open until the completion.
     pub fd: F,
-    /// Receives the bytes; all of it is offered to the kernel.
+    /// Receives the bytes; all of its length is offered to the kernel, and none of its capacity.
     pub buf: B,
     /// Where in the file, in bytes.
     pub offset: u64,
@@ -39,6 +43,25 @@ impl<F: AsFd, B: AsMut<[u8]>> Operation for Read<F, B> {
 }
 
 /// A write at an offset of a file. Completes with the count, which may be short.
+///
+/// If the file is open with `O_APPEND`, the kernel ignores the offset and writes at the end of the
+/// file. [`RwFlags::NOAPPEND`] makes the offset count (since Linux 6.9), and [`RwFlags::APPEND`]
+/// appends to any file.
+///
+/// A write is durable only after an [`Fdsync`](super::Fdsync) or [`Fsync`](super::Fsync) that
+/// begins when the write has completed. With [`RwFlags::DSYNC`] it is durable when it completes:
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use linux_aio::{Queue, RwFlags, op::Write};
+///
+/// let mut queue = Queue::with_capacity(1)?;
+/// let record = Write::new(tempfile::tempfile()?, b"committed".to_vec(), 0);
+/// queue.push(Write { rw_flags: RwFlags::DSYNC, ..record })?;
+/// let done = queue.wait()?.expect("a completion");
+/// assert_eq!(done.result?, 9); // The record would survive a power failure.
+/// # Ok(()) }
+/// ```
 ///
 /// On a file opened with `O_DIRECT`, the buffer's address, its length and the offset must be
 /// multiples of what [`Geometry`](crate::geometry::Geometry) says; otherwise it completes with

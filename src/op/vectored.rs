@@ -6,7 +6,9 @@ use crate::{IoPrio, Iocb, Operation, Prepared, RwFlags};
 
 const NO_BUFFER: iovec = iovec { iov_base: 0, iov_len: 0 };
 
-/// A read at an offset of a file to `N` buffers, one after the other. Completes with the count.
+/// A read at an offset of a file to `N` buffers, one after the other. Completes with the count, 0 at
+/// the end of the file, or if all buffers have length 0: as for [`Read`](super::Read), the length of
+/// a buffer counts, not its capacity.
 #[derive(Clone, Debug)]
 pub struct ReadV<F, B, const N: usize> {
     /// Keeps the file open until the completion.
@@ -49,7 +51,8 @@ impl<F: AsFd, B: AsMut<[u8]>, const N: usize> Operation for ReadV<F, B, N> {
     }
 }
 
-/// A write of `N` buffers, one after the other, at an offset of a file. Completes with the count.
+/// A write of `N` buffers, one after the other, at an offset of a file. Completes with the count,
+/// which may be short. Offset and durability are those of a [`Write`](super::Write).
 #[derive(Clone, Debug)]
 pub struct WriteV<F, B, const N: usize> {
     /// Keeps the file open until the completion.

@@ -2,7 +2,7 @@
 
 use crate::driver::{Driver, DriverStats};
 use crate::op::{Read, ReadV, Write, WriteV};
-use crate::{Errno, Operation, RwFlags};
+use crate::{Errno, IoPrio, Operation, RwFlags};
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::io;
@@ -93,22 +93,33 @@ impl Fallback {
             true => (&self.writes, &support.writes_unsupported),
             false => (&self.reads, &support.reads_unsupported),
         };
-        if !unsupported.load(Ordering::Relaxed) {
+        let flags = *op.rw_flags();
+        if flags.contains(RwFlags::NOWAIT) {
+            // The caller would rather have the error.
+            return driver.submit(op).await;
+        }
+        let mut refused = unsupported.load(Ordering::Relaxed);
+        if !refused {
             count(&self.counters.tried);
-            *op.rw_flags() = *op.rw_flags() | RwFlags::NOWAIT;
+            *op.rw_flags() = flags | RwFlags::NOWAIT;
             let result;
             (result, op) = driver.submit(op).await;
+            *op.rw_flags() = flags;
             match result {
                 Err(Errno::EAGAIN) => count(&self.counters.retried),
-                Err(Errno::EOPNOTSUPP) => unsupported.store(true, Ordering::Relaxed),
+                Err(Errno::EOPNOTSUPP) => refused = true,
                 _ => return (result, op),
             }
         }
-        if unsupported.load(Ordering::Relaxed) {
+        if refused {
             count(&self.counters.unsupported);
         }
-        *op.rw_flags() = RwFlags::NONE;
-        thread.submit(op).await
+        let (result, op) = thread.submit(op).await;
+        // Otherwise it was not NOWAIT that is not supported, but one of the caller's flags.
+        if refused && result != Err(Errno::EOPNOTSUPP) {
+            unsupported.store(true, Ordering::Relaxed);
+        }
+        (result, op)
     }
 }
 
@@ -123,11 +134,12 @@ pub(super) struct Support {
     writes_unsupported: AtomicBool,
 }
 
-/// An operation that can be tried without blocking.
+/// A read or write, whose flags and priority can be set.
 pub(super) trait Transfer: Operation + Send + 'static {
     const WRITES: bool;
 
     fn rw_flags(&mut self) -> &mut RwFlags;
+    fn ioprio(&mut self) -> &mut IoPrio;
 }
 
 impl<F: Send + 'static, B: Send + 'static> Transfer for Read<F, B>
@@ -138,6 +150,10 @@ where
 
     fn rw_flags(&mut self) -> &mut RwFlags {
         &mut self.rw_flags
+    }
+
+    fn ioprio(&mut self) -> &mut IoPrio {
+        &mut self.ioprio
     }
 }
 
@@ -150,6 +166,10 @@ where
     fn rw_flags(&mut self) -> &mut RwFlags {
         &mut self.rw_flags
     }
+
+    fn ioprio(&mut self) -> &mut IoPrio {
+        &mut self.ioprio
+    }
 }
 
 impl<F: Send + 'static, B: Send + 'static> Transfer for Write<F, B>
@@ -161,6 +181,10 @@ where
     fn rw_flags(&mut self) -> &mut RwFlags {
         &mut self.rw_flags
     }
+
+    fn ioprio(&mut self) -> &mut IoPrio {
+        &mut self.ioprio
+    }
 }
 
 impl<F: Send + 'static, B: Send + 'static, const N: usize> Transfer for WriteV<F, B, N>
@@ -171,5 +195,9 @@ where
 
     fn rw_flags(&mut self) -> &mut RwFlags {
         &mut self.rw_flags
+    }
+
+    fn ioprio(&mut self) -> &mut IoPrio {
+        &mut self.ioprio
     }
 }
