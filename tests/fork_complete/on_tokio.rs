@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::Waker;
 use linux_aio::driver::DriverStats;
 use linux_aio::tokio::{self, Fallback, File, Outcome};
-use linux_aio::{Driver, Errno};
+use linux_aio::{Driver, Errno, IoPrio, RwFlags};
 use smol::future::block_on;
 use std::io;
 use std::thread;
@@ -101,6 +101,18 @@ pub(crate) const TOKIO: &[(&str, Check)] = &[
     ("tokio::File::fall_back_to", |world| {
         for file in world.tokio.files() {
             let file = file.clone().fall_back_to(world.tokio.fallback.as_ref().expect("it"));
+            assert_forked(block_on(file.read_at(vec![1; 8], 0)).0);
+        }
+    }),
+    ("tokio::File::with_rw_flags", |world| {
+        for file in world.tokio.files() {
+            let file = file.clone().with_rw_flags(RwFlags::HIPRI);
+            assert_forked(block_on(file.read_at(vec![1; 8], 0)).0);
+        }
+    }),
+    ("tokio::File::with_ioprio", |world| {
+        for file in world.tokio.files() {
+            let file = file.clone().with_ioprio(IoPrio::idle());
             assert_forked(block_on(file.read_at(vec![1; 8], 0)).0);
         }
     }),
