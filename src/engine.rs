@@ -10,16 +10,16 @@
 //! ```
 //!
 //! A free slot is on the free list, a pending one in [`Pending`]. From push to event, and only
-//! then, a slot's token is live.
+//! then, a slot's tag is live.
 //!
 //! # Invariants
 //!
-//! - The loan that `prepare` gave lasts as long as the token is live: in between nothing here
+//! - The loan that `prepare` gave lasts as long as the tag is live: in between nothing here
 //!   touches, moves or drops the operation. An operation is initialised unless its slot is free.
-//! - Only an event that carries the live token of a slot ends an operation. Any other event is
+//! - Only an event that carries the live tag of a slot ends an operation. Any other event is
 //!   counted as stray and ignored. That such an event means that the kernel has taken the operation
 //!   and is finished with it is the one thing that is trusted.
-//! - `in_flight` is the number of slots with a live token that are not pending (and of stray
+//! - `in_flight` is the number of slots with a live tag that are not pending (and of stray
 //!   events that were seen, but not looked at yet).
 //! - User code (`prepare`, and drops) runs when every list is whole and nothing is borrowed
 //!   mutably, since it may panic or come back in: everything here is `Cell`s and `&self`.
@@ -30,11 +30,13 @@ mod leave;
 mod pending;
 mod reap;
 mod settled;
+#[cfg(all(test, not(loom)))]
+mod tests;
 
 pub(crate) use events::{Inbox, RUN};
 pub(crate) use settled::Settled;
 
-use crate::slot::{Completion, Full, PushError, Slot, Token};
+use crate::slot::{Completion, EngineId, Full, PushError, Slot, Tag, Token};
 use crate::{Errno, IoContext, Iocb, Opcode, Operation};
 use core::cell::Cell;
 use core::mem::{self, MaybeUninit};
@@ -72,6 +74,7 @@ pub(crate) struct Memory<O> {
 
 /// See the [module](self).
 pub(crate) struct Engine<O> {
+    id: EngineId,
     slots: NonNull<Slot<O>>,
     capacity: u32,
     /// First of the list of free slots.
@@ -93,7 +96,7 @@ impl<O> Engine<O> {
     /// Until the engine is gone, its memory stays where it is and nobody else uses it; and before
     /// it goes, [`Engine::quiesce`] has been called or the context has been destroyed.
     pub(crate) unsafe fn new(memory: Memory<O>, context: &IoContext) -> Self {
-        let capacity = memory.slots.len().min(Token::MAX_SLOTS) as u32;
+        let capacity = memory.slots.len().min(Tag::MAX_SLOTS) as u32;
         // SAFETY: The caller's promise.
         let pending = unsafe { Pending::new(memory.pending) };
         // SAFETY: The events use it only where the process has been checked, and `end_in_flight`
@@ -102,6 +105,7 @@ impl<O> Engine<O> {
         // SAFETY: The caller's promise; `end_in_flight` ends it before the context.
         let events = unsafe { Events::new(ring, memory.inbox) };
         let engine = Self {
+            id: EngineId::of_new_engine(),
             slots: memory.slots.cast(),
             capacity,
             free: Cell::new(None),
@@ -112,7 +116,7 @@ impl<O> Engine<O> {
             look_failure: Cell::new(None),
             stats: Cell::new(Stats::default()),
         };
-        let first = Token::of_new_engine();
+        let first = Tag::first_of(engine.id);
         for index in (0..capacity).rev() {
             let blank = Iocb::from_raw(crate::abi::iocb::ZERO);
             let slot = engine.slot_pointer(index);
@@ -192,11 +196,11 @@ impl<O> Engine<O> {
         if self.pending.is_full() {
             return Err(PushError::new(Full::Pending, op));
         }
-        let (slot, token) = self.house(op)?;
+        let (slot, tag) = self.house(op)?;
         assert!(!self.pending.is_full(), "more operations pending than there is room for");
         // SAFETY: There is room.
         unsafe { self.pending.push(slot) };
-        Ok(token)
+        Ok(self.token(tag))
     }
 
     /// As [`push`](Self::push), with less to check.
@@ -209,10 +213,10 @@ impl<O> Engine<O> {
     where
         O: Operation,
     {
-        let (slot, token) = self.house(op)?;
+        let (slot, tag) = self.house(op)?;
         // SAFETY: No slot is pending twice, and there is room for each.
         unsafe { self.pending.push(slot) };
-        Ok(token)
+        Ok(self.token(tag))
     }
 
     /// Pushes the operation again that is still in its slot.
@@ -227,15 +231,15 @@ impl<O> Engine<O> {
         O: Operation,
     {
         // SAFETY: A settled slot is on no list; the rest is the caller's promise.
-        let token = unsafe { self.prepare(settled.slot) };
+        let tag = unsafe { self.prepare(settled.slot) };
         // SAFETY: No slot is pending twice, and there is room for each.
         unsafe { self.pending.push(settled.slot) };
-        token
+        self.token(tag)
     }
 
     /// Moves `op` into a free slot and prepares it there.
     #[inline(always)]
-    fn house(&self, op: O) -> Result<(NonNull<Slot<O>>, Token), PushError<O>>
+    fn house(&self, op: O) -> Result<(NonNull<Slot<O>>, Tag), PushError<O>>
     where
         O: Operation,
     {
@@ -251,13 +255,13 @@ impl<O> Engine<O> {
         Ok((slot, unsafe { self.prepare(slot) }))
     }
 
-    /// Prepares the operation that is in a slot, whose token is live then.
+    /// Prepares the operation that is in a slot, whose tag is live then.
     ///
     /// # Safety
     /// The slot's operation is initialised, not lent to the kernel and not referred to; the slot is
     /// on no list.
     #[inline(always)]
-    unsafe fn prepare(&self, pointer: NonNull<Slot<O>>) -> Token
+    unsafe fn prepare(&self, pointer: NonNull<Slot<O>>) -> Tag
     where
         O: Operation,
     {
@@ -266,16 +270,16 @@ impl<O> Engine<O> {
         let operation = unsafe { operation_in(pointer) };
         // SAFETY: The caller's promise.
         let operation = unsafe { &mut *operation };
-        // The loan ends for the compiler here; the live token keeps it up.
+        // The loan ends for the compiler here; the live tag keeps it up.
         let iocb = operation.prepare().into_iocb();
         mem::forget(unprepared);
 
         let slot = self.slot(pointer);
-        let token = slot.token().next();
-        debug_assert!(token.is_live());
+        let tag = slot.tag().next();
+        debug_assert!(tag.is_live());
         // SAFETY: The kernel does not have this iocb: its last operation has ended.
-        unsafe { slot.set_iocb(iocb.user_data(token.user_data())) };
-        token
+        unsafe { slot.set_iocb(iocb.user_data(tag.user_data())) };
+        tag
     }
 
     // ---- submit ----
@@ -353,7 +357,7 @@ impl<O> Engine<O> {
     ) -> Result<usize, Errno> {
         self.count(|stats| stats.submit_calls += 1);
         // SAFETY: The iocbs lie in slots, which stay in place; each was prepared from an operation
-        // whose loan lasts until its event, which is what the token keeps. The caller has checked
+        // whose loan lasts until its event, which is what the tag keeps. The caller has checked
         // the process.
         unsafe { context.submit_in_process(iocbs_of(pending)) }
     }
@@ -367,7 +371,7 @@ impl<O> Engine<O> {
     #[cold]
     fn refuse(&self, pointer: NonNull<Slot<O>>, errno: Errno) {
         let slot = self.slot(pointer);
-        slot.end_token();
+        slot.end_tag();
         slot.refused.set(Some(errno));
         slot.next.set(None);
         // What was last before counts only while there is a first.
@@ -384,7 +388,8 @@ impl<O> Engine<O> {
     /// in flight is the kernel's to cancel.
     pub(crate) fn cancel(&self, context: &IoContext, token: Token) -> Result<(), Errno> {
         context.check_process()?;
-        let pointer = self.live(token).ok_or(Errno::ENOENT)?;
+        let tag = token.tag_in(self.id).ok_or(Errno::ENOENT)?;
+        let pointer = self.live(tag).ok_or(Errno::ENOENT)?;
         match self.place_in_pending(pointer) {
             Some(place) => {
                 self.pending.remove(place, 1);
@@ -399,20 +404,32 @@ impl<O> Engine<O> {
         self.pending.slots().iter().position(|&slot| slot == pointer)
     }
 
-    /// The slot whose live token this is.
+    /// The slot whose live tag this is.
     #[inline(always)]
-    fn live(&self, token: Token) -> Option<NonNull<Slot<O>>> {
-        // Not so of a dead token (`Token`).
-        if token.index() < self.capacity {
-            let pointer = self.slot_pointer(token.index());
-            if self.slot(pointer).token() == token {
+    fn live(&self, tag: Tag) -> Option<NonNull<Slot<O>>> {
+        // Not so of a dead tag (`Tag`).
+        if tag.index() < self.capacity {
+            let pointer = self.slot_pointer(tag.index());
+            if self.slot(pointer).tag() == tag {
                 return Some(pointer);
             }
         }
         None
     }
 
+    /// The token of the operation whose tag this is.
+    #[inline(always)]
+    fn token(&self, tag: Tag) -> Token {
+        Token::new(self.id, tag)
+    }
+
     // ---- take ----
+
+    /// Returns the token of an operation that has ended and was not pushed again.
+    #[inline(always)]
+    pub(crate) fn token_of(&self, settled: Settled<O>) -> Token {
+        self.token(self.slot(settled.slot).tag().last_live())
+    }
 
     /// Gives the operation back, and frees its slot.
     ///
@@ -421,7 +438,7 @@ impl<O> Engine<O> {
     #[inline]
     pub(crate) unsafe fn take(&self, settled: Settled<O>) -> Completion<O> {
         let Settled { slot, .. } = settled;
-        let token = self.slot(slot).token().last_live();
+        let token = self.token_of(settled);
         // SAFETY: The operation is initialised and no longer lent, nor used again, says the caller.
         let op = unsafe { self.move_out(slot) };
         Completion { token, result: settled.result(), op }

@@ -237,8 +237,8 @@ impl<O: Operation + 'static> Queue<O> {
     /// kernel did not have it yet, else as the kernel ends it.
     ///
     /// # Errors
-    /// `ENOENT`: it has completed, or the token is another queue's. `EINVAL`: the kernel cannot
-    /// cancel it (any but POLL). `ENOSYS` on gVisor; [`Errno::FORKED`].
+    /// `ENOENT`: it has completed, or the token is of another queue or of a scope. `EINVAL`: the
+    /// kernel cannot cancel it (any but POLL). `ENOSYS` on gVisor; [`Errno::FORKED`].
     pub fn cancel(&mut self, token: Token) -> Result<(), Errno> {
         self.engine.cancel(&self.context, token)
     }
@@ -328,8 +328,7 @@ unsafe impl<O: Operation + Send + 'static> Send for Ready<'_, O> {}
 impl<O: Operation + 'static> Ready<'_, O> {
     /// What push returned for it.
     pub fn token(&self) -> Token {
-        // SAFETY: The queue is borrowed, and its slots with it.
-        unsafe { self.settled.token() }
+        self.queue.engine.token_of(self.settled)
     }
 
     /// As [`Completion::result`].

@@ -312,8 +312,8 @@ impl<O: Operation> Scope<O> {
     /// kernel did not have it yet, else as the kernel ends it.
     ///
     /// # Errors
-    /// `ENOENT`: it has completed. `EINVAL`: the kernel cannot cancel it (any but POLL).
-    /// `ENOSYS` on gVisor; [`Errno::FORKED`].
+    /// `ENOENT`: it has completed, or the token is of another scope or of a queue. `EINVAL`: the
+    /// kernel cannot cancel it (any but POLL). `ENOSYS` on gVisor; [`Errno::FORKED`].
     pub fn cancel(&self, token: Token) -> Result<(), Errno> {
         self.engine.cancel(self.context(), token)
     }

@@ -6,6 +6,7 @@ use core::cell::{Cell, UnsafeCell};
 use core::fmt;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
+#[cfg(any(test, not(target_has_atomic = "64")))]
 use core::sync::atomic::{AtomicU32, Ordering};
 
 /// The place of one operation while the kernel has it. Does not move while a
@@ -15,7 +16,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 #[repr(C)]
 pub struct Slot<O> {
     /// What the kernel reads. A POLL is cancelled by the address, so it stays here until its
-    /// event. Its `aio_data` is the slot's [`Token`].
+    /// event. Its `aio_data` is the slot's [`Tag`].
     pub(crate) iocb: UnsafeCell<Iocb>,
     /// The next slot of the list that this one is on: free, or refused.
     pub(crate) next: Cell<Option<NonNull<Slot<O>>>>,
@@ -43,26 +44,26 @@ impl<O> Slot<O> {
         }
     }
 
-    /// The slot's token: that of an operation from push to its event, and in between a dead one.
+    /// The slot's tag: that of an operation from push to its event, and in between a dead one.
     #[inline(always)]
-    pub(crate) fn token(&self) -> Token {
+    pub(crate) fn tag(&self) -> Tag {
         // SAFETY: The kernel writes `aio_key` of an iocb and nothing else, and that only inside of
-        // `io_submit`; this code writes it only in `set_iocb` and `end_token`.
-        Token(unsafe { (*self.iocb.get()).as_raw().aio_data })
+        // `io_submit`; this code writes it only in `set_iocb` and `end_tag`.
+        Tag(unsafe { (*self.iocb.get()).as_raw().aio_data })
     }
 
-    /// Makes a live token a dead one: the operation has ended.
+    /// Makes a live tag a dead one: the operation has ended.
     #[inline(always)]
-    pub(crate) fn end_token(&self) {
-        let token = self.token().next();
-        debug_assert!(!token.is_live());
-        // SAFETY: As in `token`; nothing refers to the iocb.
-        unsafe { (*self.iocb.get()).as_raw_mut().aio_data = token.0 };
+    pub(crate) fn end_tag(&self) {
+        let tag = self.tag().next();
+        debug_assert!(!tag.is_live());
+        // SAFETY: As in `tag`; nothing refers to the iocb.
+        unsafe { (*self.iocb.get()).as_raw_mut().aio_data = tag.0 };
     }
 
     /// What the operation of the slot's present or last use does.
     pub(crate) fn opcode(&self) -> Opcode {
-        // SAFETY: As in `token`.
+        // SAFETY: As in `tag`.
         unsafe { (*self.iocb.get()).opcode() }
     }
 
@@ -85,39 +86,131 @@ impl<O> Default for Slot<O> {
 
 impl<O> fmt::Debug for Slot<O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Slot").field("token", &self.token()).finish_non_exhaustive()
+        f.debug_struct("Slot").field("tag", &self.tag()).finish_non_exhaustive()
     }
 }
 
-/// Names an operation from push to completion, also in the kernel: it is the `aio_data` of its
-/// iocb.
+/// Names an operation of a scope or queue, from push to completion.
+///
+/// Later, and in another scope or queue, a token names nothing: to cancel by it gives `ENOENT`.
+///
+/// # How long that holds
+///
+/// A token has two numbers, which start again after the last one:
+///
+/// - The scope or queue has a number of 64 bits, or 63 on processors without atomic operations of
+///   64 bits. A million scopes a second use even 63 bits up in no less than 292,000 years.
+/// - The use of the slot has a number of 32 bits. So a token names another operation again after
+///   exactly 2³² further operations in the same slot, or a multiple of that. A loop that keeps one
+///   operation in flight uses one slot: at 10 µs an operation, that takes 12 hours; at a million
+///   operations a second, 72 minutes. So forget the token of an operation that has completed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Token {
+    tag: Tag,
+    engine: EngineId,
+}
+
+impl Token {
+    #[inline(always)]
+    pub(crate) fn new(engine: EngineId, tag: Tag) -> Self {
+        Self { tag, engine }
+    }
+
+    /// The operation's tag, if it is one of this engine's.
+    pub(crate) fn tag_in(self, engine: EngineId) -> Option<Tag> {
+        (self.engine == engine).then_some(self.tag)
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Token({}, {:?})", self.engine.0, self.tag)
+    }
+}
+
+/// Numbers the engines of a process: no two have the same number.
+///
+/// It is not a `NonZero`: `Option<Completion>` would use that niche, and an operation that is moved
+/// out of its slot would cost eight instructions more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct EngineId(u64);
+
+impl EngineId {
+    /// The number of a new engine.
+    pub(crate) fn of_new_engine() -> Self {
+        #[cfg(target_has_atomic = "64")]
+        let number = {
+            use core::sync::atomic::{AtomicU64, Ordering};
+
+            static ENGINES: AtomicU64 = AtomicU64::new(1);
+            ENGINES.fetch_add(1, Ordering::Relaxed)
+        };
+        #[cfg(not(target_has_atomic = "64"))]
+        let number = {
+            static ENGINES: Counter = Counter::new(1);
+            ENGINES.next()
+        };
+        Self(number)
+    }
+}
+
+/// Counts by 63 bits, for processors that have no atomic operations of 64 bits.
+///
+/// The lower 32 bits are counted by one atomic operation, and from the last to the first again. The
+/// upper ones say how often half of that range has been passed, so their lowest bit and the highest
+/// of the lower ones are the same bit: by that a thread knows whether the upper ones are still to be
+/// counted. It must not sleep for as long as half of the range takes.
+#[cfg(any(test, not(target_has_atomic = "64")))]
+struct Counter {
+    low: AtomicU32,
+    halves: AtomicU32,
+}
+
+#[cfg(any(test, not(target_has_atomic = "64")))]
+impl Counter {
+    const fn new(first: u64) -> Self {
+        Self { low: AtomicU32::new(first as u32), halves: AtomicU32::new((first >> 31) as u32) }
+    }
+
+    fn next(&self) -> u64 {
+        // Acquire pairs with the release below and keeps the draw behind this load: the halves that
+        // are seen are never ahead of the number that is drawn.
+        let halves = self.halves.load(Ordering::Acquire);
+        let low = self.low.fetch_add(1, Ordering::Relaxed);
+        let halves = halves.wrapping_add((halves ^ low >> 31) & 1);
+        let within_half = low & (u32::MAX >> 1);
+        if within_half == 0 {
+            self.halves.store(halves, Ordering::Release);
+        }
+        u64::from(halves) << 31 | u64::from(within_half)
+    }
+}
+
+/// Names the use of a slot, also in the kernel: it is the `aio_data` of the slot's iocb.
 ///
 /// The slot's index is in the lower 31 bits. The rest counts how often an operation began or ended
-/// in the slot, so a later use of it has another token. The lowest bit of that count says which: 0
-/// from push to event, 1 otherwise. A dead token therefore looks like one with an index beyond any
+/// in the slot, so a later use of it has another tag. The lowest bit of that count says which: 0
+/// from push to event, 1 otherwise. A dead tag therefore looks like one with an index beyond any
 /// slot, and to compare the lower half with the number of slots is to check both.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(transparent)]
-pub struct Token(u64);
-
-/// How many engines there have been, which gives each generations of its own to begin with.
-static ENGINES: AtomicU32 = AtomicU32::new(1);
+pub(crate) struct Tag(u64);
 
 /// An odd number with its bits well spread (2³² divided by the golden ratio): multiples of it, by
 /// consecutive numbers, lie far from each other.
 const SPREAD: u32 = 0x9e37_79b1;
 
-impl Token {
-    /// What a beginning or an end adds. It carries into the next generation from a dead token.
-    const STEP: u64 = 1 << 31;
+impl Tag {
+    /// What a beginning or an end adds. It carries into the next generation from a dead tag.
+    pub(crate) const STEP: u64 = 1 << 31;
 
     /// One slot more than this could not be named.
     pub(crate) const MAX_SLOTS: usize = Self::STEP as usize;
 
-    /// What the tokens of a new engine begin with, dead, so that a token of one engine is not found
-    /// in another by accident.
-    pub(crate) fn of_new_engine() -> Self {
-        let generation = ENGINES.fetch_add(1, Ordering::Relaxed).wrapping_mul(SPREAD);
+    /// What the tags of an engine begin with, dead. The first ones of engines lie far from each other,
+    /// so that an event of one is not taken for another's by accident.
+    pub(crate) fn first_of(engine: EngineId) -> Self {
+        let generation = (engine.0 as u32).wrapping_mul(SPREAD);
         Self(u64::from(generation) << 32 | Self::STEP)
     }
 
@@ -131,7 +224,7 @@ impl Token {
         self.0
     }
 
-    /// The index of a slot; of a dead token, a number above that of any.
+    /// The index of a slot; of a dead tag, a number above that of any.
     #[inline(always)]
     pub(crate) fn index(self) -> u32 {
         self.0 as u32
@@ -141,28 +234,28 @@ impl Token {
         self.0 & Self::STEP == 0
     }
 
-    /// The token of the same generation for the slot `index`, which is below [`Self::MAX_SLOTS`].
+    /// The tag of the same generation for the slot `index`, which is below [`Self::MAX_SLOTS`].
     pub(crate) fn at(self, index: u32) -> Self {
         Self(self.0 & !(Self::STEP - 1) | u64::from(index))
     }
 
-    /// The token of the slot after its next beginning or end.
+    /// The tag of the slot after its next beginning or end.
     #[inline(always)]
     pub(crate) fn next(self) -> Self {
         Self(self.0.wrapping_add(Self::STEP))
     }
 
-    /// What a dead token was when it was live.
+    /// What a dead tag was when it was live.
     #[inline(always)]
     pub(crate) fn last_live(self) -> Self {
         Self(self.0 & !Self::STEP)
     }
 }
 
-impl fmt::Debug for Token {
+impl fmt::Debug for Tag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let index = self.last_live().index();
-        write!(f, "Token({index}.{})", self.0 >> 32)?;
+        write!(f, "{index}.{}", self.0 >> 32)?;
         if self.is_live() { Ok(()) } else { f.write_str(", ended") }
     }
 }
@@ -278,11 +371,17 @@ impl<O> From<PushError<O>> for std::io::Error {
 
 #[cfg(test)]
 mod tests {
-    use super::Token;
+    use super::{Counter, EngineId, Tag};
+    use std::thread;
+    use std::vec::Vec;
+
+    fn dead_tag() -> Tag {
+        Tag::first_of(EngineId::of_new_engine())
+    }
 
     #[test]
-    fn a_token_outlives_no_generation() {
-        let dead = Token::of_new_engine().at(5);
+    fn a_tag_outlives_no_generation() {
+        let dead = dead_tag().at(5);
         let first = dead.next();
         assert_eq!((dead.is_live(), first.is_live()), (false, true));
         assert_eq!(first.next().last_live(), first);
@@ -291,23 +390,41 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_token_names_no_slot() {
-        let last = Token::of_new_engine().at(Token::MAX_SLOTS as u32 - 1);
-        assert!(last.index() as usize >= Token::MAX_SLOTS);
-        assert_eq!(last.next().index() as usize, Token::MAX_SLOTS - 1);
+    fn a_dead_tag_names_no_slot() {
+        let last = dead_tag().at(Tag::MAX_SLOTS as u32 - 1);
+        assert!(last.index() as usize >= Tag::MAX_SLOTS);
+        assert_eq!(last.next().index() as usize, Tag::MAX_SLOTS - 1);
     }
 
     #[test]
     fn the_last_generation_wraps_without_touching_the_index() {
-        let last = Token::from_user_data(u64::MAX).at(7);
+        let last = Tag::from_user_data(u64::MAX).at(7);
         assert_eq!(last.next().user_data(), 7);
     }
 
     #[test]
-    fn a_token_survives_the_kernel() {
-        let token = Token::from_user_data(0xabcd_ef00 << 32).at(0x1234_5678);
-        let token = Token::from_user_data(token.user_data());
-        assert_eq!(token.index(), 0x1234_5678);
-        assert_eq!(token.user_data() >> 32, 0xabcd_ef00);
+    fn a_tag_survives_the_kernel() {
+        let tag = Tag::from_user_data(0xabcd_ef00 << 32).at(0x1234_5678);
+        let tag = Tag::from_user_data(tag.user_data());
+        assert_eq!(tag.index(), 0x1234_5678);
+        assert_eq!(tag.user_data() >> 32, 0xabcd_ef00);
+    }
+
+    /// Goal: no number comes twice, and none is left out, where the lower bits and their half start
+    /// again. Method: threads draw numbers at each such place.
+    #[test]
+    fn numbers_come_once_across_the_ends_of_both_words() {
+        const EACH: u64 = 1_000;
+        for middle in [1 << 31, 1 << 32, 3 << 31, 1 << 33, 0x7fff_ffff << 31] {
+            let first = middle - 2 * EACH;
+            let counter = Counter::new(first);
+            let draw = || (0..EACH).map(|_| counter.next()).collect::<Vec<_>>();
+            let mut drawn: Vec<u64> = thread::scope(|threads| {
+                let drawing: Vec<_> = (0..4).map(|_| threads.spawn(draw)).collect();
+                drawing.into_iter().flat_map(|thread| thread.join().expect("no panic")).collect()
+            });
+            drawn.sort_unstable();
+            assert!(drawn.into_iter().eq(first..first + 4 * EACH), "around {middle:#x}");
+        }
     }
 }

@@ -4,11 +4,12 @@
 
 mod common;
 
+use common::child::{Ended, in_child};
 use common::files::{Pipe, pipe};
 use common::held::HeldFile;
 use common::{Watchdog, context, holds, queue, skip};
 use linux_aio::op::{Any, Poll, Read};
-use linux_aio::{Errno, PollEvents, Queue};
+use linux_aio::{Errno, PollEvents, Queue, Scope, Slot};
 use std::fs::File;
 use std::sync::{Arc, LazyLock};
 
@@ -94,6 +95,40 @@ fn cancelling_pending_operations_is_right_where_they_go_around_the_end() {
         let expected = if is_cancelled(i) { Err(Errno::ECANCELED) } else { Ok(16) };
         assert_eq!(result, (i, expected));
     }
+}
+
+/// Goal: a token of another scope or queue names nothing, however many there have been and however
+/// often a slot was used. Method: of scopes that come one after the other, the first numbers of uses
+/// are spread by a constant, which says how many scopes later a slot begins closest below the number
+/// that an early scope began with. That many are made, in a child, where no others are. Then a queue's
+/// slot is used up to that number and beyond; the early scope's token never names its operation.
+#[test]
+fn a_token_of_another_scope_or_queue_names_nothing() {
+    const SPREAD: u32 = 0x9e37_79b1;
+    let _watchdog = Watchdog::new();
+    let distance = |scopes: u32| 0_u32.wrapping_sub(scopes.wrapping_mul(SPREAD));
+    let scopes = (1..100_000).min_by_key(|&scopes| distance(scopes)).expect("some");
+    let uses = distance(scopes);
+    assert!(uses < 50_000, "{uses} uses are too many for a test");
+    let ended = in_child(|| {
+        let mut context = context(1);
+        let mut token = || {
+            let push = |io: &Scope<Op>| io.push(read(0)).expect("a slot");
+            linux_aio::scope(&mut context, &mut [const { Slot::new() }; 1], push).expect("a scope")
+        };
+        let early = token();
+        for _ in 1..scopes {
+            token();
+        }
+        let mut queue: Queue<Op> = queue(1);
+        for number in 0..uses + 16 {
+            let own = queue.push(read(0)).expect("a slot");
+            assert_eq!(queue.cancel(early), Err(Errno::ENOENT), "{early:?} at use {number}");
+            assert_eq!(queue.cancel(own), Ok(()));
+            assert!(queue.try_next().is_some_and(|done| done.result == Err(Errno::ECANCELED)));
+        }
+    });
+    assert_eq!(ended, Ended::WELL);
 }
 
 /// Goal: a POLL in flight is the kernel's to cancel: it completes once, with no event holding, and

@@ -108,7 +108,7 @@ fn debug_forms_show_state_and_no_content() {
         assert_names(&format!("{io:?}"), &["capacity: 1", "queued: 1", "in_flight: 0"]);
     })
     .expect("a fresh context");
-    assert!(format!("{:?}", Slot::<Read<File, Vec<u8>>>::new()).contains("token"));
+    assert!(format!("{:?}", Slot::<Read<File, Vec<u8>>>::new()).contains("tag"));
 
     let driver = Driver::on_thread(1).expect("a driver");
     assert_names(&format!("{driver:?}"), &["outstanding: 0"]);

@@ -47,7 +47,7 @@ impl<O> Engine<O> {
     fn cancel_polls(&self, context: &IoContext) -> bool {
         for pointer in self.all_slots() {
             let slot = self.slot(pointer);
-            let in_flight = slot.token().is_live() && self.place_in_pending(pointer).is_none();
+            let in_flight = slot.tag().is_live() && self.place_in_pending(pointer).is_none();
             if !in_flight || slot.opcode() != Opcode::POLL {
                 continue;
             }

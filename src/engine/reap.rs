@@ -3,7 +3,7 @@
 
 use super::events::NoRing;
 use super::{Engine, Settled};
-use crate::slot::{Slot, Token};
+use crate::slot::{Slot, Tag};
 use crate::{CallError, Errno, IoContext, IoEvent};
 use core::ptr::NonNull;
 use core::time::Duration;
@@ -219,8 +219,8 @@ impl<O> Engine<O> {
     /// Ends the operation that the event is for. `None` where it is for none: it is stray.
     #[inline(always)]
     fn settle(&self, event: &IoEvent) -> Option<Settled<O>> {
-        let pointer = self.live(Token::from_user_data(event.user_data()))?;
-        self.slot(pointer).end_token();
+        let pointer = self.live(Tag::from_user_data(event.user_data()))?;
+        self.slot(pointer).end_tag();
         Some(Settled { slot: pointer, res: event.as_raw().res })
     }
 

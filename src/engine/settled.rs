@@ -4,7 +4,7 @@ use crate::Errno;
 use crate::slot::Slot;
 use core::ptr::NonNull;
 
-/// An operation that has ended, still in its slot: the token is dead, and the slot on no list.
+/// An operation that has ended, still in its slot: the tag is dead, and the slot on no list.
 pub(crate) struct Settled<O> {
     pub(super) slot: NonNull<Slot<O>>,
     /// As in an event: a count, or a negative errno.
@@ -24,17 +24,6 @@ impl<O> Settled<O> {
     #[inline(always)]
     pub(crate) fn result(self) -> Result<u32, Errno> {
         Errno::check_result(self.res)
-    }
-
-    /// What push returned for it.
-    ///
-    /// # Safety
-    /// The engine's slots are alive, and the operation has not been pushed again.
-    #[cfg(feature = "alloc")]
-    #[inline(always)]
-    pub(crate) unsafe fn token(self) -> crate::Token {
-        // SAFETY: A slot of the engine, which is alive.
-        unsafe { self.slot.as_ref() }.token().last_live()
     }
 
     /// The operation, in place. It is initialised until it is taken, discarded or prepared.

@@ -1,7 +1,12 @@
-//! E0423: a token comes from a push
+//! E0616: a token comes from a push
 
 use linux_aio::Token;
 
+/// A token of one queue is not made one of another.
+fn of_the_same_queue(token: Token, other: Token) -> Token {
+    Token { engine: other.engine, ..token } //~
+}
+
 fn main() {
-    let _ = Token(7); //~
+    let _ = of_the_same_queue;
 }
