@@ -80,6 +80,7 @@ fn submit_refuses(place: &Place) -> Outcome {
     let context = Context::new(4)?;
     equal("a negative count", context.submit_nothing(-1), EINVAL)?;
     equal("no request", context.submit_nothing(0), 0)?;
+    equal("no request and no context", Context::nowhere().submit_nothing(0), EINVAL)?;
     equal("no memory for the list", context.submit_nothing(1), EFAULT)?;
     equal("no memory for the request", context.submit_request_nowhere(), EFAULT)?;
     let mut requests = [Request::bare(IOCB_CMD_PREAD, place.file)];

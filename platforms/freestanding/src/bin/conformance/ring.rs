@@ -103,8 +103,9 @@ fn further_on(nr: u32, place: u32, number: u32) -> u32 {
     place + nr * rings[number as usize % rings.len()].min(most)
 }
 
-/// To io_getevents such a head is the same place, and is below `nr` afterwards, also where nothing is there; to
-/// completions it is the same place, too.
+/// To io_getevents such a head is the same place, and is below `nr` afterwards, also where nothing is there or asked for:
+/// so that call is no harmless question beside a reader of the ring, and an io_submit of no requests is. To completions
+/// such a head is the same place, too.
 fn further_on_by_call(place: &Place) -> Outcome {
     let context = Context::new(8)?;
     let nr = context.header().nr;
@@ -113,7 +114,13 @@ fn further_on_by_call(place: &Place) -> Outcome {
         let count = round % 6;
         context.set_head(further_on(nr, head, round));
         complete(&context, place, count as usize)?;
-        context.set_head(further_on(nr, head, round / 6));
+        let further = further_on(nr, head, round / 6);
+        context.set_head(further);
+        equal("io_submit of nothing", context.submit_nothing(0), 0)?;
+        equal("head after io_submit", context.header().head, further)?;
+        equal("io_getevents of nothing", context.wait(Way::ALL[0], 0, &mut [], NOW, None), 0)?;
+        equal("head after io_getevents", context.header().head, head)?;
+        context.set_head(further);
         let mut events = [io_event::default(); 6];
         equal("events", context.wait(Way::ALL[0], 0, &mut events, NOW, None), count as isize)?;
         for (number, event) in events[..count as usize].iter().enumerate() {
