@@ -41,21 +41,18 @@ pub use stats::DriverStats;
 use crate::raw::ForkGuard;
 use crate::{Errno, EventFd, IoContext, Operation, Queue};
 use after::After;
-use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
 use alloc::task::Wake;
 use core::fmt;
 use core::mem;
 use core::ops::Deref;
-use core::panic::AssertUnwindSafe;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::{Context, Poll, Waker};
 use helper::Helper;
 use pump::Pump;
-use reactor::NoReactor;
+use reactor::{Contained, NoReactor};
 use state::State;
 use std::io;
-use std::panic::catch_unwind;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use turns::{Turns, Woken};
 
@@ -135,8 +132,11 @@ const ROUNDS: u32 = 8;
 ///
 /// # Panics of users' code
 ///
-/// A panic in [`Operation::prepare`] is that operation's outcome: its future panics. One in a waker,
-/// or in dropping an operation whose future is gone, ends there.
+/// A panic in [`Operation::prepare`] is the outcome of that operation: its future panics. A panic in
+/// the clone of a waker leaves `poll`, and the future is as it was before. A panic of the
+/// [`Reactor`] counts as its failure. All other panics are caught after the panic hook has reported
+/// them: those in calling or dropping a waker, in dropping an operation whose future is gone, in
+/// dropping the reactor, and in dropping the payload of a panic.
 #[derive(Clone)]
 pub struct Driver {
     shared: Handle,
@@ -156,8 +156,8 @@ impl Driver {
         reactor: impl FnOnce(Arc<EventFd>) -> io::Result<R>,
     ) -> io::Result<Self> {
         let eventfd = Arc::new(EventFd::new()?);
-        let reactor = reactor(Arc::clone(&eventfd))?;
-        Self::with_reactor(capacity, eventfd, Box::new(reactor), true)
+        let reactor = Contained::new(reactor(Arc::clone(&eventfd))?);
+        Self::with_reactor(capacity, eventfd, reactor, true)
     }
 
     /// A driver that needs no reactor: a thread of its own makes every system call. An `io_submit`
@@ -167,13 +167,14 @@ impl Driver {
     /// Those of [`IoContext::new`] and [`EventFd::new`], and of starting a thread; `ENOSYS` or `EPERM`
     /// where events can be taken neither off the ring nor by `io_getevents`.
     pub fn on_thread(capacity: u32) -> io::Result<Self> {
-        Self::with_reactor(capacity, Arc::new(EventFd::new()?), Box::new(NoReactor), false)
+        let (eventfd, reactor) = (Arc::new(EventFd::new()?), Contained::new(NoReactor));
+        Self::with_reactor(capacity, eventfd, reactor, false)
     }
 
     fn with_reactor(
         capacity: u32,
         eventfd: Arc<EventFd>,
-        reactor: Box<dyn Reactor>,
+        reactor: Contained,
         tasks_turn: bool,
     ) -> io::Result<Self> {
         let helper = Helper::start()?;
@@ -249,7 +250,7 @@ struct Shared {
     woken: Woken,
     /// The helper thread does what the reactor should.
     reactor_failed: AtomicBool,
-    reactor: Box<dyn Reactor>,
+    reactor: Contained,
     /// Whether the eventfd is to be emptied before it tells the reactor anything again.
     empties: bool,
     /// Turns. Holds no strong reference: the reactor keeps it, and `self` the reactor.
@@ -357,7 +358,7 @@ impl Shared {
                 }
                 true
             }
-            Poll::Ready(Err(_)) => {
+            Poll::Ready(Err(())) => {
                 self.reactor_failed.store(true, Ordering::Release);
                 // A reactor that has forked may say so, too.
                 if self.check_process().is_ok() {
@@ -369,14 +370,11 @@ impl Shared {
     }
 
     /// Pending without end when it has failed.
-    fn poll_reactor(&self) -> Poll<io::Result<()>> {
+    fn poll_reactor(&self) -> Poll<Result<(), ()>> {
         if self.reactor_has_failed() {
             return Poll::Pending;
         }
-        let mut context = Context::from_waker(&self.waker);
-        let poll = || self.reactor.poll_readable(&mut context);
-        catch_unwind(AssertUnwindSafe(poll))
-            .unwrap_or_else(|_| Poll::Ready(Err(io::Error::other("the reactor panicked"))))
+        self.reactor.poll_readable(&mut Context::from_waker(&self.waker))
     }
 
     fn reactor_has_failed(&self) -> bool {
@@ -385,14 +383,9 @@ impl Shared {
 
     /// Has a turn taken when the tasks that can run now have run, or at once where nobody knows when that is.
     fn turn_later(&self) {
-        if !(self.tasks_turn && self.reactor_wakes_later()) {
+        if !(self.tasks_turn && self.reactor.wake_later(&self.waker)) {
             self.kick();
         }
-    }
-
-    fn reactor_wakes_later(&self) -> bool {
-        let ask = || self.reactor.wake_later(&self.waker);
-        catch_unwind(AssertUnwindSafe(ask)).unwrap_or(false)
     }
 
     /// Makes the eventfd readable, so that the reactor or the helper thread turns.

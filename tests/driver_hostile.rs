@@ -1,4 +1,5 @@
-//! The driver among users' code that panics, comes back in, or ends things in an unusual order.
+//! The driver among users' code that comes back in, or ends things in an unusual order. For its panics,
+//! see `users_code_driver`.
 
 mod common;
 
@@ -154,30 +155,6 @@ impl<F: Fn() + Send + Sync> Wake for Runs<F> {
     }
 }
 
-/// Goal: a waker that panics hurts nobody else. Method: several futures end together, the first with
-/// such a waker; the others are woken, and the driver goes on.
-#[test]
-fn a_waker_that_panics_is_alone_with_it() {
-    let _watchdog = Watchdog::new();
-    for driver in drivers(8) {
-        let bad = Waker::from(Arc::new(Runs(|| panic!("a waker that panics"))));
-        let count = Arc::new(Count::default());
-        let good = Waker::from(Arc::clone(&count));
-        let fd = Arc::new(EventFd::new().expect("an eventfd"));
-        let poll = || driver.submit(op::Poll::new(Arc::clone(&fd), PollEvents::IN));
-        let (mut first, mut second, mut third) = (poll(), poll(), poll());
-        assert!(poll_once(&mut first, &good).is_pending());
-        assert!(poll_once(&mut second, &bad).is_pending());
-        assert!(poll_once(&mut third, &good).is_pending());
-        fd.add(1).expect("room in an eventfd");
-        wait_until(|| count.0.load(Ordering::SeqCst) == 2);
-        for future in [first, second, third] {
-            assert!(common::holds(block_on(future).0, PollEvents::IN));
-        }
-        block_on(driver.close());
-    }
-}
-
 /// Goal: a waker may come back into the driver. Method: one that starts an operation, drops another's
 /// future and asks for numbers, when it is called and when it is dropped.
 #[test]
@@ -248,34 +225,6 @@ fn prepare_may_come_back_in() {
         let read = Prepares(Read::new(zero(), [1; 8], 0), come_back, Box::new(|| {}));
         assert_eq!(block_on(driver.submit(read)).0, Ok(8));
         wait_until(|| driver.outstanding() == 0);
-    }
-}
-
-/// Goal: a panic in `prepare` is that future's alone, and its slot is free afterwards. Method: more of
-/// them than there are slots, with a drop that panics, too; then a read.
-#[test]
-fn a_panic_in_prepare_is_its_futures() {
-    let _watchdog = Watchdog::new();
-    for driver in drivers(2) {
-        let bad = |drops: bool| {
-            let on_drop: Code = Box::new(move || assert!(!drops, "a drop that panics"));
-            let on_prepare: Code = Box::new(|| panic!("a prepare that panics"));
-            driver.submit(Prepares(Read::new(zero(), [1; 8], 0), on_prepare, on_drop))
-        };
-        for drops in [false, true, false, true, false] {
-            let await_it = AssertUnwindSafe(|| block_on(bad(drops)));
-            let payload = catch_unwind(await_it).err().expect("it panics");
-            assert_eq!(payload.downcast_ref(), Some(&"a prepare that panics"));
-        }
-        // Their futures are gone when they end: they wait for the slots of POLLs.
-        let polls = [silent(&driver), silent(&driver)];
-        let mut waits = [bad(false), bad(true), bad(true), bad(true)];
-        assert!(waits.iter_mut().all(|future| poll_once(future, Waker::noop()).is_pending()));
-        drop(polls);
-        drop(waits);
-        assert_eq!(block_on(driver.submit(Read::new(zero(), [1; 8], 0))).0, Ok(8));
-        wait_until(|| driver.outstanding() == 0);
-        block_on(driver.close());
     }
 }
 

@@ -6,6 +6,7 @@ mod common;
 use bytes::{Bytes, BytesMut};
 use common::files::{file_with, open, pattern, pipe};
 use common::{Watchdog, poll_once};
+use core::array::from_fn;
 use core::num::NonZero;
 use core::task::Waker;
 use linux_aio::PollEvents;
@@ -13,6 +14,7 @@ use linux_aio::op::Poll;
 use linux_aio::tokio::{Fallback, File, driver};
 use std::io::{self, Write as _};
 use std::os::fd::AsRawFd;
+use std::panic::resume_unwind;
 use tokio::runtime::Builder;
 
 #[tokio::test]
@@ -68,6 +70,37 @@ async fn bytes_are_buffers() -> io::Result<()> {
     assert_eq!(buf.freeze(), body);
     let (result, _) = file.writev_at([head, body], 0).await;
     assert_eq!(result?, 13);
+    Ok(())
+}
+
+/// Goal: a buffer that panics costs its own read alone, whichever thread asks it. Method: in tasks,
+/// beside other reads, of a file with and without threads to fall back to.
+#[tokio::test]
+async fn a_buffer_that_panics_costs_its_own_read() -> io::Result<()> {
+    struct Panics;
+    impl AsMut<[u8]> for Panics {
+        fn as_mut(&mut self) -> &mut [u8] {
+            resume_unwind(Box::new("in as_mut"))
+        }
+    }
+    let (driver, fallback) = (driver(2)?, Fallback::new(2)?);
+    let file = File::new(std::fs::File::open("/dev/zero")?, &driver)?;
+    for file in [file.clone(), file.fall_back_to(&fallback)] {
+        let tasks: [_; 6] = from_fn(|_| {
+            let (bad, good) = (file.clone(), file.clone());
+            let bad = tokio::spawn(async move { bad.read_at(Panics, 0).await.0 });
+            (bad, tokio::spawn(async move { good.read_at(vec![1; 8], 0).await }))
+        });
+        for (bad, good) in tasks {
+            let panic = bad.await.expect_err("it panics").into_panic();
+            assert_eq!(panic.downcast_ref(), Some(&"in as_mut"));
+            let (result, buf) = good.await?;
+            assert_eq!((result?, buf), (8, vec![0; 8]));
+        }
+    }
+    assert_eq!(driver.outstanding(), 0);
+    driver.close().await;
+    fallback.close().await;
     Ok(())
 }
 

@@ -61,7 +61,7 @@ impl After {
 
     pub(super) fn run_users_code(&mut self) {
         for left in mem::take(&mut self.left) {
-            contain(|| match left {
+            catch_and_forget(|| match left {
                 Left::Wake(waker) => waker.wake(),
                 Left::DropWaker(waker) => drop(waker),
                 Left::DropOp(op) => drop(op),
@@ -71,10 +71,20 @@ impl After {
     }
 }
 
-/// Runs users' code, whose panic, which the hook has shown, is no matter of whoever runs it.
-pub(super) fn contain(code: impl FnOnce()) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(code)) {
-        // Dropping it could panic again.
-        mem::forget(payload);
+/// Runs users' code and catches its panic, which the panic hook has reported already. Returns `None`
+/// if it panicked.
+///
+/// Every call of users' code in the driver goes through this function, but for
+/// [`Operation::prepare`](crate::Operation::prepare), whose panic belongs to the operation's future.
+pub(super) fn catch_and_forget<R>(code: impl FnOnce() -> R) -> Option<R> {
+    let payload = match catch_unwind(AssertUnwindSafe(code)) {
+        Ok(result) => return Some(result),
+        Err(payload) => payload,
+    };
+    // The payload's drop is users' code, too. The payload of its panic is leaked: that one's drop
+    // might panic again, and so on without end.
+    if let Err(next) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        mem::forget(next);
     }
+    None
 }

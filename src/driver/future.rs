@@ -1,7 +1,7 @@
 //! The futures of a driver.
 
 use super::Handle;
-use super::after::contain;
+use super::after::catch_and_forget;
 use super::erased::Erased;
 use super::state::Ended;
 use crate::{Errno, Operation};
@@ -48,11 +48,10 @@ impl<O> Unpin for OpFuture<O> {}
 
 impl<O: Operation + Send + 'static> OpFuture<O> {
     /// Gives the operation to the driver, and says how it has ended, if it has. `Err` where it takes none.
-    fn start(
-        &mut self,
-        op: Box<O>,
-        waker: Waker,
-    ) -> Result<Option<Ended>, <Self as Future>::Output> {
+    fn start(&mut self, waker: &Waker) -> Result<Option<Ended>, <Self as Future>::Output> {
+        // The clone may panic. Until then the future keeps its operation.
+        let waker = waker.clone();
+        let op = self.take_op();
         let state = match self.shared.lock() {
             Ok(state) => state,
             Err(errno) => return Err((Err(errno), *op)),
@@ -71,6 +70,14 @@ impl<O: Operation + Send + 'static> OpFuture<O> {
         in_parent_only(self.shared.lock().map(|mut state| state.take_end(entry)))
     }
 
+    /// Takes the operation of a future that has not started.
+    fn take_op(&mut self) -> Box<O> {
+        match mem::replace(&mut self.phase, Phase::Finished) {
+            Phase::New(op) => op,
+            _ => unreachable!("only the first poll takes it"),
+        }
+    }
+
     /// Has `waker` called when the operation ends, unless it just has.
     fn wait(&self, entry: usize, waker: Waker) -> Option<Ended> {
         in_parent_only(self.shared.with_state(|state, after| {
@@ -84,13 +91,12 @@ impl<O: Operation + Send + 'static> Future for OpFuture<O> {
     type Output = (Result<u32, Errno>, O);
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let ended = match mem::replace(&mut self.phase, Phase::Finished) {
-            Phase::New(op) => match self.start(op, cx.waker().clone()) {
+        let ended = match self.phase {
+            Phase::New(_) => match self.start(cx.waker()) {
                 Ok(ended) => ended,
                 Err(refused) => return Poll::Ready(refused),
             },
             Phase::Started(entry) => {
-                self.phase = Phase::Started(entry);
                 self.take_end(entry).or_else(|| self.wait(entry, cx.waker().clone()))
             }
             Phase::Finished => panic!("an operation's future was polled after its end"),
@@ -101,7 +107,7 @@ impl<O: Operation + Send + 'static> Future for OpFuture<O> {
             Ended::Done { result, op } => Poll::Ready((result, downcast(op))),
             Ended::Panicked { payload, op } => {
                 // Its drop must not panic while this one unwinds.
-                contain(|| drop(op));
+                catch_and_forget(|| drop(op));
                 resume_unwind(payload)
             }
         }

@@ -1,6 +1,6 @@
 //! The driver's helper thread, which waits where no task may.
 
-use super::after::contain;
+use super::after::catch_and_forget;
 use super::erased::Tracked;
 use super::{Handle, Shared};
 use crate::{Errno, EventFd, Queue};
@@ -69,7 +69,10 @@ fn destroy(queue: Queue<Tracked>, shared: &Weak<Shared>) {
     let reason = queue.look_failure().unwrap_or(Errno::ECANCELED);
     let left = queue.into_operations();
     let Some(shared) = Handle::upgrade(shared) else {
-        return left.into_iter().for_each(|op| contain(|| drop(op)));
+        for op in left {
+            catch_and_forget(|| drop(op));
+        }
+        return;
     };
     let _ = shared.with_state(|state, after| {
         for op in left {

@@ -1,5 +1,8 @@
 //! [`Reactor`], what a driver asks of a runtime.
 
+use super::after::catch_and_forget;
+use alloc::boxed::Box;
+use core::mem;
 use core::task::{Context, Poll, Waker};
 use std::io;
 
@@ -23,6 +26,7 @@ pub trait Reactor: Send + Sync + 'static {
 
     /// Whether [`poll_readable`](Self::poll_readable) is ready again after each signal of the eventfd, and not only
     /// after one that finds it empty. The driver then does not empty it, which is a system call.
+    /// A panic is taken for `false`.
     fn is_edge_triggered(&self) -> bool {
         false
     }
@@ -36,6 +40,38 @@ pub trait Reactor: Send + Sync + 'static {
     fn wake_later(&self, waker: &Waker) -> bool {
         let _ = waker;
         false
+    }
+}
+
+/// A reactor whose panics are caught: those of its methods, of the drop of the errors that they
+/// return, and of its own drop.
+pub(super) struct Contained(Box<dyn Reactor>);
+
+impl Contained {
+    pub(super) fn new(reactor: impl Reactor) -> Self {
+        Self(Box::new(reactor))
+    }
+
+    /// Polls the reactor. Returns `Err` if it has failed or panicked.
+    pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<Result<(), ()>> {
+        // An `io::Error` may own an error of the user's, so its drop runs users' code.
+        let poll = || self.0.poll_readable(cx).map_err(drop);
+        catch_and_forget(poll).unwrap_or(Poll::Ready(Err(())))
+    }
+
+    pub(super) fn is_edge_triggered(&self) -> bool {
+        catch_and_forget(|| self.0.is_edge_triggered()).unwrap_or(false)
+    }
+
+    pub(super) fn wake_later(&self, waker: &Waker) -> bool {
+        catch_and_forget(|| self.0.wake_later(waker)).unwrap_or(false)
+    }
+}
+
+impl Drop for Contained {
+    fn drop(&mut self) {
+        let reactor = mem::replace(&mut self.0, Box::new(NoReactor));
+        catch_and_forget(|| drop(reactor));
     }
 }
 
