@@ -58,10 +58,8 @@ pub struct Queue<O: Operation + 'static> {
     /// Ends before the slots do (`drop`).
     context: IoContext,
     engine: Engine<O>,
-    /// What the engine works on: boxes, but ones that may move while the kernel writes into them.
-    slab: NonNull<[Slot<O>]>,
-    pending: NonNull<[MaybeUninit<NonNull<Slot<O>>>]>,
-    inbox: NonNull<Inbox>,
+    /// What the engine works on. Leaked unless the context has been destroyed.
+    memory: ManuallyDrop<Boxes<O>>,
 }
 
 // SAFETY: The queue owns its context and its slots; the kernel does not care from which thread of
@@ -101,7 +99,7 @@ impl<O: Operation + 'static> Queue<O> {
         // SAFETY: None of it moves, and all is the engine's alone until `drop`, which frees it only
         // when the context has been destroyed.
         let engine = unsafe { Engine::new(memory, &context) };
-        Self { context, engine, slab, pending, inbox }
+        Self { context, engine, memory: ManuallyDrop::new(Boxes { slab, pending, inbox }) }
     }
 
     /// Moves an operation into a free slot. It is not submitted yet: [`submit`](Self::submit) and
@@ -290,9 +288,25 @@ impl<O: Operation + 'static> Drop for Queue<O> {
             // kernel is finished with the buffers, so they are leaked. They own all they need.
             return;
         }
+        // SAFETY: Taken once: here, in the drop. The kernel has ended the context, and the engine,
+        // which is not used after this function, does not look at its memory when it is dropped.
+        // Freed at the end, also where the drop of an operation panics.
+        let _memory = unsafe { ManuallyDrop::take(&mut self.memory) };
         self.engine.discard_all();
-        // SAFETY: It came from a `Box`, and nothing refers to it any more: the kernel has ended the
-        // context, and the engine is not used after this.
+    }
+}
+
+/// The memory of an engine: boxes, but ones that may move while the kernel writes into them. Dropped
+/// when nothing refers to what is in them.
+struct Boxes<O> {
+    slab: NonNull<[Slot<O>]>,
+    pending: NonNull<[MaybeUninit<NonNull<Slot<O>>>]>,
+    inbox: NonNull<Inbox>,
+}
+
+impl<O> Drop for Boxes<O> {
+    fn drop(&mut self) {
+        // SAFETY: It came from a `Box`, is freed once, and nothing refers to it any more.
         drop(unsafe { Box::from_raw(self.slab.as_ptr()) });
         // SAFETY: As above.
         drop(unsafe { Box::from_raw(self.pending.as_ptr()) });

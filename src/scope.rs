@@ -231,6 +231,10 @@ impl<O: Operation> Scope<O> {
     /// assert_eq!(buffers, [[0; 64]; 4]);
     /// # Ok(()) }
     /// ```
+    ///
+    /// # Panics
+    /// If `prepare` comes back into this scope and pushes the 64th operation that is queued. The slot
+    /// of the operation that was to be pushed stays in use until the scope is left.
     #[inline]
     pub fn push(&self, op: O) -> Result<Token, PushError<O>> {
         if self.engine.pending_is_full() {

@@ -12,35 +12,39 @@ use linux_aio::op::{Any, Callback, Poll, Read, ReadV};
 use linux_aio::{Errno, PollEvents, Queue, Slot};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
+use std::thread::LocalKey;
 
 struct Counting;
 
 thread_local! {
-    static ALLOCATIONS: AtomicU64 = const { AtomicU64::new(0) };
+    static ALLOCATED: AtomicU64 = const { AtomicU64::new(0) };
+    static FREED: AtomicU64 = const { AtomicU64::new(0) };
 }
 
-fn count() {
-    // While a thread ends, its counter may be gone already; nothing is measured then.
-    let _ = ALLOCATIONS.try_with(|count| count.fetch_add(1, Ordering::Relaxed));
+fn count(counter: &'static LocalKey<AtomicU64>) {
+    // While a thread ends, its counters may be gone already; nothing is measured then.
+    let _ = counter.try_with(|count| count.fetch_add(1, Ordering::Relaxed));
 }
 
 // SAFETY: Everything is the system allocator's; counting allocates nothing.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
+        count(&ALLOCATED);
         // SAFETY: The caller's promise.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, start: *mut u8, layout: Layout) {
-        count();
+        count(&FREED);
         // SAFETY: The caller's promise; the memory came from the system allocator.
         unsafe { System.dealloc(start, layout) }
     }
 
     unsafe fn realloc(&self, start: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
+        count(&ALLOCATED);
+        count(&FREED);
         // SAFETY: The caller's promise; the memory came from the system allocator.
         unsafe { System.realloc(start, layout, size) }
     }
@@ -49,12 +53,20 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// How often this thread allocates or frees in `body`.
-fn allocations(body: impl FnOnce()) -> u64 {
-    let now = || ALLOCATIONS.with(|count| count.load(Ordering::Relaxed));
+/// How often this thread allocates and frees in `body`.
+fn counts(body: impl FnOnce()) -> (u64, u64) {
+    let now =
+        || [&ALLOCATED, &FREED].map(|count| count.with(|count| count.load(Ordering::Relaxed)));
     let before = now();
     body();
-    now() - before
+    let after = now();
+    (after[0] - before[0], after[1] - before[1])
+}
+
+/// How often this thread allocates or frees in `body`.
+fn allocations(body: impl FnOnce()) -> u64 {
+    let (allocated, freed) = counts(body);
+    allocated + freed
 }
 
 fn zero() -> Arc<File> {
@@ -66,6 +78,31 @@ fn zero() -> Arc<File> {
 fn the_counter_sees_an_allocation() {
     let counted = allocations(|| drop(core::hint::black_box(Box::new([0u8; 100]))));
     assert_eq!(counted, 2);
+}
+
+/// Goal: a queue frees its memory also if the drop of an operation panics. Method: as many frees as
+/// allocations, from making the queue to dropping it.
+#[test]
+fn a_queue_whose_operation_panics_in_its_drop_frees_its_memory() {
+    struct Fragile(bool);
+    impl Drop for Fragile {
+        fn drop(&mut self) {
+            if self.0 {
+                resume_unwind(Box::new(()));
+            }
+        }
+    }
+    let _watchdog = Watchdog::new();
+    for panics in [false, true] {
+        let (allocated, freed) = counts(|| {
+            let mut queue: Queue<(Read<Arc<File>, [u8; 8]>, Fragile)> = queue(4);
+            let read = (Read::new(zero(), [1; 8], 0), Fragile(panics));
+            assert!(queue.push(read).is_ok());
+            let dropped = catch_unwind(AssertUnwindSafe(|| drop(queue)));
+            assert_eq!(dropped.is_err(), panics);
+        });
+        assert!(allocated > 2 && allocated == freed, "{allocated} allocations, {freed} frees");
+    }
 }
 
 /// Goal: a loop over a queue allocates nothing, by value, with the ring and without. Method: a

@@ -20,8 +20,8 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex, Weak};
 use std::thread;
-use users_code::hooks::{ErrorCode, Op, ReactorCode, WakerCode};
-use users_code::panics::{Code, PAYLOADS, Payload, panics};
+use users_code::hooks::{Code, ErrorCode, Op, ReactorCode, WakerCode};
+use users_code::panics::{PAYLOADS, Payload, panics};
 
 // ---- the driver ----
 

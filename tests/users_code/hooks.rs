@@ -1,8 +1,8 @@
 //! Wakers, operations and reactors that run some code in each of their methods.
 
-use super::panics::Code;
 use crate::zero;
 use core::fmt;
+use core::sync::atomic::{AtomicUsize, Ordering};
 use core::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 use linux_aio::driver::Reactor;
 use linux_aio::op::{self, Read};
@@ -10,6 +10,40 @@ use linux_aio::{Driver, EventFd, Operation, PollEvents, Prepared};
 use std::fs::File;
 use std::io;
 use std::sync::{Arc, Mutex, Weak};
+
+/// Some code of a user's. Counts its calls, and panics or comes back into a driver in those that are
+/// armed.
+#[derive(Default)]
+pub(crate) struct Code {
+    calls: AtomicUsize,
+    /// What is done in the next calls, the last first.
+    armed: Mutex<Vec<Box<dyn FnOnce() + Send>>>,
+}
+
+impl Code {
+    pub(crate) fn run(&self) {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        let armed = self.armed.lock().expect("nothing panics under it").pop();
+        if let Some(armed) = armed {
+            armed();
+        }
+    }
+
+    /// The next call does this.
+    pub(crate) fn arm(&self, armed: impl FnOnce() + Send + 'static) {
+        self.armed.lock().expect("nothing panics under it").push(Box::new(armed));
+    }
+
+    pub(crate) fn calls(&self) -> usize {
+        self.calls.load(Ordering::SeqCst)
+    }
+}
+
+impl fmt::Debug for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Code").finish_non_exhaustive()
+    }
+}
 
 /// What runs in the methods of a waker.
 #[derive(Default)]
