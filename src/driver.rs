@@ -7,7 +7,8 @@
 //! *turn*, right there: it reaps the completions, wakes the futures they belong to, and submits what
 //! waits. So nothing depends on a particular future being polled: one that is dropped, leaked, or
 //! kept and never polled again by its task does not keep the others waiting. When the reactor fails,
-//! because its runtime is gone, a helper thread watches the eventfd from then on.
+//! because its runtime is gone, a helper thread watches the eventfd from then on. While the kernel has no
+//! resources for operations that are queued, the helper thread takes turns as well (`Stall`).
 //!
 //! A future takes a turn itself when it is polled first and nothing else is under way, and when
 //! enough have come together for a batch. Otherwise what has come together is submitted when the tasks
@@ -30,6 +31,7 @@ mod helper;
 mod model;
 mod pump;
 mod reactor;
+mod stall;
 mod state;
 mod stats;
 mod turns;
@@ -48,12 +50,14 @@ use core::mem;
 use core::ops::Deref;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::{Context, Poll, Waker};
+use core::time::Duration;
 use helper::Helper;
 use pump::Pump;
 use reactor::{Contained, NoReactor};
 use state::State;
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 use turns::{Turns, Woken};
 
 /// How many rounds a turn takes at most, before it leaves the rest to the reactor.
@@ -89,13 +93,14 @@ const ROUNDS: u32 = 8;
 /// `linux_aio::tokio::File` can do by itself. **A read of an empty pipe, socket or terminal without
 /// `O_NONBLOCK` blocks without end**, and with it the whole driver: POLL first.
 ///
-/// # Without memory
+/// # Without resources
 ///
-/// The context has room for as many operations as there are slots, so `EAGAIN` from `io_submit` means
-/// that the kernel has no memory for one (or that a filter says so). With nothing in flight, what is
-/// queued ends with `EAGAIN`. Else it stays queued, and is submitted again when an operation of the driver
-/// ends, or another is started while there is a free slot. If all that is in flight are POLLs, that may
-/// take as long as they do.
+/// The context has room for as many operations as there are slots. `EAGAIN` from `io_submit` therefore
+/// means that the kernel has no memory for an operation (or that a filter says so). The operation stays
+/// queued. The driver submits it again after a millisecond, then after pauses of up to 100 ms, and
+/// whenever an operation starts or ends. When the kernel has taken none for 30 seconds, all that are
+/// queued end with [`Errno::EXHAUSTED`](crate::Errno::EXHAUSTED).
+/// [`retry_submits_for`](Self::retry_submits_for) sets another time: none, or no end.
 ///
 /// # Dropping
 ///
@@ -208,6 +213,33 @@ impl Driver {
     /// An eventfd that `op` names is replaced by the driver's.
     pub fn submit<O: Operation + Send + 'static>(&self, op: O) -> OpFuture<O> {
         OpFuture::new(self.shared.clone(), op)
+    }
+
+    /// Sets for how long the driver retries where the kernel has no resources for the operations that
+    /// are queued (`EAGAIN` from `io_submit`); 30 seconds unless this is called. It holds for all handles
+    /// of the driver.
+    ///
+    /// The time is that in which the kernel takes none of them. Afterwards all that are queued end with
+    /// [`Errno::EXHAUSTED`](crate::Errno::EXHAUSTED), as do those that wait for a slot unless the kernel
+    /// takes them at the first attempt.
+    ///
+    /// - [`Duration::ZERO`]: does not retry. Use it where the program has a better answer, such as
+    ///   another path to the data.
+    /// - [`Duration::MAX`]: retries without end. Use it where the program can do nothing but wait.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use linux_aio::Driver;
+    /// use std::time::Duration;
+    ///
+    /// let driver = Driver::on_thread(32)?;
+    /// driver.retry_submits_for(Duration::MAX);
+    /// # Ok(()) }
+    /// ```
+    pub fn retry_submits_for(&self, time: Duration) {
+        if let Ok(mut state) = self.shared.lock() {
+            state.retry_limit = time;
+        }
     }
 
     /// Takes no more operations from now on: they give `ECANCELED`. The future resolves when those
@@ -392,6 +424,15 @@ impl Shared {
     fn kick(&self) {
         // EAGAIN: the count is at its limit, so the eventfd is readable as it is.
         let _ = self.eventfd.add(1);
+    }
+
+    /// Has the helper thread take a turn at that time.
+    fn turn_at(self: &Arc<Self>, at: Instant) {
+        self.helper.turn_at(at, self);
+        if self.reactor_has_failed() {
+            // The thread may be waiting for the eventfd.
+            self.kick();
+        }
     }
 
     /// Ends the context on the helper thread.

@@ -382,6 +382,17 @@ impl<O> Engine<O> {
         self.refused_last.set(Some(pointer));
     }
 
+    /// Takes the operation that was pushed last out of those that are pending. The kernel never had it.
+    #[cfg(feature = "std")]
+    pub(crate) fn take_pending(&self) -> Option<O> {
+        let &slot = self.pending.slots().last()?;
+        self.pending.remove(self.pending.len() - 1, 1);
+        self.slot(slot).end_tag();
+        // SAFETY: A pending slot's operation is initialised. The loan that `prepare` gave ends with the
+        // token, and the kernel does not have it. The slot is on no list any more.
+        Some(unsafe { self.move_out(slot) })
+    }
+
     // ---- cancel ----
 
     /// Ends the operation early if it can be: one that is pending completes with `ECANCELED`, one

@@ -122,8 +122,11 @@ impl<O: Operation + 'static> Queue<O> {
     /// [`Submitter::submit`](crate::Submitter::submit) says.
     ///
     /// # Errors
-    /// `EAGAIN` if the kernel has no room although nothing is in flight: the operations stay
-    /// queued. `ENOSYS` by a filter; [`Errno::FORKED`].
+    /// `EAGAIN` if the kernel has no resources although nothing is in flight. The operations stay
+    /// queued, and no completion will tell when to submit them again: sleep for some milliseconds and
+    /// call this function again, for as long as the program can wait. To give an operation up,
+    /// [`cancel`](Self::cancel) it: it then completes with `ECANCELED`.
+    /// `ENOSYS` by a filter; [`Errno::FORKED`].
     #[inline(always)]
     pub fn submit(&mut self) -> Result<usize, CallError> {
         self.engine.submit(&self.context).map_err(CallError::submit)
@@ -142,12 +145,12 @@ impl<O: Operation + 'static> Queue<O> {
     /// queued or in flight.
     ///
     /// A loop of this drains what is there before it submits again, so that pushes made in it go to
-    /// the kernel together. Signals do not end the wait. What the kernel did not take (`EAGAIN`) is
-    /// submitted again every 10 ms, also where nothing ends meanwhile.
+    /// the kernel together. Signals do not end the wait. While operations are in flight, this function
+    /// submits every 10 ms what the kernel has had no resources for (`EAGAIN`).
     ///
     /// # Errors
-    /// As [`submit`](Self::submit); and what `io_getevents(2)` may give under a filter. Nothing is
-    /// lost by an error.
+    /// As [`submit`](Self::submit): `EAGAIN` too if nothing is in flight. Also those of
+    /// `io_getevents(2)` under a filter. Nothing is lost by an error.
     #[inline(always)]
     pub fn wait(&mut self) -> Result<Option<Completion<O>>, CallError> {
         let settled = self.engine.wait(&self.context, None)?;
@@ -220,7 +223,7 @@ impl<O: Operation + 'static> Queue<O> {
     /// Calls `each` for every completion, until nothing is queued or in flight. It may push.
     ///
     /// # Errors
-    /// As [`wait`](Self::wait).
+    /// As [`wait`](Self::wait). The next call goes on with the operations that are left.
     pub fn for_each(
         &mut self,
         mut each: impl FnMut(&mut Self, Completion<O>),
@@ -259,6 +262,12 @@ impl<O: Operation + 'static> Queue<O> {
     /// What was asked of the kernel so far.
     pub fn stats(&self) -> Stats {
         self.engine.stats()
+    }
+
+    /// Takes an operation out of those that are queued; the one that was pushed last comes first.
+    #[cfg(feature = "std")]
+    pub(crate) fn take_queued(&mut self) -> Option<O> {
+        self.engine.take_pending()
     }
 
     /// Why [`try_next`](Self::try_next) gave nothing, where it could not look.

@@ -257,8 +257,11 @@ impl<O: Operation> Scope<O> {
     /// [`Submitter::submit`](crate::Submitter::submit) says.
     ///
     /// # Errors
-    /// `EAGAIN` if the kernel has no room although nothing is in flight: the operations stay
-    /// queued. `ENOSYS` by a filter; [`Errno::FORKED`].
+    /// `EAGAIN` if the kernel has no resources although nothing is in flight. The operations stay
+    /// queued, and no completion will tell when to submit them again: sleep for some milliseconds and
+    /// call this function again, for as long as the program can wait. To give an operation up,
+    /// [`cancel`](Self::cancel) it: it then completes with `ECANCELED`.
+    /// `ENOSYS` by a filter; [`Errno::FORKED`].
     #[inline(always)]
     pub fn submit(&self) -> Result<usize, CallError> {
         self.engine.submit(self.context()).map_err(CallError::submit)
@@ -274,11 +277,12 @@ impl<O: Operation> Scope<O> {
     /// The next completion: submits what is queued, and waits if it must. `None` where nothing is
     /// queued or in flight.
     ///
-    /// Signals do not end the wait.
+    /// Signals do not end the wait. While operations are in flight, this function submits every 10 ms
+    /// what the kernel has had no resources for (`EAGAIN`).
     ///
     /// # Errors
-    /// As [`submit`](Self::submit); and what `io_getevents(2)` may give under a filter. Nothing is
-    /// lost by an error.
+    /// As [`submit`](Self::submit): `EAGAIN` too if nothing is in flight. Also those of
+    /// `io_getevents(2)` under a filter. Nothing is lost by an error.
     #[inline(always)]
     pub fn wait(&self) -> Result<Option<Completion<O>>, CallError> {
         let settled = self.engine.wait(self.context(), None)?;

@@ -296,6 +296,28 @@ fn a_driver_that_can_reap_no_longer_ends_its_futures() {
     }
 }
 
+/// Goal: where the kernel has no resources for a while, a driver retries, and every operation succeeds,
+/// though nothing is in flight whose end could be waited for. Method: the first submits give `EAGAIN`, or
+/// take none; so does each one of them, and every second.
+#[test]
+fn a_driver_outlasts_a_kernel_without_resources() {
+    if let Some(reason) = strace::missing() {
+        skip!("{reason}");
+    }
+    let mut bench = Bench::new();
+    let command = victim::command("patient driver");
+    for error in [Some(Errno::EAGAIN), None] {
+        for when in [When::UpTo(1), When::UpTo(6), When::Only(2), When::Only(4), When::EverySecond]
+        {
+            let injection = [Injection { call: "io_submit", error, when }];
+            let struck = bench.run(&command, &injection).expect("it submits");
+            assert_well(&struck, &injection);
+            let all = if let When::UpTo(last) = when { last } else { 1 };
+            assert!(struck.injected >= all, "{injection:?}: {} calls failed", struck.injected);
+        }
+    }
+}
+
 /// Goal: a program on the queue ends well, or with the error by name and the target as it was.
 /// Method: `copy --verify` of a few blocks over an old file, each call failing once and for good.
 #[test]

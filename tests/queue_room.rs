@@ -105,8 +105,8 @@ impl Hogs {
 }
 
 /// Goal: `EAGAIN` with nothing in flight comes back to the caller, with the operations still
-/// queued; when there is room, they complete; and events of what others submitted are counted and
-/// ignored. Method: the context's slots are all taken by POLLs that were submitted past the queue.
+/// queued; one of them can be given up; when there is room, they complete; and events of what others
+/// submitted are counted and ignored. Method: the context's slots are all taken by POLLs that were submitted past the queue.
 #[test]
 fn eagain_with_nothing_in_flight_is_returned_and_nothing_is_lost() {
     let _watchdog = Watchdog::new();
@@ -123,9 +123,10 @@ fn eagain_with_nothing_in_flight_is_returned_and_nothing_is_lost() {
     let hogged = unsafe { IoContext::from_raw(hogged.into_raw()) };
     let mut queue = Queue::new(hogged, 4).expect("nothing is known to be outstanding");
     let file = zero();
-    for i in 0..4 {
-        queue.push(Read::new(Arc::clone(&file), vec![1; 16], i)).expect("a slot");
-    }
+    let push = |queue: &mut Queue<_>, offset| {
+        queue.push(Read::new(Arc::clone(&file), vec![1; 16], offset)).expect("a slot")
+    };
+    let tokens: Vec<_> = (0..4).map(|offset| push(&mut queue, offset)).collect();
     for _ in 0..3 {
         assert_eq!(queue.submit().map_err(Errno::from), Err(Errno::EAGAIN));
         assert_eq!(queue.wait().map_err(Errno::from).err(), Some(Errno::EAGAIN));
@@ -133,6 +134,12 @@ fn eagain_with_nothing_in_flight_is_returned_and_nothing_is_lost() {
         assert_eq!(waited.map_err(Errno::from).err(), Some(Errno::EAGAIN));
         assert_eq!((queue.queued(), queue.in_flight()), (4, 0));
     }
+    // One is given up, and another takes its place.
+    assert_eq!(queue.cancel(tokens[2]), Ok(()));
+    let given_up = queue.wait().expect("a wait").expect("a completion");
+    assert_eq!((given_up.token, given_up.result), (tokens[2], Err(Errno::ECANCELED)));
+    assert_eq!((given_up.op.offset, &given_up.op.buf[..]), (2, &[1; 16][..]));
+    push(&mut queue, 4);
     // All the POLLs end at once.
     hogs.counter.add(1).expect("room in the counter");
     let mut completed = 0;

@@ -74,7 +74,7 @@ impl Drop for Reentrant {
 fn nothing(_: &Scope<Reentrant>, _: u32) {}
 
 fn push(scope: &Scope<Reentrant>, op: Reentrant) -> Token {
-    scope.push(op).map_err(|refused| refused.error).expect("a slot")
+    scope.push(op).map_err(|refused| refused.errno()).expect("a slot")
 }
 
 /// Runs `body` in a scope with that many slots, then takes every completion. Returns the numbers of
@@ -83,7 +83,7 @@ fn in_scope(slots: u32, body: impl FnOnce(&Scope<Reentrant>)) -> Vec<u32> {
     let mut context = context(slots);
     let mut slots: Vec<_> = (0..slots).map(|_| Slot::new()).collect();
     DROPPED.take();
-    let scoped = context.scope(&mut slots, |scope| {
+    let scoped = linux_aio::scope(&mut context, &mut slots, |scope| {
         SCOPE.set(scope);
         body(scope);
         while let Some(done) = scope.wait().expect("a wait") {
@@ -252,7 +252,8 @@ fn a_panic_is_the_callers_with_its_payload() {
         &|payload| drop(queue(1).push(Thrower(payload))),
         &|payload| {
             let mut slots = [Slot::new()];
-            let scoped = context(1).scope(&mut slots, |io| drop(io.push(Thrower(payload))));
+            let scoped =
+                linux_aio::scope(&mut context(1), &mut slots, |io| drop(io.push(Thrower(payload))));
             scoped.expect("a scope");
         },
         &|payload| ready().for_each(|_, _| payload.throw()).expect("a run"),
@@ -271,7 +272,7 @@ fn a_panic_is_the_callers_with_its_payload() {
                 io.submit().expect("a submit");
                 payload.throw()
             };
-            context(1).scope(&mut [Slot::new()], body).expect("a scope");
+            linux_aio::scope(&mut context(1), &mut [Slot::new()], body).expect("a scope");
         },
     ];
     for payload in PAYLOADS {

@@ -9,7 +9,8 @@ use static_assertions::assert_eq_size;
 assert_eq_size!(Result<u32, Errno>, u64);
 assert_eq_size!(Option<Errno>, u16);
 
-/// The error number of a system call or of an operation, and one state of our own, [`FORKED`].
+/// The error number of a system call or of an operation, and two states of our own, [`FORKED`] and
+/// [`EXHAUSTED`].
 ///
 /// A plain number: it converts to [`std::io::Error`] (feature `std`) and to
 /// `rustix::io::Errno` (feature `alloc`), so `?` works in functions that
@@ -23,6 +24,7 @@ assert_eq_size!(Option<Errno>, u16);
 /// ```
 ///
 /// [`FORKED`]: Errno::FORKED
+/// [`EXHAUSTED`]: Errno::EXHAUSTED
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(transparent)]
 pub struct Errno(NonZeroU16);
@@ -46,12 +48,14 @@ impl Errno {
     /// The number, as in `<errno.h>`.
     ///
     /// For [`Errno::FORKED`], which is no kernel error, the number of `EINVAL`: it is what the
-    /// kernel says in a child to whoever uses the parent's context.
+    /// kernel says in a child to whoever uses the parent's context. For [`Errno::EXHAUSTED`], the
+    /// number of `ENOMEM`: that of `EAGAIN` would say that a retry may succeed at once.
     pub const fn raw(self) -> i32 {
-        if self.0.get() > MAX_ERRNO {
-            return Self::EINVAL.raw();
+        match self {
+            Self::FORKED => Self::EINVAL.raw(),
+            Self::EXHAUSTED => Self::ENOMEM.raw(),
+            _ => self.0.get() as i32,
         }
-        self.0.get() as i32
     }
 
     /// Turns what a system call returned into a result. Only -4095 to -1 are errors: a mapping in
@@ -177,10 +181,11 @@ impl Errno {
 #[cfg(feature = "std")]
 impl From<Errno> for std::io::Error {
     fn from(errno: Errno) -> Self {
-        if errno == Errno::FORKED {
-            return Self::new(std::io::ErrorKind::InvalidInput, errno);
+        match errno {
+            Errno::FORKED => Self::new(std::io::ErrorKind::InvalidInput, errno),
+            Errno::EXHAUSTED => Self::new(std::io::ErrorKind::OutOfMemory, errno),
+            _ => Self::from_raw_os_error(errno.raw()),
         }
-        Self::from_raw_os_error(errno.raw())
     }
 }
 
@@ -236,5 +241,17 @@ mod tests {
         assert_ne!(Errno::FORKED, Errno::EINVAL);
         assert_eq!(Errno::FORKED.raw(), Errno::EINVAL.raw());
         assert!(Errno::FORKED.to_string().contains("fork"));
+    }
+
+    #[test]
+    fn exhausted_reads_as_enomem_and_not_as_would_block() {
+        assert_eq!(Errno::EXHAUSTED.raw(), Errno::ENOMEM.raw());
+        assert!(Errno::EXHAUSTED.to_string().contains("start it again"));
+        #[cfg(feature = "std")]
+        {
+            let error = std::io::Error::from(Errno::EXHAUSTED);
+            assert_eq!(error.kind(), std::io::ErrorKind::OutOfMemory);
+            assert_eq!(error.to_string(), Errno::EXHAUSTED.to_string());
+        }
     }
 }

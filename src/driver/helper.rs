@@ -6,10 +6,12 @@ use super::{Handle, Shared};
 use crate::{Errno, EventFd, Queue};
 use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
-use rustix::event::{PollFd, PollFlags};
+use core::time::Duration;
+use rustix::event::{PollFd, PollFlags, Timespec};
 use std::io;
-use std::sync::mpsc::{Receiver, RecvError, Sender, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
+use std::time::Instant;
 
 /// The thread sleeps until it has a job, and ends with the context.
 pub(super) struct Helper {
@@ -21,6 +23,8 @@ enum Job {
     Destroy(Box<Queue<Tracked>>, Weak<Shared>),
     /// Do what the reactor should: it has gone.
     Drive(Weak<Shared>, Arc<EventFd>),
+    /// Take a turn then.
+    Turn(Weak<Shared>, Instant),
 }
 
 impl Helper {
@@ -41,25 +45,44 @@ impl Helper {
     pub(super) fn drive(&self, shared: &Arc<Shared>) {
         let _ = self.jobs.send(Job::Drive(Arc::downgrade(shared), Arc::clone(&shared.eventfd)));
     }
+
+    /// The thread takes a turn at that time, and not at one that was named before.
+    pub(super) fn turn_at(&self, at: Instant, shared: &Arc<Shared>) {
+        let _ = self.jobs.send(Job::Turn(Arc::downgrade(shared), at));
+    }
 }
 
 fn work(jobs: &Receiver<Job>) {
     let mut driven = None;
+    let mut later = None;
     loop {
-        let job = match &driven {
-            None => jobs.recv().map_err(RecvError::into),
-            Some(_) => jobs.try_recv(),
-        };
-        match job {
+        // Where the eventfd is watched, that is what the thread sleeps in.
+        let wait = if driven.is_some() { Duration::ZERO } else { until(&later) };
+        match jobs.recv_timeout(wait) {
             Ok(Job::Drive(shared, eventfd)) => driven = Some((shared, eventfd)),
+            Ok(Job::Turn(shared, at)) => later = Some((shared, at)),
             Ok(Job::Destroy(queue, shared)) => return destroy(*queue, &shared),
-            Err(TryRecvError::Disconnected) => return,
-            Err(TryRecvError::Empty) => {
-                if let Some((shared, eventfd)) = &driven {
-                    drive(shared, eventfd);
+            Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Timeout) => {
+                let due = later.take_if(|(_, at)| *at <= Instant::now());
+                match (&driven, due) {
+                    (Some((shared, eventfd)), _) => drive(shared, eventfd, until(&later)),
+                    (None, Some((shared, _))) => turn(&shared),
+                    (None, None) => {}
                 }
             }
         }
+    }
+}
+
+/// How long it is until the turn that is to be taken later.
+fn until(later: &Option<(Weak<Shared>, Instant)>) -> Duration {
+    later.as_ref().map_or(Duration::MAX, |(_, at)| at.saturating_duration_since(Instant::now()))
+}
+
+fn turn(shared: &Weak<Shared>) {
+    if let Some(shared) = Handle::upgrade(shared) {
+        shared.turn();
     }
 }
 
@@ -83,12 +106,13 @@ fn destroy(queue: Queue<Tracked>, shared: &Weak<Shared>) {
     let _ = shared.with_state(|state, after| state.set_destroyed(after));
 }
 
-/// One round of what the reactor would do. A job that comes meanwhile makes the eventfd readable.
-fn drive(shared: &Weak<Shared>, eventfd: &EventFd) {
-    if let Some(shared) = Handle::upgrade(shared) {
-        shared.turn();
-    }
+/// One round of what the reactor would do. It sleeps for `most` at most. A job that comes meanwhile
+/// makes the eventfd readable.
+fn drive(shared: &Weak<Shared>, eventfd: &EventFd, most: Duration) {
+    turn(shared);
+    // None where it does not fit, which is for ever.
+    let most = Timespec::try_from(most).ok();
     // An error, a signal say, is a round that ends early.
-    let _ = rustix::event::poll(&mut [PollFd::new(eventfd, PollFlags::IN)], None);
+    let _ = rustix::event::poll(&mut [PollFd::new(eventfd, PollFlags::IN)], most.as_ref());
     let _ = eventfd.take();
 }

@@ -2,8 +2,8 @@
 
 use super::Shared;
 use super::erased::{Erased, Tracked};
-use super::state::Ended;
-use crate::{Completion, Errno, EventFd, Fd, Queue, Token};
+use super::stall::Stall;
+use crate::{CallError, Errno, EventFd, Fd, Queue, Token};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -25,10 +25,11 @@ pub(super) struct Pump {
     admitted: Vec<(usize, Box<dyn Erased>)>,
     /// Something has left the queue since the completions were looked at.
     submitted: bool,
-    /// Why the kernel takes nothing.
-    failure: Option<Errno>,
+    /// While the kernel takes nothing of what is queued.
+    stall: Option<Stall>,
     /// As in [`DriverStats`](super::DriverStats).
     blocked: u64,
+    stalled: u64,
     longest_submit: Duration,
 }
 
@@ -40,8 +41,9 @@ impl Pump {
             tokens: Vec::new(),
             admitted: Vec::new(),
             submitted: false,
-            failure: None,
+            stall: None,
             blocked: 0,
+            stalled: 0,
             longest_submit: Duration::ZERO,
         }
     }
@@ -50,10 +52,9 @@ impl Pump {
     /// submits. `false` if nothing came of it that asks for another look.
     pub(super) fn round(&mut self, shared: &Arc<Shared>) -> bool {
         let Some(queue) = &mut self.queue else { return false };
-        let failure = self.failure.take();
         let looked = shared.with_state(|state, after| {
             while let Some(done) = queue.try_next() {
-                state.complete(done.op.entry, ended(done, failure), after);
+                state.complete(done.op.entry, done.op.ended(done.result), after);
             }
             if mem::take(&mut self.submitted) {
                 state.note_submitted();
@@ -64,6 +65,7 @@ impl Pump {
             }
             state.stats.queue = queue.stats();
             state.stats.blocked = self.blocked;
+            state.stats.stalled = self.stalled;
             state.stats.longest_submit = self.longest_submit;
             // With the completions: so an entry that was abandoned is the same operation still when
             // it is cancelled, or has none in the queue.
@@ -78,7 +80,7 @@ impl Pump {
         }
         let cancelled = self.cancel(&cancels);
         self.push();
-        self.submit() || cancelled
+        self.submit(shared) || cancelled
     }
 
     /// `true` if one was cancelled: it ends without a signal if the kernel did not have it.
@@ -107,10 +109,11 @@ impl Pump {
 
     /// `true` if anything left the queue: what the kernel refused ends without a signal, and what it
     /// did inside of the call has ended.
-    fn submit(&mut self) -> bool {
+    fn submit(&mut self, shared: &Arc<Shared>) -> bool {
         let Some(queue) = &mut self.queue else { return false };
         let queued = queue.queued();
         if queued == 0 {
+            self.stall = None;
             return false;
         }
         let start = Instant::now();
@@ -118,15 +121,47 @@ impl Pump {
         let took = start.elapsed();
         self.blocked += u64::from(took > BLOCKED);
         self.longest_submit = self.longest_submit.max(took);
-        if let Err(error) = submitted {
-            // Nothing is in flight whose end could change that: all that is queued fails.
-            self.failure = Some(error.errno());
-            for token in self.tokens.iter().flatten() {
-                let _ = queue.cancel(*token);
-            }
+        let left = queue.queued();
+        self.submitted = left < queued;
+        if self.submitted {
+            self.stall = None;
         }
-        self.submitted = queue.queued() < queued;
-        self.submitted
+        let ended = left > 0 && self.end_or_retry(shared, submitted, start);
+        self.submitted || ended
+    }
+
+    /// Decides what becomes of the operations that a submit has left queued: has them submitted again
+    /// later, or ends them. `true` if they have ended.
+    #[cold]
+    fn end_or_retry(
+        &mut self,
+        shared: &Arc<Shared>,
+        submitted: Result<usize, CallError>,
+        now: Instant,
+    ) -> bool {
+        let errno = match submitted.map_err(Errno::from) {
+            // Without an error, operations are in flight. They need not end soon: one may be a POLL.
+            Ok(_) | Err(Errno::EAGAIN) => {
+                self.stalled += 1;
+                let Ok(limit) = shared.lock().map(|state| state.retry_limit) else { return false };
+                let stall = self.stall.get_or_insert_with(|| Stall::new(now));
+                if !stall.is_over(now, limit) {
+                    if let Some(at) = stall.next_attempt(now, limit) {
+                        shared.turn_at(at);
+                    }
+                    return false;
+                }
+                Errno::EXHAUSTED
+            }
+            Err(errno) => errno,
+        };
+        let Some(queue) = &mut self.queue else { return false };
+        let _ = shared.with_state(|state, after| {
+            while let Some(op) = queue.take_queued() {
+                state.complete(op.entry, op.ended(Err(errno)), after);
+            }
+        });
+        true
     }
 
     /// No more operations will come; those that are left end with the context.
@@ -139,14 +174,5 @@ impl Pump {
     /// The queue, to be destroyed.
     pub(super) fn take_queue(&mut self) -> Option<Queue<Tracked>> {
         mem::take(&mut self.queue)
-    }
-}
-
-/// What has become of an operation; `failure` is why it was cancelled, if it was.
-fn ended(done: Completion<Tracked>, failure: Option<Errno>) -> Ended {
-    let Completion { result, op, .. } = done;
-    match failure {
-        Some(errno) if result == Err(Errno::ECANCELED) => op.ended(Err(errno)),
-        _ => op.ended(result),
     }
 }

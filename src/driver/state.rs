@@ -10,6 +10,7 @@ use alloc::vec::Vec;
 use core::any::Any;
 use core::mem;
 use core::task::Waker;
+use core::time::Duration;
 
 /// How many operations come together at most before they are submitted without waiting for more.
 const BATCH: usize = 32;
@@ -19,6 +20,10 @@ const FIRST: usize = 4;
 
 /// Of so many operations that come alone, one waits for others.
 const PROBE: u64 = 64;
+
+/// See [`Driver::retry_submits_for`](super::Driver::retry_submits_for). What ends within this time is a
+/// shortage that passes; afterwards somebody must be told.
+const RETRY_LIMIT: Duration = Duration::from_secs(30);
 
 /// The operation of one future, from its first poll until the future has its result or the kernel
 /// is finished, whichever is later.
@@ -78,6 +83,8 @@ pub(super) struct State {
     /// Who waits for that, by ticket.
     closers: BTreeMap<u64, Waker>,
     pub(super) stats: DriverStats,
+    /// How long the kernel may take none of the operations that are queued, before they end.
+    pub(super) retry_limit: Duration,
 }
 
 impl State {
@@ -97,6 +104,7 @@ impl State {
             destroyed: false,
             closers: BTreeMap::new(),
             stats: DriverStats::default(),
+            retry_limit: RETRY_LIMIT,
         }
     }
 

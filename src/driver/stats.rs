@@ -13,6 +13,9 @@ pub struct DriverStats {
     pub completed: u64,
     /// Calls of `io_submit` that took longer than a millisecond: they held up a thread.
     pub blocked: u64,
+    /// Calls of `io_submit` that left operations queued, for which the kernel had no resources
+    /// (`EAGAIN`).
+    pub stalled: u64,
     /// The longest call of `io_submit`.
     pub longest_submit: Duration,
     /// What was asked of the kernel.

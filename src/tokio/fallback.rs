@@ -5,6 +5,7 @@ use crate::op::{Read, ReadV, Write, WriteV};
 use crate::{Errno, IoPrio, Operation, RwFlags};
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::time::Duration;
 use std::io;
 
 /// Two threads, one for reads and one for writes, that do what would block the driver.
@@ -61,6 +62,13 @@ impl Fallback {
     pub fn new(capacity: u32) -> io::Result<Self> {
         let (reads, writes) = (Driver::on_thread(capacity)?, Driver::on_thread(capacity)?);
         Ok(Self { reads, writes, counters: Arc::default() })
+    }
+
+    /// Sets for how long the threads retry where the kernel has no resources, as
+    /// [`Driver::retry_submits_for`] does for a driver.
+    pub fn retry_submits_for(&self, time: Duration) {
+        self.reads.retry_submits_for(time);
+        self.writes.retry_submits_for(time);
     }
 
     /// Returns counts of what was done so far. In a forked child those of the two threads are

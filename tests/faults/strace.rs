@@ -13,6 +13,8 @@ pub(crate) enum When {
     Only(usize),
     /// That one and all after it.
     From(usize),
+    /// All up to that one.
+    UpTo(usize),
     /// Every second one.
     EverySecond,
     /// None.
@@ -24,6 +26,7 @@ impl When {
         match self {
             Self::Only(at) => format!("{at}"),
             Self::From(at) => format!("{at}+"),
+            Self::UpTo(last) => format!("1..{last}"),
             Self::EverySecond => "1+2".to_owned(),
             Self::Never => format!("{}", u16::MAX),
         }

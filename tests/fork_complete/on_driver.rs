@@ -4,6 +4,7 @@ use super::checks::{Check, FORKED, panic_of, silently};
 use super::common::poll_once;
 use super::world::{Op, World, read, told};
 use core::task::{Context, Poll, Waker};
+use core::time::Duration;
 use linux_aio::Driver;
 use linux_aio::driver::{DriverStats, OpFuture, Reactor};
 use linux_aio::op::Read;
@@ -56,6 +57,11 @@ pub(crate) const DRIVER: &[(&str, Check)] = &[
         for driver in [&mut world.busy, &mut world.full] {
             block_on(driver.clone().expect("it").close());
             drop(driver.take().expect("it").close());
+        }
+    }),
+    ("Driver::retry_submits_for", |world| {
+        for driver in [&world.busy, &world.full] {
+            driver.as_ref().expect("it").retry_submits_for(Duration::ZERO);
         }
     }),
     ("Driver::outstanding", |world| {

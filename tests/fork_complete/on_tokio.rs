@@ -5,6 +5,7 @@ use super::common::poll_once;
 use core::pin::Pin;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::Waker;
+use core::time::Duration;
 use linux_aio::driver::DriverStats;
 use linux_aio::tokio::{self, Fallback, File, Outcome};
 use linux_aio::{Driver, Errno, IoPrio, RwFlags};
@@ -170,6 +171,9 @@ pub(crate) const TOKIO: &[(&str, Check)] = &[
     ("tokio::Fallback::new", |_| {
         let fallback = Fallback::new(2).expect("two threads of the child's");
         block_on(fallback.close());
+    }),
+    ("tokio::Fallback::retry_submits_for", |world| {
+        world.tokio.fallback.as_ref().expect("it").retry_submits_for(Duration::ZERO);
     }),
     ("tokio::Fallback::stats", |world| {
         let stats = world.tokio.fallback.as_ref().expect("it").stats();

@@ -4,6 +4,8 @@
 //! What must hold: each future gives its operation once, whole, as the kernel has done it, and not
 //! before; one that could go on has been woken; a dropped one leaves its buffer until the kernel is
 //! finished; where events can be had no longer, every future ends, when the kernel is finished; closing ends.
+//! Some drivers retry without end where the kernel has no resources, by their helper thread; the others do
+//! not.
 
 use super::layer::Pool;
 use super::memory::{Buffer, Buffers};
@@ -22,6 +24,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
 
 /// Slots of a driver, at most.
 const MOST: usize = 12;
@@ -29,6 +32,8 @@ const MOST: usize = 12;
 const FUTURES: usize = 40;
 /// What a refused `io_getevents` gives, and no operation.
 const REFUSED: Errno = Errno::EFAULT;
+/// How long the helper thread may take for what it has to do, which is far more than it needs.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The reactor: looks at the eventfd when it is told to.
 struct Manual {
@@ -116,7 +121,7 @@ pub fn run(steps: &[u8], script: Script) -> Verdict<u64> {
     let kernel = Kernel::new(script);
     let _entered = kernel.enter();
     let mut ledger = Ledger::new(kernel.clone());
-    ledger.refusals = vec![Errno::EAGAIN, Errno::ENOSYS];
+    ledger.refusals = vec![Errno::ENOSYS];
     let mut reactor = None;
     let capacity = 1 + source.below(MOST);
     let made = Driver::new(capacity as u32, |eventfd| {
@@ -130,6 +135,12 @@ pub fn run(steps: &[u8], script: Script) -> Verdict<u64> {
         Ok(Watching(manual))
     });
     let (Ok(driver), Some(reactor)) = (made, reactor) else { return Ok(0) };
+    if capacity % 3 == 0 {
+        driver.retry_submits_for(Duration::ZERO);
+        ledger.refusals.push(Errno::EXHAUSTED);
+    } else {
+        driver.retry_submits_for(Duration::MAX);
+    }
     let (buffers, flights) = (Buffers::default(), Vec::new());
     let mut drivers = Drivers { kernel: &kernel, ledger, buffers, reactor, capacity, flights };
     while !source.is_empty() {
@@ -220,6 +231,21 @@ impl Drivers<'_> {
         }
     }
 
+    /// As [`turn_until_nothing_happens`](Self::turn_until_nothing_happens), until this is so: the helper
+    /// thread may be at it, too.
+    fn turn_until(&mut self, what: &str, is_so: impl Fn(&Self) -> bool) -> Verdict {
+        let start = Instant::now();
+        self.turn_until_nothing_happens()?;
+        while !is_so(self) {
+            ensure(start.elapsed() < PATIENCE, || {
+                format!("{} futures are left, and never were {what}", self.flights.len())
+            })?;
+            thread::yield_now();
+            self.turn_until_nothing_happens()?;
+        }
+        Ok(())
+    }
+
     /// Everything ends, by wakers alone.
     fn finish(&mut self, source: &mut Source<'_>, driver: Driver) -> Verdict {
         let not_started: Vec<usize> =
@@ -230,22 +256,16 @@ impl Drivers<'_> {
         self.kernel.calm();
         self.kernel.set_readable(false);
         let failed = self.ledger.unknown.is_some() && self.wait_where_it_has_failed(&driver);
-        self.turn_until_nothing_happens()?;
-        // What waits for the end of a POLL has no slot, or was refused for no reason: nothing but an
-        // end has a driver submit again.
-        let has_slots = self.kernel.in_flight() < self.capacity;
-        let stuck = self.flights.iter().filter(|flight| !flight.polls).count();
-        ensure(stuck == 0 || !has_slots || self.kernel.counts().spurious > 0, || {
-            format!("{stuck} operations wait, and there are free slots")
+        // Only a slot is waited for without end: that of a POLL.
+        self.turn_until("given the slots that are free", |this| {
+            let only_polls = this.flights.iter().all(|flight| flight.polls);
+            only_polls || this.kernel.in_flight() == this.capacity
         })?;
         self.kernel.set_readable(true);
-        self.turn_until_nothing_happens()?;
-        let left = self.flights.len();
-        ensure(left == 0, || format!("{left} futures were never woken"))?;
+        self.turn_until("woken", |this| this.flights.is_empty() && driver.outstanding() == 0)?;
         let fails = source.once_in(4);
         let destroy = fails.then_some(Errno::EPERM);
         self.kernel.filter(Filters { destroy, ..Filters::default() });
-        ensure(driver.outstanding() == 0, || "operations of nobody are outstanding".into())?;
         let handle = driver.clone();
         block_on(driver.close());
         drop(handle);

@@ -191,6 +191,8 @@ errnos! {
     ERFKILL = 132 | 167 | 134, "the radio is switched off";
     EHWPOISON = 133 | 168 | 135, "the page has a hardware error";
     FORKED = 4096, "the context was made before fork() and belongs to the parent; make a new one";
+    EXHAUSTED = 4097, "the kernel had no resources for the operation (EAGAIN of io_submit) for as \
+        long as the driver retries; free memory and start it again, or let the driver retry for longer";
 }
 
 impl Errno {
@@ -259,7 +261,8 @@ mod tests {
     fn table(column: usize, others: &Others) -> Numbers {
         let alias = COLUMNS.iter().find(|(name, _)| *name == "EDEADLK");
         let deadlock = alias.map(|&(_, numbers)| ("EDEADLOCK", numbers));
-        let columns = COLUMNS.iter().copied().filter(|&(name, _)| name != "FORKED");
+        let columns =
+            COLUMNS.iter().copied().filter(|&(name, _)| !["FORKED", "EXHAUSTED"].contains(&name));
         let same = columns
             .chain(deadlock)
             .map(|(name, numbers)| (name.to_string(), *numbers.get(column).unwrap_or(&numbers[0])));
