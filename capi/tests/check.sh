@@ -123,6 +123,19 @@ installed_tree() {
 }
 check 'make install' installed_tree
 
+# The same source in another directory gives the same bytes: of the libraries, and with them of symbols and sections.
+same_elsewhere() {
+	local elsewhere=$work/elsewhere/in/a/directory/with/a/longer/name file
+	mkdir -p "$elsewhere"
+	tar -C "$capi/.." --exclude=./target --exclude=./capi/target --exclude=./.git -cf - . | tar -C "$elsewhere" -xf - || return 1
+	make -s -C "$elsewhere/capi" REAP="${REAP:-1}" || return 1
+	for file in libaio.so.1 libaio.so.1t64 libaio.a; do
+		cmp "$libraries/$file" "$elsewhere"/capi/target/libaio*/"$file" || return 1
+	done
+	rm -rf "$work/elsewhere"
+}
+check 'the same libraries from another directory' same_elsewhere
+
 manual_pages() {
 	local output
 	output=$(mandoc -T lint -W warning "$capi"/man/*.3) || { printf '%s\n' "$output"; return 1; }
