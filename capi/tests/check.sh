@@ -106,7 +106,7 @@ installed_tree() {
 	make -s -C "$capi" O="$libraries" DESTDIR="$root" PREFIX=/usr LIBDIR=/usr/lib/x INCLUDEDIR=/usr/include/x install || return 1
 	local name
 	for file in lib/x/libaio.so.1.0.2 lib/x/libaio.so.1t64.0.2 lib/x/libaio.a lib/x/pkgconfig/libaio.pc include/x/libaio.h \
-		share/man/man3/libaio.3; do
+		share/man/man3/libaio.3 share/doc/linux-aio/{LICENSE-APACHE,LICENSE-MIT,README.md}; do
 		[[ -f $root/usr/$file && ! -L $root/usr/$file ]] || { echo "no $file"; return 1; }
 	done
 	[[ $(readlink "$root/usr/lib/x/libaio.so.1") == libaio.so.1.0.2 ]] || return 1
@@ -122,6 +122,18 @@ installed_tree() {
 	grep -qx 'prefix=/usr' "$root/usr/lib/x/pkgconfig/libaio.pc"
 }
 check 'make install' installed_tree
+
+# For `dpkg-shlibdeps` of a distribution: the files name all that the libraries have, and nothing else.
+symbols_files() {
+	local package
+	mkdir -p symbols/debian
+	for package in libaio1:libaio.so.1.0.2 libaio1t64:libaio.so.1t64.0.2; do
+		printf 'Source: libaio\n\nPackage: %s\nArchitecture: any\n' "${package%:*}" >symbols/debian/control
+		(cd symbols && dpkg-gensymbols -q -c4 -p"${package%:*}" -v0.3.113 -e"$libraries/${package#*:}" \
+			-I"$capi/packaging/${package%:*}.symbols" -O/dev/null) || return 1
+	done
+}
+have 'symbols files of dpkg' dpkg-gensymbols dpkg-dev && check 'symbols files of dpkg' symbols_files
 
 # The same source in another directory gives the same bytes: of the libraries, and with them of symbols and sections.
 same_elsewhere() {
