@@ -12,8 +12,8 @@ use linux_aio_raw::sys;
 
 use crate::{reap, ring, table};
 
-/// `io_context_t` of the header: the address of the context's ring, which programs such as QEMU read
-/// themselves.
+/// `io_context_t` of the header: the address of the context's ring, which programs such as QEMU
+/// read themselves.
 #[allow(non_camel_case_types, reason = "the name that C gives it")]
 pub type io_context_t = *mut ring::Header;
 
@@ -52,8 +52,8 @@ pub unsafe extern "C" fn io_setup(maxevents: c_int, ctxp: *mut io_context_t) -> 
 /// `io_destroy(3)`: ends a context, waiting for what is in flight.
 ///
 /// # Safety
-/// No other thread may be inside a call with a zero timeout, or read the ring of `ctx` itself: it is
-/// unmapped.
+/// No other thread may be inside a call with a zero timeout, or read the ring of `ctx` itself: it
+/// is unmapped.
 pub unsafe extern "C" fn io_destroy(ctx: io_context_t) -> c_int {
     // SAFETY: The contract is the same.
     unsafe { reap::destroy(ctx) }
@@ -96,8 +96,12 @@ pub unsafe extern "C" fn io_getevents(
     events: *mut io_event,
     timeout: *mut Timespec,
 ) -> c_int {
-    // SAFETY: The contract is the same.
-    unsafe { getevents(ctx, min_nr, nr, events, timeout) as c_int }
+    // SAFETY: The caller answers for `timeout` and `ctx`.
+    if unsafe { ring::zero_timeout_and_empty(ctx, timeout) } {
+        return 0;
+    }
+    // SAFETY: The caller answers for `events` and `timeout`.
+    unsafe { reap::getevents(ctx, min_nr, nr, events, timeout) as c_int }
 }
 
 /// `io_pgetevents(3)`: [`io_getevents`] under another signal mask.
@@ -118,29 +122,9 @@ pub unsafe extern "C" fn io_pgetevents(
         return 0;
     }
     let usig = signal_set(sigmask);
-    // SAFETY: The caller answers for the pointers that were passed in; `usig` lives during the call.
+    // SAFETY: The caller answers for the pointers that were passed in; `usig` lives during the
+    // call.
     unsafe { reap::pgetevents(ctx, min_nr, nr, events, timeout, &usig) as c_int }
-}
-
-/// What every function here that takes events without a signal mask ends in: nothing to take and no
-/// time to wait is answered from the ring as it is, the rest by [`reap`].
-///
-/// # Safety
-/// As [`io_getevents`].
-#[inline(always)]
-pub(crate) unsafe fn getevents(
-    ctx: io_context_t,
-    min_nr: c_long,
-    nr: c_long,
-    events: *mut io_event,
-    timeout: *mut Timespec,
-) -> isize {
-    // SAFETY: The caller answers for `timeout` and `ctx`.
-    if unsafe { ring::zero_timeout_and_empty(ctx, timeout) } {
-        return 0;
-    }
-    // SAFETY: The caller answers for `events` and `timeout`.
-    unsafe { reap::getevents(ctx, min_nr, nr, events, timeout) }
 }
 
 /// The system call alone.

@@ -1,5 +1,5 @@
-//! Three functions as LIBAIO_0.1 had them. Programs linked then ask for them by that version; a linker
-//! never offers them to new ones.
+//! Three functions as LIBAIO_0.1 had them. Programs linked then ask for them by that version; a
+//! linker never offers them to new ones.
 //!
 //! It must never grow: these are for programs of before 2003.
 
@@ -9,7 +9,8 @@ use core::ptr;
 
 use linux_aio_raw::abi::{io_event, iocb};
 
-use crate::calls::{self, Timespec, io_context_t};
+use crate::calls::{Timespec, io_context_t};
+use crate::versions::c;
 
 /// `io_cancel` without a place for the event, which kernels of those days wrote.
 ///
@@ -18,13 +19,13 @@ use crate::calls::{self, Timespec, io_context_t};
 pub unsafe extern "C" fn io_cancel(ctx: io_context_t, iocb: *mut iocb) -> c_int {
     let mut event = MaybeUninit::<io_event>::uninit();
     // SAFETY: `event` is room for one event and outlives the call.
-    unsafe { calls::io_cancel(ctx, iocb, event.as_mut_ptr()) }
+    unsafe { c::io_cancel(ctx, iocb, event.as_mut_ptr()) }
 }
 
 /// `io_getevents` that waits for one event.
 ///
 /// # Safety
-/// As [`io_getevents`](calls::io_getevents).
+/// As [`io_getevents`](crate::calls::io_getevents).
 pub unsafe extern "C" fn io_getevents(
     ctx: io_context_t,
     nr: c_long,
@@ -32,14 +33,14 @@ pub unsafe extern "C" fn io_getevents(
     timeout: *const Timespec,
 ) -> c_int {
     // SAFETY: The contract is the same; no kernel writes the timeout.
-    unsafe { calls::getevents(ctx, 1, nr, events, timeout.cast_mut()) as c_int }
+    unsafe { c::io_getevents(ctx, 1, nr, events, timeout.cast_mut()) }
 }
 
 /// `io_queue_wait`, which has not changed.
 ///
 /// # Safety
-/// As [`io_getevents`](calls::io_getevents).
+/// As [`io_getevents`](crate::calls::io_getevents).
 pub unsafe extern "C" fn io_queue_wait(ctx: io_context_t, timeout: *mut Timespec) -> c_int {
     // SAFETY: The contract is the same; no event is written, so none need be writable.
-    unsafe { calls::getevents(ctx, 0, 0, ptr::null_mut(), timeout) as c_int }
+    unsafe { c::io_getevents(ctx, 0, 0, ptr::null_mut(), timeout) }
 }

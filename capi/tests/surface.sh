@@ -14,9 +14,10 @@ if [[ $file == *.a ]]; then
 	ar t "$file" | sed 's/^/member /'
 	symbols -s | awk '
 		$5 != "GLOBAL" && $5 != "WEAK" { next }
-		$7 != "UND" { print "global " $4 " " $8; next }
+		# Weak, all of them: a program may have its own.
+		$7 != "UND" { print tolower($5) " " $4 " " $8; next }
 		# Code for i386 and for powerpc64 names a table that every linker makes.
-		$8 != "_GLOBAL_OFFSET_TABLE_" && $8 != ".TOC." { print "undefined " $8 }' | sort
+		$8 != "_GLOBAL_OFFSET_TABLE_" && $8 != ".TOC." { print ($5 == "WEAK" ? "weak " : "") "undefined " $8 }' | sort
 	exit
 fi
 
@@ -38,7 +39,7 @@ readelf -VW "$file" | awk '
 # GNU ld also makes an absolute symbol of each node, lld does not.
 symbols --dyn-syms | awk '
 	$1 !~ /^[0-9]+:$/ || $1 == "0:" { next }
-	$7 == "UND" { print "undefined " $8; next }
+	$7 == "UND" { print ($5 == "WEAK" ? "weak " : "") "undefined " $8; next }
 	$4 == "OBJECT" && $7 == "ABS" && $8 ~ /^LIBAIO_0\.[0-9](@@LIBAIO_0\.[0-9])?$/ { next }
 	{ print tolower($5) " " $4 " " $8 }' | sort
 echo "relocations $(readelf -rW "$file" | grep -cE '^[0-9a-f]{8,} ' || true)"
