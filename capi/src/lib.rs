@@ -1,12 +1,13 @@
 //! The C drop-in: the functions of libaio 0.3.113, for programs that nobody recompiles.
 //!
-//! It stands on the system calls of `linux-aio` and on nothing else: no C library, no allocation, and no
-//! state but the table of the process's contexts. Each function takes what its namesake takes and returns
-//! what it returns, a negative errno on failure, and never touches `errno`. The layout of what C passes
-//! is the kernel's.
+//! It stands on the system calls of `linux-aio` and on nothing else: no C library, no allocation,
+//! and no state but the table of the process's contexts and what was found out about the process.
+//! What is there of a C library (`environ`) and of MemorySanitizer is used, by weak symbols. Each
+//! function takes what its namesake takes and returns what it returns, a negative errno on failure,
+//! and never touches `errno`. The layout of what C passes is the kernel's.
 //!
 //! It must never panic, never unwind, and never call `memcpy` and its like: the libraries have no
-//! undefined symbols at all, which the tests check.
+//! undefined symbols but weak ones, which the tests check.
 //!
 //! | module | functions |
 //! |---|---|
@@ -15,15 +16,18 @@
 //! | [`compat`] | three functions as LIBAIO_0.1 had them, hidden behind their version |
 //! | `time64` | 32-bit targets only: `io_getevents_time64`, `io_pgetevents_time64` |
 //!
-//! Which C name and version each of them has is said in `versions.rs`, and nowhere else in the source.
+//! Which C name and version each of them has is said in `versions.rs`, and nowhere else in the
+//! source.
 
 #![no_std]
 
 pub mod calls;
 pub mod compat;
+#[cfg(target_pointer_width = "64")]
+mod load;
 pub mod queue;
-// Gates and events are made of atomic words of 64 bits. All Linux targets with 64 bits have those; of the ones with 32
-// bits some have, and none was tested.
+// Gates and events are made of atomic words of 64 bits. All Linux targets with 64 bits have those;
+// of the ones with 32 bits some have, and none was tested.
 #[cfg(all(feature = "reap", target_pointer_width = "64"))]
 mod reap;
 #[cfg(not(all(feature = "reap", target_pointer_width = "64")))]
@@ -35,8 +39,8 @@ mod table;
 pub mod time64;
 mod versions;
 
-/// What rustc wants in every library without std. Nothing here panics, so it is dropped; a test sees to
-/// it that no object has it.
+/// What rustc wants in every library without std. Nothing here panics, so it is dropped; a test
+/// sees to it that no object has it.
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     loop {

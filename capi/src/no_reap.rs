@@ -1,6 +1,8 @@
 //! The system calls as they are, in place of [`reap`](crate::reap): where it was left out of the build, and on
 //! machines with 32 bits.
 
+#[cfg(target_pointer_width = "64")]
+use core::ffi::c_char;
 use core::ffi::{c_int, c_long};
 use core::sync::atomic::Ordering::Relaxed;
 use core::sync::atomic::{AtomicPtr, AtomicUsize};
@@ -51,6 +53,13 @@ pub(crate) fn show(table: *mut Gate, place: &AtomicPtr<Gate>) -> bool {
     place.store(table, Relaxed);
     true
 }
+
+/// Reads nothing when the library is loaded.
+///
+/// # Safety
+/// None of its own.
+#[cfg(target_pointer_width = "64")]
+pub(crate) unsafe fn loaded(_: c_int, _: *const *const c_char, _: *const *const c_char) {}
 
 /// The system call, before which the context is forgotten.
 ///

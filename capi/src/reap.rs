@@ -69,7 +69,7 @@ use crate::ring::Header;
 use crate::table;
 pub(crate) use gate::Gate;
 use gate::{MAX_EVENTS, Ring};
-pub(crate) use switch::is_on;
+pub(crate) use switch::{is_on, loaded};
 
 /// `io_event` as it lies on the ring: words that the kernel and other threads may write while we read.
 type Words = [AtomicU64; 4];

@@ -27,7 +27,7 @@ readelf -dW "$file" | sed -n \
 	-e 's/.*(R[UN]*PATH).*\[\(.*\)\]/search path \1/p' \
 	-e 's/.*(TEXTREL).*/text relocations/p' \
 	-e 's/.*(FLAGS).*BIND_NOW.*/bind now/p' \
-	-e 's/.*(INIT[_A-Z]*).*/code that runs on loading/p'
+	-e 's/.*(\(INIT\|INIT_ARRAY\|FINI\|FINI_ARRAY\)).*/code that runs on loading or unloading, by \1/p'
 # A node's line carries its name; the line of its parent follows.
 readelf -VW "$file" | awk '
 	/^Version definition section/ { inside = 1 }

@@ -1,16 +1,18 @@
 /*
  * A reaped io_getevents makes no system call; whatever cannot be reaped makes one; and LINUX_AIO_REAP=0, nothing that
- * resembles it, turns reaping off.
+ * resembles it, turns reaping off, whatever the program does before its first context.
  * Method: a filter under which the calls that take events fail with an errno that they do not have, and every other
- * call but those of the test is trapped and counted. The program starts itself with environments of all kinds.
- *   reaping                 the calls and the environments
- *   reaping without-proc    where there is no /proc, and so no environment to read
- *   reaping on|off          as one of those that it starts: whether events are reaped
+ * call but those of the test is trapped and counted. The program starts itself with environments of all kinds, and then
+ * does with its environment what programs do.
+ *   reaping                     the calls, the environments, and what is done with them
+ *   reaping on|off [DOING]...   as one of those that it starts: whether events are reaped
+ * As root it also becomes another user, and is started with the set-group-ID bit; without root that is left out.
  */
 #define _GNU_SOURCE
 #include <libaio.h>
 
 #include <fcntl.h>
+#include <grp.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sched.h>
@@ -18,7 +20,10 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -29,9 +34,11 @@
 /* No call that takes events has this errno. */
 #define REFUSED ENOTUNIQ
 
-/* What the switch looks for, and the room into which it reads. */
+/* What the switch looks for. */
 #define OFF "LINUX_AIO_REAP=0"
-#define PIECE 256
+
+/* Nobody. */
+#define STRANGER 65534
 
 extern int io_queue_wait(io_context_t ctx, struct timespec *timeout);
 
@@ -170,17 +177,47 @@ static void without_reaping(io_context_t ctx)
 	CHECK(trapped == 0);
 }
 
+/* What a program may do before its first context. */
+static void lose_environment(const char *how)
+{
+	extern char **environ;
+	char root[] = "reaping.XXXXXX", **string;
+
+	if (strcmp(how, "setenv") == 0) {
+		CHECK(setenv("LINUX_AIO_REAP", getenv("LINUX_AIO_REAP") == NULL ? "0" : "1", 1) == 0);
+	} else if (strcmp(how, "clearenv") == 0) {
+		CHECK(clearenv() == 0);
+	} else if (strcmp(how, "title") == 0) {
+		for (string = environ; *string != NULL; string++)
+			memset(*string, 0, strlen(*string));
+	} else if (strcmp(how, "dumpable") == 0) {
+		CHECK(prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0);
+	} else if (strcmp(how, "root") == 0) {
+		if (geteuid() != 0 && unshare(CLONE_NEWUSER) != 0)
+			exit(77);
+		CHECK(mkdtemp(root) != NULL && chroot(root) == 0 && rmdir("/") != 0);
+		CHECK(access("/proc/self/environ", F_OK) != 0);
+		/* The directory above is still the working directory. */
+		CHECK(rmdir(root) == 0);
+	} else if (strcmp(how, "user") == 0) {
+		if (geteuid() != 0)
+			exit(77);
+		CHECK(setgroups(0, NULL) == 0 && setgid(STRANGER) == 0 && setuid(STRANGER) == 0);
+		CHECK(open("/proc/self/environ", O_RDONLY) < 0);
+	} else {
+		CHECK(strcmp(how, "secure") == 0 && getauxval(AT_SECURE) != 0);
+	}
+}
+
 /* Whether events are reaped, in this process with its environment. */
-static void look(int on, const char *root)
+static void look(int on, char **doing)
 {
 	io_context_t ctx = NULL, bare = NULL;
 
 	zeroes = open("/dev/zero", O_RDONLY);
 	CHECK(zeroes >= 0);
-	if (root != NULL)
-		CHECK(chroot(root) == 0 && access("/proc/self/environ", F_OK) != 0);
-	/* Too late: what counts is the environment that the program was started with. */
-	CHECK(setenv("LINUX_AIO_REAP", on ? "0" : "1", 1) == 0);
+	for (; *doing != NULL; doing++)
+		lose_environment(*doing);
 	RETURNS(0, io_setup(8, &ctx));
 	/* Where the library has not seen a context made, it leaves it to the kernel. */
 	CHECK(syscall(SYS_io_setup, 8, &bare) == 0);
@@ -194,24 +231,29 @@ static void look(int on, const char *root)
 	exit(0);
 }
 
-static char *self;
-
 /* This program in another process, which must find that reaping is on, or off, in that environment. */
-static void start(int on, char **environment)
+static void start(int on, char **environment, const char *doing, const char *file)
 {
-	char *arguments[] = { self, on ? "on" : "off", NULL };
+	char *arguments[] = { "reaping", on ? "on" : "off", (char *)doing, NULL };
 	pid_t child = fork();
 	int status, i;
 
 	CHECK(child >= 0);
 	if (child == 0) {
-		execve("/proc/self/exe", arguments, environment);
+		if (strcmp(file, "/proc/self/exe") != 0 && setuid(STRANGER) != 0)
+			_exit(125);
+		execve(file, arguments, environment);
 		_exit(126);
 	}
 	CHECK(waitpid(child, &status, 0) == child);
-	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+	if (WIFEXITED(status) && (WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == 77))
 		return;
-	fprintf(stderr, "reaping was not %s in this environment:\n", arguments[1]);
+	/* The dynamic linker's: the stranger may not read what the program needs. */
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 127 && doing != NULL && strcmp(doing, "secure") == 0) {
+		printf("no programs with privileges: they cannot read the library\n");
+		return;
+	}
+	fprintf(stderr, "reaping was not %s after %s in this environment:\n", arguments[1], doing ? doing : "nothing");
 	for (i = 0; environment[i] != NULL; i++)
 		fprintf(stderr, "    %s\n", environment[i]);
 	exit(1);
@@ -224,59 +266,65 @@ static void environments(void)
 		"LINUX_AIO_REAP=off", "LINUX_AIO_REAP= 0", "LINUX_AIO_REAPS=0", "LINUX_AIO_REA=0", "LINUX_AIO_REAP0",
 		"XLINUX_AIO_REAP=0", "X=" OFF, " LINUX_AIO_REAP=0", "LINUX_AIO_REALINUX_AIO_REAP=0", "linux_aio_reap=0", "",
 	};
-	char before[2 * PIECE + 64], *environment[4];
-	size_t i, length;
+	char *environment[4];
+	size_t i;
 
 	environment[0] = NULL;
-	start(1, environment);
+	start(1, environment, NULL, "/proc/self/exe");
 	for (i = 0; i < sizeof(on) / sizeof(on[0]); i++) {
 		environment[0] = on[i];
 		environment[1] = NULL;
-		start(1, environment);
+		start(1, environment, NULL, "/proc/self/exe");
 		/* The next string counts again. */
 		environment[1] = OFF;
 		environment[2] = NULL;
-		start(0, environment);
+		start(0, environment, NULL, "/proc/self/exe");
 	}
 	environment[0] = OFF;
 	environment[1] = "A=b";
-	start(0, environment);
+	start(0, environment, NULL, "/proc/self/exe");
+}
 
-	/* At every distance from the ends of the first two pieces. */
-	for (length = 1; length < 2 * PIECE + 32; length++) {
-		if (length % PIECE > 2 && length % PIECE < PIECE - 20)
-			continue;
-		memset(before, 'x', length);
-		before[length] = '\0';
-		environment[0] = before;
-		environment[2] = "A=b";
-		environment[3] = NULL;
-		environment[1] = OFF;
-		start(0, environment);
-		environment[1] = "LINUX_AIO_REAP=1";
-		start(1, environment);
+static void what_is_done_with_them(void)
+{
+	static const char *doings[] = { "setenv", "clearenv", "title", "dumpable", "root", "user" };
+	char *off[] = { "A=b", OFF, "C=d", NULL }, *on[] = { "A=b", NULL };
+	size_t i;
+
+	for (i = 0; i < sizeof(doings) / sizeof(doings[0]); i++) {
+		start(0, off, doings[i], "/proc/self/exe");
+		start(1, on, doings[i], "/proc/self/exe");
 	}
 }
 
-static void without_proc(void)
+/* A copy of this program that runs with another group than that of who starts it. */
+static void with_privileges(void)
 {
-	char root[] = "reaping.XXXXXX";
-	pid_t child;
-	int status;
+	char name[] = "/var/tmp/reaping.XXXXXX", *off[] = { OFF, NULL }, *on[] = { "A=b", NULL };
+	char buffer[1 << 16];
+	int from, to;
+	ssize_t count;
 
-	CHECK(mkdtemp(root) != NULL);
-	child = fork();
-	CHECK(child >= 0);
-	if (child == 0) {
-		if (geteuid() != 0 && unshare(CLONE_NEWUSER) != 0)
-			_exit(77);
-		look(1, root);
+	struct statvfs mount;
+
+	if (geteuid() != 0)
+		return;
+	from = open("/proc/self/exe", O_RDONLY);
+	to = mkstemp(name);
+	CHECK(from >= 0 && to >= 0 && fstatvfs(to, &mount) == 0);
+	if (mount.f_flag & ST_NOSUID) {
+		printf("no programs with privileges in /var/tmp\n");
+		CHECK(unlink(name) == 0);
+		return;
 	}
-	CHECK(waitpid(child, &status, 0) == child);
-	CHECK(rmdir(root) == 0);
-	if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
-		SKIP("needs root, or a kernel that gives users a namespace of their own");
-	CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	while ((count = read(from, buffer, sizeof(buffer))) > 0)
+		CHECK(write(to, buffer, (size_t)count) == count);
+	CHECK(count == 0 && fchown(to, 0, 1) == 0 && fchmod(to, 02755) == 0);
+	close(from);
+	close(to);
+	start(0, off, "secure", name);
+	start(1, on, "secure", name);
+	CHECK(unlink(name) == 0);
 }
 
 int main(int argc, char **argv)
@@ -284,18 +332,14 @@ int main(int argc, char **argv)
 	io_context_t ctx = NULL;
 	int result;
 
-	self = argv[0];
-	if (argc == 2 && strcmp(argv[1], "without-proc") == 0) {
-		CHECK(getenv("LINUX_AIO_REAP") != NULL);
-		without_proc();
-		return 0;
-	}
-	if (argc == 2)
-		look(strcmp(argv[1], "on") == 0, NULL);
+	if (argc > 1)
+		look(strcmp(argv[1], "on") == 0, argv + 2);
 	result = io_setup(1, &ctx);
 	if (result == -ENOSYS || result == -EPERM)
 		SKIP("this kernel or container has no AIO");
 	RETURNS(0, result);
 	environments();
+	what_is_done_with_them();
+	with_privileges();
 	return 0;
 }
