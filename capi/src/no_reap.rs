@@ -1,11 +1,11 @@
-//! The system calls as they are, in place of [`reap`](crate::reap): where it was left out of the build, and on
-//! machines with 32 bits.
+//! The system calls as they are, in place of [`reap`](crate::reap): where it was left out of the
+//! build, and on machines with 32 bits.
 
 #[cfg(target_pointer_width = "64")]
 use core::ffi::c_char;
 use core::ffi::{c_int, c_long};
+use core::sync::atomic::AtomicUsize;
 use core::sync::atomic::Ordering::Relaxed;
-use core::sync::atomic::{AtomicPtr, AtomicUsize};
 
 use linux_aio_raw::abi::{__aio_sigset, __kernel_long_t, io_event};
 use linux_aio_raw::sys;
@@ -15,8 +15,8 @@ use crate::table;
 
 /// What all contexts whose numbers meet in the table share: one of them is known.
 ///
-/// Not every machine has a compare-and-swap, and there is no need of one: whatever threads do here at once, a gate
-/// names a context that lives, or none. What is forgotten costs system calls.
+/// Not every machine has a compare-and-swap, and there is no need of one: whatever threads do here
+/// at once, a gate names a context that lives, or none. What is forgotten costs system calls.
 ///
 /// Relaxed, all of it: who looks at a ring has been told of the context, and not that it is ending.
 pub(crate) struct Gate(AtomicUsize);
@@ -45,12 +45,6 @@ impl Gate {
 
 /// There is nothing that could be turned off.
 pub(crate) fn is_on() -> bool {
-    true
-}
-
-/// Shows the table. Another one that a thread shows at the same time is lost, and with it what it knew.
-pub(crate) fn show(table: *mut Gate, place: &AtomicPtr<Gate>) -> bool {
-    place.store(table, Relaxed);
     true
 }
 

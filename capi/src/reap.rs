@@ -58,7 +58,7 @@ use core::cell::Cell;
 use core::ffi::{c_int, c_long};
 use core::ptr;
 use core::sync::atomic::Ordering::Relaxed;
-use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64};
+use core::sync::atomic::{AtomicU32, AtomicU64};
 
 use linux_aio_raw::abi::{__aio_sigset, io_event};
 use linux_aio_raw::sys::{self, helper};
@@ -134,11 +134,6 @@ impl Ring for Taking {
             place = if place + 1 < room { place + 1 } else { 0 };
         }
     }
-}
-
-/// Shows the table, the same one to all threads; `false` if another thread was faster with its own.
-pub(crate) fn show(table: *mut Gate, place: &AtomicPtr<Gate>) -> bool {
-    place.compare_exchange(ptr::null_mut(), table, Relaxed, Relaxed).is_ok()
 }
 
 /// Keeps readers off the ring, then makes the system call, which unmaps it.

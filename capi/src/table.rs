@@ -1,28 +1,58 @@
-//! The contexts that this process has made: gates in one page range, which a child of `fork` finds wiped.
+//! The contexts that this process has made: gates in one page range, which a child of `fork` finds
+//! wiped.
 //!
-//! A child owns no context of its parent's. Up to Linux 6.18 it sees the ring, and would take its parent's events; on 7.2
-//! it sees nothing there, and would fault, or the ring of a context of its own. So no ring is looked at, whatever for,
-//! unless the gate of its context is open, and in a child all are closed.
+//! A child owns no context of its parent's. Up to Linux 6.18 it sees the ring, and would take its
+//! parent's events; on 7.2 it sees nothing there, and would fault, or the ring of a context of its
+//! own. So no ring is looked at, whatever for, unless the gate of its context is open, and in a
+//! child all are closed.
 //!
 //! It must never show a table that a child would inherit.
 
+use core::cell::UnsafeCell;
 use core::ptr;
 use core::sync::atomic::AtomicPtr;
 use core::sync::atomic::Ordering::Relaxed;
 
 use linux_aio_raw::sys::helper;
+use static_assertions::assert_impl_all;
 
 use crate::calls::io_context_t;
 use crate::reap::{self, Gate};
 
-/// 64 KiB of addresses, where gates are for reaping, of which the pages that contexts fall into become memory.
+/// 64 KiB of addresses, where gates are for reaping, of which the pages that contexts fall into
+/// become memory.
 const GATES_LOG2: u32 = 12;
 const SIZE: usize = size_of::<Gate>() << GATES_LOG2;
 
-/// Not mapped yet; or [`OFF`]; or the first gate, with [`LOOK_ONLY`] added if nothing may be taken off a ring.
+/// The largest page of any machine. The range that the kernel is to wipe begins and ends on a page.
+const LARGEST_PAGE: usize = 1 << 16;
+const ROOM: usize = SIZE.next_multiple_of(LARGEST_PAGE);
+
+/// Holds the gates. It is the library's own memory, not a mapping, so that `dlclose` gives it back
+/// with the library. Dynamic linkers need not heed an alignment above the page's, so there is room
+/// to align the gates in.
+static MEMORY: Memory = Memory(UnsafeCell::new([0; ROOM + LARGEST_PAGE]));
+
+struct Memory(UnsafeCell<[u8; ROOM + LARGEST_PAGE]>);
+
+// SAFETY: `gates` is the only use of the memory, and makes nothing of it but gates, which are
+// `Sync`.
+unsafe impl Sync for Memory {}
+assert_impl_all!(Gate: Sync);
+
+impl Memory {
+    /// Returns the first gate, which begins on a page.
+    fn gates(&self) -> *mut Gate {
+        let start = self.0.get().cast::<u8>();
+        start.wrapping_add(start.align_offset(LARGEST_PAGE)).cast()
+    }
+}
+
+/// Not known yet; or [`OFF`]; or the first gate, with [`LOOK_ONLY`] added if nothing may be taken
+/// off a ring.
 ///
-/// Relaxed, all of it: nobody writes to the pages before they are shown, and they are there for every thread once `mmap`
-/// has returned. What a gate says of a context is the gate's affair.
+/// Relaxed, all of it: nobody writes to the gates before they are shown, and a gate orders what it
+/// says of a context.
 static TABLE: AtomicPtr<Gate> = AtomicPtr::new(ptr::null_mut());
 
 /// Decided: there will be no table.
@@ -38,16 +68,16 @@ pub(crate) fn add(ctx: io_context_t) {
     let Some(gate) = gate_of(ctx) else {
         return;
     };
-    // SAFETY: The kernel has just made the context, whose ring is mapped at its address. All fields are
-    // atomic, and every bit pattern is allowed.
+    // SAFETY: The kernel has just made the context, whose ring is mapped at its address. All fields
+    // are atomic, and every bit pattern is allowed.
     let header = unsafe { &*ctx };
     if header.is_understood() {
         gate.open(ctx.addr());
     }
 }
 
-/// Whether `ctx` is a context of this process whose ring is one that we understand. `false` also where that is not
-/// known.
+/// Whether `ctx` is a context of this process whose ring is one that we understand. `false` also
+/// where that is not known.
 #[inline]
 pub(crate) fn has(ctx: io_context_t) -> bool {
     gate_of(ctx).is_some_and(|gate| gate.is_open_for(ctx.addr()))
@@ -75,28 +105,31 @@ fn gate_in(table: *mut Gate, ctx: io_context_t) -> Option<&'static Gate> {
     if table.addr() <= OFF.addr() || ctx.is_null() {
         return None;
     }
-    // Rings begin on pages. The multiplier, 2^64 by the golden ratio, spreads neighbours, and so does its lower half.
+    // Rings begin on pages. The multiplier, 2^64 by the golden ratio, spreads neighbours, and so
+    // does its lower half.
     let page = ctx.addr() >> 12;
     let index = page.wrapping_mul(0x9e37_79b9_7f4a_7c15_u64 as usize) >> (usize::BITS - GATES_LOG2);
     // SAFETY: The index is below the number of gates.
     let gate = unsafe { table.add(index) };
-    // SAFETY: What `decide` shows is mapped for good, aligned, and zeroed, which is a gate.
+    // SAFETY: The table that `decide` shows is aligned, and lives as long as this library. Zeros,
+    // as at the start, are gates.
     Some(unsafe { &*gate })
 }
 
-/// Maps the table, unless that was done, or it was found that there is to be none.
+/// Shows the table, or that there is none, unless a thread has done so. Threads that do so at once
+/// come to the same result.
 fn decide() {
     if !TABLE.load(Relaxed).is_null() {
         return;
     }
-    let mapped = helper::mmap_wiped_on_fork(SIZE).map(|start| start.cast::<Gate>());
-    let table = match mapped {
-        None => OFF,
-        Some(table) if reap::is_on() => table,
-        Some(table) => table.map_addr(|address| address | LOOK_ONLY),
+    let gates = MEMORY.gates();
+    // SAFETY: The range is whole pages of this library's own. Only gates lie there, and a child is
+    // to find those zeroed.
+    let wiped = unsafe { helper::wipe_on_fork(gates.cast(), ROOM) };
+    let table = match (wiped, reap::is_on()) {
+        (false, _) => OFF,
+        (true, true) => gates,
+        (true, false) => gates.map_addr(|address| address | LOOK_ONLY),
     };
-    if let (false, Some(table)) = (reap::show(table, &TABLE), mapped) {
-        // SAFETY: This thread has mapped the pages and shown them to nobody.
-        unsafe { helper::munmap(table.cast(), SIZE) };
-    }
+    TABLE.store(table, Relaxed);
 }

@@ -288,6 +288,7 @@ does_not_reap() {
 
 if [[ ${REAP:-1} == 0 || $class == 32 ]]; then
 	check 'no reaping' does_not_reap "$libraries"
+	check 'loaded and unloaded' build_and_run $cc -std=c99 "${strict[@]}" "$source/loading.c" -ldl -- "$libraries/libaio.so.1" no-reap
 else
 	for kind in shared static; do
 		[[ $kind == shared ]] && library=("${shared[@]}") || library=(-static "$libraries/libaio.a")
@@ -304,6 +305,7 @@ else
 		check 'reaping and its switch, shared, musl' build_and_run musl-gcc -std=c99 "${strict[@]}" "$source/reaping.c" \
 			"${kernel_headers[@]}" "${shared[@]}"
 	fi
+	check 'loaded and unloaded' build_and_run $cc -std=c99 "${strict[@]}" "$source/loading.c" -ldl -- "$libraries/libaio.so.1"
 fi
 
 # What lld has in common with GNU ld. It does not write down which node comes after which, and nothing that loads a

@@ -37,22 +37,31 @@ pub fn mmap_anonymous_near(start: *const u8, length: usize) -> isize {
     }
 }
 
-/// [`mmap_anonymous`] memory that is zero in every child of `fork` (`MADV_WIPEONFORK`). `None` where the
-/// kernel gives none, or cannot wipe it (before 4.14).
+/// [`mmap_anonymous`] memory that is zero in every child of `fork` (`MADV_WIPEONFORK`). `None`
+/// where the kernel gives none, or cannot wipe it (before 4.14).
 pub fn mmap_wiped_on_fork(length: usize) -> Option<*mut u8> {
     let address = mmap_anonymous(length);
     if is_error(address) {
         return None;
     }
     let start = ptr::with_exposed_provenance_mut::<u8>(address as usize);
-    // SAFETY: The pages are fresh and ours; the advice changes only what a child will see.
-    let advised = unsafe { madvise(start, length, MADV_WIPEONFORK) };
-    if is_error(advised) {
+    // SAFETY: The pages are fresh and ours.
+    if !unsafe { wipe_on_fork(start, length) } {
         // SAFETY: This thread has mapped the pages and shown them to nobody.
         unsafe { munmap(start, length) };
         return None;
     }
     Some(start)
+}
+
+/// Makes the kernel zero these pages in every child of `fork`. Returns `false` if the kernel
+/// refuses: before 4.14, or if the pages are those of a file.
+///
+/// # Safety
+/// The pages must be the caller's, and code that uses them in a child must expect zeros there.
+pub unsafe fn wipe_on_fork(start: *mut u8, length: usize) -> bool {
+    // SAFETY: The advice changes only what a child will see, which the caller has arranged for.
+    !is_error(unsafe { madvise(start, length, MADV_WIPEONFORK) })
 }
 
 /// Returns whether a call has failed, even if it is one that returns an address.
