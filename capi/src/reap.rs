@@ -53,6 +53,7 @@
 mod gate;
 mod primitive;
 mod switch;
+mod valgrind;
 
 use core::cell::Cell;
 use core::ffi::{c_int, c_long};

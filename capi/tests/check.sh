@@ -258,6 +258,22 @@ if have 'functions replaced by the program, musl' musl-gcc musl-tools; then
 		"${shared[@]}" -idirafter /usr/include -idirafter "/usr/include/$($cc -print-multiarch)"
 fi
 
+# seen_by PROGRAM TOOL...: the tool finds nothing wrong in `written`, and what is wrong in `written bad`.
+seen_by() {
+	local program=$1
+	shift
+	"$@" "./$program" || return 1
+	! "$@" "./$program" bad >output 2>&1 || { echo "it has not noticed a byte that nobody has written"; return 1; }
+	grep -q 'ninitiali[sz]ed' output
+}
+
+for kind in shared static; do
+	[[ $kind == shared ]] && library=("${shared[@]}") || library=("$libraries/libaio.a")
+	check "memory that was written, $kind" build_and_run $cc -std=c99 "${strict[@]}" "$source/written.c" "${library[@]}" -- refused
+	have "valgrind, $kind" valgrind valgrind &&
+		check "valgrind, $kind" seen_by program valgrind -q --error-exitcode=9
+done
+
 for file in libaio.so.1 libaio.so.1t64; do
 	check "versions of $file" build_and_run $cc -std=c99 "${strict[@]}" "$source/versions.c" \
 		"-Wl,-rpath,$libraries" "$libraries/$file" -ldl -- "$libraries/$file"

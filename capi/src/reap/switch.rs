@@ -16,6 +16,8 @@ use core::ptr;
 use core::sync::atomic::AtomicU8;
 use core::sync::atomic::Ordering::Relaxed;
 
+use super::valgrind;
+
 /// The string that turns reaping off, with its end.
 const OFF: &[u8] = b"LINUX_AIO_REAP=0\0";
 
@@ -26,6 +28,9 @@ const READ_ON: u8 = 1;
 const READ_OFF: u8 = 2;
 
 /// Returns whether events may be taken without a system call.
+///
+/// Under valgrind they may not: valgrind marks a buffer as written when it sees the system call
+/// that takes its event.
 pub(crate) fn is_on() -> bool {
     // The constructor of another library may run before this library's, and make a context.
     if SWITCH.load(Relaxed) == NOT_READ {
@@ -33,7 +38,7 @@ pub(crate) fn is_on() -> bool {
         // null.
         unsafe { read(c_environment()) };
     }
-    SWITCH.load(Relaxed) != READ_OFF
+    SWITCH.load(Relaxed) != READ_OFF && !valgrind::is_running()
 }
 
 /// Reads the variable before the program can lose it.
