@@ -10,6 +10,7 @@ use linux_aio_raw::abi::{
 };
 use linux_aio_raw::sys;
 
+use crate::memory_sanitizer as msan;
 use crate::{reap, ring, table};
 
 /// `io_context_t` of the header: the address of the context's ring, which programs such as QEMU
@@ -43,6 +44,7 @@ pub unsafe extern "C" fn io_setup(maxevents: c_int, ctxp: *mut io_context_t) -> 
     // the kernel reads and writes only the pointer's four bytes.
     let result = unsafe { sys::io_setup(nr_events, ctxp.cast()) as c_int };
     if result == 0 {
+        msan::wrote(ctxp, 1);
         // SAFETY: The kernel has just written it; C may have it at any address.
         table::add(unsafe { ctxp.read_unaligned() });
     }
@@ -65,6 +67,24 @@ pub unsafe extern "C" fn io_destroy(ctx: io_context_t) -> c_int {
 /// - `ios` must be valid for reads of `nr` pointers, and each iocb they name for writes.
 /// - The memory that an iocb names belongs to the kernel until its event.
 pub unsafe extern "C" fn io_submit(ctx: io_context_t, nr: c_long, ios: *const *mut iocb) -> c_int {
+    if msan::is_there() {
+        // SAFETY: The contract is the same.
+        return unsafe { submit_under_msan(ctx, nr, ios) };
+    }
+    // SAFETY: The caller answers for the array, the iocbs and their buffers.
+    unsafe { sys::io_submit(id(ctx), nr as __kernel_long_t, ios) as c_int }
+}
+
+/// Does the work of [`io_submit`] under MemorySanitizer. It is a function of its own, so that
+/// `io_submit` saves no registers.
+///
+/// # Safety
+/// As [`io_submit`].
+#[cold]
+#[inline(never)]
+unsafe fn submit_under_msan(ctx: io_context_t, nr: c_long, ios: *const *mut iocb) -> c_int {
+    // SAFETY: The contract is the same.
+    unsafe { msan::will_write(nr, ios) };
     // SAFETY: The caller answers for the array, the iocbs and their buffers.
     unsafe { sys::io_submit(id(ctx), nr as __kernel_long_t, ios) as c_int }
 }
@@ -101,7 +121,9 @@ pub unsafe extern "C" fn io_getevents(
         return 0;
     }
     // SAFETY: The caller answers for `events` and `timeout`.
-    unsafe { reap::getevents(ctx, min_nr, nr, events, timeout) as c_int }
+    let result = unsafe { reap::getevents(ctx, min_nr, nr, events, timeout) };
+    msan::wrote(events, result.max(0) as usize);
+    result as c_int
 }
 
 /// `io_pgetevents(3)`: [`io_getevents`] under another signal mask.
@@ -124,7 +146,9 @@ pub unsafe extern "C" fn io_pgetevents(
     let usig = signal_set(sigmask);
     // SAFETY: The caller answers for the pointers that were passed in; `usig` lives during the
     // call.
-    unsafe { reap::pgetevents(ctx, min_nr, nr, events, timeout, &usig) as c_int }
+    let result = unsafe { reap::pgetevents(ctx, min_nr, nr, events, timeout, &usig) };
+    msan::wrote(events, result.max(0) as usize);
+    result as c_int
 }
 
 /// The system call alone.

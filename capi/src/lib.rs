@@ -25,6 +25,11 @@ pub mod calls;
 pub mod compat;
 #[cfg(target_pointer_width = "64")]
 mod load;
+#[cfg(target_pointer_width = "64")]
+mod memory_sanitizer;
+#[cfg(not(target_pointer_width = "64"))]
+#[path = "no_memory_sanitizer.rs"]
+mod memory_sanitizer;
 pub mod queue;
 // Gates and events are made of atomic words of 64 bits. All Linux targets with 64 bits have those;
 // of the ones with 32 bits some have, and none was tested.

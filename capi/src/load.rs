@@ -5,6 +5,7 @@
 
 use core::ffi::{c_char, c_int};
 
+use crate::memory_sanitizer as msan;
 use crate::reap;
 
 /// The entry that the linker puts among the constructors.
@@ -13,7 +14,7 @@ use crate::reap;
 static CONSTRUCTOR: unsafe extern "C" fn(c_int, *const *const c_char, *const *const c_char) =
     construct;
 
-/// Reads the environment.
+/// Reads the environment, and looks for MemorySanitizer.
 ///
 /// # Safety
 /// Only the dynamic linker and the start-up code of the C library may call it. They pass the
@@ -23,6 +24,9 @@ unsafe extern "C" fn construct(
     arguments: *const *const c_char,
     environment: *const *const c_char,
 ) {
+    // SAFETY: The dynamic linker and the start-up code run constructors before any function of the
+    // library is called.
+    unsafe { msan::look() };
     // SAFETY: A caller that passes an argument list and the environment behind it passes those of
     // the process.
     unsafe { reap::loaded(count, arguments, environment) };

@@ -11,6 +11,7 @@ use linux_aio_raw::Errno;
 use linux_aio_raw::abi::{io_event, iocb};
 
 use crate::calls::{Timespec, io_context_t};
+use crate::memory_sanitizer as msan;
 use crate::versions::c;
 
 /// `io_callback_t` of the header: context, iocb, and both results.
@@ -26,6 +27,7 @@ pub unsafe extern "C" fn io_queue_init(maxevents: c_int, ctxp: *mut io_context_t
     }
     // SAFETY: Valid for writes, says the caller; C may have it at any address.
     unsafe { ctxp.write_unaligned(ptr::null_mut()) };
+    msan::wrote(ctxp, 1);
     // SAFETY: Valid for writes, says the caller, and for reads since the line above.
     unsafe { c::io_setup(maxevents, ctxp) }
 }
@@ -70,6 +72,7 @@ pub unsafe extern "C" fn io_queue_run(ctx: io_context_t) -> c_int {
         let callback = unsafe { mem::transmute::<*const c_void, Option<Callback>>(function) };
         if let Some(callback) = callback {
             let iocb = ptr::with_exposed_provenance_mut(event.obj as usize);
+            msan::will_pass(4);
             // SAFETY: The caller allows it for each event of this context.
             unsafe { callback(ctx, iocb, event.res as c_long, event.res2 as c_long) };
         }
