@@ -43,6 +43,17 @@
 //! - A thread that leaves the system call by a jump stays counted: its gate's contexts use the kernel from then on.
 //! - Contexts that are not known here, made by a bare system call or sharing a gate with one that is open, go to the kernel.
 //!
+//! # What repeats
+//!
+//! - A tag repeats after 32,768 readers of a gate, and only at a moment without readers there. So no
+//!   two readers have the same mark. A reader that never comes back keeps the tags from starting
+//!   again: after the last one, the contexts of the gate use the kernel.
+//! - The address of a context repeats at once: `io_setup` often gives the one that `io_destroy` has
+//!   freed. The gate was closed before that, and opens again only when no reader is left in it. A
+//!   reader that was late finds the gate closed, or another context there, or the new context, which
+//!   it may read.
+//! - Counts do not wrap. After 2^23 lost readers or 2^24 lost callers a gate stays closed.
+//!
 //! # Memory orders
 //!
 //! The kernel writes an event, issues `smp_wmb`, stores `tail`; the acquire load of `tail` pairs with it. It looks at

@@ -258,6 +258,12 @@ if have 'functions replaced by the program, musl' musl-gcc musl-tools; then
 		"${shared[@]}" -idirafter /usr/include -idirafter "/usr/include/$($cc -print-multiarch)"
 fi
 
+for program in ends asking; do
+	check "$program, shared" build_and_run $cc -std=c99 "${strict[@]}" "$source/$program.c" "${shared[@]}" -pthread
+	check "$program, static" build_and_run $cc -std=c99 "${strict[@]}" "$source/$program.c" -static "$libraries/libaio.a" \
+		-pthread
+done
+
 # seen_by PROGRAM TOOL...: the tool finds nothing wrong in `written`, and what is wrong in `written bad`.
 seen_by() {
 	local program=$1
