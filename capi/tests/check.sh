@@ -257,7 +257,6 @@ if have 'functions replaced by the program, musl' musl-gcc musl-tools; then
 	check 'functions replaced by the program, musl' build_and_run musl-gcc -std=c99 "${strict[@]}" "$source/interposed.c" \
 		"${shared[@]}" -idirafter /usr/include -idirafter "/usr/include/$($cc -print-multiarch)"
 fi
-
 for program in ends asking; do
 	check "$program, shared" build_and_run $cc -std=c99 "${strict[@]}" "$source/$program.c" "${shared[@]}" -pthread
 	check "$program, static" build_and_run $cc -std=c99 "${strict[@]}" "$source/$program.c" -static "$libraries/libaio.a" \
