@@ -11,12 +11,12 @@
 #![forbid(unsafe_code)]
 
 use anyhow::{Context, Result, ensure};
-use clap::Parser;
 use linux_aio::op::{Any, Callback, Poll, Read};
 use linux_aio::{Completion, Errno, PollEvents, Queue, Token};
 use signal_hook::consts::SIGINT;
 use signal_hook::low_level::pipe;
 use std::cell::Cell;
+use std::env::args_os;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -119,20 +119,14 @@ fn interrupt_socket() -> Result<Arc<OwnedFd>> {
     Ok(Arc::new(reader.into()))
 }
 
-/// Prints the CRC-32C of files.
-#[derive(Parser)]
-struct Args {
-    /// What to read; all at the same time.
-    #[arg(required = true)]
-    files: Vec<PathBuf>,
-}
-
-fn run(args: Args) -> Result<bool> {
+/// Prints the CRC-32C of files, which are read all at the same time.
+fn run(files: Vec<PathBuf>) -> Result<bool> {
+    ensure!(!files.is_empty(), "which files? Name at least one");
     let interrupt = interrupt_socket()?;
-    let operations = u32::try_from(2 * args.files.len()).context("so many files")?;
+    let operations = u32::try_from(2 * files.len()).context("so many files")?;
     let mut queue = Queue::with_capacity(operations)?;
     let mut chains = Vec::new();
-    for path in args.files {
+    for path in files {
         chains.push(Chain::start(&mut queue, path, &interrupt)?);
     }
     queue.run()?;
@@ -141,7 +135,7 @@ fn run(args: Args) -> Result<bool> {
 }
 
 fn main() -> ExitCode {
-    match run(Args::parse()) {
+    match run(args_os().skip(1).map(PathBuf::from).collect()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {

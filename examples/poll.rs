@@ -11,10 +11,9 @@
 #![forbid(unsafe_code)]
 
 use anyhow::{Context, Result, ensure};
-use clap::Parser;
 use linux_aio::op::{Poll, Read};
 use linux_aio::{Errno, EventFd, Operation, PollEvents, Prepared, Queue, Token};
-use std::env::current_exe;
+use std::env::{args_os, current_exe};
 use std::fs::File;
 use std::io::{Read as _, Stdin, stdin};
 use std::path::{Path, PathBuf};
@@ -105,15 +104,8 @@ fn start_ticking() -> Result<Arc<EventFd>> {
     Ok(ticks)
 }
 
-/// Reads a file block by block, and meanwhile waits for a tick and for a line on standard input.
-#[derive(Parser)]
-struct Args {
-    /// What to read, if not the executable of this program.
-    file: Option<PathBuf>,
-}
-
 fn main() -> ExitCode {
-    let file = Args::parse().file.map_or_else(current_exe, Ok);
+    let file = args_os().nth(1).map(PathBuf::from).map_or_else(current_exe, Ok);
     let Err(error) = file.map_err(Into::into).and_then(|file| read_file(&file)) else {
         return ExitCode::SUCCESS;
     };

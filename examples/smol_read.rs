@@ -2,19 +2,18 @@
 //! for a runtime that it does not know.
 //!
 //! ```text
-//! cargo run --release --example smol_read             # reads its own executable
-//! cargo run --release --example smol_read -- FILE
+//! cargo run --release --features smol --example smol_read             # reads its own executable
+//! cargo run --release --features smol --example smol_read -- FILE
 //! ```
 #![forbid(unsafe_code)]
 
 use anyhow::{Context as _, Result, ensure};
-use clap::Parser;
 use linux_aio::driver::Reactor;
 use linux_aio::op::Read;
 use linux_aio::{AlignedBuf, Driver, EventFd};
 use smol::{Async, block_on, spawn};
 use std::collections::VecDeque;
-use std::env::current_exe;
+use std::env::{args_os, current_exe};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
@@ -72,15 +71,8 @@ async fn read_file(path: &Path) -> Result<(u64, u32)> {
     Ok((bytes, checksum))
 }
 
-/// Reads a file on smol and prints its size and CRC-32C.
-#[derive(Parser)]
-struct Args {
-    /// What to read, if not the executable of this program.
-    file: Option<PathBuf>,
-}
-
 fn main() -> ExitCode {
-    let file = Args::parse().file.map_or_else(current_exe, Ok);
+    let file = args_os().nth(1).map(PathBuf::from).map_or_else(current_exe, Ok);
     let read = file
         .map_err(Into::into)
         .and_then(|file| block_on(read_file(&file)).with_context(|| file.display().to_string()));

@@ -10,9 +10,9 @@
 #![forbid(unsafe_code)]
 
 use anyhow::{Context, Result, ensure};
-use clap::Parser;
 use linux_aio::AlignedBuf;
 use linux_aio::tokio::{Fallback, File, driver};
+use std::env::args_os;
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -24,6 +24,8 @@ use tokio::task::JoinSet;
 /// What an operation's address, length and offset are multiples of.
 const ALIGNMENT: usize = 4096;
 const BLOCK: usize = 256 << 10;
+/// How many blocks are under way at a time.
+const DEPTH: u32 = 16;
 
 /// Around the page cache if the file system can, else through it.
 fn open(options: &mut OpenOptions, path: &Path) -> Result<std::fs::File> {
@@ -73,16 +75,17 @@ async fn copy_block(source: &File, target: &File, offset: u64, count: usize) -> 
     Ok(())
 }
 
-async fn copy(args: &Args) -> Result<u64> {
-    let (driver, fallback) = (driver(args.depth)?, Fallback::new(1)?);
-    let source = open(OpenOptions::new().read(true), &args.source)?;
-    ensure!(source.metadata()?.is_file(), "{} is no regular file", args.source.display());
-    let size = source.metadata()?.len();
-    let new = open(OpenOptions::new().write(true).create_new(true), &args.target)?;
-    let source = File::new(source, &driver)?.fall_back_to(&fallback);
+/// Copies a file to a new one.
+async fn copy(source: &Path, target: &Path) -> Result<u64> {
+    let (driver, fallback) = (driver(DEPTH)?, Fallback::new(1)?);
+    let old = open(OpenOptions::new().read(true), source)?;
+    ensure!(old.metadata()?.is_file(), "{} is no regular file", source.display());
+    let size = old.metadata()?.len();
+    let new = open(OpenOptions::new().write(true).create_new(true), target)?;
+    let source = File::new(old, &driver)?.fall_back_to(&fallback);
     let target = File::new(new, &driver)?.fall_back_to(&fallback);
 
-    let buffers = Arc::new(Semaphore::new(args.depth as usize));
+    let buffers = Arc::new(Semaphore::new(DEPTH as usize));
     let mut blocks = JoinSet::new();
     for offset in (0..size).step_by(BLOCK) {
         let buffer = Arc::clone(&buffers).acquire_owned().await?;
@@ -104,20 +107,14 @@ async fn copy(args: &Args) -> Result<u64> {
     Ok(size)
 }
 
-/// Copies a file to a new one.
-#[derive(Parser)]
-struct Args {
-    source: PathBuf,
-    /// Must not be there.
-    target: PathBuf,
-    /// How many blocks of 256 KiB are under way at a time.
-    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1024))]
-    depth: u32,
-}
-
 #[tokio::main]
 async fn main() -> ExitCode {
-    match copy(&Args::parse()).await {
+    let paths: Vec<PathBuf> = args_os().skip(1).map(PathBuf::from).collect();
+    let [source, target] = paths.as_slice() else {
+        eprintln!("usage: tokio_copy SOURCE TARGET");
+        return ExitCode::from(2);
+    };
+    match copy(source, target).await {
         Ok(size) => {
             println!("{size} bytes copied");
             ExitCode::SUCCESS

@@ -4,8 +4,6 @@
 #![cfg(feature = "std")]
 
 mod common;
-#[path = "example/program.rs"]
-mod program;
 
 use common::device::{LoopDevice, Mount};
 use common::files::{open_direct, pattern, scratch};
@@ -91,8 +89,8 @@ fn unreadable(file: &Arc<File>, content: &[u8]) -> usize {
 }
 
 /// Goal: reads beyond the end of what is left of a device complete with `EIO`, each alone, and come
-/// back when the device does; a program says so and leaves nothing. Method: truncate the file of a
-/// loop device, to a quarter; `copy` from it; then restore the file.
+/// back when the device does. Method: truncate the file of a loop device, to a quarter; then
+/// restore the file.
 #[test]
 fn reads_of_a_device_that_lost_its_end_complete_with_eio() {
     const BLOCKS: usize = 32;
@@ -112,13 +110,6 @@ fn reads_of_a_device_that_lost_its_end_complete_with_eio() {
     OpenOptions::new().write(true).open(&backing).expect("it").set_len(left).expect("a truncation");
     let failed = unreadable(&file, &content);
     assert_eq!(failed, BLOCKS / 4 * 3);
-    if let Some(copy) = program::example("copy") {
-        let target = dir.path().join("target");
-        let printed = program::run(program::command(&copy).arg(&device.path).arg(&target));
-        assert_eq!(printed.code, Some(1));
-        assert!(printed.err.contains("reading") && printed.err.contains("EIO"), "{}", printed.err);
-        assert_eq!(program::names(dir.path()), ["backing"]);
-    }
     fs::write(&backing, &content).expect("a file");
     assert_eq!(unreadable(&file, &content), 0, "with its end again");
     common::say_count(&format!("{failed} of {BLOCKS} reads failed"));

@@ -4,143 +4,24 @@
 #![cfg(feature = "std")]
 
 mod common;
-#[path = "example/program.rs"]
-mod program;
 mod faults {
+    pub(crate) mod injection;
     pub(crate) mod strace;
     pub(crate) mod victim;
 }
 
-use common::files::{pattern, scratch};
 use common::skip;
-use faults::strace::{self, Injection, Struck, When};
+use faults::injection::{Bench, CALLS, assert_well, each_error, single_strikes, thorough};
+use faults::strace::{self, Injection, When};
 use faults::victim::{self, VICTIMS};
 use linux_aio::Errno;
-use program::{example, names};
-use std::fs;
 use std::os::unix::process::ExitStatusExt;
-use std::process::Command;
-use tempfile::TempDir;
-
-/// The calls and what they may answer. `None` is a return value of 0 with nothing done.
-///
-/// Left out are the answers that say what is not so, and that nothing could be made of: EINVAL of
-/// io_cancel (the operation has ended, its event is there), and counts of events or operations that
-/// are none.
-const CALLS: [(&str, &[Option<Errno>]); 6] = {
-    use Errno as E;
-    const WAITING: &[Option<Errno>] =
-        &[None, Some(E::EFAULT), Some(E::EINTR), Some(E::EINVAL), Some(E::ENOSYS), Some(E::EPERM)];
-    [
-        (
-            "io_setup",
-            &[
-                Some(E::EAGAIN),
-                Some(E::EFAULT),
-                Some(E::EINTR),
-                Some(E::EINVAL),
-                Some(E::ENOMEM),
-                Some(E::ENOSYS),
-                Some(E::EPERM),
-            ],
-        ),
-        (
-            "io_submit",
-            &[
-                None,
-                Some(E::EAGAIN),
-                Some(E::EBADF),
-                Some(E::EFAULT),
-                Some(E::EINTR),
-                Some(E::EINVAL),
-                Some(E::ENOMEM),
-                Some(E::ENOSYS),
-                Some(E::EOPNOTSUPP),
-                Some(E::EPERM),
-            ],
-        ),
-        ("io_getevents", WAITING),
-        ("io_pgetevents", WAITING),
-        ("io_cancel", &[Some(E::EAGAIN), Some(E::EFAULT), Some(E::ENOSYS), Some(E::EPERM)]),
-        ("io_destroy", &[Some(E::EFAULT), Some(E::EINVAL), Some(E::ENOSYS), Some(E::EPERM)]),
-    ]
-};
 
 /// What the other tests run under strace. Without an error injected everything must succeed.
 #[test]
 #[ignore = "a victim of the tests beside it"]
 fn victim() {
     victim::run_chosen();
-}
-
-/// Runs under injections, counted for the report.
-struct Bench {
-    dir: TempDir,
-    runs: usize,
-    calls: usize,
-}
-
-impl Bench {
-    fn new() -> Self {
-        Self { dir: scratch(), runs: 0, calls: 0 }
-    }
-
-    /// How often a program makes a call when none fails.
-    fn count(&self, command: &Command, call: &'static str) -> usize {
-        let injection = [Injection { call, error: None, when: When::Never }];
-        let struck = strace::run(command, &injection, self.dir.path());
-        assert_well(&struck, &injection);
-        struck.calls
-    }
-
-    /// One run. `None` where there was no such call to fail.
-    fn run(&mut self, command: &Command, injections: &[Injection]) -> Option<Struck> {
-        let struck = strace::run(command, injections, self.dir.path());
-        if struck.injected == 0 {
-            assert_well(&struck, injections);
-            return None;
-        }
-        self.runs += 1;
-        self.calls += struck.injected;
-        Some(struck)
-    }
-}
-
-impl Drop for Bench {
-    fn drop(&mut self) {
-        common::say_count(&format!("{} runs, {} calls failed", self.runs, self.calls));
-    }
-}
-
-fn assert_well(struck: &Struck, injections: &[Injection]) {
-    let output = &struck.output;
-    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-    let (out, err) = (text(&output.stdout), text(&output.stderr));
-    assert!(output.status.success(), "{injections:?}: {}\n{out}\n{err}", output.status);
-}
-
-/// The injections of each call with each of its errors.
-fn each_error() -> impl Iterator<Item = (&'static str, Option<Errno>)> {
-    CALLS.iter().flat_map(|&(call, errors)| errors.iter().map(move |&error| (call, error)))
-}
-
-/// Whether every error is injected at every occurrence, which takes minutes. Otherwise each error
-/// strikes somewhere, and each occurrence is struck by some error.
-fn thorough() -> bool {
-    std::env::var_os("LINUX_AIO_FAULTS").is_some_and(|faults| faults == "all")
-}
-
-/// Which errors strike which occurrences of a call that is made `calls` times.
-fn single_strikes<'a>(
-    errors: &'a [Option<Errno>],
-    calls: usize,
-) -> impl Iterator<Item = (Option<Errno>, When)> + 'a {
-    let all = errors.len() * calls;
-    let turns = if thorough() { all } else { all.min(errors.len().max(calls)) };
-    (0..turns).map(move |turn| {
-        let at = if thorough() { turn / errors.len() } else { turn % calls };
-        (errors[turn % errors.len()], When::Only(at + 1))
-    })
 }
 
 /// Each call of a victim fails once, at each of its occurrences.
@@ -314,48 +195,6 @@ fn a_driver_outlasts_a_kernel_without_resources() {
             assert_well(&struck, &injection);
             let all = if let When::UpTo(last) = when { last } else { 1 };
             assert!(struck.injected >= all, "{injection:?}: {} calls failed", struck.injected);
-        }
-    }
-}
-
-/// Goal: a program on the queue ends well, or with the error by name and the target as it was.
-/// Method: `copy --verify` of a few blocks over an old file, each call failing once and for good.
-#[test]
-fn a_copy_is_whole_or_an_error_whatever_call_fails() {
-    let Some(copy) = example("copy") else { skip!("the examples were not built with this test") };
-    if let Some(reason) = strace::missing() {
-        skip!("{reason}");
-    }
-    let dir = scratch();
-    let (source, target) = (dir.path().join("source"), dir.path().join("target"));
-    let content = pattern(5 * 4096 + 77);
-    fs::write(&source, &content).expect("a file");
-    let mut command = Command::new(copy);
-    command.arg(&source).arg(&target).args(["--verify", "--block", "4KiB", "--depth", "2"]);
-    let mut bench = Bench::new();
-    for (call, errors) in CALLS {
-        fs::write(&target, "old").expect("a file");
-        let calls = bench.count(&command, call);
-        let for_good = errors.iter().filter(|&&error| error != Some(Errno::EINTR));
-        let for_good = for_good.map(|&error| (error, When::From(1)));
-        for (error, when) in single_strikes(errors, calls).chain(for_good) {
-            fs::write(&target, "old").expect("a file");
-            let injection = Injection { call, error, when };
-            let Some(struck) = bench.run(&command, &[injection]) else { continue };
-            let found = fs::read(&target).expect("it is there");
-            let text = String::from_utf8_lossy(&struck.output.stderr).into_owned();
-            match struck.output.status.code() {
-                Some(0) => assert!(found == content, "{injection:?}"),
-                Some(1) => {
-                    assert_eq!(found, b"old", "{injection:?}: {text}");
-                    assert!(text.starts_with("copy: "), "{injection:?}: {text}");
-                    let of_return_value_0 = error.is_none() && text.contains("ETIMEDOUT");
-                    let name = format!("{:?}", error.unwrap_or(Errno::EAGAIN));
-                    assert!(text.contains(&name) || of_return_value_0, "{injection:?}: {text}");
-                }
-                _ => panic!("{injection:?}: {}: {text}", struck.output.status),
-            }
-            assert_eq!(names(dir.path()), ["source", "target"], "{injection:?}");
         }
     }
 }

@@ -7,19 +7,21 @@ mod common;
 #[path = "example/program.rs"]
 mod program;
 mod faults {
+    pub(crate) mod stops;
+    pub(crate) mod strace;
     pub(crate) mod victim;
 }
 
 use common::child::{Ended, start_child, wait_for};
-use common::files::{pattern, pipe, scratch};
-use common::{Watchdog, context, holds, queue, raw, skip};
+use common::files::pipe;
+use common::{Watchdog, context, holds, queue, raw};
 use core::time::Duration;
-use faults::victim::{self, FAULT, VICTIMS};
+use faults::stops::{pester, send};
+use faults::strace::FAULT;
+use faults::victim::{self, VICTIMS};
 use linux_aio::op::Poll;
 use linux_aio::{Errno, PollEvents, Slot};
-use program::example;
 use std::fs;
-use std::process::Child;
 use std::sync::Arc;
 use std::thread::sleep;
 
@@ -27,12 +29,6 @@ use std::thread::sleep;
 #[ignore = "a victim of the tests beside it"]
 fn victim() {
     victim::run_chosen();
-}
-
-fn send(pid: libc::pid_t, signal: i32) {
-    // SAFETY: Numbers; the process is a child that has not been waited for.
-    let sent = unsafe { libc::kill(pid, signal) };
-    assert_eq!(sent, 0, "kill: {}", std::io::Error::last_os_error());
 }
 
 /// What /proc says of a process: `S` asleep, `T` stopped.
@@ -110,21 +106,6 @@ fn a_hundred_stops_end_no_wait_without_a_timeout() {
     common::say_count(&format!("{} stops", 2 * STOPS));
 }
 
-/// Stops and continues a program at random moments until it ends; how often.
-fn pester(child: &mut Child) -> usize {
-    let pid = child.id() as libc::pid_t;
-    for stops in 0.. {
-        if child.try_wait().expect("a child of ours").is_some() {
-            return stops;
-        }
-        send(pid, libc::SIGSTOP);
-        sleep(Duration::from_micros(fastrand::u64(0..500)));
-        send(pid, libc::SIGCONT);
-        sleep(Duration::from_micros(fastrand::u64(0..2_000)));
-    }
-    unreachable!("more stops than there are numbers")
-}
-
 /// Goal: everything that a queue, a scope, a driver and the bare calls do goes on under a storm of
 /// stops. Method: the victims of the injected faults, with `EINTR` allowed for the bare calls alone.
 #[test]
@@ -143,28 +124,6 @@ fn storms_of_stops_lose_nothing() {
             let out = String::from_utf8_lossy(&output.stdout);
             assert!(output.status.success(), "{name}: {}: {out}", output.status);
         }
-    }
-    common::say_count(&format!("{stops} stops"));
-}
-
-/// Goal: the same for a program. Method: `copy --verify`.
-#[test]
-fn a_copy_under_a_storm_of_stops_is_whole() {
-    let Some(copy) = example("copy") else { skip!("the examples were not built with this test") };
-    let _watchdog = Watchdog::new();
-    let dir = scratch();
-    let (source, target) = (dir.path().join("source"), dir.path().join("target"));
-    let content = pattern((4 << 20) + 5);
-    fs::write(&source, &content).expect("a file");
-    let mut stops = 0;
-    for _ in 0..10 {
-        let mut command = program::command(&copy);
-        command.arg(&source).arg(&target).args(["--verify", "--block", "64KiB", "--depth", "4"]);
-        let mut child = command.spawn().expect("it starts");
-        stops += pester(&mut child);
-        let printed = program::printed(&child.wait_with_output().expect("a child of ours"));
-        assert_eq!((printed.code, &*printed.err), (Some(0), ""));
-        assert!(fs::read(&target).expect("a copy") == content);
     }
     common::say_count(&format!("{stops} stops"));
 }

@@ -12,7 +12,7 @@ use core::cell::UnsafeCell;
 use core::ffi::{c_long, c_void};
 use core::ptr;
 
-use linux_aio::abi::{IOCB_CMD_PREAD, IOCB_CMD_PREADV, iocb, iovec};
+use linux_aio_raw::abi::{IOCB_CMD_PREAD, IOCB_CMD_PREADV, iocb, iovec};
 
 // The addresses of two functions of the sanitizer's runtime. They are null in a program without it.
 global_asm!(

@@ -3,7 +3,7 @@
 
 use core::ffi::c_long;
 
-use linux_aio::abi::iocb;
+use linux_aio_raw::abi::iocb;
 
 /// Returns `false`.
 pub(crate) fn is_there() -> bool {

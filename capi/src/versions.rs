@@ -12,7 +12,7 @@
 use core::arch::global_asm;
 use core::ffi::{c_int, c_long};
 
-use linux_aio::abi::{io_event, iocb};
+use linux_aio_raw::abi::{io_event, iocb};
 
 use crate::calls::{Timespec, io_context_t};
 

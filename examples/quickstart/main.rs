@@ -6,19 +6,21 @@
 //! cargo run --release --example quickstart -- --size 1GiB /mnt/disk
 //! ```
 //!
-//! `write_file` and `read_back` are what to copy. `scratch.rs` makes the file, `report.rs` prints.
+//! `write_file` and `read_back` are what to copy. `scratch.rs` makes the file, `report.rs` and
+//! `size.rs` print.
 #![forbid(unsafe_code)]
 
 mod report;
 mod scratch;
+mod size;
 
 use anyhow::{Context, Result, ensure};
-use bytesize::ByteSize;
-use clap::Parser;
 use linux_aio::op::{Read, Write};
 use linux_aio::{AlignedBuf, Queue};
 use report::{Pass, Report};
 use scratch::Scratch;
+use std::env;
+use std::ffi::OsString;
 use std::fs::File;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -101,39 +103,61 @@ fn shuffled_offsets(blocks: usize) -> Vec<u64> {
     offsets
 }
 
-/// Writes a file asynchronously with O_DIRECT, reads it back in random order at several queue
-/// depths, and verifies every block.
-#[derive(Parser)]
+const USAGE: &str = "\
+Writes a file asynchronously with O_DIRECT, reads it back in random order at several queue depths,
+and verifies every block.
+
+Usage: quickstart [--size SIZE] [DIRECTORY]
+
+  DIRECTORY    on the disk to try; the current one if not given. The file never has a name there and
+               is gone when the program ends, however it ends.
+  --size SIZE  of the file: a multiple of 1 MiB, such as 64MiB or 1GiB; 256MiB if not given";
+
 struct Args {
-    /// Where the file goes: a directory on the disk to try. The file never has a name there and is
-    /// gone when the program ends, however it ends.
-    #[arg(default_value = ".")]
     path: PathBuf,
-    /// How large the file is: a multiple of 1 MiB.
-    #[arg(long, default_value = "256MiB", value_parser = parse_size)]
     size: u64,
 }
 
-fn parse_size(text: &str) -> Result<u64, String> {
-    let size = text.parse::<ByteSize>()?.as_u64();
-    if size == 0 || size % CHUNK as u64 != 0 {
-        return Err("not a multiple of 1 MiB, such as 64MiB or 1GiB".into());
+impl Args {
+    /// `Err` says what is wrong with them, or nothing where help is asked for.
+    fn parse(mut arguments: impl Iterator<Item = OsString>) -> Result<Self, Option<String>> {
+        let (mut path, mut size) = (None, 256 << 20);
+        while let Some(argument) = arguments.next() {
+            if argument == "--help" || argument == "-h" {
+                return Err(None);
+            }
+            if argument == "--size" {
+                let text = arguments.next().unwrap_or_default();
+                size = parse_size(&text.to_string_lossy()).ok_or_else(|| {
+                    format!(
+                        "--size {}: not a multiple of 1 MiB, such as 1GiB",
+                        text.to_string_lossy()
+                    )
+                })?;
+            } else if path.replace(PathBuf::from(argument)).is_some() {
+                return Err(Some("one directory at most".to_owned()));
+            }
+        }
+        Ok(Self { path: path.unwrap_or_else(|| ".".into()), size })
     }
-    Ok(size)
+}
+
+fn parse_size(text: &str) -> Option<u64> {
+    size::parse(text).filter(|&size| size > 0 && size % CHUNK as u64 == 0)
 }
 
 fn run(args: &Args) -> Result<()> {
     let scratch = Scratch::create(&args.path, args.size)?;
     let mut report = Report::begin(&scratch, args.size)?;
 
-    let mut pass = Pass::start("write", CHUNK, WRITE_DEPTH, args.size);
+    let mut pass = Pass::start("write", CHUNK, WRITE_DEPTH);
     let checksums = write_file(&scratch.file, args.size, &mut pass)?;
     if scratch.is_direct && !scratch::is_asynchronous(&scratch.file)? {
         report.note_synchronous()?;
     }
     report.row(&pass)?;
     for depth in READ_DEPTHS {
-        let mut pass = Pass::start("read", BLOCK, depth, args.size);
+        let mut pass = Pass::start("read", BLOCK, depth);
         read_back(&scratch.file, &checksums, depth, &mut pass)?;
         report.row(&pass)?;
     }
@@ -141,7 +165,18 @@ fn run(args: &Args) -> Result<()> {
 }
 
 fn main() -> ExitCode {
-    match run(&Args::parse()) {
+    let args = match Args::parse(env::args_os().skip(1)) {
+        Ok(args) => args,
+        Err(None) => {
+            println!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        Err(Some(error)) => {
+            eprintln!("quickstart: {error}\n\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("quickstart: {error:#}");

@@ -1,56 +1,46 @@
-//! What is shown: an introduction, a progress bar on a terminal, and the table.
+//! What is shown: an introduction and the table.
 
 use crate::scratch::Scratch;
-use crate::{BLOCK, READ_DEPTHS};
+use crate::{BLOCK, READ_DEPTHS, size};
 use anyhow::Result;
-use bytesize::ByteSize;
-use hdrhistogram::Histogram;
-use indicatif::{ProgressBar, ProgressStyle};
 use linux_aio::Stats;
 use std::io::{Write, stdout};
 use std::time::{Duration, Instant};
 
-/// One pass over the file: its measurements, and its progress bar.
+/// One pass over the file, and its measurements.
 pub(crate) struct Pass {
     name: String,
     depth: u32,
     bytes_per_operation: usize,
     start: Instant,
     elapsed: Duration,
-    latency_ns: Histogram<u64>,
+    /// Of each operation, sorted when the pass has ended.
+    latencies: Vec<Duration>,
     stats: Stats,
-    progress: ProgressBar,
 }
 
 impl Pass {
-    pub(crate) fn start(verb: &str, bytes_per_operation: usize, depth: u32, size: u64) -> Self {
-        let name = format!("{verb} {}", size_text(bytes_per_operation as u64));
-        let progress = ProgressBar::new(size / bytes_per_operation as u64);
-        let style = ProgressStyle::with_template("{msg:>24} {wide_bar} {percent:>3}%");
-        progress.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        progress.set_message(format!("{name}, depth {depth}"));
+    pub(crate) fn start(verb: &str, bytes_per_operation: usize, depth: u32) -> Self {
         Self {
-            name,
+            name: format!("{verb} {}", size::text(bytes_per_operation as u64)),
             depth,
             bytes_per_operation,
             start: Instant::now(),
             elapsed: Duration::ZERO,
-            latency_ns: Histogram::new_with_max(60_000_000_000, 3).expect("these are bounds"),
+            latencies: Vec::new(),
             stats: Stats::default(),
-            progress,
         }
     }
 
     /// Counts an operation that took `latency` from push to completion.
     pub(crate) fn record(&mut self, latency: Duration) {
-        self.latency_ns.saturating_record(u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX));
-        self.progress.inc(1);
+        self.latencies.push(latency);
     }
 
     pub(crate) fn finish(&mut self, stats: Stats) {
         self.elapsed = self.start.elapsed();
         self.stats = stats;
-        self.progress.finish_and_clear();
+        self.latencies.sort_unstable();
     }
 
     fn per_second(&self, amount: f64) -> f64 {
@@ -58,12 +48,14 @@ impl Pass {
     }
 
     fn latency_us(&self, quantile: f64) -> f64 {
-        self.latency_ns.value_at_quantile(quantile) as f64 / 1e3
+        let last = self.latencies.len().saturating_sub(1);
+        let at = (last as f64 * quantile).round() as usize;
+        self.latencies.get(at).map_or(0.0, |latency| latency.as_secs_f64() * 1e6)
     }
 
     /// `count` for each operation.
     fn per_operation(&self, count: u64) -> f64 {
-        count as f64 / self.latency_ns.len() as f64
+        count as f64 / self.latencies.len() as f64
     }
 }
 
@@ -77,9 +69,9 @@ impl Report {
         writeln!(
             out,
             "Writes {} to a nameless file in {}, reads it back in random order in blocks of {},",
-            size_text(size),
+            size::text(size),
             scratch.directory.display(),
-            size_text(BLOCK as u64),
+            size::text(BLOCK as u64),
         )?;
         writeln!(
             out,
@@ -112,7 +104,7 @@ impl Report {
             self.has_header = true;
             write_header(&mut out)?;
         }
-        let operations = pass.latency_ns.len();
+        let operations = pass.latencies.len();
         let bytes = operations as f64 * pass.bytes_per_operation as f64;
         writeln!(
             out,
@@ -163,9 +155,4 @@ fn write_header(out: &mut impl Write) -> Result<()> {
         "no system call"
     )?;
     Ok(())
-}
-
-/// As "256 MiB" or "1.5 GiB".
-pub(crate) fn size_text(bytes: u64) -> String {
-    ByteSize(bytes).to_string().replace(".0 ", " ")
 }

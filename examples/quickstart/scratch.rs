@@ -1,7 +1,6 @@
 //! The file that is written and read: it has no name, so that nothing is left of it.
 
-use crate::BLOCK;
-use crate::report::size_text;
+use crate::{BLOCK, size};
 use anyhow::{Context, Result, anyhow, bail};
 use linux_aio::op::Read;
 use linux_aio::{AlignedBuf, Queue};
@@ -59,9 +58,11 @@ fn allocate(file: &File, size: u64) -> Result<()> {
         Ok(()) => Ok(()),
         Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(file.set_len(size)?),
         Err(errno) => Err(anyhow!(errno)).with_context(|| {
-            let free = free_space(file).map_or("what is".into(), |free| size_text(free) + " are");
-            let size = size_text(size);
-            format!("{size} do not fit, {free} free (name another directory, or less with --size)")
+            let free = free_space(file).map_or("what is".into(), |free| size::text(free) + " are");
+            let wanted = size::text(size);
+            format!(
+                "{wanted} do not fit, {free} free (name another directory, or less with --size)"
+            )
         }),
     }
 }

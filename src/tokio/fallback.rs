@@ -17,12 +17,12 @@ use std::io;
 ///
 /// # Measured
 ///
-/// By `tokio_random_read FILE --buffered`, with and without `--fall-back` (Linux 6.18, ext4, two
-/// CPUs; 4 KiB reads by 32 tasks on one thread, of a file of 256 MiB that was not in the page cache):
-/// without, half of the reads took more than 107 µs inside of `io_submit`, which held up the other 31
-/// tasks. With it, 29,305 of 567,540 reads would have blocked and went to
-/// the thread; half of all took less than 3.2 µs. Around the page cache (without `--buffered`), 1 of
-/// 11,307 calls of `io_submit` took more than a millisecond.
+/// By `tokio_random_read FILE --buffered` of `benches/`, with and without `--fall-back` (Linux
+/// 6.18, ext4, two CPUs; 4 KiB reads by 32 tasks on one thread, of a file of 256 MiB that was not
+/// in the page cache): without, half of the reads took more than 107 µs inside of `io_submit`,
+/// which held up the other 31 tasks. With it, 29,305 of 567,540 reads would have blocked and went
+/// to the thread; half of all took less than 3.2 µs. Around the page cache (without `--buffered`),
+/// 1 of 11,307 calls of `io_submit` took more than a millisecond.
 #[derive(Clone, Debug)]
 pub struct Fallback {
     reads: Driver,

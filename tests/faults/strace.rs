@@ -1,10 +1,15 @@
 //! Programs whose system calls fail where a test says, by strace's error injection.
 
-use super::victim::{FAULT, FAULTY_CALLS};
+#![allow(dead_code, reason = "every test program uses a part of this")]
+
 use linux_aio::Errno;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+
+/// The environment variables that tell a victim which error to expect, and which calls fail.
+pub(crate) const FAULT: &str = "LINUX_AIO_FAULT";
+pub(crate) const FAULTY_CALLS: &str = "LINUX_AIO_FAULTY_CALLS";
 
 /// Which calls fail, from the first one on counted by each thread.
 #[derive(Clone, Copy, Debug)]

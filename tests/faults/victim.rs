@@ -2,6 +2,7 @@
 //! operation comes back once, or not at all where the machine cannot go on; with its data, or with
 //! the very error that was injected; and the operation itself is dropped once.
 
+use super::strace::{FAULT, FAULTY_CALLS};
 use crate::common::files::{Pipe, file_with, open_direct, pattern, pipe};
 use core::cell::Cell;
 use core::mem::{self, MaybeUninit};
@@ -20,10 +21,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
 use tempfile::TempDir;
-
-/// The environment variables that tell a victim which error to expect, and which calls fail.
-pub(crate) const FAULT: &str = "LINUX_AIO_FAULT";
-pub(crate) const FAULTY_CALLS: &str = "LINUX_AIO_FAULTY_CALLS";
 
 const BLOCK: usize = 4096;
 const BLOCKS: usize = 12;

@@ -23,6 +23,7 @@ use std::process::ExitCode;
 
 /// Says whether asynchronous I/O works here, what files want, and how file systems behave.
 #[derive(Parser)]
+#[command(name = "aio-probe")]
 #[command(after_help = "Exit code: 0 AIO is usable, 1 it is not, 2 something could not be probed.")]
 struct Arguments {
     /// Files and block devices to look at, or - for the standard input. None is changed.

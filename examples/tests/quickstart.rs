@@ -1,9 +1,9 @@
 //! The example `quickstart`, run as a program: its table, its notes, its errors, and that nothing
 //! is left of it.
-#![cfg(feature = "std")]
 
+#[path = "../../tests/common/mod.rs"]
 mod common;
-#[path = "example/program.rs"]
+#[path = "../../tests/example/program.rs"]
 mod program;
 
 use common::files::scratch;

@@ -1,25 +1,23 @@
-//! The example `bench`, run as a program: its table, and that what is there is only read.
-#![cfg(feature = "std")]
+//! `aio-bench`, run as a program: its table, and that what is there is only read.
 
+#[path = "../../tests/common/mod.rs"]
 mod common;
-#[path = "example/program.rs"]
+#[path = "../../tests/example/program.rs"]
 mod program;
 
 use common::files::scratch;
-use common::skip;
-use program::{command, example, names, run};
+use program::{command, names, run};
 use std::fs;
-
-const NOT_BUILT: &str = "the examples were not built with this test";
+use std::path::Path;
 
 /// Goal: a row of plausible numbers for pread and for each depth, for reads and for writes, and
 /// nothing left. Method: a small file, short passes.
 #[test]
 fn it_prints_a_row_for_each_depth_and_leaves_nothing() {
-    let Some(bench) = example("bench") else { skip!("{NOT_BUILT}") };
+    let bench = Path::new(env!("CARGO_BIN_EXE_aio-bench"));
     for (options, blocking) in [(&[][..], "pread"), (&["--write"][..], "pwrite")] {
         let dir = scratch();
-        let mut command = command(&bench);
+        let mut command = command(bench);
         command.args(["--size", "1MiB", "--seconds", "0.05", "--depth", "1,16"]).args(options);
         let printed = run(command.arg(dir.path()));
         assert_eq!((printed.code, printed.err.as_str()), (Some(0), ""), "{}", printed.out);
@@ -42,13 +40,13 @@ fn it_prints_a_row_for_each_depth_and_leaves_nothing() {
 /// Goal: a file that is there is read and not changed, and not written to even if asked.
 #[test]
 fn what_is_there_is_only_read() {
-    let Some(bench) = example("bench") else { skip!("{NOT_BUILT}") };
+    let bench = Path::new(env!("CARGO_BIN_EXE_aio-bench"));
     let dir = scratch();
     let file = dir.path().join("file");
     let content: Vec<_> = (0..64 << 10).map(|at: u32| at as u8).collect();
     fs::write(&file, &content).expect("it can be written");
     for (options, code) in [(&[][..], 0), (&["--write"][..], 1)] {
-        let mut command = command(&bench);
+        let mut command = command(bench);
         command.args(["--seconds", "0.05", "--depth", "8"]).args(options);
         let printed = run(command.arg(&file));
         assert_eq!(printed.code, Some(code), "{}{}", printed.out, printed.err);

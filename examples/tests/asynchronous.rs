@@ -1,10 +1,11 @@
 //! The asynchronous examples, run as programs.
 
+#[path = "../../tests/common/mod.rs"]
 mod common;
-#[path = "example/program.rs"]
+#[path = "../../tests/example/program.rs"]
 mod program;
 
-use common::files::{file_with, open_direct, pattern};
+use common::files::{file_with, pattern};
 use common::{Watchdog, skip};
 use program::{command, example, run};
 
@@ -40,28 +41,5 @@ fn smol_read_reads_all() {
         assert_eq!((printed.code, printed.err.as_str()), (Some(0), ""));
         let checksum = crc32c::crc32c(&pattern(len));
         assert_eq!(printed.out, format!("{len} bytes, CRC-32C {checksum:08x}\n"));
-    }
-}
-
-/// Goal: `tokio_random_read` makes its file and reports in each way. Method: short runs of each.
-#[test]
-fn tokio_random_read_reports() {
-    let Some(read) = example("tokio_random_read") else { skip!("{NOT_BUILT}") };
-    let _watchdog = Watchdog::new();
-    let (dir, probe, _file) = file_with(&[0; 4096]);
-    if open_direct(&probe).is_none() {
-        skip!("no O_DIRECT here");
-    }
-    let path = dir.path().join("made");
-    for options in [&[][..], &["--buffered"], &["--buffered", "--fall-back"]] {
-        let load = ["--size", "1MiB", "--depth", "4", "--seconds", "1"];
-        let printed = run(command(&read).arg(&path).args(load).args(options));
-        assert_eq!((printed.code, printed.err.as_str()), (Some(0), ""));
-        for part in ["reads/s", "99 % within", "calls of io_submit"] {
-            assert!(printed.out.contains(part), "{}", printed.out);
-        }
-        let falls_back = options.contains(&"--fall-back");
-        assert_eq!(printed.out.contains("reads would have blocked"), falls_back);
-        assert_eq!(std::fs::metadata(&path).expect("the file").len(), 1 << 20);
     }
 }

@@ -1,17 +1,15 @@
-//! The example `copy`, run as a program: every size, holes, refusals, interruption at any moment.
-#![cfg(feature = "std")]
+//! `aio-copy`, run as a program: every size, holes, refusals, interruption at any moment.
 
+#[path = "../../tests/common/mod.rs"]
 mod common;
-#[path = "example/program.rs"]
+#[path = "../../tests/example/program.rs"]
 mod program;
 
 use common::device::LoopDevice;
 use common::files::{open_direct, pattern, scratch};
 use common::{Watchdog, is_root, skip};
 use linux_aio::AlignedBuf;
-use program::{
-    Printed, can_mount, command, command_with_tmpfs, example, kill, names, printed, run,
-};
+use program::{Printed, can_mount, command, command_with_tmpfs, kill, names, printed, run};
 use program::{open_files, unfinished_file};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -21,8 +19,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
-
-const NOT_BUILT: &str = "the examples were not built with this test";
 
 /// A directory with a source.
 struct Files {
@@ -59,14 +55,14 @@ fn assert_silent_success(printed: &Printed) {
 /// target that is longer.
 #[test]
 fn every_size_arrives_whole() {
-    let Some(copy) = example("copy") else { skip!("{NOT_BUILT}") };
+    let copy = Path::new(env!("CARGO_BIN_EXE_aio-copy"));
     const MIB: usize = 1 << 20;
     let mut sizes = vec![0, 1, 511, 512, 513, 4095, 4096, 4097, MIB - 1, MIB, MIB + 1];
     sizes.extend([3 * MIB, 3 * MIB + 12_345]);
     for size in sizes {
         let files = Files::new(&pattern(size));
         for options in [&["--verify"][..], &["--verify", "--block", "64KiB", "--depth", "3"]] {
-            assert_silent_success(&files.run(&copy, options));
+            assert_silent_success(&files.run(copy, options));
             assert!(fs::read(&files.target).expect("a copy") == pattern(size), "{size}");
             assert_eq!(names(files.dir.path()), ["source", "target"]);
             fs::write(&files.target, pattern(size + 10_000)).expect("a longer file");
@@ -77,7 +73,7 @@ fn every_size_arrives_whole() {
 /// Goal: holes stay holes, and read as zeros. Method: data at unaligned places of a sparse file.
 #[test]
 fn holes_stay_holes() {
-    let Some(copy) = example("copy") else { skip!("{NOT_BUILT}") };
+    let copy = Path::new(env!("CARGO_BIN_EXE_aio-copy"));
     let files = Files::new(b"");
     let source = OpenOptions::new().write(true).open(&files.source).expect("a file");
     source.set_len(50_000_001).expect("a hole");
@@ -88,7 +84,7 @@ fn holes_stay_holes() {
     if allocated(&files.source) > 10_000_000 {
         skip!("this file system has no holes");
     }
-    assert_silent_success(&files.run(&copy, &["--verify"]));
+    assert_silent_success(&files.run(copy, &["--verify"]));
     let (expected, found) = (fs::read(&files.source), fs::read(&files.target));
     assert!(expected.expect("a file") == found.expect("a copy"));
     assert!(allocated(&files.target) < 10_000_000, "{}", allocated(&files.target));
@@ -96,18 +92,18 @@ fn holes_stay_holes() {
     let hole = Files::new(b"");
     let source = OpenOptions::new().write(true).open(&hole.source).expect("a file");
     source.set_len(3_000_001).expect("a hole");
-    assert_silent_success(&hole.run(&copy, &["--verify"]));
+    assert_silent_success(&hole.run(copy, &["--verify"]));
     assert!(fs::read(&hole.target).expect("a copy") == vec![0; 3_000_001]);
 }
 
 /// Goal: the copy has the permissions of the source, but those that would lend ours to others.
 #[test]
 fn the_permissions_are_kept_but_not_set_user_id() {
-    let Some(copy) = example("copy") else { skip!("{NOT_BUILT}") };
+    let copy = Path::new(env!("CARGO_BIN_EXE_aio-copy"));
     for (mode, expected) in [(0o640, 0o640), (0o444, 0o444), (0o755, 0o755), (0o4755, 0o755)] {
         let files = Files::new(b"data");
         fs::set_permissions(&files.source, Permissions::from_mode(mode)).expect("our file");
-        assert_silent_success(&files.run(&copy, &[]));
+        assert_silent_success(&files.run(copy, &[]));
         let found = files.target.metadata().expect("a copy").mode() & 0o7777;
         assert_eq!(found, expected, "{mode:o}");
     }
@@ -117,13 +113,13 @@ fn the_permissions_are_kept_but_not_set_user_id() {
 /// another name of the old file keeps the old content.
 #[test]
 fn a_target_is_replaced_also_behind_a_link() {
-    let Some(copy) = example("copy") else { skip!("{NOT_BUILT}") };
+    let copy = Path::new(env!("CARGO_BIN_EXE_aio-copy"));
     let files = Files::new(b"new");
     let (old, link) = (files.dir.path().join("old"), files.dir.path().join("link"));
     fs::write(&files.target, "old content").expect("a file");
     fs::hard_link(&files.target, &old).expect("another name");
     symlink("target", &link).expect("a link");
-    assert_silent_success(&run(command(&copy).arg(&files.source).arg(&link)));
+    assert_silent_success(&run(command(copy).arg(&files.source).arg(&link)));
     assert_eq!(fs::read(&files.target).expect("a copy"), b"new");
     assert_eq!(fs::read(&old).expect("it is kept"), b"old content");
     assert_eq!(fs::read_link(&link).expect("it is kept"), Path::new("target"));
@@ -132,7 +128,7 @@ fn a_target_is_replaced_also_behind_a_link() {
 /// Goal: what must not be copied, or not be replaced, is refused by name and left alone.
 #[test]
 fn what_must_not_be_copied_or_replaced_is_refused() {
-    let Some(copy) = example("copy") else { skip!("{NOT_BUILT}") };
+    let copy = Path::new(env!("CARGO_BIN_EXE_aio-copy"));
     let _watchdog = Watchdog::new();
     let files = Files::new(b"precious");
     let path = |name: &str| files.dir.path().join(name);
@@ -162,9 +158,9 @@ fn what_must_not_be_copied_or_replaced_is_refused() {
         ("missing", "new", "No such file or directory"),
     ];
     for (source, target, message) in cases {
-        let printed = run(command(&copy).arg(path(source)).arg(path(target)));
+        let printed = run(command(copy).arg(path(source)).arg(path(target)));
         assert_eq!((printed.code, &*printed.out), (Some(1), ""), "{source} to {target}");
-        assert!(printed.err.starts_with("copy: "), "{}", printed.err);
+        assert!(printed.err.starts_with("aio-copy: "), "{}", printed.err);
         assert!(printed.err.contains(message), "{source} to {target}: {}", printed.err);
         assert_eq!(names(files.dir.path()), before, "{source} to {target}");
         assert_eq!(fs::read(&files.source).expect("a file"), b"precious");
@@ -174,10 +170,10 @@ fn what_must_not_be_copied_or_replaced_is_refused() {
 /// Goal: options that make no sense are usage errors.
 #[test]
 fn options_that_make_no_sense_are_usage_errors() {
-    let Some(copy) = example("copy") else { skip!("{NOT_BUILT}") };
+    let copy = Path::new(env!("CARGO_BIN_EXE_aio-copy"));
     let files = Files::new(b"data");
     for options in [["--block", "1000"], ["--block", "0"], ["--block", "2GiB"], ["--depth", "0"]] {
-        let printed = files.run(&copy, &options);
+        let printed = files.run(copy, &options);
         assert_eq!((printed.code, &*printed.out), (Some(2), ""), "{options:?}");
         assert!(printed.err.contains(options[0]), "{}", printed.err);
     }
@@ -188,14 +184,14 @@ fn options_that_make_no_sense_are_usage_errors() {
 /// write anywhere, by running as somebody else.
 #[test]
 fn a_directory_that_cannot_be_written_to_is_an_error() {
-    let Some(copy) = example("copy") else { skip!("{NOT_BUILT}") };
+    let copy = Path::new(env!("CARGO_BIN_EXE_aio-copy"));
     let files = Files::new(b"data");
     let dir = files.dir.path().join("dir");
     fs::create_dir(&dir).expect("a directory");
     fs::set_permissions(&dir, Permissions::from_mode(0o555)).expect("our directory");
     fs::set_permissions(files.dir.path(), Permissions::from_mode(0o755)).expect("ours too");
     fs::set_permissions(&files.source, Permissions::from_mode(0o644)).expect("our file");
-    let mut command = command(&copy);
+    let mut command = command(copy);
     command.arg(&files.source).arg(dir.join("target"));
     if is_root() {
         command.uid(65_534);
@@ -218,7 +214,7 @@ fn a_directory_that_cannot_be_written_to_is_an_error() {
 /// (SIGKILL between two system calls may leave the whole copy's temporary name.)
 #[test]
 fn ended_at_any_moment_it_leaves_no_half_file() {
-    let Some(copy) = example("copy") else { skip!("{NOT_BUILT}") };
+    let copy = Path::new(env!("CARGO_BIN_EXE_aio-copy"));
     let _watchdog = Watchdog::new();
     let new = pattern(40 << 20);
     let files = Files::new(&new);
@@ -226,7 +222,7 @@ fn ended_at_any_moment_it_leaves_no_half_file() {
     for turn in 0..12 {
         let signal = [Signal::INT, Signal::TERM, Signal::KILL][turn % 3];
         fs::write(&files.target, "old").expect("a file");
-        let mut child = files.command(&copy, &["--block", "64KiB"]).spawn().expect("it starts");
+        let mut child = files.command(copy, &["--block", "64KiB"]).spawn().expect("it starts");
         // The first turn of each signal catches it in the act; the others do as they may.
         if turn < 3 {
             unfinished_file(&mut child, files.dir.path());
@@ -268,7 +264,7 @@ fn is_whole_temporary(files: &Files, name: &std::ffi::OsStr, new: &[u8]) -> bool
 /// such a file cannot get its name. The temporary name goes on success and on a signal.
 #[test]
 fn without_nameless_files_nothing_is_left_either() {
-    let Some(copy) = example("copy") else { skip!("{NOT_BUILT}") };
+    let copy = Path::new(env!("CARGO_BIN_EXE_aio-copy"));
     if !can_mount() {
         skip!("hiding /proc takes root or user namespaces");
     }
@@ -276,7 +272,7 @@ fn without_nameless_files_nothing_is_left_either() {
     let new = pattern((16 << 20) + 1);
     let files = Files::new(&new);
     let start = |options: &[&str]| {
-        let mut command = command_with_tmpfs(&copy, "size=4k", Path::new("/proc"));
+        let mut command = command_with_tmpfs(copy, "size=4k", Path::new("/proc"));
         command.arg(&files.source).arg(&files.target).args(options).spawn().expect("it starts")
     };
     let whole = start(&["--verify"]).wait_with_output().expect("a child of ours");
@@ -297,7 +293,7 @@ fn without_nameless_files_nothing_is_left_either() {
     kill(&child, Signal::INT);
     let printed = printed(&child.wait_with_output().expect("a child of ours"));
     assert_eq!(printed.code, Some(130), "{}", printed.err);
-    assert_eq!(printed.err, "copy: interrupted; the target was not touched\n");
+    assert_eq!(printed.err, "aio-copy: interrupted; the target was not touched\n");
     assert_eq!(fs::read(&files.target).expect("it is kept"), b"old");
     assert_eq!(names(files.dir.path()), ["source", "target"]);
 }
@@ -344,7 +340,7 @@ fn stop(child: &Child) -> bool {
 /// middle, and extend, truncate or write the source.
 #[test]
 fn a_source_that_changes_is_an_error() {
-    let Some(copy) = example("copy") else { skip!("{NOT_BUILT}") };
+    let copy = Path::new(env!("CARGO_BIN_EXE_aio-copy"));
     let _watchdog = Watchdog::new();
     const SIZE: u64 = 8 << 20;
     type Change = fn(&File) -> std::io::Result<()>;
@@ -359,7 +355,7 @@ fn a_source_that_changes_is_an_error() {
         // Not in the tick of the clock in which it is written below.
         let source = OpenOptions::new().write(true).open(&files.source).expect("a file");
         source.set_modified(SystemTime::UNIX_EPOCH).expect("a file of ours");
-        let child = stopped_in_the_middle(&files, &copy);
+        let child = stopped_in_the_middle(&files, copy);
         change(&source).expect(message);
         kill(&child, Signal::CONT);
         let printed = printed(&child.wait_with_output().expect("a child of ours"));
@@ -373,11 +369,11 @@ fn a_source_that_changes_is_an_error() {
 /// target again and again while it is written and verified.
 #[test]
 fn verify_notices_a_difference() {
-    let Some(copy) = example("copy") else { skip!("{NOT_BUILT}") };
+    let copy = Path::new(env!("CARGO_BIN_EXE_aio-copy"));
     let _watchdog = Watchdog::new();
     let content = pattern(40 << 20);
     let files = Files::new(&content);
-    let mut child = files.command(&copy, &["--verify"]).spawn().expect("it starts");
+    let mut child = files.command(copy, &["--verify"]).spawn().expect("it starts");
     let descriptor = unfinished_file(&mut child, files.dir.path()).expect("it is under way");
     // Not through the page cache, which must not be used beside O_DIRECT.
     let target = open_direct(&descriptor);
@@ -398,14 +394,14 @@ fn verify_notices_a_difference() {
 /// Goal: a block device is copied whole, to a file that is ours alone. Method: a loop device.
 #[test]
 fn a_block_device_is_copied_whole() {
-    let Some(copy) = example("copy") else { skip!("{NOT_BUILT}") };
+    let copy = Path::new(env!("CARGO_BIN_EXE_aio-copy"));
     let content = pattern((3 << 20) + 512);
     let files = Files::new(&content);
     let device = match LoopDevice::over(&files.source) {
         Ok(device) => device,
         Err(reason) => skip!("{reason}"),
     };
-    let printed = run(command(&copy).arg(&device.path).arg(&files.target).arg("--verify"));
+    let printed = run(command(copy).arg(&device.path).arg(&files.target).arg("--verify"));
     assert_silent_success(&printed);
     assert!(fs::read(&files.target).expect("a copy") == content);
     assert_eq!(files.target.metadata().expect("a copy").mode() & 0o777, 0o600);

@@ -1,8 +1,8 @@
 //! The example `callbacks`, run as a program.
-#![cfg(feature = "std")]
 
+#[path = "../../tests/common/mod.rs"]
 mod common;
-#[path = "example/program.rs"]
+#[path = "../../tests/example/program.rs"]
 mod program;
 
 use common::files::{pattern, scratch};

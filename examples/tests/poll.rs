@@ -1,8 +1,8 @@
 //! The example `poll`, run as a program, without a terminal.
-#![cfg(feature = "std")]
 
+#[path = "../../tests/common/mod.rs"]
 mod common;
-#[path = "example/program.rs"]
+#[path = "../../tests/example/program.rs"]
 mod program;
 
 use common::files::file_with;

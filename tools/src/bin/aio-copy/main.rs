@@ -2,7 +2,7 @@
 //! the page cache (`O_DIRECT`) where the file systems allow it.
 //!
 //! ```text
-//! cargo run --release --example copy -- SOURCE TARGET --verify
+//! aio-copy SOURCE TARGET --verify
 //! ```
 //!
 //! Under the target's name there is always a whole file: the old one until the copy is complete
@@ -37,6 +37,7 @@ use target::Target;
 /// The target appears, or is replaced, when the copy is complete and on the disk; until then, and
 /// whatever goes wrong, what was under its name stays there.
 #[derive(Parser)]
+#[command(name = "aio-copy")]
 struct Args {
     /// A file or block device.
     source: PathBuf,
@@ -91,7 +92,7 @@ fn parse_block(text: &str) -> Result<usize, String> {
 
 fn main() -> ExitCode {
     let Err(error) = run(&Args::parse()) else { return ExitCode::SUCCESS };
-    eprintln!("copy: {error:#}");
+    eprintln!("aio-copy: {error:#}");
     if error.is::<Interrupted>() {
         return ExitCode::from(Interrupted::EXIT_CODE);
     }

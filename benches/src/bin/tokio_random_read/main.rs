@@ -2,9 +2,9 @@
 //! comparison of ways to do them.
 //!
 //! ```text
-//! cargo run --release --features tokio --example tokio_random_read -- FILE --depth 32
-//! cargo run --release --features tokio --example tokio_random_read -- FILE --compare
-//! cargo run --release --features tokio --example tokio_random_read -- FILE --buffered [--fall-back]
+//! cargo run --release --manifest-path benches/Cargo.toml --bin tokio_random_read -- FILE --depth 32
+//! cargo run --release --manifest-path benches/Cargo.toml --bin tokio_random_read -- FILE --compare
+//! cargo run --release --manifest-path benches/Cargo.toml --bin tokio_random_read -- FILE --buffered [--fall-back]
 //! ```
 //!
 //! The file is made, of random bytes, if it is not there. `load.rs` is the loop on tokio and what it

@@ -1,14 +1,14 @@
 //! A memory-limited cgroup: work that needs less than the limit is done, since the kernel writes back
 //! and forgets what is cached; who needs more is killed, and leaves nothing half.
-#![cfg(feature = "std")]
 
+#[path = "../../tests/common/mod.rs"]
 mod common;
-#[path = "example/program.rs"]
+#[path = "../../tests/example/program.rs"]
 mod program;
 
 use common::files::{pattern, scratch};
 use common::{Watchdog, is_root, skip};
-use program::{example, names};
+use program::names;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -64,10 +64,10 @@ impl Drop for Cgroup {
 
 /// Goal: a copy through a window of 8 MiB is whole in a cgroup of 32 MiB, though the file is larger;
 /// one through a window as large as the file is killed there, with the old target and no other file
-/// left. Method: `copy --verify`.
+/// left. Method: `aio-copy --verify`.
 #[test]
 fn a_copy_in_little_memory_is_whole_or_not_there() {
-    let Some(copy) = example("copy") else { skip!("the examples were not built with this test") };
+    let copy = Path::new(env!("CARGO_BIN_EXE_aio-copy"));
     let _watchdog = Watchdog::new();
     let cgroup = match Cgroup::with_memory(32 << 20) {
         Ok(cgroup) => cgroup,
@@ -79,7 +79,7 @@ fn a_copy_in_little_memory_is_whole_or_not_there() {
     fs::write(&source, &content).expect("a file");
     fs::write(&target, "old").expect("a file");
     let command = |depth: &str| {
-        let mut command = Command::new(&copy);
+        let mut command = Command::new(copy);
         command.arg(&source).arg(&target).args(["--verify", "--depth", depth]);
         command
     };

@@ -1,24 +1,22 @@
-//! SIGKILL at random moments of `copy --verify`: under the target's name there is the old file or
+//! SIGKILL at random moments of `aio-copy --verify`: under the target's name there is the old file or
 //! the whole copy, and beside it nothing but what the program says it may leave.
 //!
 //! A hundred times; `LINUX_AIO_KILLS` asks for another number.
-#![cfg(feature = "std")]
 
+#[path = "../../tests/common/mod.rs"]
 mod common;
-#[path = "example/program.rs"]
+#[path = "../../tests/example/program.rs"]
 mod program;
 
 use common::files::{pattern, scratch};
 use common::skip;
-use program::{can_mount, command, command_with_tmpfs, example, kill, names};
+use program::{can_mount, command, command_with_tmpfs, kill, names};
 use rustix::process::Signal;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
-
-const NOT_BUILT: &str = "the examples were not built with this test";
 
 fn kills() -> usize {
     let asked = std::env::var("LINUX_AIO_KILLS").ok();
@@ -91,9 +89,9 @@ fn kill_copies(times: usize, copy: impl Fn(&Path, &Path) -> Command, leftover: f
 /// is not whole.
 #[test]
 fn a_killed_copy_leaves_the_old_file_or_the_whole_copy() {
-    let Some(copy) = example("copy") else { skip!("{NOT_BUILT}") };
+    let copy = Path::new(env!("CARGO_BIN_EXE_aio-copy"));
     let copy = |source: &Path, target: &Path| {
-        let mut command = command(&copy);
+        let mut command = command(copy);
         command.arg(source).arg(target);
         command
     };
@@ -106,12 +104,12 @@ fn a_killed_copy_leaves_the_old_file_or_the_whole_copy() {
 /// Method: hide /proc, without which a nameless file cannot get its name. A fifth as often.
 #[test]
 fn a_killed_copy_without_nameless_files_does_so_too() {
-    let Some(copy) = example("copy") else { skip!("{NOT_BUILT}") };
+    let copy = Path::new(env!("CARGO_BIN_EXE_aio-copy"));
     if !can_mount() {
         skip!("hiding /proc takes root or user namespaces");
     }
     let copy = |source: &Path, target: &Path| {
-        let mut command = command_with_tmpfs(&copy, "size=4k", Path::new("/proc"));
+        let mut command = command_with_tmpfs(copy, "size=4k", Path::new("/proc"));
         command.arg(source).arg(target);
         command
     };

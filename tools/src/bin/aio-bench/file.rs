@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use linux_aio::AlignedBuf;
 use rustix::fs::OFlags;
 use std::fs::{File, OpenOptions};
-use std::io::{Seek, SeekFrom};
+use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -52,9 +52,10 @@ impl Measured {
 
 /// What is there, to read.
 fn open(path: &Path) -> Result<File> {
-    let direct = OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(path);
+    let direct =
+        OpenOptions::new().read(true).custom_flags(OFlags::DIRECT.bits() as i32).open(path);
     match direct {
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(File::open(path)?),
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(File::open(path)?),
         opened => Ok(opened?),
     }
 }

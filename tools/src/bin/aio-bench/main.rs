@@ -2,9 +2,9 @@
 //! with `pread` beside, one after the other, to see what asynchronous I/O is worth here.
 //!
 //! ```text
-//! cargo run --release --example bench                         # a file of its own in this directory
-//! cargo run --release --example bench -- /mnt/disk --write
-//! cargo run --release --example bench -- /dev/nvme0n1         # a file or device that is there: reads
+//! aio-bench                         # a file of its own in this directory
+//! aio-bench /mnt/disk --write
+//! aio-bench /dev/nvme0n1            # a file or device that is there: reads
 //! ```
 //!
 //! `sweep` is the loop. `file.rs` opens what is measured, `table.rs` prints. How this library compares
@@ -35,6 +35,7 @@ use table::Table;
 /// A file or device that is there is only ever read. In a directory, a file is made that has no
 /// name and is gone when the program ends, however it ends.
 #[derive(Parser)]
+#[command(name = "aio-bench")]
 struct Args {
     /// A directory on the disk to measure; or a file or block device, to read.
     #[arg(default_value = ".")]
@@ -175,7 +176,7 @@ fn main() -> ExitCode {
     match run(&Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("bench: {error:#}");
+            eprintln!("aio-bench: {error:#}");
             ExitCode::FAILURE
         }
     }

@@ -1,0 +1,110 @@
+//! `aio-copy` where calls and devices fail, and where it is stopped at any moment: the copy is whole, or
+//! there is an error and the target is as it was.
+
+#[path = "../../tests/common/mod.rs"]
+mod common;
+#[path = "../../tests/example/program.rs"]
+mod program;
+#[path = "../../tests/faults"]
+mod faults {
+    pub(crate) mod injection;
+    pub(crate) mod stops;
+    pub(crate) mod strace;
+}
+
+use common::device::LoopDevice;
+use common::files::{pattern, scratch};
+use common::{Watchdog, skip};
+use faults::injection::{Bench, CALLS, single_strikes};
+use faults::stops::pester;
+use faults::strace::{self, Injection, When};
+use linux_aio::Errno;
+use program::names;
+use std::fs::{self, OpenOptions};
+use std::path::Path;
+use std::process::Command;
+
+const COPY: &str = env!("CARGO_BIN_EXE_aio-copy");
+
+/// Goal: a program on the queue ends well, or with the error by name and the target as it was.
+/// Method: `aio-copy --verify` of a few blocks over an old file, each call failing once and for good.
+#[test]
+fn a_copy_is_whole_or_an_error_whatever_call_fails() {
+    if let Some(reason) = strace::missing() {
+        skip!("{reason}");
+    }
+    let dir = scratch();
+    let (source, target) = (dir.path().join("source"), dir.path().join("target"));
+    let content = pattern(5 * 4096 + 77);
+    fs::write(&source, &content).expect("a file");
+    let mut command = Command::new(COPY);
+    command.arg(&source).arg(&target).args(["--verify", "--block", "4KiB", "--depth", "2"]);
+    let mut bench = Bench::new();
+    for (call, errors) in CALLS {
+        fs::write(&target, "old").expect("a file");
+        let calls = bench.count(&command, call);
+        let for_good = errors.iter().filter(|&&error| error != Some(Errno::EINTR));
+        let for_good = for_good.map(|&error| (error, When::From(1)));
+        for (error, when) in single_strikes(errors, calls).chain(for_good) {
+            fs::write(&target, "old").expect("a file");
+            let injection = Injection { call, error, when };
+            let Some(struck) = bench.run(&command, &[injection]) else { continue };
+            let found = fs::read(&target).expect("it is there");
+            let text = String::from_utf8_lossy(&struck.output.stderr).into_owned();
+            match struck.output.status.code() {
+                Some(0) => assert!(found == content, "{injection:?}"),
+                Some(1) => {
+                    assert_eq!(found, b"old", "{injection:?}: {text}");
+                    assert!(text.starts_with("aio-copy: "), "{injection:?}: {text}");
+                    let of_return_value_0 = error.is_none() && text.contains("ETIMEDOUT");
+                    let name = format!("{:?}", error.unwrap_or(Errno::EAGAIN));
+                    assert!(text.contains(&name) || of_return_value_0, "{injection:?}: {text}");
+                }
+                _ => panic!("{injection:?}: {}: {text}", struck.output.status),
+            }
+            assert_eq!(names(dir.path()), ["source", "target"], "{injection:?}");
+        }
+    }
+}
+
+/// Goal: a storm of stops, as by a debugger or a freezer, loses nothing of a copy. Method:
+/// `aio-copy --verify`.
+#[test]
+fn a_copy_under_a_storm_of_stops_is_whole() {
+    let _watchdog = Watchdog::new();
+    let dir = scratch();
+    let (source, target) = (dir.path().join("source"), dir.path().join("target"));
+    let content = pattern((4 << 20) + 5);
+    fs::write(&source, &content).expect("a file");
+    let mut stops = 0;
+    for _ in 0..10 {
+        let mut command = program::command(Path::new(COPY));
+        command.arg(&source).arg(&target).args(["--verify", "--block", "64KiB", "--depth", "4"]);
+        let mut child = command.spawn().expect("it starts");
+        stops += pester(&mut child);
+        let printed = program::printed(&child.wait_with_output().expect("a child of ours"));
+        assert_eq!((printed.code, &*printed.err), (Some(0), ""));
+        assert!(fs::read(&target).expect("a copy") == content);
+    }
+    common::say_count(&format!("{stops} stops"));
+}
+
+/// Goal: a source that cannot be read to its end is an error that names it, and nothing is left.
+/// Method: a loop device whose file was truncated to a quarter.
+#[test]
+fn a_copy_of_a_device_that_lost_its_end_is_an_error() {
+    let dir = scratch();
+    let backing = dir.path().join("backing");
+    fs::write(&backing, pattern(2 << 20)).expect("a file");
+    let device = match LoopDevice::over(&backing) {
+        Ok(device) => device,
+        Err(reason) => skip!("{reason}"),
+    };
+    let file = OpenOptions::new().write(true).open(&backing).expect("it is there");
+    file.set_len(512 << 10).expect("a truncation");
+    let target = dir.path().join("target");
+    let printed = program::run(program::command(Path::new(COPY)).arg(&device.path).arg(&target));
+    assert_eq!(printed.code, Some(1));
+    assert!(printed.err.contains("reading") && printed.err.contains("EIO"), "{}", printed.err);
+    assert_eq!(names(dir.path()), ["backing"]);
+}
