@@ -92,10 +92,12 @@ fn a_queue_whose_operation_panics_in_its_drop_frees_its_memory() {
             }
         }
     }
+    type FragileRead = (Read<Arc<File>, [u8; 8]>, Fragile);
+
     let _watchdog = Watchdog::new();
     for panics in [false, true] {
         let (allocated, freed) = counts(|| {
-            let mut queue: Queue<(Read<Arc<File>, [u8; 8]>, Fragile)> = queue(4);
+            let mut queue: Queue<FragileRead> = queue(4);
             let read = (Read::new(zero(), [1; 8], 0), Fragile(panics));
             assert!(queue.push(read).is_ok());
             let dropped = catch_unwind(AssertUnwindSafe(|| drop(queue)));
