@@ -37,7 +37,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             io.push(Any::Write(Write::new(&null, &write[..], 0))).map_err(|e| e.errno())?;
         }
         io.push(Any::Write(Write::new(&null, text.as_bytes(), 0))).map_err(|e| e.errno()).ok();
-        io.wait().map(drop)
+        io.wait().map(drop).map_err(linux_aio::Errno::from)
     })??;
     buffers[0][0] = 1;
     println!("{buffers:?}");
