@@ -30,12 +30,14 @@ mod leave;
 mod pending;
 mod reap;
 mod settled;
+mod signal;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
 pub(crate) use events::{Inbox, RUN};
 pub(crate) use settled::Settled;
 
+use crate::raw::ForkGuard;
 use crate::slot::{Completion, EngineId, Full, PushError, Slot, Tag, Token};
 use crate::{Errno, IoContext, Iocb, Opcode, Operation};
 use core::cell::Cell;
@@ -44,6 +46,7 @@ use core::ptr::NonNull;
 use events::Events;
 use pending::{Pending, iocbs_of};
 use settled::operation_in;
+use signal::Signal;
 
 /// What a [`Scope`](crate::Scope) or [`Queue`](crate::Queue) has asked of the kernel so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,6 +87,10 @@ pub(crate) struct Engine<O> {
     refused_first: Cell<Option<NonNull<Slot<O>>>>,
     refused_last: Cell<Option<NonNull<Slot<O>>>>,
     events: Events,
+    /// What the hot paths check: the guard of the process, or with the eventfd one that always
+    /// fails.
+    gate: Cell<ForkGuard>,
+    signal: Signal,
     /// Why the last look by system call failed.
     look_failure: Cell<Option<Errno>>,
     stats: Cell<Stats>,
@@ -113,6 +120,8 @@ impl<O> Engine<O> {
             refused_first: Cell::new(None),
             refused_last: Cell::new(None),
             events,
+            gate: Cell::new(context.guard()),
+            signal: Signal::new(),
             look_failure: Cell::new(None),
             stats: Cell::new(Stats::default()),
         };
@@ -297,12 +306,14 @@ impl<O> Engine<O> {
         if self.pending.is_empty() {
             return Ok(0);
         }
-        context.check_process()?;
-        // The events that were taken hold room in the kernel until it is told.
-        // SAFETY: The process has just been checked.
-        unsafe { self.events.publish() };
         let pending = self.pending.slots();
-        let outcome = self.call_submit(context, pending);
+        // A submit past the gate is begun by `submit_one_by_one`: this has one slow path alone.
+        let outcome = if self.is_gated() {
+            Err(Errno::FORKED)
+        } else {
+            // SAFETY: The gate is open, so the process is that of the context.
+            unsafe { self.submit_in_process(context, pending) }
+        };
         if outcome == Ok(pending.len()) {
             self.count_accepted(pending.len());
             self.pending.clear();
@@ -318,13 +329,17 @@ impl<O> Engine<O> {
         context: &IoContext,
         mut outcome: Result<usize, Errno>,
     ) -> Result<usize, Errno> {
+        if outcome == Err(Errno::FORKED) {
+            outcome = self.submit_past_gate(context);
+            if self.pending.is_empty() {
+                return outcome;
+            }
+        }
         let pending = self.pending.slots();
         let (mut gone, mut accepted) = (0, 0);
         let failure = loop {
             match outcome {
-                Ok(0) | Err(Errno::EAGAIN) => {
-                    break (self.in_flight() == 0).then_some(Errno::EAGAIN);
-                }
+                Ok(0) | Err(Errno::EAGAIN) => break Some(Errno::EAGAIN),
                 Ok(count) => {
                     let count = count.min(pending.len() - gone);
                     self.count_accepted(count);
@@ -333,32 +348,42 @@ impl<O> Engine<O> {
                 Err(Errno::EINTR) => {}
                 Err(errno @ (Errno::ENOSYS | Errno::FORKED)) => break Some(errno),
                 Err(errno) => {
-                    self.refuse(pending[gone], errno);
+                    self.refuse(context, pending[gone], errno);
                     gone += 1;
                 }
             }
             if gone == pending.len() {
                 break None;
             }
-            outcome = self.call_submit(context, &pending[gone..]);
+            // SAFETY: The process is that of the context: in another, the loop has ended by `FORKED`.
+            outcome = unsafe { self.submit_in_process(context, &pending[gone..]) };
         };
         self.pending.remove(0, gone);
         match failure {
-            Some(errno) => Err(errno),
-            None => Ok(accepted),
+            Some(Errno::EAGAIN) => self.hold_back(context)?,
+            Some(errno) => return Err(errno),
+            None => {}
         }
+        Ok(accepted)
     }
 
+    /// Gives pending operations to the kernel by one call.
+    ///
+    /// # Safety
+    /// The process is that of the context.
     #[inline(always)]
-    fn call_submit(
+    unsafe fn submit_in_process(
         &self,
         context: &IoContext,
         pending: &[NonNull<Slot<O>>],
     ) -> Result<usize, Errno> {
+        // The events that were taken hold room in the kernel until it is told.
+        // SAFETY: The caller's promise.
+        unsafe { self.events.publish() };
         self.count(|stats| stats.submit_calls += 1);
         // SAFETY: The iocbs lie in slots, which stay in place; each was prepared from an operation
-        // whose loan lasts until its event, which is what the tag keeps. The caller has checked
-        // the process.
+        // whose loan lasts until its event, which is what the tag keeps. The process is the
+        // caller's promise.
         unsafe { context.submit_in_process(iocbs_of(pending)) }
     }
 
@@ -369,14 +394,17 @@ impl<O> Engine<O> {
 
     /// Ends a pending operation, which leaves the pending queue, with an error.
     #[cold]
-    fn refuse(&self, pointer: NonNull<Slot<O>>, errno: Errno) {
+    fn refuse(&self, context: &IoContext, pointer: NonNull<Slot<O>>, errno: Errno) {
         let slot = self.slot(pointer);
         slot.end_tag();
         slot.refused.set(Some(errno));
         slot.next.set(None);
         // What was last before counts only while there is a first.
         match self.refused_first.get().and(self.refused_last.get()) {
-            None => self.refused_first.set(Some(pointer)),
+            None => {
+                self.refused_first.set(Some(pointer));
+                self.signal.raise(context);
+            }
             Some(last) => self.slot(last).next.set(Some(pointer)),
         }
         self.refused_last.set(Some(pointer));
@@ -404,7 +432,10 @@ impl<O> Engine<O> {
         match self.place_in_pending(pointer) {
             Some(place) => {
                 self.pending.remove(place, 1);
-                self.refuse(pointer, Errno::ECANCELED);
+                if self.pending.is_empty() {
+                    self.signal.clear_held_back();
+                }
+                self.refuse(context, pointer, Errno::ECANCELED);
                 Ok(())
             }
             None => cancel_in_flight(context, self.slot(pointer)),

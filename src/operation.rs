@@ -147,6 +147,12 @@ impl<'op> Prepared<'op> {
 
     /// An eventfd to signal when the operation is complete. Another kind of descriptor makes the
     /// operation complete with `EINVAL`.
+    ///
+    /// **An operation that the kernel refuses does not signal it.** The kernel signals it for
+    /// events only. An operation that is cancelled before it is submitted has no event either, nor
+    /// has one that stays queued because the kernel has no room. To wait for all of them, use the
+    /// `completion_fd` of the queue or scope. An operation that names another eventfd than that
+    /// completes with `EINVAL`.
     #[inline]
     pub fn eventfd(mut self, fd: Fd<'op>) -> Self {
         self.iocb = self.iocb.eventfd(fd.as_raw());

@@ -6,7 +6,7 @@
 
 use crate::engine::{Engine, Inbox, Memory, RUN, Settled};
 use crate::slot::{Completion, PushError, Slot, Token};
-use crate::{CallError, Errno, IoContext, Operation, Stats};
+use crate::{CallError, Errno, Fd, IoContext, Operation, Stats};
 use core::fmt;
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
@@ -260,7 +260,8 @@ impl<O: Operation> Scope<O> {
     /// `EAGAIN` if the kernel has no resources although nothing is in flight. The operations stay
     /// queued, and no completion will tell when to submit them again: sleep for some milliseconds and
     /// call this function again, for as long as the program can wait. To give an operation up,
-    /// [`cancel`](Self::cancel) it: it then completes with `ECANCELED`.
+    /// [`cancel`](Self::cancel) it: it then completes with `ECANCELED`. With a
+    /// [`completion_fd`](Self::completion_fd) the operations complete with `EAGAIN` instead.
     /// `ENOSYS` by a filter; [`Errno::FORKED`].
     #[inline(always)]
     pub fn submit(&self) -> Result<usize, CallError> {
@@ -269,6 +270,9 @@ impl<O: Operation> Scope<O> {
 
     /// The next completion that is there, without waiting; without a system call where the ring
     /// can be read.
+    ///
+    /// With a [`completion_fd`](Self::completion_fd), it submits operations that the kernel had no
+    /// room for before it returns `None`, and resets the descriptor by a system call.
     #[inline]
     pub fn try_next(&self) -> Option<Completion<O>> {
         self.engine.try_settle(self.context()).map(|settled| self.take(settled))
@@ -324,6 +328,56 @@ impl<O: Operation> Scope<O> {
     /// kernel cannot cancel it (any but POLL). `ENOSYS` on gVisor; [`Errno::FORKED`].
     pub fn cancel(&self, token: Token) -> Result<(), Errno> {
         self.engine.cancel(self.context(), token)
+    }
+
+    /// Returns a descriptor that is readable while [`try_next`](Self::try_next) has a completion to
+    /// return. A thread whose event loop runs inside of the scope waits for it.
+    ///
+    /// Add it to `epoll`, or any loop that polls descriptors. When it is readable, call `try_next`.
+    /// It stays readable until `try_next` returns `None`, which resets it. It behaves as that of a
+    /// queue does:
+    #[cfg_attr(feature = "alloc", doc = "[`Queue::completion_fd`](crate::Queue::completion_fd)")]
+    #[cfg_attr(not(feature = "alloc"), doc = "`Queue::completion_fd`")]
+    /// says what happens if the kernel has no room, and to operations that name an eventfd. The
+    /// descriptor is closed when the scope ends.
+    ///
+    /// # Errors
+    /// - `EBUSY`: operations are in flight that would not make it readable. Call this before the
+    ///   first submit, which may be a push.
+    /// - `EMFILE`, `ENFILE`, `ENOMEM`, `ENODEV`: no eventfd could be made.
+    /// - [`Errno::FORKED`]: the descriptor is that of the parent process.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use linux_aio::{IoContext, Slot, op::Read};
+    /// use rustix::event::{PollFd, PollFlags, poll};
+    ///
+    /// let file = std::fs::File::open("/dev/zero")?;
+    /// let mut buffers = [[1u8; 64]; 4];
+    /// let mut context = IoContext::new(4)?;
+    /// context.scope(&mut [const { Slot::new() }; 4], |io| {
+    ///     let fd = io.completion_fd()?;
+    ///     for buf in &mut buffers {
+    ///         io.push(Read::new(&file, buf, 0))?;
+    ///     }
+    ///     io.submit()?;
+    ///     let mut completed = 0;
+    ///     while completed < 4 {
+    ///         poll(&mut [PollFd::new(&fd, PollFlags::IN)], None)?;
+    ///         while let Some(done) = io.try_next() {
+    ///             done.result?;
+    ///             completed += 1;
+    ///         }
+    ///     }
+    ///     std::io::Result::Ok(())
+    /// })??;
+    /// assert_eq!(buffers, [[0; 64]; 4]);
+    /// # Ok(()) }
+    /// ```
+    pub fn completion_fd(&self) -> Result<Fd<'_>, Errno> {
+        self.engine.completion_fd(self.context())
     }
 
     /// How many operations the kernel has.

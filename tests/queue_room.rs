@@ -5,9 +5,10 @@
 mod common;
 
 use common::files::pipe;
+use common::hogs::Hogs;
 use common::{Watchdog, context, queue};
 use linux_aio::op::{Any, Poll, Read};
-use linux_aio::{Errno, EventFd, IoContext, Iocb, PollEvents, Queue, Submitter};
+use linux_aio::{Errno, PollEvents, Queue};
 use std::fs::File;
 use std::sync::Arc;
 
@@ -79,49 +80,18 @@ fn what_finds_no_room_in_the_kernel_waits_in_the_queue() {
     assert!(seen.iter().all(|&times| times == 1));
 }
 
-/// POLLs, submitted past the queue, that take every slot that the kernel gives this context.
-struct Hogs {
-    counter: EventFd,
-    #[allow(clippy::vec_box, reason = "a POLL's iocb stays where it is until its event")]
-    iocbs: Vec<Box<Iocb>>,
-}
-
-impl Hogs {
-    fn fill(submitter: Submitter<'_>) -> Self {
-        let counter = EventFd::new().expect("a counter");
-        let mut iocbs = Vec::new();
-        loop {
-            let poll = Iocb::poll(counter.fd().as_raw(), PollEvents::IN);
-            // What a stray event carries must not matter: also what looks like a slot's number.
-            let mut iocb = Box::new(poll.user_data(iocbs.len() as u64));
-            // SAFETY: The iocb stays in its box until its event; there is no buffer.
-            match unsafe { submitter.submit(&[&raw mut *iocb]) } {
-                Ok(_) => iocbs.push(iocb),
-                Err(Errno::EAGAIN) => return Self { counter, iocbs },
-                Err(errno) => panic!("{errno}"),
-            }
-        }
-    }
-}
-
 /// Goal: `EAGAIN` with nothing in flight comes back to the caller, with the operations still
 /// queued; one of them can be given up; when there is room, they complete; and events of what others
 /// submitted are counted and ignored. Method: the context's slots are all taken by POLLs that were submitted past the queue.
 #[test]
 fn eagain_with_nothing_in_flight_is_returned_and_nothing_is_lost() {
     let _watchdog = Watchdog::new();
-    let mut hogged = context(1);
-    let hogs = Hogs::fill(hogged.split().0);
-    assert!(hogged.outstanding() == hogs.iocbs.len() && !hogs.iocbs.is_empty());
+    let (hogs, hogged) = Hogs::fill(context(1));
     // A queue is refused while they are outstanding, and the context comes back.
     let Err(hogged) = Queue::<Read<Arc<File>, Vec<u8>>>::new(hogged, 4) else {
         panic!("a queue over a context with operations outstanding")
     };
-    // By its number the context is taken for one without.
-    // SAFETY: It is live, and used by nobody else; the POLLs have no buffers, and what their
-    // `aio_data` is taken for is what is tested: no generation is ever 0.
-    let hogged = unsafe { IoContext::from_raw(hogged.into_raw()) };
-    let mut queue = Queue::new(hogged, 4).expect("nothing is known to be outstanding");
+    let mut queue = hogs.queue(hogged, 4);
     let file = zero();
     let push = |queue: &mut Queue<_>, offset| {
         queue.push(Read::new(Arc::clone(&file), vec![1; 16], offset)).expect("a slot")
@@ -141,7 +111,7 @@ fn eagain_with_nothing_in_flight_is_returned_and_nothing_is_lost() {
     assert_eq!((given_up.op.offset, &given_up.op.buf[..]), (2, &[1; 16][..]));
     push(&mut queue, 4);
     // All the POLLs end at once.
-    hogs.counter.add(1).expect("room in the counter");
+    hogs.end();
     let mut completed = 0;
     loop {
         match queue.wait() {
@@ -155,7 +125,7 @@ fn eagain_with_nothing_in_flight_is_returned_and_nothing_is_lost() {
         }
     }
     assert_eq!(completed, 4);
-    assert_eq!(queue.stats().stray_events, hogs.iocbs.len() as u64);
+    assert_eq!(queue.stats().stray_events, hogs.count() as u64);
 }
 
 /// Goal: one bad operation fails alone, at every place of a batch, and its completion carries the

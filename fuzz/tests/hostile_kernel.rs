@@ -5,6 +5,7 @@ use linux_aio::op::{Poll, Read};
 use linux_aio::{Driver, Errno, IoContext, Operation, PollEvents, Prepared, Queue, Slot};
 use linux_aio_fuzz::simulated::memory::{Buffer, Buffers};
 use linux_aio_fuzz::simulated::{Fault, Filters, Kernel, Killed, Object, Script};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -165,6 +166,76 @@ fn failed_waits_lose_nothing() {
             assert_eq!(by_ring + rest, 4);
         }
     }
+    kernel.end().expect("nothing wrong");
+}
+
+fn is_readable<O: Operation>(queue: &Queue<O>) -> bool {
+    let fd = queue.completion_fd().expect("a descriptor");
+    let mut fds = [PollFd::new(&fd, PollFlags::IN)];
+    poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).expect("a poll") > 0
+}
+
+/// Goal: where events cannot be had, the descriptor of a queue says so by staying readable, and
+/// nothing is lost. Method: `io_getevents` is refused to a queue that does not read its ring, and
+/// allowed again.
+#[test]
+fn a_descriptor_stays_readable_while_events_cannot_be_had() {
+    let kernel = kernel();
+    let _entered = kernel.enter();
+    let buffers = Buffers::default();
+    let mut context = IoContext::new(4).expect("a context");
+    context.use_ring(false);
+    let mut queue = Queue::new(context, 4).expect("nothing outstanding");
+    queue.completion_fd().expect("a descriptor");
+    for _ in 0..4 {
+        queue.push(read(buffers.make(64))).expect("a free slot");
+    }
+    assert_eq!(queue.submit(), Ok(4));
+    assert!(!is_readable(&queue), "nothing has ended");
+    kernel.filter(refuse_all(Errno::EPERM));
+    for _ in 0..3 {
+        assert!(queue.try_next().is_none());
+        assert!(is_readable(&queue));
+        assert_eq!(queue.wait().map(drop), Err(Errno::EPERM));
+    }
+    kernel.filter(Filters::default());
+    kernel.run_to_the_end();
+    for _ in 0..4 {
+        assert!(is_readable(&queue));
+        assert_eq!(queue.try_next().expect("a completion").result, Ok(64));
+    }
+    assert!(queue.try_next().is_none() && !is_readable(&queue));
+    drop(queue);
+    kernel.end().expect("nothing wrong");
+}
+
+/// Goal: operations that are held back complete with the error of a filter that comes meanwhile,
+/// since `try_next` has no other way to tell. Method: reads that meet `EAGAIN` beside one in
+/// flight, then `ENOSYS`.
+#[test]
+fn operations_held_back_complete_with_the_error_of_a_filter() {
+    let kernel = kernel();
+    let _entered = kernel.enter();
+    let buffers = Buffers::default();
+    let mut queue = queue_with(4, &buffers);
+    queue.completion_fd().expect("a descriptor");
+    assert_eq!(queue.submit(), Ok(4));
+    kernel.run(1);
+    while queue.try_next().is_none() {
+        kernel.run(1);
+    }
+    kernel.filter(Filters { submit: Some(Errno::EAGAIN), ..Filters::default() });
+    queue.push(read(buffers.make(64))).expect("a free slot");
+    assert_eq!(queue.submit(), Ok(0));
+    kernel.filter(Filters { submit: Some(Errno::ENOSYS), ..Filters::default() });
+    kernel.run_to_the_end();
+    let mut results = Vec::new();
+    while is_readable(&queue) {
+        results.extend(queue.try_next().map(|done| done.result));
+    }
+    assert_eq!(results.iter().filter(|&&result| result == Ok(64)).count(), 3);
+    assert_eq!(results.iter().filter(|&&result| result == Err(Errno::ENOSYS)).count(), 1);
+    drop(queue);
     kernel.end().expect("nothing wrong");
 }
 

@@ -181,6 +181,11 @@ impl IoContext {
         self.guard.check_strictly()
     }
 
+    /// Returns the guard that [`check_process`](Self::check_process) asks.
+    pub fn guard(&self) -> ForkGuard {
+        self.guard
+    }
+
     /// Returns the completion ring, for a reader other than [`Reaper`]; [`Ring::none`] where events
     /// are not taken off it ([`uses_ring`](Self::uses_ring)).
     ///

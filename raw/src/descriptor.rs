@@ -45,3 +45,19 @@ impl<'a> From<crate::fd::BorrowedFd<'a>> for Fd<'a> {
         Self { number: crate::fd::AsRawFd::as_raw_fd(&fd), open_for: PhantomData }
     }
 }
+
+#[cfg(feature = "alloc")]
+impl crate::fd::AsFd for Fd<'_> {
+    fn as_fd(&self) -> crate::fd::BorrowedFd<'_> {
+        // SAFETY: The number is that of an open file for `'a` (`Fd::borrow_raw`), which outlives
+        // this borrow; and so it is not -1.
+        unsafe { crate::fd::BorrowedFd::borrow_raw(self.number) }
+    }
+}
+
+#[cfg(feature = "alloc")]
+impl crate::fd::AsRawFd for Fd<'_> {
+    fn as_raw_fd(&self) -> crate::fd::RawFd {
+        self.number
+    }
+}

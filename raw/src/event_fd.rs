@@ -11,6 +11,9 @@ use crate::{Errno, Fd};
 /// so a poll loop or an async runtime can wait for disk I/O. It is a wake-up hint: reap what is
 /// there, whatever the counter says.
 ///
+/// An operation that the kernel refuses has no event and adds nothing. To wait for every operation
+/// of a queue or scope of `linux-aio`, use its `completion_fd`.
+///
 /// # Forks
 ///
 /// A forked child shares the counter with its parent, as it shares every descriptor: to take the

@@ -32,6 +32,9 @@ const MARK: u32 = 1;
 /// elsewhere.
 static UNGUARDED: AtomicU32 = AtomicU32::new(0);
 
+/// A word without the mark, in every process.
+static UNMARKED: AtomicU32 = AtomicU32::new(0);
+
 /// Remembers the process that made it, and tells in a forked child that this is another one.
 ///
 /// The check is two loads and a comparison. A child of `vfork`, which shares the memory, passes.
@@ -55,6 +58,11 @@ impl ForkGuard {
             Some(word) => Self { word: word.as_ptr(), number: 0 },
             None => Self { word: UNGUARDED.as_ptr(), number: helper::getpid() },
         }
+    }
+
+    /// Returns a guard whose check fails in every process.
+    pub fn of_no_process() -> Self {
+        Self { word: UNMARKED.as_ptr(), number: 0 }
     }
 
     /// Returns whether [`check`](Self::check) notices a fork: not if the kernel cannot wipe a page

@@ -113,6 +113,9 @@ impl Iocb {
     }
 
     /// An eventfd that is signalled when the event is on the ring: `aio_resfd`, and its flag.
+    ///
+    /// An operation that `io_submit` refuses, or has no room for, has no event and does not signal
+    /// it.
     #[must_use]
     #[inline]
     pub fn eventfd(mut self, fd: i32) -> Self {

@@ -19,6 +19,8 @@ impl<O> Engine<O> {
         if context.check_process_strictly().is_err() {
             return;
         }
+        // Operations that are held back are dropped, and not submitted.
+        self.signal.clear_held_back();
         self.end_in_flight(context);
         self.discard_all();
     }

@@ -41,13 +41,23 @@ impl<O> Engine<O> {
     /// nothing on the stack.
     #[inline(never)]
     fn look_and_settle(&self, context: &IoContext) -> Option<Settled<O>> {
-        if context.check_process().is_err() {
-            return None;
+        if self.is_gated() {
+            return self.look_past_gate(context);
         }
+        // SAFETY: The gate is open, so the process is that of the context; the run is at its end.
+        unsafe { self.look(context) }
+    }
+
+    /// Looks as [`look_and_settle`](Self::look_and_settle) does.
+    ///
+    /// # Safety
+    /// The run is at its end, and the process is that of the context.
+    #[inline(always)]
+    pub(super) unsafe fn look(&self, context: &IoContext) -> Option<Settled<O>> {
         if self.refused_first.get().is_some() {
             return self.look_further(context);
         }
-        // SAFETY: The process was checked, and the run is at its end.
+        // SAFETY: The caller's promise.
         match unsafe { self.take_from_ring() } {
             Ok(Some(event)) => self.settle(&event).or_else(|| self.look_past_stray(context)),
             Ok(None) => None,
@@ -120,7 +130,6 @@ impl<O> Engine<O> {
 
     /// Why [`try_settle`](Self::try_settle) has found nothing, where it could not look. (A signal is
     /// no reason: nothing was there when it came.)
-    #[cfg(feature = "std")]
     pub(crate) fn look_failure(&self) -> Option<Errno> {
         self.look_failure.get().filter(|&errno| errno != Errno::EINTR)
     }

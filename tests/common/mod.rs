@@ -4,10 +4,12 @@
 #![allow(dead_code, reason = "every test program uses a part of this")]
 
 pub(crate) mod child;
+pub(crate) mod descriptor;
 pub(crate) mod device;
 pub(crate) mod files;
 pub(crate) mod filter;
 pub(crate) mod held;
+pub(crate) mod hogs;
 pub(crate) mod raw;
 pub(crate) mod signal;
 

@@ -89,6 +89,12 @@ pub(crate) const CONTEXT: &[(&str, Check)] = &[
     ("ForkGuard::of_this_process", |_| {
         assert_eq!(ForkGuard::of_this_process().check(), Ok(()));
     }),
+    ("ForkGuard::of_no_process", |_| {
+        assert_eq!(ForkGuard::of_no_process().check(), Err(FORKED));
+    }),
+    ("IoContext::guard", |world| {
+        assert_eq!(world.idle.as_ref().expect("it").guard().check(), Err(FORKED));
+    }),
     ("ForkGuard::check", |world| assert_eq!(world.guard.check(), Err(FORKED))),
     ("ForkGuard::check_strictly", |world| {
         assert_eq!(world.guard.check_strictly(), Err(FORKED));

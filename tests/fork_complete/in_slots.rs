@@ -43,6 +43,9 @@ pub(crate) const QUEUE: &[(&str, Check)] = &[
         let callbacks = world.callbacks.as_mut().expect("it");
         assert_eq!(callbacks.wait().map_err(Errno::from).err(), Some(FORKED));
     }),
+    ("Queue::completion_fd", |world| {
+        assert_eq!(queue(world).completion_fd().err(), Some(FORKED));
+    }),
     ("Queue::next_timeout", |world| {
         let waited = queue(world).next_timeout(Duration::MAX).map_err(Errno::from);
         assert_eq!(waited.err(), Some(FORKED));
@@ -179,6 +182,9 @@ pub(crate) const SCOPE: &[(&str, Check)] = &[
     ("Scope::try_next", |world| assert!(world.scope.try_next().is_none())),
     ("Scope::wait", |world| {
         assert_eq!(world.scope.wait().map_err(Errno::from).err(), Some(FORKED))
+    }),
+    ("Scope::completion_fd", |world| {
+        assert_eq!(world.scope.completion_fd().err(), Some(FORKED));
     }),
     ("Scope::next_timeout", |world| {
         let waited = world.scope.next_timeout(Duration::MAX).map_err(Errno::from);

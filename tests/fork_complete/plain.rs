@@ -17,7 +17,7 @@ const DATA: &[(&str, &str)] = &[
         "From<CallError> From<Diagnosis> From<Errno> From<PushError<O>> From<ScopeError> \
          From<SetupError>",
     ),
-    ("Fd", "Clone Debug From<crate::fd::BorrowedFd<'a>> as_raw borrow_raw"),
+    ("Fd", "AsFd AsRawFd Clone Debug From<crate::fd::BorrowedFd<'a>> as_raw borrow_raw"),
     ("IoEvent", "as_raw from_raw iocb_addr res2 result user_data"),
     ("IoPrio", "best_effort from_raw idle raw real_time"),
     ("IoSlice", "Clone Debug is_empty len new"),
@@ -67,7 +67,7 @@ const CALLS: &[(&str, &str)] = &[(
     "sys",
     "close io_cancel io_destroy io_getevents io_pgetevents io_pgetevents_time64 io_setup io_submit \
      is_error kill_self madvise mmap_anonymous mmap_anonymous_near mmap_wiped_on_fork munmap \
-     open_for_reading read_to sleep",
+     open_for_reading read_to sleep wipe_on_fork",
 )];
 
 /// None may be called in a child, by the contract of `IoContext::ring`, which gives the ring, or by

@@ -4,7 +4,8 @@ use super::operation::{Ledger, Op};
 use super::{Counts, Filters, Kernel, report};
 use crate::divergence::{Verdict, ensure};
 use crate::input::Source;
-use linux_aio::{Completion, Errno, PushError, Queue, Scope, Stats, Token};
+use linux_aio::{Completion, Errno, Fd, PushError, Queue, Scope, Stats, Token};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::time::Duration;
 
 type Waited<B> = Result<Option<Completion<Op<B>>>, Errno>;
@@ -17,6 +18,7 @@ pub(super) trait Layer<B> {
     fn wait(&mut self) -> Waited<B>;
     fn wait_timeout(&mut self) -> Waited<B>;
     fn cancel(&mut self, token: Token) -> Result<(), Errno>;
+    fn completion_fd(&self) -> Result<Fd<'_>, Errno>;
     fn queued(&self) -> usize;
     fn in_flight(&self) -> usize;
     fn capacity(&self) -> usize;
@@ -48,6 +50,9 @@ macro_rules! layer {
             }
             fn cancel(&mut self, token: Token) -> Result<(), Errno> {
                 (**self).cancel(token)
+            }
+            fn completion_fd(&self) -> Result<Fd<'_>, Errno> {
+                (**self).completion_fd()
             }
             fn queued(&self) -> usize {
                 (**self).queued()
@@ -84,12 +89,41 @@ pub(super) struct Run<'a> {
     before: Counts,
     /// Tokens of operations that are over.
     stale: Vec<Token>,
+    /// The scope or queue has a descriptor to wait for.
+    has_descriptor: bool,
 }
 
 impl<'a> Run<'a> {
     pub(super) fn new(kernel: &'a Kernel, ledger: &'a mut Ledger) -> Self {
         let before = kernel.counts();
-        Self { kernel, ledger, filters: Filters::default(), before, stale: Vec::new() }
+        ledger.refusals.clear();
+        let (filters, stale, has_descriptor) = (Filters::default(), Vec::new(), false);
+        Self { kernel, ledger, filters, before, stale, has_descriptor }
+    }
+
+    /// From now on there is a descriptor to wait for. Operations that the kernel has no room for
+    /// complete, then.
+    pub(super) fn make_descriptor<B, L: Layer<B>>(&mut self, layer: &L) -> Verdict {
+        let made = layer.completion_fd().map(drop);
+        self.has_descriptor = true;
+        self.ledger.refusals.extend([Errno::EAGAIN, Errno::ENOSYS]);
+        ensure(made == Ok(()), || format!("no descriptor of what is new: {made:?}"))
+    }
+
+    fn is_readable<B, L: Layer<B>>(&self, layer: &L) -> Verdict<bool> {
+        let fd =
+            layer.completion_fd().map_err(|errno| report(format!("no descriptor: {errno}")))?;
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let ready = poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&at_once));
+        ready.map(|count| count > 0).map_err(|error| report(format!("poll: {error}")))
+    }
+
+    /// A look has found nothing: so a loop that waits for the descriptor sleeps, unless it is to
+    /// notice that events cannot be had.
+    pub(super) fn found_nothing<B, L: Layer<B>>(&self, layer: &L) -> Verdict {
+        let spins = self.has_descriptor && self.filters.getevents.is_none();
+        let spins = spins && self.is_readable(layer)?;
+        ensure(!spins, || "nothing is there, and the descriptor is readable".into())
     }
 
     /// One step, and what must hold after it.
@@ -103,13 +137,15 @@ impl<'a> Run<'a> {
             0..=8 => self.push(source, layer, pool)?,
             9 | 10 => {
                 let submitted = layer.submit();
+                ensure(!self.has_descriptor || submitted != Err(Errno::EAGAIN), || {
+                    "EAGAIN of a submit with a descriptor".into()
+                })?;
                 self.allow(layer, submitted.err())?;
             }
-            11..=13 => {
-                if let Some(done) = layer.try_next() {
-                    self.complete(done, pool)?;
-                }
-            }
+            11..=13 => match layer.try_next() {
+                Some(done) => self.complete(done, pool)?,
+                None => self.found_nothing(layer)?,
+            },
             14 | 15 => {
                 self.kernel.set_readable(true);
                 let done = layer.wait();
@@ -141,7 +177,7 @@ impl<'a> Run<'a> {
             1 => self.filters.submit = Some(Errno::ENOSYS),
             2 => {
                 self.filters.submit = Some(Errno::EPERM);
-                self.ledger.refusals = vec![Errno::EPERM];
+                self.ledger.refusals.push(Errno::EPERM);
             }
             3 => self.filters.getevents = Some(Errno::EPERM),
             4 => self.filters.cancel = Some(Errno::ENOSYS),
@@ -261,7 +297,12 @@ impl<'a> Run<'a> {
             counts.submits - before.submits,
             counts.waits - before.waits,
         ];
-        ensure(said == due, || format!("{stats:?}, predicted {due:?} calls and operations"))
+        ensure(said == due, || format!("{stats:?}, predicted {due:?} calls and operations"))?;
+        let sleeps = self.has_descriptor && !self.is_readable(layer)?;
+        let ended = self.ledger.live().find(|&(number, _)| self.ledger.has_ended(number));
+        ensure(!sleeps || ended.is_none(), || {
+            format!("{ended:?} has ended, and the descriptor is not readable")
+        })
     }
 
     /// With a kernel that does nothing wrong any more, everything completes, and no event is left.
@@ -273,14 +314,9 @@ impl<'a> Run<'a> {
         self.filters = Filters::default();
         self.kernel.filter(self.filters);
         self.kernel.set_readable(true);
-        let mut failures = 0;
-        loop {
-            match layer.wait() {
-                Ok(Some(done)) => self.complete(done, pool)?,
-                Ok(None) => break,
-                Err(Errno::EAGAIN) if failures < 1000 => failures += 1,
-                Err(errno) => return Err(report(format!("{errno} of a kernel without filters"))),
-            }
+        match self.has_descriptor {
+            true => self.wait_by_descriptor(layer, pool)?,
+            false => self.wait_for_all(layer, pool)?,
         }
         self.kernel.set_readable(false);
         let left = self.ledger.live().len();
@@ -290,5 +326,43 @@ impl<'a> Run<'a> {
         let said = [stats.events_by_ring + stats.events_by_call, stats.stray_events];
         let due = [counts.taken - before.taken, counts.strays_taken - before.strays_taken];
         ensure(said == due, || format!("{stats:?}, predicted {due:?} events and strays"))
+    }
+
+    fn wait_for_all<B: AsRef<[u8]> + AsMut<[u8]>, L: Layer<B>>(
+        &mut self,
+        layer: &mut L,
+        pool: &mut impl Pool<B>,
+    ) -> Verdict {
+        let mut failures = 0;
+        loop {
+            match layer.wait() {
+                Ok(Some(done)) => self.complete(done, pool)?,
+                Ok(None) => return Ok(()),
+                Err(Errno::EAGAIN) if failures < 1000 => failures += 1,
+                Err(errno) => return Err(report(format!("{errno} of a kernel without filters"))),
+            }
+        }
+    }
+
+    /// As a loop does that submits once, and takes one completion for each wake-up.
+    fn wait_by_descriptor<B: AsRef<[u8]> + AsMut<[u8]>, L: Layer<B>>(
+        &mut self,
+        layer: &mut L,
+        pool: &mut impl Pool<B>,
+    ) -> Verdict {
+        let submitted = layer.submit();
+        ensure(submitted.is_ok(), || format!("{submitted:?} of a kernel without filters"))?;
+        loop {
+            if self.is_readable(layer)? {
+                match layer.try_next() {
+                    Some(done) => self.complete(done, pool)?,
+                    None => self.found_nothing(layer)?,
+                }
+            } else if self.kernel.something_ends() {
+                self.kernel.run_to_the_end();
+            } else {
+                return Ok(());
+            }
+        }
     }
 }

@@ -199,6 +199,15 @@ impl Ledger {
         self.live.iter().map(|(&number, live)| (number, live.token))
     }
 
+    /// Whether an operation that has not come back is to do so: it has an event, was refused, or
+    /// cancelled before the kernel had it.
+    pub fn has_ended(&self, number: u32) -> bool {
+        match self.kernel.record(number) {
+            Some(record) => record.res.is_some(),
+            None => self.live.get(&number).is_some_and(|live| live.cancelled),
+        }
+    }
+
     /// This one does not come back.
     pub fn lost(&mut self, number: u32) {
         self.live.remove(&number);

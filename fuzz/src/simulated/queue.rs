@@ -68,6 +68,9 @@ fn one_queue(
 ) -> Verdict<bool> {
     let Some(mut queue) = make(source) else { return Ok(true) };
     let mut run = Run::new(kernel, ledger);
+    if queue.capacity() % 2 == 0 {
+        run.make_descriptor(&&mut queue)?;
+    }
     for _ in 0..500 {
         if source.is_empty() || source.once_in(128) {
             break;
@@ -92,7 +95,7 @@ fn one_queue(
 
 /// A completion in its slot: taken, pushed again, or dropped.
 fn ready(source: &mut Source<'_>, run: &mut Run<'_>, queue: &mut Queue<Op<Buffer>>) -> Verdict {
-    let Some(mut ready) = queue.ready() else { return Ok(()) };
+    let Some(mut ready) = queue.ready() else { return run.found_nothing(&queue) };
     let (token, result) = (ready.token(), ready.result());
     run.ledger.complete(Some(token), result, ready.op())?;
     run.over(token);

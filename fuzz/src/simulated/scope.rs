@@ -128,6 +128,9 @@ fn inside<'b>(
     io: &Scope<Op<&'b mut [u8]>>,
     pool: &mut Reused<'b>,
 ) -> Verdict {
+    if io.capacity() % 2 == 0 {
+        run.make_descriptor(&io)?;
+    }
     for _ in 0..300 {
         if source.is_empty() || source.once_in(64) {
             break;
