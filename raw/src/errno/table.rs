@@ -191,8 +191,8 @@ errnos! {
     ERFKILL = 132 | 167 | 134, "the radio is switched off";
     EHWPOISON = 133 | 168 | 135, "the page has a hardware error";
     FORKED = 4096, "the context was made before fork() and belongs to the parent; make a new one";
-    EXHAUSTED = 4097, "the kernel had no resources for the operation (EAGAIN of io_submit) for as \
-        long as the driver retries; free memory and start it again, or let the driver retry for longer";
+    EXHAUSTED = 4097, "io_submit had no resources for the operation (EAGAIN) for as long as the driver \
+        retries; free memory and start it again, or raise Driver::retry_submits_for";
 }
 
 impl Errno {
@@ -255,14 +255,16 @@ mod tests {
     use std::process::{Command, Stdio};
     use std::string::{String, ToString};
 
+    /// The states that are no errors of the kernel.
+    const OWN: [&str; 2] = ["FORKED", "EXHAUSTED"];
+
     type Numbers = BTreeMap<String, u16>;
 
     /// The table of one architecture.
     fn table(column: usize, others: &Others) -> Numbers {
         let alias = COLUMNS.iter().find(|(name, _)| *name == "EDEADLK");
         let deadlock = alias.map(|&(_, numbers)| ("EDEADLOCK", numbers));
-        let columns =
-            COLUMNS.iter().copied().filter(|&(name, _)| !["FORKED", "EXHAUSTED"].contains(&name));
+        let columns = COLUMNS.iter().copied().filter(|&(name, _)| !OWN.contains(&name));
         let same = columns
             .chain(deadlock)
             .map(|(name, numbers)| (name.to_string(), *numbers.get(column).unwrap_or(&numbers[0])));
@@ -334,7 +336,7 @@ mod tests {
             if others.is_empty() {
                 numbers.remove("EDEADLOCK");
             }
-            assert_eq!(numbers.len(), COLUMNS.len() - 1 + others.len(), "column {column}");
+            assert_eq!(numbers.len(), COLUMNS.len() - OWN.len() + others.len(), "column {column}");
             let names: BTreeMap<_, _> =
                 numbers.iter().map(|(name, number)| (number, name)).collect();
             assert_eq!(names.len(), numbers.len(), "column {column}");
@@ -351,7 +353,7 @@ mod tests {
             assert_eq!(known, name);
             assert!(!text.is_empty() && text.trim() == text, "{name}: {text:?}");
         }
-        for number in [0, 41, 200, 4095, 4097] {
+        for number in [0, 41, 200, 4095, 4098] {
             assert_eq!(describe(number), None, "{number}");
         }
     }
