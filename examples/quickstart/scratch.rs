@@ -53,17 +53,20 @@ fn directory_of(path: &Path) -> Result<PathBuf> {
 
 /// Takes the space now: writes that need not allocate are asynchronous on more file systems.
 fn allocate(file: &File, size: u64) -> Result<()> {
-    let allocated = rustix::fs::fallocate(file, FallocateFlags::empty(), 0, size);
-    match allocated {
+    let allocate = || rustix::fs::fallocate(file, FallocateFlags::empty(), 0, size);
+    match rustix::io::retry_on_intr(allocate) {
         Ok(()) => Ok(()),
         Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(file.set_len(size)?),
-        Err(errno) => Err(anyhow!(errno)).with_context(|| {
-            let free = free_space(file).map_or("what is".into(), |free| size::text(free) + " are");
-            let wanted = size::text(size);
-            format!(
-                "{wanted} do not fit, {free} free (name another directory, or less with --size)"
-            )
-        }),
+        Err(errno @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG)) => Err(anyhow!(errno))
+            .with_context(|| {
+                let free =
+                    free_space(file).map_or("what is".into(), |free| size::text(free) + " are");
+                let wanted = size::text(size);
+                format!(
+                    "{wanted} do not fit, {free} free (name another directory, or less with --size)"
+                )
+            }),
+        Err(errno) => Err(errno).context("reserving space"),
     }
 }
 

@@ -37,24 +37,32 @@ pub(crate) enum Arrival {
 impl HeldFile {
     /// The file, or why there is none here. Its operations do not go through the page cache.
     pub(crate) fn new() -> Result<Self, String> {
-        Self::mounted(FOPEN_DIRECT_IO)
+        Self::mounted(FOPEN_DIRECT_IO, Content::Whole)
+    }
+
+    /// One that holds nothing back, and of whose reads each gives half of what it asks for, in
+    /// sectors of 512 bytes. What it holds, [`short_content`] says.
+    pub(crate) fn short() -> Result<Self, String> {
+        let mut held = Self::mounted(FOPEN_DIRECT_IO, Content::Halves)?;
+        held.release();
+        Ok(held)
     }
 
     /// One whose operations go through the page cache; release it before anything is submitted,
     /// since that waits.
     pub(crate) fn buffered() -> Result<Self, String> {
-        Self::mounted(0)
+        Self::mounted(0, Content::Whole)
     }
 
-    fn mounted(open_flags: u32) -> Result<Self, String> {
+    fn mounted(open_flags: u32, content: Content) -> Result<Self, String> {
         if !super::is_root() {
             return Err("mounting a FUSE file system needs root".to_owned());
         }
         // A thread of its own, since it leaves for a mount namespace of its own.
-        thread::spawn(move || Self::mount(open_flags)).join().expect("the mounting thread")
+        thread::spawn(move || Self::mount(open_flags, content)).join().expect("the mounting thread")
     }
 
-    fn mount(open_flags: u32) -> Result<Self, String> {
+    fn mount(open_flags: u32, content: Content) -> Result<Self, String> {
         let failed = |what: &str| Err(format!("{what}: {}", std::io::Error::last_os_error()));
         if !std::path::Path::new("/dev/fuse").exists() {
             return Err("there is no /dev/fuse".to_owned());
@@ -92,7 +100,7 @@ impl HeldFile {
             // SAFETY: This copy of the descriptor is not used in the child; as long as it were
             // open, the end of the parent would not be seen.
             unsafe { libc::close(hold_fd) };
-            serve(&device, &held, &arrivals, &mut buffer, open_flags);
+            serve(&device, &held, &arrivals, &mut buffer, open_flags, content);
         });
         drop(device);
         let path = path.to_str().expect("a path of text");
@@ -154,8 +162,30 @@ impl Drop for HeldFile {
     }
 }
 
-/// Serves one regular file, `SIZE` bytes of `BYTE`, until the file system is gone.
-fn serve(device: &File, held: &File, mut arrivals: &File, buffer: &mut [u8], open_flags: u32) {
+/// What the file of [`HeldFile::short`] holds.
+pub(crate) fn short_content() -> Vec<u8> {
+    super::files::pattern(SIZE as usize)
+}
+
+/// What a read gives.
+#[derive(Clone, Copy)]
+enum Content {
+    /// As many of `BYTE` as it asks for.
+    Whole,
+    /// Half of what it asks for.
+    Halves,
+}
+
+/// Serves one regular file of `SIZE` bytes until the file system is gone.
+fn serve(
+    device: &File,
+    held: &File,
+    mut arrivals: &File,
+    buffer: &mut [u8],
+    open_flags: u32,
+    content: Content,
+) {
+    let pattern = short_content();
     let mut waiting: Vec<(u64, Answer)> = Vec::with_capacity(4096);
     let mut released = false;
     loop {
@@ -190,7 +220,16 @@ fn serve(device: &File, held: &File, mut arrivals: &File, buffer: &mut [u8], ope
             DESTROY => return,
             kind @ (READ | WRITE) => {
                 let size = u32_at(request, 40 + 16);
-                let answer = if kind == READ { Answer::Bytes(size) } else { Answer::Taken(size) };
+                let answer = match (kind, content) {
+                    (READ, Content::Whole) => Answer::Bytes(vec![BYTE; size as usize]),
+                    (READ, Content::Halves) => {
+                        let rest =
+                            &pattern[(u64_at(request, 40 + 8) as usize).min(pattern.len())..];
+                        let half = (size as usize / 2).next_multiple_of(512).min(rest.len());
+                        Answer::Bytes(rest[..half].to_vec())
+                    }
+                    _ => Answer::Taken(size),
+                };
                 let arrival = if kind == READ { Arrival::Read } else { Arrival::Write };
                 let _ = arrivals.write(&[arrival as u8]);
                 if released {
@@ -228,18 +267,18 @@ const FUSE_ASYNC_DIO: u32 = 1 << 15;
 const FOPEN_DIRECT_IO: u32 = 1 << 0;
 
 enum Answer {
-    Bytes(u32),
+    Bytes(Vec<u8>),
     Taken(u32),
 }
 
 impl Answer {
     fn send(&self, device: &File, unique: u64) {
-        match *self {
-            Self::Bytes(count) => send(device, unique, 0, &vec![BYTE; count as usize]),
+        match self {
+            Self::Bytes(bytes) => send(device, unique, 0, bytes),
             // `struct fuse_write_out`: the size, then padding, each of 32 bits.
             Self::Taken(count) => {
                 let mut out = [0; 8];
-                put(&mut out, 0, count);
+                put(&mut out, 0, *count);
                 send(device, unique, 0, &out);
             }
         }

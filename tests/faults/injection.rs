@@ -57,7 +57,7 @@ pub(crate) const CALLS: [(&str, &[Option<Errno>]); 6] = {
 pub(crate) struct Bench {
     dir: TempDir,
     runs: usize,
-    calls: usize,
+    pub(crate) calls: usize,
 }
 
 impl Bench {

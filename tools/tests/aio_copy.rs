@@ -7,12 +7,14 @@ mod program;
 
 use common::device::LoopDevice;
 use common::files::{open_direct, pattern, scratch};
+use common::held::{HeldFile, short_content};
 use common::{Watchdog, is_root, skip};
 use linux_aio::AlignedBuf;
 use program::{Printed, can_mount, command, command_with_tmpfs, kill, names, printed, run};
 use program::{open_files, unfinished_file};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
 use std::fs::{self, File, OpenOptions, Permissions};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
@@ -67,6 +69,28 @@ fn every_size_arrives_whole() {
             assert_eq!(names(files.dir.path()), ["source", "target"]);
             fs::write(&files.target, pattern(size + 10_000)).expect("a longer file");
         }
+    }
+}
+
+/// Goal: reads that are short in the middle of the file are no end of it, whatever count they give.
+///
+/// Method: a file system whose reads give half of what they ask for, in multiples of a sector, of
+/// which less than the copy's unit remains.
+#[test]
+fn short_reads_in_the_middle_are_gone_on_with() {
+    let _watchdog = Watchdog::new();
+    let held = match HeldFile::short() {
+        Ok(held) => held,
+        Err(reason) => skip!("{reason}"),
+    };
+    let dir = scratch();
+    let target = dir.path().join("target");
+    let source = held.file().as_raw_fd();
+    for options in [&["--block", "64KiB", "--verify"][..], &["--depth", "1"]] {
+        let mut command = command(Path::new(env!("CARGO_BIN_EXE_aio-copy")));
+        command.arg(format!("/proc/{}/fd/{source}", std::process::id())).arg(&target).args(options);
+        assert_silent_success(&run(&mut command));
+        assert!(fs::read(&target).expect("a copy") == short_content());
     }
 }
 

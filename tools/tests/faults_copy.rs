@@ -15,7 +15,7 @@ mod faults {
 use common::device::LoopDevice;
 use common::files::{pattern, scratch};
 use common::{Watchdog, skip};
-use faults::injection::{Bench, CALLS, single_strikes};
+use faults::injection::{Bench, CALLS, assert_well, single_strikes};
 use faults::stops::pester;
 use faults::strace::{self, Injection, When};
 use linux_aio::Errno;
@@ -65,6 +65,30 @@ fn a_copy_is_whole_or_an_error_whatever_call_fails() {
             assert_eq!(names(dir.path()), ["source", "target"], "{injection:?}");
         }
     }
+}
+
+/// Goal: a signal during a call that reserves, truncates, flushes or names a file does not end the
+/// copy: the call is made again. Method: each such call is interrupted once.
+#[test]
+fn an_interrupted_call_is_made_again() {
+    if let Some(reason) = strace::missing() {
+        skip!("{reason}");
+    }
+    let dir = scratch();
+    let (source, target) = (dir.path().join("source"), dir.path().join("target"));
+    let content = pattern(5 * 4096 + 77);
+    fs::write(&source, &content).expect("a file");
+    let mut command = Command::new(COPY);
+    command.arg(&source).arg(&target);
+    let mut bench = Bench::new();
+    for call in ["fallocate", "ftruncate", "fsync", "linkat"] {
+        let injection = Injection { call, error: Some(Errno::EINTR), when: When::Only(1) };
+        if let Some(struck) = bench.run(&command, &[injection]) {
+            assert_well(&struck, &[injection]);
+        }
+        assert!(fs::read(&target).expect("it is there") == content, "{call}");
+    }
+    assert!(bench.calls >= 3, "{} calls were interrupted", bench.calls);
 }
 
 /// Goal: a storm of stops, as by a debugger or a freezer, loses nothing of a copy. Method:

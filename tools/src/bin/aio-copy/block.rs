@@ -35,7 +35,9 @@ pub(crate) enum Advance {
     Whole,
     /// There is a rest, for another operation of the same kind.
     Part,
-    /// Not even one aligned unit was done.
+    /// Less than one aligned unit was done: `O_DIRECT` cannot go on from there.
+    Unaligned,
+    /// Nothing was done.
     Nothing,
 }
 
@@ -82,7 +84,19 @@ impl Block {
         }
         let before = self.done;
         self.done = reached - reached % ALIGNMENT;
-        if self.done > before { Advance::Part } else { Advance::Nothing }
+        match count {
+            0 => Advance::Nothing,
+            _ if self.done == before => Advance::Unaligned,
+            _ => Advance::Part,
+        }
+    }
+
+    /// The bytes of the piece behind the `count` that an operation did, and where they belong. They
+    /// are done by other means, and the piece is whole then.
+    pub(crate) fn finish_after(&mut self, count: u32) -> (&mut [u8], u64) {
+        let reached = self.done + count as usize;
+        self.done = 0;
+        (&mut self.memory[reached..self.piece.len], self.piece.offset + reached as u64)
     }
 
     /// What the next operation is about: whole aligned units, also at the end of the file, where

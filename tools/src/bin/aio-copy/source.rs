@@ -67,6 +67,15 @@ impl Source {
         Read::new(Arc::clone(&self.file), block, offset)
     }
 
+    /// Reads what `block` is missing behind the `count` bytes that a read gave.
+    pub(crate) fn finish_reading(&self, block: &mut Block, count: u32) -> Result<()> {
+        let (bytes, offset) = block.finish_after(count);
+        let read = direct::read_buffered(&self.file, bytes, offset);
+        let read = read.with_context(|| self.at("reading", offset))?;
+        ensure!(read == bytes.len(), self.ended_at(offset + read as u64));
+        Ok(())
+    }
+
     /// Fails where the file was written, truncated or extended since it was opened.
     pub(crate) fn ensure_unchanged(&self) -> Result<()> {
         let size = size_of(&self.file)?;

@@ -1,21 +1,23 @@
 //! The file that is written, which has the target's name only when it is complete.
 
-use crate::block::{ALIGNMENT, Block};
-use crate::direct;
+use crate::block::{ALIGNMENT, Block, pieces};
+use crate::direct::{self, proc_path};
 use crate::source::Source;
 use anyhow::{Context, Result, bail, ensure};
 use linux_aio::op::{Read, Write};
-use rustix::fs::{AtFlags, CWD, FallocateFlags};
-use rustix::io::Errno;
+use rustix::fs::{AtFlags, CWD, FallocateFlags, fallocate, linkat};
+use rustix::io::{Errno, retry_on_intr};
 use std::fs::{File, OpenOptions, Permissions};
 use std::io;
 use std::ops::Range;
-use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tempfile::TempPath;
+
+/// tmpfs gives back what it has reserved when a signal comes: so only a part is done again.
+const RESERVED_AT_ONCE: usize = 64 << 20;
 
 pub(crate) struct Target {
     pub(crate) file: Arc<File>,
@@ -46,13 +48,14 @@ impl Target {
     pub(crate) fn reserve(&mut self, size: u64, data: &[Range<u64>]) -> Result<()> {
         let align = ALIGNMENT as u64;
         self.file.set_len(size.next_multiple_of(align)).context(self.at("extending", 0))?;
-        for range in data {
-            let len = range.end.next_multiple_of(align) - range.start;
-            match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), range.start, len) {
+        for piece in pieces(data.iter().cloned(), RESERVED_AT_ONCE) {
+            let len = (piece.len as u64).next_multiple_of(align);
+            let reserve = || fallocate(&self.file, FallocateFlags::empty(), piece.offset, len);
+            match retry_on_intr(reserve) {
                 Ok(()) => {}
                 Err(Errno::OPNOTSUPP | Errno::NOSYS) => break,
                 Err(errno) => {
-                    return Err(errno).context(self.at("reserving space for", range.start));
+                    return Err(errno).context(self.at("reserving space for", piece.offset));
                 }
             }
         }
@@ -69,6 +72,22 @@ impl Target {
     pub(crate) fn read(&self, block: Block) -> Read<Arc<File>, Block> {
         let offset = block.position();
         Read::new(Arc::clone(&self.file), block, offset)
+    }
+
+    /// Writes what `block` has left behind the `count` bytes that a write took.
+    pub(crate) fn finish_writing(&self, block: &mut Block, count: u32) -> Result<()> {
+        let (bytes, offset) = block.finish_after(count);
+        let written = direct::write_buffered(&self.file, bytes, offset);
+        written.with_context(|| self.at("writing", offset))
+    }
+
+    /// Reads what `block` is missing behind the `count` bytes that a read gave.
+    pub(crate) fn finish_reading(&self, block: &mut Block, count: u32) -> Result<()> {
+        let (bytes, offset) = block.finish_after(count);
+        let read = direct::read_buffered(&self.file, bytes, offset);
+        let read = read.with_context(|| self.at("reading the copy of", offset))?;
+        ensure!(read == bytes.len(), self.at("the copy ended:", offset + read as u64));
+        Ok(())
     }
 
     /// Cuts off what the last block had too much, and brings all to the disk.
@@ -146,7 +165,7 @@ fn create_in(directory: &Path) -> io::Result<(File, Option<TempPath>)> {
 fn link(file: &File, directory: &Path) -> io::Result<TempPath> {
     let linked = temporary_name().make_in(directory, |path| {
         let follow = AtFlags::SYMLINK_FOLLOW;
-        Ok(rustix::fs::linkat(CWD, proc_path(file), CWD, path, follow)?)
+        Ok(retry_on_intr(|| linkat(CWD, proc_path(file), CWD, path, follow))?)
     })?;
     Ok(linked.into_temp_path())
 }
@@ -155,9 +174,4 @@ fn temporary_name() -> tempfile::Builder<'static, 'static> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(".copy-");
     builder
-}
-
-/// A path to an open file, named or not.
-fn proc_path(file: &File) -> PathBuf {
-    format!("/proc/self/fd/{}", file.as_raw_fd()).into()
 }

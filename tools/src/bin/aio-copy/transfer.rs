@@ -66,7 +66,11 @@ fn after_read(mut block: Block, count: u32, source: &Source, target: &Target) ->
     match block.advance(count) {
         Advance::Whole => Ok(Step::Write(target.write(block))),
         Advance::Part => Ok(Step::Read(source.read(block))),
-        Advance::Nothing => bail!(source.ended_at(block.position() + u64::from(count))),
+        Advance::Unaligned => {
+            source.finish_reading(&mut block, count)?;
+            Ok(Step::Write(target.write(block)))
+        }
+        Advance::Nothing => bail!(source.ended_at(block.position())),
     }
 }
 
@@ -80,11 +84,11 @@ fn after_write(
     monitor: &Monitor,
 ) -> Result<Option<Step>> {
     match block.advance(count) {
-        Advance::Whole => {
-            monitor.add(block.piece().len as u64);
-            Ok(pieces.next().map(|piece| Step::Read(source.read(block.reuse(piece)))))
-        }
-        Advance::Part => Ok(Some(Step::Write(target.write(block)))),
+        Advance::Whole => {}
+        Advance::Part => return Ok(Some(Step::Write(target.write(block)))),
+        Advance::Unaligned => target.finish_writing(&mut block, count)?,
         Advance::Nothing => bail!(target.at("no progress in writing", block.position())),
     }
+    monitor.add(block.piece().len as u64);
+    Ok(pieces.next().map(|piece| Step::Read(source.read(block.reuse(piece)))))
 }

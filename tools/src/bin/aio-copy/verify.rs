@@ -44,8 +44,18 @@ pub(crate) fn compare(
         let at = read.offset;
         let mut block = read.buf;
         let count = done.result.with_context(|| turn.at(source, target, at))?;
-        let next = match (block.advance(count), turn) {
-            (Advance::Nothing, turn) => bail!("nothing came from {}", turn.at(source, target, at)),
+        let mut advance = block.advance(count);
+        if let Advance::Unaligned = advance {
+            match turn {
+                Turn::Source { .. } => source.finish_reading(&mut block, count)?,
+                Turn::Target { .. } => target.finish_reading(&mut block, count)?,
+            }
+            advance = Advance::Whole;
+        }
+        let next = match (advance, turn) {
+            (Advance::Unaligned | Advance::Nothing, turn) => {
+                bail!("nothing came from {}", turn.at(source, target, at))
+            }
             (Advance::Part, turn @ Turn::Source { .. }) => Some((source.read(block), turn)),
             (Advance::Part, turn @ Turn::Target { .. }) => Some((target.read(block), turn)),
             (Advance::Whole, Turn::Source { spare }) => {
