@@ -26,7 +26,13 @@ pub(crate) struct LoopDevice {
 impl LoopDevice {
     /// The device, or why there is none here.
     pub(crate) fn over(file: &Path) -> Result<Self, String> {
-        let path = run("losetup", &["--find", "--show", text(file)])?;
+        Self::with_sectors(file, 512)
+    }
+
+    /// One whose sectors, and so the blocks of `O_DIRECT`, have that many bytes.
+    pub(crate) fn with_sectors(file: &Path, bytes: u32) -> Result<Self, String> {
+        let sector = bytes.to_string();
+        let path = run("losetup", &["--find", "--show", "--sector-size", &sector, text(file)])?;
         Ok(Self { path: path.into() })
     }
 }

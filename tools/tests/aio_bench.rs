@@ -5,6 +5,7 @@ mod common;
 #[path = "../../tests/example/program.rs"]
 mod program;
 
+use common::device::LoopDevice;
 use common::files::scratch;
 use program::{command, names, run};
 use std::fs;
@@ -34,6 +35,27 @@ fn it_prints_a_row_for_each_depth_and_leaves_nothing() {
             assert!(numbers[0] > 0.0 && numbers[3..7].is_sorted(), "{row}");
         }
         assert_eq!(names(dir.path()), [""; 0]);
+    }
+}
+
+/// Goal: a block that the device does not take is refused with one that it takes, which then works.
+#[test]
+fn a_block_that_is_too_small_is_refused_with_one_that_fits() {
+    let Some(bench) = example("bench") else { skip!("{NOT_BUILT}") };
+    let dir = scratch();
+    let image = dir.path().join("image");
+    fs::write(&image, vec![7; 1 << 20]).expect("it can be written");
+    let device = match LoopDevice::with_sectors(&image, 4096) {
+        Ok(device) => device,
+        Err(reason) => skip!("{reason}"),
+    };
+    for (block, code) in [("512", 1), ("4096", 0), ("1KiB", 1), ("8KiB", 0)] {
+        let mut command = command(&bench);
+        command.args(["--seconds", "0.05", "--depth", "2", "--block", block]);
+        let printed = run(command.arg(&device.path));
+        assert_eq!(printed.code, Some(code), "{block}: {}{}", printed.out, printed.err);
+        let named = printed.err.contains("multiples of 4096 bytes: try --block 4096");
+        assert_eq!(named, code == 1, "{block}: {}", printed.err);
     }
 }
 

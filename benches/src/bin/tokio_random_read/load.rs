@@ -16,6 +16,8 @@ use tokio::task::JoinSet;
 pub(crate) struct Load {
     pub(crate) file: Arc<std::fs::File>,
     pub(crate) block: usize,
+    /// What the address of a buffer is to be a multiple of.
+    pub(crate) memory: usize,
     /// How many blocks the file has.
     pub(crate) blocks: u64,
     pub(crate) depth: u32,
@@ -26,7 +28,7 @@ pub(crate) struct Load {
 
 impl Load {
     pub(crate) fn buffer(&self) -> Result<AlignedBuf> {
-        Ok(AlignedBuf::with_alignment(self.block, 4096)?)
+        Ok(AlignedBuf::with_alignment(self.block, self.memory)?)
     }
 }
 

@@ -71,6 +71,19 @@ fn open(args: &Args) -> Result<File> {
     direct.context("opening it with O_DIRECT")
 }
 
+/// What the address of a buffer is to be a multiple of. Fails if the block is none that the file
+/// can be read in.
+fn memory_alignment(args: &Args, file: &File) -> Result<usize> {
+    let report = linux_aio::probe::file(file)?;
+    if let Some(alignment) = report.direct_io.alignment().filter(|_| report.direct) {
+        let unit = alignment.read_offset;
+        let fits = args.block.as_u64() % u64::from(unit) == 0;
+        let path = args.path.display();
+        ensure!(fits, "{path} takes multiples of {unit} bytes: try --block {unit}");
+    }
+    Ok(report.direct_io.memory())
+}
+
 /// Random bytes: a hole would be read without the disk.
 fn fill(path: &Path, size: u64) -> Result<()> {
     let mut file = File::create_new(path)?;
@@ -99,13 +112,15 @@ const WAYS: &[Way] = &[
 fn run(args: &Args) -> Result<()> {
     let file = Arc::new(open(args)?);
     let (size, block) = (load::size(&file)?, args.block.as_u64());
-    ensure!(block > 0 && block % 512 == 0, "a block of {block} bytes is not one of a disk");
+    ensure!(block > 0, "a block has at least one byte");
     ensure!(size >= block, "{} has less than one block", args.path.display());
+    let memory = memory_alignment(args, &file)?;
     let time = Duration::from_secs(args.seconds);
     let (block, blocks) = (block as usize, size / block);
     let load = |depth| Load {
         file: Arc::clone(&file),
         block,
+        memory,
         blocks,
         depth,
         time,

@@ -35,10 +35,10 @@ fn io_uring_builder(load: &Load) -> tokio_uring::Builder {
 async fn read_by_ring(load: Load) -> Result<Histogram<u64>> {
     let file = tokio_uring::fs::File::from_std(load.file.try_clone()?);
     // Its buffers are vectors, of which the aligned part is used.
-    let mut whole = vec![0_u8; load.block + 4096];
+    let mut whole = vec![0_u8; load.block + load.memory];
     let mut watch = Watch::start(&load)?;
     while let Some(offset) = watch.next_offset()? {
-        let from = whole.as_ptr().align_offset(4096);
+        let from = whole.as_ptr().align_offset(load.memory);
         let (result, slice) = file.read_at(whole.slice(from..from + load.block), offset).await;
         ensure!(result? == load.block, "a short read");
         whole = slice.into_inner();

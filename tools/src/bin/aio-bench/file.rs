@@ -1,7 +1,7 @@
 //! What is measured: a file or device that is there, or a file without a name.
 
 use anyhow::{Context, Result, ensure};
-use linux_aio::AlignedBuf;
+use linux_aio::{AlignedBuf, probe};
 use rustix::fs::OFlags;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
@@ -20,21 +20,33 @@ pub(crate) struct Measured {
     pub(crate) is_direct: bool,
     pub(crate) size: u64,
     pub(crate) block: usize,
+    /// What the address of a buffer is to be a multiple of.
+    memory: usize,
 }
 
 impl Measured {
-    /// `path`, or where it is a directory, a file of `size` bytes in it; for operations of `block`
-    /// bytes.
-    pub(crate) fn open(path: &Path, size: u64, block: u64) -> Result<Self> {
-        ensure!(block > 0 && block % 512 == 0, "a block of {block} bytes is not one of a disk");
+    /// Opens `path`, or if it is a directory, makes a file of `size` bytes in it; for operations of
+    /// `block` bytes.
+    pub(crate) fn open(path: &Path, size: u64, block: u64, writes: bool) -> Result<Self> {
+        ensure!(block > 0, "a block has at least one byte");
         let is_scratch = path.is_dir();
         let mut file = if is_scratch { make(path, size) } else { open(path) }
             .with_context(|| path.display().to_string())?;
         let is_direct = rustix::fs::fcntl_getfl(&file)?.contains(OFlags::DIRECT);
         let size = file.seek(SeekFrom::End(0))?;
         ensure!(size >= block, "{} has less than one block", path.display());
-        let (file, block) = (Arc::new(file), block as usize);
-        Ok(Self { file, path: path.into(), is_scratch, is_direct, size, block })
+        let alignment = probe::file(&file)?.direct_io;
+        if is_direct {
+            let unit = alignment.alignment().map_or(512, |alignment| match writes {
+                true => alignment.offset,
+                false => alignment.read_offset,
+            });
+            let fits = block % u64::from(unit) == 0;
+            let path = path.display();
+            ensure!(fits, "{path} takes multiples of {unit} bytes: try --block {unit}");
+        }
+        let (file, block, memory) = (Arc::new(file), block as usize, alignment.memory());
+        Ok(Self { file, path: path.into(), is_scratch, is_direct, size, block, memory })
     }
 
     pub(crate) fn random_offset(&self) -> u64 {
@@ -44,7 +56,7 @@ impl Measured {
 
     /// With random bytes, since some disks take a short cut for zeros.
     pub(crate) fn buffer(&self) -> Result<AlignedBuf> {
-        let mut buf = AlignedBuf::new(self.block)?;
+        let mut buf = AlignedBuf::with_alignment(self.block, self.memory)?;
         fastrand::fill(&mut buf);
         Ok(buf)
     }

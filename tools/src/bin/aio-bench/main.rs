@@ -159,7 +159,8 @@ fn run(args: &Args) -> Result<()> {
     if args.write && !args.path.is_dir() {
         bail!("{} is not a directory, and what is there is only read", args.path.display());
     }
-    let measured = Measured::open(&args.path, args.size.as_u64(), args.block.as_u64())?;
+    let (size, block) = (args.size.as_u64(), args.block.as_u64());
+    let measured = Measured::open(&args.path, size, block, args.write)?;
     let table = Table::begin(&measured, args.write)?;
     let name = if args.write { "pwrite" } else { "pread" };
     let asynchronous: fn(&Args, &Measured, u32) -> Result<Pass> =
