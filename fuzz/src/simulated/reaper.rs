@@ -24,7 +24,7 @@ const EVENTS: usize = 12;
 struct Op {
     iocb: Iocb,
     number: u32,
-    _buffer: Buffer,
+    buffer: Buffer,
 }
 
 struct Reapers<'a> {
@@ -92,16 +92,19 @@ impl Reapers<'_> {
     fn make(&mut self, source: &mut Source<'_>) {
         self.last += 1;
         let number = self.last;
-        let mut buffer = self.buffers.make(1 + source.below(64));
+        let buffer = self.buffers.make(1 + source.below(64));
         let fd = descriptor(Object::File).as_raw_fd();
-        let (bytes, at) = (buffer.as_mut(), source.below(9000) as u64);
-        let iocb = match source.below(3) {
-            0 => Iocb::pread(fd, bytes.as_mut_ptr(), bytes.len(), at),
-            1 => Iocb::pwrite(fd, bytes.as_ptr(), bytes.len(), at),
-            _ => Iocb::fsync(fd),
-        };
-        let iocb = iocb.user_data(u64::from(number)).rw_flags(RwFlags::from_raw(number as _));
-        self.pending.push_back(Box::new(Op { iocb, number, _buffer: buffer }));
+        // The buffer is a box: to move it would end a pointer that was taken before.
+        let mut op = Box::new(Op { iocb: Iocb::fsync(fd), number, buffer });
+        let (bytes, at) = (op.buffer.as_mut(), source.below(9000) as u64);
+        match source.below(3) {
+            0 => op.iocb = Iocb::pread(fd, bytes.as_mut_ptr(), bytes.len(), at),
+            1 => op.iocb = Iocb::pwrite(fd, bytes.as_ptr(), bytes.len(), at),
+            _ => {}
+        }
+        let flags = RwFlags::from_raw(number as _);
+        op.iocb = op.iocb.user_data(u64::from(number)).rw_flags(flags);
+        self.pending.push_back(op);
     }
 
     fn submit(&mut self, source: &mut Source<'_>, context: &mut IoContext) -> Verdict {
