@@ -99,7 +99,7 @@ impl File {
     ///
     /// Keep a handle for each purpose, since a flag for writes may make a read fail:
     /// [`ATOMIC`](RwFlags::ATOMIC) does. A file system may refuse a flag with `EOPNOTSUPP`;
-    /// [`probe::directory`](crate::probe::directory()) tells which. gVisor ignores all flags.
+    /// [`linux-aio-probe`](https://docs.rs/linux-aio-probe) tells which. gVisor ignores all flags.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
