@@ -1,5 +1,5 @@
-//! Every answer that a call may give instead of what it does, and runs of programs that are struck by
-//! them.
+//! Every answer that a call may give instead of what it does, and runs of programs that are struck
+//! by them.
 
 #![allow(dead_code, reason = "every test program uses a part of this")]
 

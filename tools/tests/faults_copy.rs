@@ -1,5 +1,5 @@
-//! `aio-copy` where calls and devices fail, and where it is stopped at any moment: the copy is whole, or
-//! there is an error and the target is as it was.
+//! `aio-copy` where calls and devices fail, and where it is stopped at any moment: the copy is
+//! whole, or there is an error and the target is as it was.
 
 #[path = "../../tests/common/mod.rs"]
 mod common;
@@ -27,7 +27,8 @@ use std::process::Command;
 const COPY: &str = env!("CARGO_BIN_EXE_aio-copy");
 
 /// Goal: a program on the queue ends well, or with the error by name and the target as it was.
-/// Method: `aio-copy --verify` of a few blocks over an old file, each call failing once and for good.
+/// Method: `aio-copy --verify` of a few blocks over an old file, each call failing once and for
+/// good.
 #[test]
 fn a_copy_is_whole_or_an_error_whatever_call_fails() {
     if let Some(reason) = strace::missing() {
