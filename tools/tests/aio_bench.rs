@@ -7,6 +7,7 @@ mod program;
 
 use common::device::LoopDevice;
 use common::files::scratch;
+use common::skip;
 use program::{command, names, run};
 use std::fs;
 use std::path::Path;
@@ -41,7 +42,7 @@ fn it_prints_a_row_for_each_depth_and_leaves_nothing() {
 /// Goal: a block that the device does not take is refused with one that it takes, which then works.
 #[test]
 fn a_block_that_is_too_small_is_refused_with_one_that_fits() {
-    let Some(bench) = example("bench") else { skip!("{NOT_BUILT}") };
+    let bench = Path::new(env!("CARGO_BIN_EXE_aio-bench"));
     let dir = scratch();
     let image = dir.path().join("image");
     fs::write(&image, vec![7; 1 << 20]).expect("it can be written");
@@ -50,7 +51,7 @@ fn a_block_that_is_too_small_is_refused_with_one_that_fits() {
         Err(reason) => skip!("{reason}"),
     };
     for (block, code) in [("512", 1), ("4096", 0), ("1KiB", 1), ("8KiB", 0)] {
-        let mut command = command(&bench);
+        let mut command = command(bench);
         command.args(["--seconds", "0.05", "--depth", "2", "--block", block]);
         let printed = run(command.arg(&device.path));
         assert_eq!(printed.code, Some(code), "{block}: {}{}", printed.out, printed.err);

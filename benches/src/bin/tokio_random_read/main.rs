@@ -74,14 +74,14 @@ fn open(args: &Args) -> Result<File> {
 /// What the address of a buffer is to be a multiple of. Fails if the block is none that the file
 /// can be read in.
 fn memory_alignment(args: &Args, file: &File) -> Result<usize> {
-    let report = linux_aio::probe::file(file)?;
-    if let Some(alignment) = report.direct_io.alignment().filter(|_| report.direct) {
+    let direct_io = linux_aio::geometry::Geometry::of(file).direct_io;
+    if let Some(alignment) = direct_io.alignment().filter(|_| !args.buffered) {
         let unit = alignment.read_offset;
         let fits = args.block.as_u64() % u64::from(unit) == 0;
         let path = args.path.display();
         ensure!(fits, "{path} takes multiples of {unit} bytes: try --block {unit}");
     }
-    Ok(report.direct_io.memory())
+    Ok(direct_io.memory())
 }
 
 /// Random bytes: a hole would be read without the disk.

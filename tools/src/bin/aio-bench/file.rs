@@ -1,7 +1,8 @@
 //! What is measured: a file or device that is there, or a file without a name.
 
 use anyhow::{Context, Result, ensure};
-use linux_aio::{AlignedBuf, probe};
+use linux_aio::AlignedBuf;
+use linux_aio::geometry::Geometry;
 use rustix::fs::OFlags;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
@@ -35,7 +36,7 @@ impl Measured {
         let is_direct = rustix::fs::fcntl_getfl(&file)?.contains(OFlags::DIRECT);
         let size = file.seek(SeekFrom::End(0))?;
         ensure!(size >= block, "{} has less than one block", path.display());
-        let alignment = probe::file(&file)?.direct_io;
+        let alignment = Geometry::of(&file).direct_io;
         if is_direct {
             let unit = alignment.alignment().map_or(512, |alignment| match writes {
                 true => alignment.offset,
