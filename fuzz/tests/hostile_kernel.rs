@@ -196,7 +196,7 @@ fn a_descriptor_stays_readable_while_events_cannot_be_had() {
     for _ in 0..3 {
         assert!(queue.try_next().is_none());
         assert!(is_readable(&queue));
-        assert_eq!(queue.wait().map(drop), Err(Errno::EPERM));
+        assert_eq!(queue.wait().map(drop).map_err(Errno::from), Err(Errno::EPERM));
     }
     kernel.filter(Filters::default());
     kernel.run_to_the_end();

@@ -1,5 +1,6 @@
 //! The functions of the C drop-in, compiled from its own source files, so that a sanitizer and a
-//! fuzzer see into them. Only the symbol versions are left out: they are the linker's business.
+//! fuzzer see into them. Only the symbol versions are left out: they are the linker's business. So
+//! the functions that call each other by their C names call those of this crate.
 //!
 //! It must never contain code of its own.
 
@@ -7,6 +8,13 @@
 mod source {
     pub mod calls;
     pub mod compat;
+    #[cfg(target_pointer_width = "64")]
+    pub(crate) mod load;
+    #[cfg(target_pointer_width = "64")]
+    pub(crate) mod memory_sanitizer;
+    #[cfg(not(target_pointer_width = "64"))]
+    #[path = "no_memory_sanitizer.rs"]
+    pub(crate) mod memory_sanitizer;
     pub mod queue;
     #[cfg(all(feature = "reap", target_pointer_width = "64"))]
     pub(crate) mod reap;
@@ -17,5 +25,10 @@ mod source {
     pub(crate) mod table;
 }
 
+/// Stands for the symbol versions.
+mod versions {
+    pub(crate) use crate::calls as c;
+}
+
 pub use source::{calls, compat, queue};
-use source::{reap, ring, table};
+use source::{memory_sanitizer, reap, ring, table};
