@@ -357,7 +357,7 @@ impl<O: Operation> Scope<O> {
     /// let file = std::fs::File::open("/dev/zero")?;
     /// let mut buffers = [[1u8; 64]; 4];
     /// let mut context = IoContext::new(4)?;
-    /// context.scope(&mut [const { Slot::new() }; 4], |io| {
+    /// linux_aio::scope(&mut context, &mut [const { Slot::new() }; 4], |io| {
     ///     let fd = io.completion_fd()?;
     ///     for buf in &mut buffers {
     ///         io.push(Read::new(&file, buf, 0))?;
