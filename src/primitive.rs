@@ -1,6 +1,6 @@
 //! What threads share by. In models it is loom's, which tries every order of their steps.
 
-#[cfg(not(loom))]
+#[cfg(not(all(loom, test)))]
 pub(crate) use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-#[cfg(loom)]
+#[cfg(all(loom, test))]
 pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU8, Ordering};
