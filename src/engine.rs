@@ -38,7 +38,7 @@ pub(crate) use events::{Inbox, RUN};
 pub(crate) use settled::Settled;
 
 use crate::raw::ForkGuard;
-use crate::slot::{Completion, EngineId, Full, PushError, Slot, Tag, Token};
+use crate::slot::{Completion, EngineId, PushError, Slot, Tag, Token};
 use crate::{Errno, IoContext, Iocb, Opcode, Operation};
 use core::cell::Cell;
 use core::mem::{self, MaybeUninit};
@@ -203,7 +203,7 @@ impl<O> Engine<O> {
         O: Operation,
     {
         if self.pending.is_full() {
-            return Err(PushError::new(Full::Pending, op));
+            return Err(PushError::new(Errno::EAGAIN, op));
         }
         let (slot, tag) = self.house(op)?;
         assert!(!self.pending.is_full(), "more operations pending than there is room for");
@@ -253,7 +253,7 @@ impl<O> Engine<O> {
         O: Operation,
     {
         let Some(slot) = self.free.get() else {
-            return Err(PushError::new(Full::Slots, op));
+            return Err(PushError::new(Errno::EAGAIN, op));
         };
         self.free.set(self.slot(slot).next.get());
         // SAFETY: The slot is alive.

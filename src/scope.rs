@@ -204,8 +204,9 @@ impl<O: Operation> Scope<O> {
     /// [`wait`](Self::wait) do that, for all at once, and so does pushing when 64 are queued.
     ///
     /// # Errors
-    /// `EAGAIN` if no slot is free, or if 64 are queued for which the kernel has no room. The error
-    /// gives the operation back.
+    /// `EAGAIN` if no slot is free, or if 64 are queued for which the kernel has no room. If 64 are
+    /// queued and none can be submitted, the error of [`submit`](Self::submit). The error gives the
+    /// operation back.
     ///
     /// So the error holds what the operation borrows. `anyhow::Error`, `Box<dyn Error>` and others
     /// ask for errors that are `'static`: with `?` alone the compiler says that the buffer does not
@@ -238,16 +239,22 @@ impl<O: Operation> Scope<O> {
     #[inline]
     pub fn push(&self, op: O) -> Result<Token, PushError<O>> {
         if self.engine.pending_is_full() {
-            self.make_room();
+            if let Err(errno) = self.make_room() {
+                return Err(PushError::new(errno, op));
+            }
         }
         self.engine.push(op)
     }
 
-    /// Submits what is pending. An error shows again at the caller's own submit.
+    /// Submits what is pending. Fails if no place becomes free among the pending.
     #[cold]
     #[inline(never)]
-    fn make_room(&self) {
-        let _ = self.submit();
+    fn make_room(&self) -> Result<(), Errno> {
+        let submitted = self.engine.submit(self.context());
+        match self.engine.pending_is_full() {
+            true => Err(submitted.err().unwrap_or(Errno::EAGAIN)),
+            false => Ok(()),
+        }
     }
 
     /// Gives what was pushed to the kernel, and says how many operations it accepted.

@@ -1,7 +1,7 @@
 //! [`Slot`], the place of one operation from push to completion, and what names, refuses
 //! and completes it.
 
-use crate::{Diagnosis, Errno, Iocb, Opcode, Operation};
+use crate::{CallError, Diagnosis, Errno, Iocb, Opcode, Operation};
 use core::cell::{Cell, UnsafeCell};
 use core::fmt;
 use core::mem::MaybeUninit;
@@ -306,52 +306,43 @@ impl<O: Operation> Completion<O> {
 /// [`Errno`].
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct PushError<O> {
+    errno: Errno,
     /// The operation, with its buffer.
     pub op: O,
-    full: Full,
-}
-
-/// What has no room for another operation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Full {
-    /// Every slot has an operation.
-    Slots,
-    /// The operations that a scope can queue before it submits them.
-    Pending,
 }
 
 impl<O> PushError<O> {
-    pub(crate) fn new(full: Full, op: O) -> Self {
-        Self { op, full }
+    pub(crate) fn new(errno: Errno, op: O) -> Self {
+        Self { errno, op }
     }
 
-    /// Returns `EAGAIN`.
+    /// Returns `EAGAIN`; or of a scope that could not submit to make room, the errno of `io_submit`.
     pub fn errno(&self) -> Errno {
-        Errno::EAGAIN
+        self.errno
     }
 }
 
 impl<O> fmt::Debug for PushError<O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PushError").field("full", &self.full).finish_non_exhaustive()
+        f.debug_struct("PushError").field("errno", &self.errno).finish_non_exhaustive()
     }
 }
 
 impl<O> fmt::Display for PushError<O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.full {
-            Full::Slots => "EAGAIN: every slot is in use: take a completion first",
-            Full::Pending => {
-                "EAGAIN: the scope can queue no more, and io_submit takes nothing: take a \
-                 completion first, or submit, which says why"
-            }
-        })
+        match self.errno {
+            Errno::EAGAIN => f.write_str(
+                "EAGAIN: every slot is in use, or the kernel takes no more at present: take a \
+                 completion first",
+            ),
+            errno => CallError::submit(errno).fmt(f),
+        }
     }
 }
 
 impl<O> core::error::Error for PushError<O> {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
-        Some(&Errno::EAGAIN)
+        Some(&self.errno)
     }
 }
 
@@ -365,7 +356,7 @@ impl<O> From<PushError<O>> for Errno {
 impl<O> From<PushError<O>> for std::io::Error {
     fn from(error: PushError<O>) -> Self {
         // Without the operation, whose borrows may end before the `io::Error` does.
-        Self::new(Self::from(error.errno()).kind(), PushError::new(error.full, ()))
+        Self::new(Self::from(error.errno()).kind(), PushError::new(error.errno(), ()))
     }
 }
 

@@ -203,7 +203,8 @@ impl<'a> Run<'a> {
             Err(refused) => {
                 let stuck = layer.queued() == L::QUEUED;
                 let errno = refused.errno();
-                let whole = refused.op.number == number && errno == Errno::EAGAIN;
+                let of_call = stuck && self.filters.submit == Some(errno);
+                let whole = refused.op.number == number && (errno == Errno::EAGAIN || of_call);
                 pool.give_back(refused.op.into_buffers());
                 ensure(whole && (full || stuck), || format!("a push was refused: {errno}"))
             }
