@@ -267,7 +267,7 @@ fn cure(errno: Errno) -> &'static str {
         Errno::ENOSPC | Errno::EDQUOT => "; free some space first",
         Errno::ENOENT => "; the directory is gone, or its file system takes no new files",
         Errno::EPERM => "; it is immutable (chattr -i), or a security module forbids it",
-        _ if errno == rustix::io::Errno::NOTDIR.into() => "; this is not a directory: name one",
+        Errno::ENOTDIR => "; this is not a directory: name one",
         _ => "",
     }
 }
