@@ -527,9 +527,9 @@ pub(crate) fn run_chosen() {
     }
 }
 
-/// A command that runs one: this program's ignored test `victim`, which calls [`run_chosen`].
+/// A command that runs one: this program's ignored test `a_victim`, which calls [`run_chosen`].
 pub(crate) fn command(name: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("the path of this program"));
-    command.args(["victim", "--exact", "--ignored", "--test-threads=1"]).env(VICTIM, name);
+    command.args(["a_victim", "--exact", "--ignored", "--test-threads=1"]).env(VICTIM, name);
     command
 }

@@ -1,0 +1,14 @@
+//! `Driver` and its futures, on each runtime.
+#![cfg(feature = "std")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+#[cfg(feature = "tokio")]
+mod file;
+mod hooks;
+mod hostile;
+mod runtimes;
+#[cfg(feature = "tokio")]
+mod tokio;
+mod users_code;
