@@ -58,15 +58,24 @@ need_packages() {
     progress ''
 }
 
+# The place of rustup's nightly compiler, with the source of the standard library. Fetches the source if it is missing.
+nightly_with_source() {
+    local sysroot
+    sysroot=$(rustc +nightly --print sysroot 2>/dev/null) || return
+    [[ -d $sysroot/lib/rustlib/src/rust/library/core ]] ||
+        quietly rustup component add rust-src --toolchain nightly >&2 || return
+    printf '%s\n' "$sysroot"
+}
+
 # Sets CARGO, RUSTC and LINKER to a compiler with the matching source of `core`, and a linker for every architecture.
-# Debian's rustc-web is preferred, since its package of the source is exactly its own; rustup's nightly with its
-# component rust-src serves as well. Stable compilers are told to accept -Z build-std by RUSTC_BOOTSTRAP.
+# rustup's nightly is preferred; without it, Debian's rustc-web serves if it is new enough for the programs. Stable
+# compilers are told to accept -Z build-std by RUSTC_BOOTSTRAP.
 need_toolchain() {
     local sysroot candidate
     if [[ -n ${LINUX_AIO_RUSTC:-} ]]; then
         RUSTC=$LINUX_AIO_RUSTC
         CARGO=$(dirname "$RUSTC")/cargo
-    elif candidate=$(rustc +nightly --print sysroot 2>/dev/null) && [[ -d $candidate/lib/rustlib/src/rust/library/core ]]; then
+    elif candidate=$(nightly_with_source); then
         RUSTC=$candidate/bin/rustc
         CARGO=$candidate/bin/cargo
     else
