@@ -57,7 +57,7 @@ async fn read_file(path: &Path) -> Result<(u64, u32)> {
             let Some(offset) = offsets.next() else { break };
             let buf = AlignedBuf::with_alignment(BLOCK, 4096)?;
             // As a task, it starts without being awaited.
-            in_flight.push_back(spawn(driver.submit(Read::new(Arc::clone(&file), buf, offset))));
+            in_flight.push_back(spawn(driver.perform(Read::new(Arc::clone(&file), buf, offset))));
         }
         let Some(oldest) = in_flight.pop_front() else { break };
         let (result, read) = oldest.await;

@@ -17,24 +17,24 @@
 //!
 //! # What is held when
 //!
-//! One thread at a time turns (`Turns`); one that would like to while another does has that one
-//! look once more, and goes on. The queue (`Pump`) belongs to whoever turns: system calls are made,
+//! One thread at a time turns (`RunLock`); one that would like to while another does has that one
+//! look once more, and goes on. The queue (`EventLoop`) belongs to whoever turns: system calls are made,
 //! and [`Operation::prepare`] and wakers are called, with nothing else held. The lock of the `State`
 //! is held for moments: nothing waits and no code of users is called under it, since that may come
-//! back here. What is left to do afterwards is collected (`After`).
+//! back here. What is left to do afterwards is collected (`Deferred`).
 
-mod after;
-mod erased;
+mod deferred;
+mod event_loop;
 mod future;
 mod helper;
 #[cfg(all(test, loom))]
 mod model;
-mod pump;
+mod queued_operation;
 mod reactor;
+mod run_lock;
 mod stall;
 mod state;
 mod stats;
-mod turns;
 
 pub use future::{Close, OpFuture};
 pub use reactor::Reactor;
@@ -42,7 +42,6 @@ pub use stats::DriverStats;
 
 use crate::raw::ForkGuard;
 use crate::{Errno, EventFd, IoContext, Operation, Queue};
-use after::After;
 use alloc::sync::{Arc, Weak};
 use alloc::task::Wake;
 use core::fmt;
@@ -51,22 +50,23 @@ use core::ops::Deref;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::{Context, Poll, Waker};
 use core::time::Duration;
+use deferred::Deferred;
+use event_loop::EventLoop;
 use helper::Helper;
-use pump::Pump;
 use reactor::{Contained, NoReactor};
+use run_lock::{ReactorPolling, RunLock};
 use state::State;
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
-use turns::{Turns, Woken};
 
-/// How many rounds a turn takes at most, before it leaves the rest to the reactor.
-const ROUNDS: u32 = 8;
+/// How many steps a turn takes at most, before it leaves the rest to the reactor.
+const STEPS: u32 = 8;
 
 /// Disk I/O as futures: a queue that many tasks share.
 ///
 /// A clone is another handle of the same driver. Operations are pushed by futures
-/// ([`submit`](Self::submit)), any number of them, from any thread; what finds no slot waits its
+/// ([`perform`](Self::perform)), any number of them, from any thread; what finds no slot waits its
 /// turn, first come, first served. What arrives together is submitted together.
 ///
 /// Operations are those of [`op`](crate::op), or the user's own. Their buffers are anything that
@@ -191,14 +191,14 @@ impl Driver {
         let queue = Queue::over(context, capacity);
         let shared = Arc::new_cyclic(|weak: &Weak<Shared>| Shared {
             state: Mutex::new(State::new(queue.capacity())),
-            pump: Mutex::new(Pump::new(queue, Arc::clone(&eventfd))),
-            turns: Turns::new(),
+            event_loop: Mutex::new(EventLoop::new(queue, Arc::clone(&eventfd))),
+            turns: RunLock::new(),
             tasks_turn,
-            woken: Woken::new(),
+            woken: ReactorPolling::new(),
             reactor_failed: AtomicBool::new(false),
             empties: !reactor.is_edge_triggered(),
             reactor,
-            waker: Arc::new(Turn(weak.clone())).into(),
+            waker: Arc::new(DriverWaker(weak.clone())).into(),
             eventfd,
             helper,
             process: ForkGuard::of_this_process(),
@@ -211,7 +211,7 @@ impl Driver {
     /// A future that does `op` when it is polled, and gives the result and the operation back.
     ///
     /// An eventfd that `op` names is replaced by the driver's.
-    pub fn submit<O: Operation + Send + 'static>(&self, op: O) -> OpFuture<O> {
+    pub fn perform<O: Operation + Send + 'static>(&self, op: O) -> OpFuture<O> {
         OpFuture::new(self.shared.clone(), op)
     }
 
@@ -275,17 +275,17 @@ impl fmt::Debug for Driver {
 struct Shared {
     state: Mutex<State>,
     /// Locked by whoever turns, and so never waited for.
-    pump: Mutex<Pump>,
-    turns: Turns,
+    event_loop: Mutex<EventLoop>,
+    turns: RunLock,
     /// Whether tasks turn, too, or the helper thread alone.
     tasks_turn: bool,
-    woken: Woken,
+    woken: ReactorPolling,
     /// The helper thread does what the reactor should.
     reactor_failed: AtomicBool,
     reactor: Contained,
     /// Whether the eventfd is to be emptied before it tells the reactor anything again.
     empties: bool,
-    /// Turns. Holds no strong reference: the reactor keeps it, and `self` the reactor.
+    /// RunLock. Holds no strong reference: the reactor keeps it, and `self` the reactor.
     waker: Waker,
     eventfd: Arc<EventFd>,
     helper: Helper,
@@ -339,7 +339,7 @@ impl Shared {
     /// child.
     fn with_state<R>(
         self: &Arc<Self>,
-        step: impl FnOnce(&mut State, &mut After) -> R,
+        step: impl FnOnce(&mut State, &mut Deferred) -> R,
     ) -> Result<R, Errno> {
         Ok(self.with_locked(self.lock()?, step))
     }
@@ -348,35 +348,49 @@ impl Shared {
     fn with_locked<R>(
         self: &Arc<Self>,
         mut state: MutexGuard<'_, State>,
-        step: impl FnOnce(&mut State, &mut After) -> R,
+        step: impl FnOnce(&mut State, &mut Deferred) -> R,
     ) -> R {
-        let mut after = After::default();
-        let result = step(&mut state, &mut after);
+        let mut deferred = Deferred::default();
+        let result = step(&mut state, &mut deferred);
         drop(state);
-        after.run(self);
+        self.finish(deferred);
         result
+    }
+
+    /// Does what a step under the lock has left to do.
+    fn finish(self: &Arc<Self>, mut deferred: Deferred) {
+        if deferred.turn && !self.tasks_turn {
+            self.signal_eventfd();
+        } else if deferred.later {
+            self.turn_later();
+        }
+        deferred.run_users_code();
+        // Last, since it may block in `io_submit`.
+        if deferred.turn && self.tasks_turn {
+            self.turn();
+        }
     }
 
     /// Takes completions, wakes their futures, and submits what waits, unless another thread is at
     /// it, which then does so once more.
     fn turn(self: &Arc<Self>) {
-        let mut rounds = 0;
+        let mut steps = 0;
         self.turns.take(|| {
             // In each round: the users' code that one runs may fork.
             if self.check_process().is_err() {
                 return false;
             }
             self.listen();
-            rounds += 1;
-            rounds <= ROUNDS && self.lock_pump().round(self)
+            steps += 1;
+            steps <= STEPS && self.lock_event_loop().step(self)
         });
-        if rounds > ROUNDS {
-            self.kick();
+        if steps > STEPS {
+            self.signal_eventfd();
         }
     }
 
-    fn lock_pump(&self) -> MutexGuard<'_, Pump> {
-        self.pump.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_event_loop(&self) -> MutexGuard<'_, EventLoop> {
+        self.event_loop.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Has the reactor call the waker when the eventfd is readable again, if it has called it.
@@ -416,12 +430,12 @@ impl Shared {
     /// Has a turn taken when the tasks that can run now have run, or at once where nobody knows when that is.
     fn turn_later(&self) {
         if !(self.tasks_turn && self.reactor.wake_later(&self.waker)) {
-            self.kick();
+            self.signal_eventfd();
         }
     }
 
     /// Makes the eventfd readable, so that the reactor or the helper thread turns.
-    fn kick(&self) {
+    fn signal_eventfd(&self) {
         // EAGAIN: the count is at its limit, so the eventfd is readable as it is.
         let _ = self.eventfd.add(1);
     }
@@ -431,12 +445,12 @@ impl Shared {
         self.helper.turn_at(at, self);
         if self.reactor_has_failed() {
             // The thread may be waiting for the eventfd.
-            self.kick();
+            self.signal_eventfd();
         }
     }
 
     /// Ends the context on the helper thread.
-    fn destroy(&self, queue: Queue<erased::Tracked>, shared: Weak<Self>) {
+    fn destroy(&self, queue: Queue<queued_operation::QueuedOperation>, shared: Weak<Self>) {
         // A waker that has forked may have come back here.
         if self.check_process().is_err() {
             return;
@@ -444,24 +458,24 @@ impl Shared {
         self.helper.destroy(queue, shared);
         if self.reactor_has_failed() {
             // The thread may be waiting for the eventfd.
-            self.kick();
+            self.signal_eventfd();
         }
     }
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        let pump = self.pump.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if let Some(queue) = pump.take_queue() {
+        let event_loop = self.event_loop.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(queue) = event_loop.take_queue() {
             self.destroy(queue, Weak::new());
         }
     }
 }
 
 /// The driver's own waker.
-struct Turn(Weak<Shared>);
+struct DriverWaker(Weak<Shared>);
 
-impl Wake for Turn {
+impl Wake for DriverWaker {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }

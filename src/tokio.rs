@@ -18,9 +18,9 @@
 //! # Ok(()) }
 //! ```
 
+mod after_ready_tasks;
 mod fallback;
 mod file;
-mod later;
 
 pub use fallback::{Fallback, FallbackStats};
 pub use file::{File, Outcome};
@@ -30,11 +30,11 @@ use crate::driver::{Driver, Reactor};
 use ::tokio::io::Interest;
 use ::tokio::io::unix::AsyncFd;
 use ::tokio::task::unconstrained;
+use after_ready_tasks::AfterReadyTasks;
 use alloc::sync::Arc;
 use core::future::poll_fn;
 use core::pin::pin;
 use core::task::{Context, Poll, Waker};
-use later::Later;
 use std::io;
 
 /// A driver for up to `capacity` operations in flight, watched by the current tokio runtime.
@@ -49,13 +49,13 @@ pub fn driver(capacity: u32) -> io::Result<Driver> {
         // SAFETY: An `EventFd` has one descriptor, open until it is dropped, and the `AsyncFd` holds
         // it by an `Arc`.
         let readable = unsafe { AsyncFd::register_with_interest(eventfd, Interest::READABLE) };
-        Ok(TokioReactor { readable: readable?, later: Later::spawn() })
+        Ok(TokioReactor { readable: readable?, later: AfterReadyTasks::spawn() })
     })
 }
 
 struct TokioReactor {
     readable: AsyncFd<Arc<EventFd>>,
-    later: Later,
+    later: AfterReadyTasks,
 }
 
 impl Reactor for TokioReactor {

@@ -283,12 +283,12 @@ impl World {
             // Not open for writing: the kernel refuses it at submission.
             _ => (Io::Write(Write::new(zero, buf, 0)), Expected::Refused),
         };
-        Started { future: self.driver.submit(self.counted(io)), expected }
+        Started { future: self.driver.perform(self.counted(io)), expected }
     }
 
     /// One that ends when the eventfd is readable, or dropped.
     fn wait_for(&self, fd: &Arc<EventFd>) -> Waiting {
-        self.driver.submit(self.counted(op::Poll::new(Arc::clone(fd), PollEvents::IN)))
+        self.driver.perform(self.counted(op::Poll::new(Arc::clone(fd), PollEvents::IN)))
     }
 }
 
@@ -359,7 +359,7 @@ async fn panic_in_prepare(world: &World) {
     let zero = Arc::clone(&world.zero);
     let mut op = world.counted(Io::Read(Read::new(zero, world.pool.take(), 0)));
     op.panics = true;
-    let task = tokio::spawn(world.driver.submit(op));
+    let task = tokio::spawn(world.driver.perform(op));
     let payload = task.await.err().expect("it panics").into_panic();
     assert!(payload.is::<Intended>());
 }
@@ -585,7 +585,7 @@ async fn queue_for_one_slot() {
     let _watchdog = Watchdog::new();
     let driver = linux_aio::tokio::driver(1).expect("a driver");
     let gate = Arc::new(EventFd::new().expect("an eventfd"));
-    let mut first = driver.submit(op::Poll::new(Arc::clone(&gate), PollEvents::IN));
+    let mut first = driver.perform(op::Poll::new(Arc::clone(&gate), PollEvents::IN));
     poll_fn(|cx| {
         assert!(pin!(&mut first).poll(cx).is_pending());
         Poll::Ready(())
@@ -597,7 +597,7 @@ async fn queue_for_one_slot() {
         .map(|number| {
             let zero = File::open("/dev/zero").expect("/dev/zero");
             let order = Arc::clone(&order);
-            Some(driver.submit(Numbered(op::Read::new(zero, [1; 8], 0), number, order)))
+            Some(driver.perform(Numbered(op::Read::new(zero, [1; 8], 0), number, order)))
         })
         .collect();
     for future in rest.iter_mut().flatten() {

@@ -66,7 +66,7 @@ fn driver_with(kernel: &Kernel, buffers: &Buffers, count: usize) -> (Driver, Vec
 }
 
 fn read(driver: &Driver, buffers: &Buffers) -> Reading {
-    driver.submit(Read::new(FILE.as_fd(), buffers.make(64), 0))
+    driver.perform(Read::new(FILE.as_fd(), buffers.make(64), 0))
 }
 
 /// From now on there are no events to be had: the ring is of no use, and the call is refused.
@@ -114,7 +114,7 @@ fn what_is_dropped_is_given_up_when_the_context_has_ended() {
         let _entered = kernel.enter();
         let buffers = Buffers::default();
         let (driver, mut reads) = driver_with(&kernel, &buffers, SLOTS - 1);
-        let mut poll = driver.submit(Poll::new(POLLED.as_fd(), PollEvents::IN));
+        let mut poll = driver.perform(Poll::new(POLLED.as_fd(), PollEvents::IN));
         start(&mut poll);
         wait_until(|| kernel.in_flight() == SLOTS);
         drop(reads.pop());
@@ -186,7 +186,7 @@ impl Driven {
 
     /// A POLL that is in the kernel.
     fn poll(&self, kernel: &Kernel) -> OpFuture<Poll<BorrowedFd<'static>>> {
-        let mut poll = self.driver.submit(Poll::new(POLLED.as_fd(), PollEvents::IN));
+        let mut poll = self.driver.perform(Poll::new(POLLED.as_fd(), PollEvents::IN));
         start(&mut poll);
         wait_until(|| kernel.in_flight() == 1);
         poll

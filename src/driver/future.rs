@@ -1,9 +1,8 @@
 //! The futures of a driver.
 
 use super::Handle;
-use super::after::catch_and_forget;
-use super::erased::Erased;
-use super::state::Ended;
+use super::deferred::catch_and_forget;
+use super::queued_operation::{Ended, Erased};
 use crate::{Errno, Operation};
 use alloc::boxed::Box;
 use core::fmt;
@@ -13,7 +12,7 @@ use core::pin::Pin;
 use core::task::{Context, Poll, Waker};
 use std::panic::resume_unwind;
 
-/// An operation as a future, from [`Driver::submit`](super::Driver::submit). It gives the result and
+/// An operation as a future, from [`Driver::perform`](super::Driver::perform). It gives the result and
 /// the operation, with its buffer.
 ///
 /// It starts when it is polled first. Dropped before that, it does nothing; dropped later, it
@@ -56,9 +55,9 @@ impl<O: Operation + Send + 'static> OpFuture<O> {
             Ok(state) => state,
             Err(errno) => return Err((Err(errno), *op)),
         };
-        let (started, turned) = self.shared.with_locked(state, |state, after| {
-            let started = state.start(op, waker, after);
-            (started, after.turn)
+        let (started, turned) = self.shared.with_locked(state, |state, deferred| {
+            let started = state.start(op, waker, deferred);
+            (started, deferred.turn)
         });
         let entry = started.map_err(|(errno, op)| (Err(errno), downcast(op)))?;
         self.phase = Phase::Started(entry);
@@ -80,8 +79,8 @@ impl<O: Operation + Send + 'static> OpFuture<O> {
 
     /// Has `waker` called when the operation ends, unless it just has.
     fn wait(&self, entry: usize, waker: Waker) -> Option<Ended> {
-        in_parent_only(self.shared.with_state(|state, after| {
-            state.set_waker(entry, waker, after);
+        in_parent_only(self.shared.with_state(|state, deferred| {
+            state.set_waker(entry, waker, deferred);
             state.take_end(entry)
         }))
     }
@@ -99,7 +98,7 @@ impl<O: Operation + Send + 'static> Future for OpFuture<O> {
             Phase::Started(entry) => {
                 self.take_end(entry).or_else(|| self.wait(entry, cx.waker().clone()))
             }
-            Phase::Finished => panic!("an operation's future was polled after its end"),
+            Phase::Finished => panic!("an operation's future was polled deferred its end"),
         };
         let Some(ended) = ended else { return Poll::Pending };
         self.phase = Phase::Finished;
@@ -137,7 +136,7 @@ impl<O> Drop for OpFuture<O> {
     fn drop(&mut self) {
         if let Phase::Started(entry) = self.phase {
             // In a forked child the operation is left to the parent.
-            let _ = self.shared.with_state(|state, after| state.abandon(entry, after));
+            let _ = self.shared.with_state(|state, deferred| state.abandon(entry, deferred));
         }
     }
 }
@@ -165,7 +164,7 @@ pub struct Close {
 impl Close {
     pub(super) fn new(shared: Handle) -> Self {
         // The parent's driver stays open, and a forked child needs no ticket.
-        let closer = shared.with_state(|state, after| state.close(after)).unwrap_or_default();
+        let closer = shared.with_state(|state, deferred| state.close(deferred)).unwrap_or_default();
         Self { shared, closer }
     }
 }
@@ -175,8 +174,9 @@ impl Future for Close {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let waker = cx.waker().clone();
-        let destroyed =
-            self.shared.with_state(|state, after| state.poll_destroyed(self.closer, waker, after));
+        let destroyed = self
+            .shared
+            .with_state(|state, deferred| state.poll_destroyed(self.closer, waker, deferred));
         // A forked child has nothing to wait for.
         if destroyed.unwrap_or(true) { Poll::Ready(()) } else { Poll::Pending }
     }
@@ -184,7 +184,8 @@ impl Future for Close {
 
 impl Drop for Close {
     fn drop(&mut self) {
-        let _ = self.shared.with_state(|state, after| state.forget_closer(self.closer, after));
+        let _ =
+            self.shared.with_state(|state, deferred| state.forget_closer(self.closer, deferred));
     }
 }
 

@@ -1,7 +1,7 @@
 //! The driver's helper thread, which waits where no task may.
 
-use super::after::catch_and_forget;
-use super::erased::Tracked;
+use super::deferred::catch_and_forget;
+use super::queued_operation::QueuedOperation;
 use super::{Handle, Shared};
 use crate::{Errno, EventFd, Queue};
 use alloc::boxed::Box;
@@ -20,7 +20,7 @@ pub(super) struct Helper {
 
 enum Job {
     /// Wait for everything in flight, end the context, and tell.
-    Destroy(Box<Queue<Tracked>>, Weak<Shared>),
+    Destroy(Box<Queue<QueuedOperation>>, Weak<Shared>),
     /// Do what the reactor should: it has gone.
     Drive(Weak<Shared>, Arc<EventFd>),
     /// Take a turn then.
@@ -35,7 +35,7 @@ impl Helper {
     }
 
     /// Ends the context of `queue` on the thread, and the thread.
-    pub(super) fn destroy(&self, queue: Queue<Tracked>, shared: Weak<Shared>) {
+    pub(super) fn destroy(&self, queue: Queue<QueuedOperation>, shared: Weak<Shared>) {
         // The thread waits for this. Were it gone, the queue would be dropped here: slow, but
         // right.
         let _ = self.jobs.send(Job::Destroy(Box::new(queue), shared));
@@ -88,7 +88,7 @@ fn turn(shared: &Weak<Shared>) {
 
 /// Waits for everything in flight and ends the context. What has not completed by then ends now, with
 /// the reason why its event could not be had.
-fn destroy(queue: Queue<Tracked>, shared: &Weak<Shared>) {
+fn destroy(queue: Queue<QueuedOperation>, shared: &Weak<Shared>) {
     let reason = queue.look_failure().unwrap_or(Errno::ECANCELED);
     let left = queue.into_operations();
     let Some(shared) = Handle::upgrade(shared) else {
@@ -97,13 +97,13 @@ fn destroy(queue: Queue<Tracked>, shared: &Weak<Shared>) {
         }
         return;
     };
-    let _ = shared.with_state(|state, after| {
+    let _ = shared.with_state(|state, deferred| {
         for op in left {
-            state.complete(op.entry, op.ended(Err(reason)), after);
+            state.complete(op.entry, op.ended(Err(reason)), deferred);
         }
     });
     // When this is known, operations of nobody have been dropped.
-    let _ = shared.with_state(|state, after| state.set_destroyed(after));
+    let _ = shared.with_state(|state, deferred| state.set_destroyed(deferred));
 }
 
 /// One round of what the reactor would do. It sleeps for `most` at most. A job that comes meanwhile

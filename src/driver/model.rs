@@ -1,17 +1,17 @@
 //! Models of the driver that loom runs through every order of their threads' steps.
 //!
-//! The [`State`], [`Turns`] and [`Woken`] are the driver's own; the kernel, the reactor and the pump
+//! The [`State`], [`RunLock`] and [`ReactorPolling`] are the driver's own; the kernel, the reactor and the event loop
 //! are small ones. A lost wake-up is a deadlock, which loom reports; two threads in one turn are an
-//! access to the pump that it reports, too.
+//! access to the event loop that it reports, too.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg loom" cargo test --release --lib driver::model
 //! ```
 
-use super::after::After;
-use super::erased::Erased;
-use super::state::{Ended, State};
-use super::turns::{Turns, Woken};
+use super::deferred::Deferred;
+use super::queued_operation::{Ended, Erased};
+use super::run_lock::{ReactorPolling, RunLock};
+use super::state::State;
 use crate::{Operation, Prepared};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -52,16 +52,16 @@ struct Outside {
 }
 
 #[derive(Default)]
-struct Pump {
+struct EventLoop {
     /// What is in the kernel, with its entry.
     ops: Vec<(usize, Box<dyn Erased>)>,
 }
 
 struct Model {
     state: Mutex<State>,
-    turns: Turns,
-    woken: Woken,
-    pump: UnsafeCell<Pump>,
+    turns: RunLock,
+    woken: ReactorPolling,
+    event_loop: UnsafeCell<EventLoop>,
     outside: Mutex<Outside>,
     changed: Condvar,
     dropped: Arc<AtomicUsize>,
@@ -75,9 +75,9 @@ impl Model {
     fn new(capacity: usize) -> Arc<Self> {
         let model = Arc::new(Self {
             state: Mutex::new(State::new(capacity)),
-            turns: Turns::new(),
-            woken: Woken::new(),
-            pump: UnsafeCell::new(Pump::default()),
+            turns: RunLock::new(),
+            woken: ReactorPolling::new(),
+            event_loop: UnsafeCell::new(EventLoop::default()),
             outside: Mutex::default(),
             changed: Condvar::new(),
             dropped: Arc::new(AtomicUsize::new(0)),
@@ -86,14 +86,14 @@ impl Model {
         model
     }
 
-    fn with_state<R>(&self, step: impl FnOnce(&mut State, &mut After) -> R) -> R {
-        let mut after = After::default();
-        let result = step(&mut lock(&self.state), &mut after);
-        if after.later {
+    fn with_state<R>(&self, step: impl FnOnce(&mut State, &mut Deferred) -> R) -> R {
+        let mut deferred = Deferred::default();
+        let result = step(&mut lock(&self.state), &mut deferred);
+        if deferred.later {
             self.change(|outside| outside.readable = true);
         }
-        after.run_users_code();
-        if after.turn {
+        deferred.run_users_code();
+        if deferred.turn {
             self.turn();
         }
         result
@@ -102,7 +102,7 @@ impl Model {
     fn turn(&self) {
         self.turns.take(|| {
             self.woken.poll_until_pending(|| self.poll_reactor());
-            self.round()
+            self.step()
         });
     }
 
@@ -114,17 +114,18 @@ impl Model {
         })
     }
 
-    fn round(&self) -> bool {
-        let pump = self.pump.get_mut();
+    fn step(&self) -> bool {
+        let event_loop = self.event_loop.get_mut();
         // SAFETY: Only in a turn, which loom checks: it notices every other access during this one.
-        let pump = unsafe { pump.deref() };
+        let event_loop = unsafe { event_loop.deref() };
         let completed = mem::take(&mut lock(&self.outside).completed);
         let mut admitted = Vec::new();
-        self.with_state(|state, after| {
+        self.with_state(|state, deferred| {
             for &entry in &completed {
-                let at = pump.ops.iter().position(|op| op.0 == entry).expect("it was submitted");
-                let (_, op) = pump.ops.swap_remove(at);
-                state.complete(entry, Ended::Done { result: Ok(0), op }, after);
+                let at =
+                    event_loop.ops.iter().position(|op| op.0 == entry).expect("it was submitted");
+                let (_, op) = event_loop.ops.swap_remove(at);
+                state.complete(entry, Ended::Done { result: Ok(0), op }, deferred);
             }
             // Reads cannot be cancelled.
             state.take_cancels();
@@ -132,7 +133,7 @@ impl Model {
         });
         let submitted = admitted.iter().map(|op| op.0);
         self.change(|outside| outside.in_flight.extend(submitted));
-        pump.ops.append(&mut admitted);
+        event_loop.ops.append(&mut admitted);
         !completed.is_empty()
     }
 
@@ -166,7 +167,7 @@ impl Model {
 
     fn start(&self, waker: Waker) -> usize {
         let op = Box::new(Op(Arc::clone(&self.dropped)));
-        let started = self.with_state(|state, after| state.start(op, waker, after));
+        let started = self.with_state(|state, deferred| state.start(op, waker, deferred));
         started.ok().expect("the driver is open")
     }
 
@@ -180,8 +181,8 @@ impl Model {
                     let entry = *started.insert(self.start(waker));
                     lock(&self.state).take_end(entry)
                 }
-                Some(entry) => self.with_state(|state, after| {
-                    state.set_waker(entry, waker, after);
+                Some(entry) => self.with_state(|state, deferred| {
+                    state.set_waker(entry, waker, deferred);
                     state.take_end(entry)
                 }),
             };
@@ -192,7 +193,7 @@ impl Model {
     /// A future that is polled once, and dropped.
     fn run_and_drop(&self) {
         let entry = self.start(Waker::noop().clone());
-        self.with_state(|state, after| state.abandon(entry, after));
+        self.with_state(|state, deferred| state.abandon(entry, deferred));
     }
 
     fn check(&self, operations: usize) {

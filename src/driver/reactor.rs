@@ -1,6 +1,6 @@
 //! [`Reactor`], what a driver asks of a runtime.
 
-use super::after::catch_and_forget;
+use super::deferred::catch_and_forget;
 use alloc::boxed::Box;
 use core::mem;
 use core::task::{Context, Poll, Waker};

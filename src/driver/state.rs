@@ -1,13 +1,12 @@
 //! What a driver knows, behind its lock.
 
-use super::after::After;
-use super::erased::Erased;
+use super::deferred::Deferred;
+use super::queued_operation::{Ended, Erased};
 use super::stats::DriverStats;
 use crate::Errno;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
-use core::any::Any;
 use core::mem;
 use core::task::Waker;
 use core::time::Duration;
@@ -43,19 +42,6 @@ enum Entry {
     Abandoned,
     /// Not taken by its future yet.
     Ended(Ended),
-}
-
-/// The end of an operation.
-pub(super) enum Ended {
-    Done {
-        result: Result<u32, Errno>,
-        op: Box<dyn Erased>,
-    },
-    /// Its `prepare` panicked, with this.
-    Panicked {
-        payload: Box<dyn Any + Send>,
-        op: Box<dyn Erased>,
-    },
 }
 
 pub(super) struct State {
@@ -129,10 +115,10 @@ impl State {
         &mut self,
         op: Box<dyn Erased>,
         waker: Waker,
-        after: &mut After,
+        deferred: &mut Deferred,
     ) -> Result<usize, (Errno, Box<dyn Erased>)> {
         if let Some(errno) = self.refusal {
-            after.drop_waker(waker);
+            deferred.drop_waker(waker);
             return Err((errno, op));
         }
         let entry = self.vacant.pop().unwrap_or_else(|| {
@@ -143,7 +129,7 @@ impl State {
         self.fill(entry, Entry::Waiting { op, waker, ticket });
         self.waiting.push_back((ticket, entry));
         self.stats.submitted += 1;
-        self.turn_now_or_later(after);
+        self.turn_now_or_later(deferred);
         Ok(entry)
     }
 
@@ -153,7 +139,7 @@ impl State {
     ///
     /// As many are enough as the kernel has: when a disk has ended all at once, it works on the first few while
     /// tasks start the others, which go to it by more and more.
-    fn turn_now_or_later(&mut self, after: &mut After) {
+    fn turn_now_or_later(&mut self, deferred: &mut Deferred) {
         if self.admitted == self.capacity {
             return;
         }
@@ -161,10 +147,10 @@ impl State {
         let alone = self.admitted == 0 && !self.crowded && self.next_ticket % PROBE != 0;
         let enough = if self.overlaps { self.admitted.clamp(FIRST, BATCH) } else { BATCH };
         if alone || self.waiting.len() >= enough {
-            after.turn = true;
+            deferred.turn = true;
         } else if !self.awaits_turn {
             self.awaits_turn = true;
-            after.later = true;
+            deferred.later = true;
         }
     }
 
@@ -180,36 +166,36 @@ impl State {
     }
 
     /// Replaces the waker of an entry that has not ended.
-    pub(super) fn set_waker(&mut self, entry: usize, new: Waker, after: &mut After) {
+    pub(super) fn set_waker(&mut self, entry: usize, new: Waker, deferred: &mut Deferred) {
         let unused = match &mut self.entries[entry] {
             Entry::Waiting { waker, .. } | Entry::Admitted { waker } => mem::replace(waker, new),
             _ => new,
         };
-        after.drop_waker(unused);
+        deferred.drop_waker(unused);
     }
 
     /// The future of an entry has been dropped. What the kernel can cancel, it does; the rest keeps
     /// its slot and its buffer to its end.
-    pub(super) fn abandon(&mut self, entry: usize, after: &mut After) {
+    pub(super) fn abandon(&mut self, entry: usize, deferred: &mut Deferred) {
         match mem::replace(&mut self.entries[entry], Entry::Abandoned) {
             Entry::Waiting { op, waker, ticket } => {
                 let at = self.waiting.binary_search_by_key(&ticket, |&(ticket, _)| ticket);
                 self.waiting.remove(at.expect("every entry that waits is on the list"));
                 self.vacate(entry);
                 self.stats.completed += 1;
-                after.drop_op(op);
-                after.drop_waker(waker);
+                deferred.drop_op(op);
+                deferred.drop_waker(waker);
                 // Perhaps it was the last.
-                after.turn = self.is_drained();
+                deferred.turn = self.is_drained();
             }
             Entry::Admitted { waker } => {
                 self.cancels.push(entry);
-                after.drop_waker(waker);
-                after.turn = true;
+                deferred.drop_waker(waker);
+                deferred.turn = true;
             }
             Entry::Ended(ended) => {
                 self.vacate(entry);
-                discard(ended, after);
+                discard(ended, deferred);
             }
             Entry::Vacant | Entry::Abandoned => unreachable!("a future is dropped once"),
         }
@@ -229,7 +215,7 @@ impl State {
         mem::replace(&mut self.entries[entry], Entry::Vacant)
     }
 
-    // ---- the pump's side ----
+    // ---- the event loop's side ----
 
     /// Moves operations that wait to `admitted`, oldest first, while there are free slots.
     pub(super) fn admit(&mut self, admitted: &mut Vec<(usize, Box<dyn Erased>)>) {
@@ -265,76 +251,81 @@ impl State {
     }
 
     /// An operation that was admitted has ended.
-    pub(super) fn complete(&mut self, entry: usize, ended: Ended, after: &mut After) {
+    pub(super) fn complete(&mut self, entry: usize, ended: Ended, deferred: &mut Deferred) {
         self.admitted -= 1;
         self.stats.completed += 1;
         match mem::replace(&mut self.entries[entry], Entry::Vacant) {
-            Entry::Admitted { waker } => self.end(entry, ended, waker, after),
+            Entry::Admitted { waker } => self.end(entry, ended, waker, deferred),
             _ => {
                 self.vacant.push(entry);
-                discard(ended, after);
+                discard(ended, deferred);
             }
         }
     }
 
     #[inline(always)]
-    fn end(&mut self, entry: usize, ended: Ended, waker: Waker, after: &mut After) {
+    fn end(&mut self, entry: usize, ended: Ended, waker: Waker, deferred: &mut Deferred) {
         self.fill(entry, Entry::Ended(ended));
-        after.wake(waker);
+        deferred.wake(waker);
     }
 
     // ---- the end ----
 
     /// Takes no more operations, and gives the ticket of one who waits for the end.
-    pub(super) fn close(&mut self, after: &mut After) -> u64 {
+    pub(super) fn close(&mut self, deferred: &mut Deferred) -> u64 {
         self.refusal.get_or_insert(Errno::ECANCELED);
-        after.turn = self.is_drained();
+        deferred.turn = self.is_drained();
         self.ticket()
     }
 
     /// Events can be had no longer, and that is why: takes no more operations, and ends those that wait
     /// for a slot. Those that are admitted end with the context.
-    pub(super) fn fail(&mut self, errno: Errno, after: &mut After) {
+    pub(super) fn fail(&mut self, errno: Errno, deferred: &mut Deferred) {
         self.refusal = Some(errno);
         while let Some((entry, op, waker)) = self.next_waiting() {
-            self.end(entry, Ended::Done { result: Err(errno), op }, waker, after);
+            self.end(entry, Ended::Done { result: Err(errno), op }, waker, deferred);
             self.stats.completed += 1;
         }
     }
 
     /// Whether the context has ended; if not, `waker` will be called then.
-    pub(super) fn poll_destroyed(&mut self, closer: u64, waker: Waker, after: &mut After) -> bool {
+    pub(super) fn poll_destroyed(
+        &mut self,
+        closer: u64,
+        waker: Waker,
+        deferred: &mut Deferred,
+    ) -> bool {
         let unused = match self.destroyed {
             true => Some(waker),
             false => self.closers.insert(closer, waker),
         };
         if let Some(unused) = unused {
-            after.drop_waker(unused);
+            deferred.drop_waker(unused);
         }
         self.destroyed
     }
 
     /// One who waited for the end does so no longer.
-    pub(super) fn forget_closer(&mut self, closer: u64, after: &mut After) {
+    pub(super) fn forget_closer(&mut self, closer: u64, deferred: &mut Deferred) {
         if let Some(waker) = self.closers.remove(&closer) {
-            after.drop_waker(waker);
+            deferred.drop_waker(waker);
         }
     }
 
     /// The context has ended.
-    pub(super) fn set_destroyed(&mut self, after: &mut After) {
+    pub(super) fn set_destroyed(&mut self, deferred: &mut Deferred) {
         self.destroyed = true;
-        mem::take(&mut self.closers).into_values().for_each(|waker| after.wake(waker));
+        mem::take(&mut self.closers).into_values().for_each(|waker| deferred.wake(waker));
     }
 }
 
 /// Nobody takes this end.
-fn discard(ended: Ended, after: &mut After) {
+fn discard(ended: Ended, deferred: &mut Deferred) {
     match ended {
-        Ended::Done { op, .. } => after.drop_op(op),
+        Ended::Done { op, .. } => deferred.drop_op(op),
         Ended::Panicked { payload, op } => {
-            after.drop_op(op);
-            after.drop_payload(payload);
+            deferred.drop_op(op);
+            deferred.drop_payload(payload);
         }
     }
 }

@@ -104,14 +104,14 @@ impl Fallback {
         let flags = *op.rw_flags();
         if flags.contains(RwFlags::NOWAIT) {
             // The caller would rather have the error.
-            return driver.submit(op).await;
+            return driver.perform(op).await;
         }
         let mut refused = unsupported.load(Ordering::Relaxed);
         if !refused {
             count(&self.counters.tried);
             *op.rw_flags() = flags | RwFlags::NOWAIT;
             let result;
-            (result, op) = driver.submit(op).await;
+            (result, op) = driver.perform(op).await;
             *op.rw_flags() = flags;
             match result {
                 Err(Errno::EAGAIN) => count(&self.counters.retried),
@@ -122,7 +122,7 @@ impl Fallback {
         if refused {
             count(&self.counters.unsupported);
         }
-        let (result, op) = thread.submit(op).await;
+        let (result, op) = thread.perform(op).await;
         // Otherwise it was not NOWAIT that is not supported, but one of the caller's flags.
         if refused && result != Err(Errno::EOPNOTSUPP) {
             unsupported.store(true, Ordering::Relaxed);

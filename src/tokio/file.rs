@@ -230,7 +230,7 @@ impl File {
         // What is done inside of `io_submit` is ready at once: a loop of that would keep the thread.
         consume_budget().await;
         let (result, mut op) = match &self.fallback {
-            None => self.driver.submit(op).await,
+            None => self.driver.perform(op).await,
             Some((fallback, support)) => fallback.submit(&self.driver, support, op).await,
         };
         (diagnosed(result, &mut op), op)
@@ -238,7 +238,7 @@ impl File {
 
     async fn run<O: Operation + Send + 'static>(&self, op: O) -> io::Result<()> {
         consume_budget().await;
-        let (result, mut op) = self.driver.submit(op).await;
+        let (result, mut op) = self.driver.perform(op).await;
         diagnosed(result, &mut op).map(drop)
     }
 }

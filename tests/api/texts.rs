@@ -111,7 +111,7 @@ fn debug_forms_show_state_and_no_content() {
 
     let driver = Driver::on_thread(1).expect("a driver");
     assert_names(&format!("{driver:?}"), &["outstanding: 0"]);
-    let mut future = driver.submit(Read::new(zero, vec![0; 8], 0));
+    let mut future = driver.perform(Read::new(zero, vec![0; 8], 0));
     assert_names(&format!("{future:?}"), &["new"]);
     let (result, _) = smol::block_on(&mut future);
     assert_eq!(result, Ok(8));

@@ -39,7 +39,7 @@ type Silent = OpFuture<op::Poll<Arc<EventFd>>>;
 /// A POLL that is in flight, and the eventfd that ends it.
 fn silent(driver: &Driver) -> (Silent, Arc<EventFd>) {
     let fd = Arc::new(EventFd::new().expect("an eventfd"));
-    let mut poll = driver.submit(op::Poll::new(Arc::clone(&fd), PollEvents::IN));
+    let mut poll = driver.perform(op::Poll::new(Arc::clone(&fd), PollEvents::IN));
     assert!(poll_once(&mut poll, Waker::noop()).is_pending());
     (poll, fd)
 }
@@ -59,7 +59,7 @@ fn a_dropped_poll_gives_its_slot_back() {
     let _watchdog = Watchdog::new();
     for driver in drivers(2) {
         let ((first, _silent), (second, signalled)) = (silent(&driver), silent(&driver));
-        let mut read = driver.submit(Read::new(zero(), [1; 8], 0));
+        let mut read = driver.perform(Read::new(zero(), [1; 8], 0));
         assert!(poll_once(&mut read, Waker::noop()).is_pending());
         assert_eq!(driver.outstanding(), 3);
         drop(first);
@@ -80,9 +80,9 @@ fn a_closed_driver_ends_what_it_has_and_takes_no_more() {
     let _watchdog = Watchdog::new();
     for driver in drivers(1) {
         let (in_flight, fd) = silent(&driver);
-        let mut waits = driver.submit(Read::new(zero(), [1; 8], 0));
+        let mut waits = driver.perform(Read::new(zero(), [1; 8], 0));
         assert!(poll_once(&mut waits, Waker::noop()).is_pending());
-        let unpolled = driver.submit(Read::new(zero(), [1; 8], 0));
+        let unpolled = driver.perform(Read::new(zero(), [1; 8], 0));
         let mut close = driver.clone().close();
         assert!(poll_once(&mut close, Waker::noop()).is_pending());
         let (result, op) = block_on(unpolled);
@@ -91,7 +91,7 @@ fn a_closed_driver_ends_what_it_has_and_takes_no_more() {
         block_on(close);
         assert_eq!(block_on(waits).0, Ok(8));
         assert!(common::holds(block_on(in_flight).0, PollEvents::IN));
-        assert_eq!(block_on(driver.submit(Read::new(zero(), [1; 8], 0))).0, Err(Errno::ECANCELED));
+        assert_eq!(block_on(driver.perform(Read::new(zero(), [1; 8], 0))).0, Err(Errno::ECANCELED));
     }
 }
 
@@ -126,7 +126,7 @@ fn close_needs_no_operation() {
     }
     for driver in drivers(1) {
         let (poll, _fd) = silent(&driver);
-        let mut waits = driver.submit(Read::new(zero(), [1; 8], 0));
+        let mut waits = driver.perform(Read::new(zero(), [1; 8], 0));
         assert!(poll_once(&mut waits, Waker::noop()).is_pending());
         let close = driver.close();
         drop(poll);
@@ -171,7 +171,7 @@ fn a_waker_may_come_back_in() {
         let (counted, again) = (Arc::clone(&calls), driver.clone());
         let victims = Mutex::new(vec![silent(&driver), silent(&driver)]);
         let come_back = move || {
-            let mut read = again.submit(Read::new(zero(), [1; 8], 0));
+            let mut read = again.perform(Read::new(zero(), [1; 8], 0));
             let _ = poll_once(&mut read, Waker::noop());
             drop(read);
             let victim = victims.lock().expect("no panic under it").pop();
@@ -218,12 +218,12 @@ fn prepare_may_come_back_in() {
     for driver in drivers(2) {
         let again = driver.clone();
         let come_back: Code = Box::new(move || {
-            let mut read = again.submit(Read::new(zero(), [1; 8], 0));
+            let mut read = again.perform(Read::new(zero(), [1; 8], 0));
             let _ = poll_once(&mut read, Waker::noop());
             drop(silent(&again));
         });
         let read = Prepares(Read::new(zero(), [1; 8], 0), come_back, Box::new(|| {}));
-        assert_eq!(block_on(driver.submit(read)).0, Ok(8));
+        assert_eq!(block_on(driver.perform(read)).0, Ok(8));
         wait_until(|| driver.outstanding() == 0);
     }
 }
@@ -249,7 +249,7 @@ fn an_operation_may_own_the_driver() {
         let dropped = Arc::new(AtomicUsize::new(0));
         let fd = Arc::new(EventFd::new().expect("an eventfd"));
         let poll = op::Poll::new(fd, PollEvents::IN);
-        let mut owner = driver.submit(Owner(poll, Some(driver.clone()), Arc::clone(&dropped)));
+        let mut owner = driver.perform(Owner(poll, Some(driver.clone()), Arc::clone(&dropped)));
         drop(driver);
         assert!(poll_once(&mut owner, Waker::noop()).is_pending());
         drop(owner);
@@ -262,7 +262,7 @@ fn an_operation_may_own_the_driver() {
 fn polling_after_the_end_panics() {
     let _watchdog = Watchdog::new();
     for driver in drivers(2) {
-        let mut read = pin!(driver.submit(Read::new(zero(), [1; 8], 0)));
+        let mut read = pin!(driver.perform(Read::new(zero(), [1; 8], 0)));
         assert_eq!(block_on(read.as_mut()).0, Ok(8));
         let again = AssertUnwindSafe(|| poll_once(&mut read, Waker::noop()).is_pending());
         assert!(catch_unwind(again).is_err());

@@ -40,7 +40,7 @@ fn block_on<F: Future>(future: F) -> F::Output {
 /// Reads one after the other and at the same time, more than there are slots.
 async fn reads(driver: Driver) {
     let zero = Arc::new(File::open("/dev/zero").expect("/dev/zero"));
-    let read = |length| driver.submit(Read::new(Arc::clone(&zero), vec![1; length], 0));
+    let read = |length| driver.perform(Read::new(Arc::clone(&zero), vec![1; length], 0));
     for length in 1..100 {
         let (result, read) = read(length).await;
         assert_eq!((result, read.buf), (Ok(length as u32), vec![0; length]));

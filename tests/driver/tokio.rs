@@ -189,7 +189,7 @@ fn reads_outlive_the_runtime_that_was_to_submit_them() -> io::Result<()> {
     let (driver, _poll, read) = runtime.block_on(async {
         let driver = driver(4)?;
         let file = File::new(std::fs::File::open("/dev/zero")?, &driver)?;
-        let mut poll = Box::pin(driver.submit(Poll::new(pipe.reader, PollEvents::IN)));
+        let mut poll = Box::pin(driver.perform(Poll::new(pipe.reader, PollEvents::IN)));
         assert!(poll_once(&mut poll, Waker::noop()).is_pending());
         let mut read = Box::pin(async move {
             let first = file.read_at(vec![1; 8], 0).await.0?;
@@ -216,7 +216,7 @@ async fn as_many_as_the_kernel_has_are_submitted_together() -> io::Result<()> {
         let before = polls.len() as u64;
         for number in 1..=together {
             let poll = Poll::new(pipe.reader.try_clone()?, PollEvents::IN);
-            polls.push(Box::pin(driver.submit(poll)));
+            polls.push(Box::pin(driver.perform(poll)));
             let poll = polls.last_mut().expect("it has just been added");
             assert!(poll_once(poll, Waker::noop()).is_pending());
             let submitted = if number < together { before } else { before + together };
@@ -267,7 +267,7 @@ async fn a_pipe_is_polled_first() -> io::Result<()> {
     let file = File::new(pipe.reader, &driver)?;
     let (result, _) = file.read_at(vec![0; 8], 0).await;
     assert_eq!(result.map_err(|error| error.kind()), Err(io::ErrorKind::WouldBlock));
-    let readable = driver.submit(Poll::new(fd, PollEvents::IN));
+    let readable = driver.perform(Poll::new(fd, PollEvents::IN));
     let written = async { pipe.writer.write_all(b"ready") };
     let ((events, _), written) = tokio::join!(readable, written);
     written?;

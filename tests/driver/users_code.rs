@@ -42,12 +42,12 @@ fn drivers(capacity: u32) -> [Driver; 2] {
 }
 
 fn read(driver: &Driver) -> OpFuture<Read<Arc<File>, [u8; 8]>> {
-    driver.submit(Read::new(zero(), [1; 8], 0))
+    driver.perform(Read::new(zero(), [1; 8], 0))
 }
 
 /// Started, and pending: a POLL that nothing ends.
 fn silent(driver: &Driver) -> OpFuture<op::Poll<Arc<EventFd>>> {
-    let mut poll = driver.submit(op::Poll::new(counter(), PollEvents::IN));
+    let mut poll = driver.perform(op::Poll::new(counter(), PollEvents::IN));
     assert!(poll_once(&mut poll, Waker::noop()).is_pending());
     poll
 }
@@ -91,7 +91,7 @@ fn a_waker_whose_clone_panics_costs_no_operation() {
             let arm = || code.clone.arm(move || payload.throw());
             let (ops, on_drop) = (Arc::default(), Arc::<Code>::default());
 
-            let mut first = driver.submit(Op::read(&ops, &on_drop));
+            let mut first = driver.perform(Op::read(&ops, &on_drop));
             arm();
             assert!(panics(|| poll_once(&mut first, &waker)));
             assert_eq!((on_drop.calls(), driver.outstanding()), (0, 0), "it has not started");
@@ -99,7 +99,7 @@ fn a_waker_whose_clone_panics_costs_no_operation() {
             assert_eq!(block_on(first).0, Ok(8));
 
             let counter = counter();
-            let mut later = driver.submit(Op::poll(&counter, &on_drop));
+            let mut later = driver.perform(Op::poll(&counter, &on_drop));
             assert!(poll_once(&mut later, Waker::noop()).is_pending());
             arm();
             assert!(panics(|| poll_once(&mut later, &waker)));
@@ -125,7 +125,7 @@ fn the_clone_of_a_waker_may_come_back_in() {
     for driver in drivers(4) {
         let code = Arc::<WakerCode>::default();
         let waker = code.waker();
-        let mut poll = driver.submit(op::Poll::new(counter(), PollEvents::IN));
+        let mut poll = driver.perform(op::Poll::new(counter(), PollEvents::IN));
         for _ in 0..2 {
             let again = driver.clone();
             code.clone.arm(move || come_back(&again));
@@ -156,7 +156,7 @@ fn a_call_of_a_waker_that_panics_ends_in_the_driver() {
             };
             let counter = counter();
             let mut polls: [Pin<Box<dyn Future<Output = ()>>>; 3] = core::array::from_fn(|_| {
-                let poll = driver.submit(op::Poll::new(Arc::clone(&counter), PollEvents::IN));
+                let poll = driver.perform(op::Poll::new(Arc::clone(&counter), PollEvents::IN));
                 let ended = async { assert!(common::holds(poll.await.0, PollEvents::IN)) };
                 Box::pin(ended) as _
             });
@@ -192,7 +192,7 @@ fn a_drop_of_a_waker_that_panics_ends_in_the_driver() {
                 code.drop.arm(move || payload.throw());
             };
             dropped(0);
-            let mut in_flight = driver.submit(op::Poll::new(counter(), PollEvents::IN));
+            let mut in_flight = driver.perform(op::Poll::new(counter(), PollEvents::IN));
             assert!(poll_once(&mut in_flight, &waker).is_pending());
             assert!(poll_once(&mut in_flight, &waker).is_pending());
             dropped(1);
@@ -239,7 +239,7 @@ fn a_future_may_be_dropped_by_a_panic() {
             }
             let left = catch_unwind(AssertUnwindSafe(|| {
                 let start = |_| {
-                    let mut poll = driver.submit(Op::poll(&counter(), &on_drop));
+                    let mut poll = driver.perform(Op::poll(&counter(), &on_drop));
                     assert!(poll_once(&mut poll, &waker).is_pending());
                     poll
                 };
@@ -268,7 +268,7 @@ fn a_panic_in_prepare_is_its_futures_or_ends_in_the_driver() {
             let bad = || {
                 prepare.arm(move || payload.throw());
                 on_drop.arm(move || payload.throw());
-                driver.submit(Op::read(&prepare, &on_drop))
+                driver.perform(Op::read(&prepare, &on_drop))
             };
             let future = bad();
             let thrown = catch_unwind(AssertUnwindSafe(|| block_on(future))).map(drop);
@@ -300,7 +300,7 @@ fn a_drop_of_an_operation_that_panics_ends_in_the_driver() {
             let (counter, on_drop) = (counter(), Arc::<Code>::default());
             let start = || {
                 on_drop.arm(move || payload.throw());
-                let mut poll = driver.submit(Op::poll(&counter, &on_drop));
+                let mut poll = driver.perform(Op::poll(&counter, &on_drop));
                 assert!(poll_once(&mut poll, Waker::noop()).is_pending());
                 poll
             };
@@ -427,7 +427,7 @@ fn a_panic_of_the_reactor_where_it_is_polled_counts_as_its_failure() {
                 failure.arm(&reactor, payload);
                 thread::spawn(move || waker.wake()).join().expect("no panic");
             });
-            let read = driver.submit(Op::read(&prepare, &Arc::default()));
+            let read = driver.perform(Op::read(&prepare, &Arc::default()));
             assert_eq!(block_on(read).0, Ok(8));
             assert_serves(driver, 2);
             wait_until(|| eventfd.strong_count() == 0);
@@ -453,7 +453,7 @@ fn a_panic_in_dropping_the_reactor_ends_in_the_driver() {
         |driver| {
             let (owner, on_drop) = (Mutex::new(Some(driver.clone())), Arc::<Code>::default());
             on_drop.arm(move || drop(owner.lock().expect("nothing panics under it").take()));
-            let mut poll = driver.submit(Op::poll(&counter(), &on_drop));
+            let mut poll = driver.perform(Op::poll(&counter(), &on_drop));
             assert!(poll_once(&mut poll, Waker::noop()).is_pending());
             drop(driver);
             drop(poll);

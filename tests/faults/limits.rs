@@ -141,7 +141,7 @@ fn without_memory_to_lock_everything_works() {
         smol::block_on(async {
             let driver = Driver::on_thread(4).expect("a driver");
             let read = Read::new(Arc::clone(&files[0]), vec![0; content.len()], 0);
-            let (result, read) = driver.submit(read).await;
+            let (result, read) = driver.perform(read).await;
             assert_eq!((result, read.buf == content), (Ok(content.len() as u32), true));
         });
     });

@@ -373,7 +373,7 @@ fn driver(retry: Duration) {
     let fault = if retry == Duration::MAX { Fault(None) } else { fault };
     let executor = smol::LocalExecutor::new();
     // More at once than there are slots.
-    let spawn = |block: fn(&Disk, usize) -> _, at| executor.spawn(driver.submit(block(&disk, at)));
+    let spawn = |block: fn(&Disk, usize) -> _, at| executor.spawn(driver.perform(block(&disk, at)));
     smol::block_on(executor.run(async {
         let mut written = [false; BLOCKS];
         let writes: Vec<_> = (0..BLOCKS).map(|at| spawn(Disk::write, at)).collect();

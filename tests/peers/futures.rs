@@ -60,7 +60,7 @@ async fn rw_flags_reach_the_kernel() {
     let (_dir, path, file) = file_with(b"before");
     let mut append = Write::new(file, *b", after", 0);
     append.rw_flags = RwFlags::APPEND;
-    let (result, _) = driver(2).submit(append).await;
+    let (result, _) = driver(2).perform(append).await;
     assert_eq!(result, Ok(7));
     assert_eq!(std::fs::read(path).expect("the file"), b"before, after");
 }
@@ -80,7 +80,7 @@ fn a_dropped_future_keeps_its_buffer_until_the_event() {
     let runtime = current_thread();
     let driver = runtime.block_on(async {
         let driver = driver(2);
-        let mut read = driver.submit(Read::new(file, buf, 0));
+        let mut read = driver.perform(Read::new(file, buf, 0));
         start(&mut read).await;
         held.wait_for_arrival(1);
         drop(read);
@@ -133,7 +133,7 @@ async fn some_reads(driver: impl FnOnce() -> Driver) {
     let driver = driver();
     let zero = Arc::new(File::open("/dev/zero").expect("/dev/zero"));
     for _ in 0..300 {
-        let (result, buf) = driver.submit(Read::new(Arc::clone(&zero), [1; 64], 0)).await;
+        let (result, buf) = driver.perform(Read::new(Arc::clone(&zero), [1; 64], 0)).await;
         assert_eq!((result, buf.buf), (Ok(64), [0; 64]));
         tokio::time::sleep(core::time::Duration::from_micros(100)).await;
     }
@@ -149,9 +149,9 @@ fn a_forked_child_drops_a_driver_and_disturbs_nothing() {
         let driver = driver(2);
         let zero = Arc::new(File::open("/dev/zero").expect("/dev/zero"));
         let fd = Arc::new(EventFd::new().expect("an eventfd"));
-        let mut waiting = driver.submit(op::Poll::new(Arc::clone(&fd), PollEvents::IN));
+        let mut waiting = driver.perform(op::Poll::new(Arc::clone(&fd), PollEvents::IN));
         start(&mut waiting).await;
-        let fresh = driver.submit(Read::new(Arc::clone(&zero), [1; 64], 0));
+        let fresh = driver.perform(Read::new(Arc::clone(&zero), [1; 64], 0));
         let in_the_child = |phase: &mut dyn FnMut()| {
             assert_eq!(in_child(phase), Ended::WELL);
         };
@@ -159,7 +159,7 @@ fn a_forked_child_drops_a_driver_and_disturbs_nothing() {
         in_the_child(&mut || drop(taken.take()));
         let (driver, waiting, fresh) = taken.take().expect("the parent's copy");
         in_the_child(&mut || {
-            let read = driver.submit(Read::new(Arc::clone(&zero), [1; 64], 0));
+            let read = driver.perform(Read::new(Arc::clone(&zero), [1; 64], 0));
             let (result, _) = smol::future::block_on(read);
             assert_eq!(result, Err(Errno::FORKED));
         });
@@ -184,11 +184,11 @@ fn an_array_is_a_buffer_though_its_future_moves() {
     let file = held.file().try_clone().expect("a descriptor");
     current_thread().block_on(async {
         let driver = driver(2);
-        let mut place = driver.submit(Read::new(file, [0; 512], 0));
+        let mut place = driver.perform(Read::new(file, [0; 512], 0));
         start(&mut place).await;
         held.wait_for_arrival(1);
         let zero = File::open("/dev/zero").expect("/dev/zero");
-        let moved = core::mem::replace(&mut place, driver.submit(Read::new(zero, [7; 512], 0)));
+        let moved = core::mem::replace(&mut place, driver.perform(Read::new(zero, [7; 512], 0)));
         held.release();
         let (result, read) = moved.await;
         assert_eq!((result, read.buf), (Ok(512), [BYTE; 512]));
@@ -200,7 +200,7 @@ fn an_array_is_a_buffer_though_its_future_moves() {
 #[tokio::test]
 async fn a_short_count_is_given() {
     let (_dir, _path, file) = file_with(&pattern(100));
-    let (result, read) = driver(2).submit(Read::new(file, vec![0; 64], 90)).await;
+    let (result, read) = driver(2).perform(Read::new(file, vec![0; 64], 90)).await;
     assert_eq!((result, &read.buf[..10]), (Ok(10), &pattern(100)[90..]));
 }
 
@@ -210,14 +210,14 @@ async fn a_short_count_is_given() {
 async fn an_error_is_the_kernels() {
     let driver = driver(2);
     let zero = File::open("/dev/zero").expect("/dev/zero");
-    let (result, _) = driver.submit(Write::new(zero, [0; 8], 0)).await;
+    let (result, _) = driver.perform(Write::new(zero, [0; 8], 0)).await;
     assert_eq!(result, Err(Errno::EBADF));
     let error = std::io::Error::from(result.expect_err("checked"));
     assert_eq!(error.raw_os_error(), Some(libc::EBADF));
 
     let (_dir, path, _) = file_with(&pattern(8192));
     let Some(direct) = common::files::open_direct(&path) else { skip!("no O_DIRECT here") };
-    let (result, _) = driver.submit(Read::new(direct, vec![0; 100], 1)).await;
+    let (result, _) = driver.perform(Read::new(direct, vec![0; 100], 1)).await;
     assert_eq!(result, Err(Errno::EINVAL));
 }
 
@@ -241,9 +241,9 @@ async fn a_bad_descriptor_fails_alone() {
     let _watchdog = Watchdog::new();
     for driver in [driver(4), Driver::on_thread(4).expect("a driver")] {
         let zero = Arc::new(File::open("/dev/zero").expect("/dev/zero"));
-        let mut bad: Vec<_> = (0..100).map(|_| driver.submit(BadFd([0; 8]))).collect();
+        let mut bad: Vec<_> = (0..100).map(|_| driver.perform(BadFd([0; 8]))).collect();
         let mut good: Vec<_> =
-            (0..100).map(|_| driver.submit(Read::new(Arc::clone(&zero), [1; 8], 0))).collect();
+            (0..100).map(|_| driver.perform(Read::new(Arc::clone(&zero), [1; 8], 0))).collect();
         // All are started before any is awaited.
         poll_fn(|cx| {
             bad.retain_mut(|future| match Pin::new(future).poll(cx) {
@@ -285,7 +285,7 @@ async fn no_wake_up_is_lost() {
             let mut buf = linux_aio::AlignedBuf::with_alignment(4096, 4096).expect("memory");
             for at in 0..100 {
                 let read = Read::new(Arc::clone(&file), buf, at % 16 * 4096);
-                let (result, read) = driver.submit(read).await;
+                let (result, read) = driver.perform(read).await;
                 assert_eq!(result, Ok(4096));
                 buf = read.buf;
             }
@@ -304,8 +304,8 @@ async fn priorities_reach_the_kernel() {
     let zero = File::open("/dev/zero").expect("/dev/zero");
     let mut read = Read::new(zero, [1; 8], 0);
     read.ioprio = IoPrio::from_raw(7 << 13 | 1);
-    let (result, mut read) = driver(2).submit(read).await;
+    let (result, mut read) = driver(2).perform(read).await;
     assert_eq!(result, Err(Errno::EINVAL));
     read.ioprio = IoPrio::best_effort(3);
-    assert_eq!(driver(2).submit(read).await.0, Ok(8));
+    assert_eq!(driver(2).perform(read).await.0, Ok(8));
 }

@@ -404,7 +404,7 @@ fn a_child_is_known_by_its_number_where_no_page_is_wiped() {
         let pipe = pipe(libc::O_NONBLOCK);
         let poll = || Poll::new(pipe.reader.try_clone().expect("a descriptor"), PollEvents::IN);
         let driver = Driver::on_thread(1).expect("a driver");
-        let mut in_flight = driver.submit(poll());
+        let mut in_flight = driver.perform(poll());
         assert!(common::poll_once(&mut in_flight, Waker::noop()).is_pending());
         let mut queue = Queue::new(of_queue, 1).expect("it is fresh");
         queue.push(poll()).expect("a slot");
@@ -427,7 +427,7 @@ fn a_child_is_known_by_its_number_where_no_page_is_wiped() {
             assert_eq!(driver.outstanding(), 0);
             let mut close = driver.clone().close();
             assert!(common::poll_once(&mut close, Waker::noop()).is_ready());
-            let (result, _) = smol::future::block_on(driver.submit(poll()));
+            let (result, _) = smol::future::block_on(driver.perform(poll()));
             assert_eq!(result, Err(Errno::FORKED));
         });
         if is_the_grandchild {
@@ -480,7 +480,7 @@ fn a_child_that_a_waker_forks_comes_out_of_the_driver() {
         }));
         for _ in 0..20 {
             let fork = Arc::new(Fork::default());
-            let mut read = driver.submit(Read::new(Arc::clone(&file), [1; 8], 0));
+            let mut read = driver.perform(Read::new(Arc::clone(&file), [1; 8], 0));
             let waker = Waker::from(Arc::clone(&fork));
             let poll = AssertUnwindSafe(|| common::poll_once(&mut read, &waker).is_ready());
             let polled = catch_unwind(poll);

@@ -160,7 +160,7 @@ impl Drivers<'_> {
                 let mut pool = Fresh(&self.buffers);
                 let op = Op::generate(source, number, |source| pool.take(source));
                 let polls = matches!(op.what, What::Poll(_));
-                let (future, woken) = (driver.submit(op), Arc::default());
+                let (future, woken) = (driver.perform(op), Arc::default());
                 self.ledger.gave(number, None);
                 self.flights.push(Flight { future, number, polls, woken, started: false });
                 if !source.once_in(8) {
@@ -195,7 +195,7 @@ impl Drivers<'_> {
 
     /// Where the driver has missed events, it ends everything on its thread, which wakes the futures last.
     fn wait_where_it_has_failed(&mut self, driver: &Driver) -> bool {
-        let mut late = driver.submit(Fsync::new(descriptor(Object::File)));
+        let mut late = driver.perform(Fsync::new(descriptor(Object::File)));
         let polled = Pin::new(&mut late).poll(&mut Context::from_waker(Waker::noop()));
         let failed = matches!(polled, Poll::Ready((Err(REFUSED), _)));
         let woken = |flight: &Flight| flight.woken.0.load(Ordering::Acquire);

@@ -13,7 +13,7 @@ use std::io;
 use std::sync::Arc;
 
 fn reads(driver: &Driver, world: &World<'_>) {
-    let (result, op) = block_on(driver.submit(Read::new(Arc::clone(&world.file), [1; 8], 0)));
+    let (result, op) = block_on(driver.perform(Read::new(Arc::clone(&world.file), [1; 8], 0)));
     assert_eq!((result, op.buf), (Ok(8), [0; 8]));
 }
 
@@ -40,16 +40,16 @@ pub(crate) const DRIVER: &[(&str, Check)] = &[
     ("Driver::on_thread", |world| {
         let driver = Driver::on_thread(2).expect("a driver of the child's");
         reads(&driver, world);
-        let (result, _) = block_on(world.busy.as_ref().expect("it").submit(read(&world.file)));
+        let (result, _) = block_on(world.busy.as_ref().expect("it").perform(read(&world.file)));
         assert_eq!(result, Err(FORKED));
         drop(silently(|| world.busy.take()));
         reads(&driver, world);
         block_on(driver.close());
     }),
-    ("Driver::submit", |world| {
+    ("Driver::perform", |world| {
         for driver in [&world.busy, &world.full, &world.reacting] {
             let read = Read::new(Arc::clone(&world.file), vec![1; 8], 0);
-            let (result, op) = block_on(driver.as_ref().expect("it").submit(read));
+            let (result, op) = block_on(driver.as_ref().expect("it").perform(read));
             assert_eq!((result, op.buf), (Err(FORKED), vec![1; 8]));
         }
     }),
@@ -124,13 +124,13 @@ pub(crate) const DRIVER: &[(&str, Check)] = &[
     }),
     ("Reactor::is_edge_triggered", |world| {
         let driver = world.reacting.take().expect("it");
-        let future = driver.submit(Read::new(Arc::clone(&world.file), [0; 8], 0));
+        let future = driver.perform(Read::new(Arc::clone(&world.file), [0; 8], 0));
         silently(|| drop((block_on(future), driver)));
     }),
     ("Reactor::wake_later", |world| {
         let driver = world.reacting.take().expect("it");
         let start = |_| {
-            let mut read = driver.submit(Read::new(Arc::clone(&world.file), [0; 8], 0));
+            let mut read = driver.perform(Read::new(Arc::clone(&world.file), [0; 8], 0));
             assert!(poll_once(&mut read, Waker::noop()).is_ready());
         };
         silently(|| (0..100).for_each(start));

@@ -153,7 +153,7 @@ pub(crate) fn poll(pipe: &Pipe) -> Op {
 
 /// A future that has been polled once, by a task that tells of its waker's drop.
 fn started(driver: &Driver, op: Op) -> Submitted {
-    let mut future = driver.submit(op);
+    let mut future = driver.perform(op);
     let waker = Waker::from(Arc::new(TellingWaker));
     assert!(poll_once(&mut future, &waker).is_pending());
     // The driver has it still.
@@ -216,7 +216,7 @@ pub(crate) fn run(locked: impl FnOnce(&mut World<'_>), rest: impl FnOnce(&mut Wo
     let left = linux_aio::scope(&mut scoped, &mut [const { Slot::new() }; 8], |io| {
         let in_scope = fill_scope(io, &file, &pipe);
         let mut world = World {
-            fresh: Some(busy.submit(read(&file))),
+            fresh: Some(busy.perform(read(&file))),
             busy: Some(busy),
             in_flight,
             waiting,
@@ -288,7 +288,7 @@ fn while_others_use_the_drivers(world: &mut World<'_>, body: impl FnOnce(&mut Wo
             let (file, ready) = (Arc::clone(&world.file), Arc::clone(&started));
             thread::spawn(move || {
                 let start = |driver: &Driver| {
-                    let mut read = driver.submit(Read::new(Arc::clone(&file), [0; 8], 0));
+                    let mut read = driver.perform(Read::new(Arc::clone(&file), [0; 8], 0));
                     let _ = poll_once(&mut read, Waker::noop());
                     read
                 };

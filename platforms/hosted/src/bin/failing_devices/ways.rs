@@ -163,7 +163,7 @@ fn queue(file: &Arc<File>, jobs: Vec<Job>) -> Vec<(Result<u32, Errno>, Job)> {
 fn driver(file: &Arc<File>, jobs: Vec<Job>) -> Vec<(Result<u32, Errno>, Job)> {
     let driver = Driver::on_thread(DEPTH as u32).expect("a driver");
     let mut futures: Vec<_> =
-        jobs.into_iter().map(|job| driver.submit(owned(file, job))).map(Some).collect();
+        jobs.into_iter().map(|job| driver.perform(owned(file, job))).map(Some).collect();
     let mut ended: Vec<_> = futures.iter().map(|_| None).collect();
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     // All at once, and each only once it has not ended.

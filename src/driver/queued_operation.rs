@@ -1,6 +1,5 @@
 //! Operations of different types in one queue.
 
-use super::state::Ended;
 use crate::{Errno, Fd, Operation, Prepared};
 use alloc::boxed::Box;
 use core::any::Any;
@@ -19,7 +18,7 @@ impl<O: Operation + Send + 'static> Erased for O {
 }
 
 /// What the driver's queue holds.
-pub(super) struct Tracked {
+pub(super) struct QueuedOperation {
     pub(super) op: Box<dyn Erased>,
     /// The driver's, which is open as long as this may be submitted.
     pub(super) eventfd: Fd<'static>,
@@ -29,7 +28,20 @@ pub(super) struct Tracked {
     pub(super) panic: Option<Box<dyn Any + Send>>,
 }
 
-impl Tracked {
+/// The end of an operation.
+pub(super) enum Ended {
+    Done {
+        result: Result<u32, Errno>,
+        op: Box<dyn Erased>,
+    },
+    /// Its `prepare` panicked, with this.
+    Panicked {
+        payload: Box<dyn Any + Send>,
+        op: Box<dyn Erased>,
+    },
+}
+
+impl QueuedOperation {
     /// What has become of it.
     pub(super) fn ended(self, result: Result<u32, Errno>) -> Ended {
         match self.panic {
@@ -39,7 +51,7 @@ impl Tracked {
     }
 }
 
-impl Operation for Tracked {
+impl Operation for QueuedOperation {
     fn prepare(&mut self) -> Prepared<'_> {
         // Moved through the closure, as the loan outlives it.
         let op = &mut *self.op;

@@ -1,4 +1,4 @@
-//! [`Later`], by which a waker is called after the tasks that are ready.
+//! [`AfterReadyTasks`], by which a waker is called after the tasks that are ready.
 
 use crate::Errno;
 use crate::raw::ForkGuard;
@@ -11,7 +11,7 @@ use core::task::{Context, Poll, Waker};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A task of the runtime, which ends when this is dropped.
-pub(super) struct Later(Shared);
+pub(super) struct AfterReadyTasks(Shared);
 
 /// What the task and its owner know.
 #[derive(Clone)]
@@ -50,7 +50,7 @@ impl Shared {
     }
 }
 
-impl Later {
+impl AfterReadyTasks {
     /// # Panics
     /// Outside of a tokio runtime.
     pub(super) fn spawn() -> Self {
@@ -76,7 +76,7 @@ impl Later {
     }
 }
 
-impl Drop for Later {
+impl Drop for AfterReadyTasks {
     fn drop(&mut self) {
         if let (_, Some(task)) = self.0.end() {
             task.wake();
@@ -129,7 +129,7 @@ impl Drop for Task {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use super::{Later, Shared, Task};
+    use super::{AfterReadyTasks, Shared, Task};
     use core::future::Future;
     use core::pin::Pin;
     use core::task::{Context, Waker};
@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn a_forked_child_takes_no_lock() {
         let shared = Shared::new();
-        let later = Later(shared.clone());
+        let later = AfterReadyTasks(shared.clone());
         let mut task = Task { shared: shared.clone(), has_yielded: false };
         let held = shared.lock().expect("this process");
         // SAFETY: The child calls what follows, none of which takes a lock, and leaves by `_exit`.

@@ -1,7 +1,7 @@
-//! [`Pump`], which moves operations to the kernel and completions back.
+//! [`EventLoop`], which moves operations to the kernel and completions back.
 
 use super::Shared;
-use super::erased::{Erased, Tracked};
+use super::queued_operation::{Erased, QueuedOperation};
 use super::stall::Stall;
 use crate::{CallError, Errno, EventFd, Fd, Queue, Token};
 use alloc::boxed::Box;
@@ -15,9 +15,9 @@ use std::time::Instant;
 const BLOCKED: Duration = Duration::from_millis(1);
 
 /// The queue, and what only whoever turns needs.
-pub(super) struct Pump {
+pub(super) struct EventLoop {
     /// `None` when the driver has been closed.
-    queue: Option<Queue<Tracked>>,
+    queue: Option<Queue<QueuedOperation>>,
     eventfd: Arc<EventFd>,
     /// The token of the last operation of each entry.
     tokens: Vec<Option<Token>>,
@@ -33,8 +33,8 @@ pub(super) struct Pump {
     longest_submit: Duration,
 }
 
-impl Pump {
-    pub(super) fn new(queue: Queue<Tracked>, eventfd: Arc<EventFd>) -> Self {
+impl EventLoop {
+    pub(super) fn new(queue: Queue<QueuedOperation>, eventfd: Arc<EventFd>) -> Self {
         Self {
             queue: Some(queue),
             eventfd,
@@ -50,18 +50,18 @@ impl Pump {
 
     /// Takes the completions that are there, gives their slots to those who wait, cancels and
     /// submits. `false` if nothing came of it that asks for another look.
-    pub(super) fn round(&mut self, shared: &Arc<Shared>) -> bool {
+    pub(super) fn step(&mut self, shared: &Arc<Shared>) -> bool {
         let Some(queue) = &mut self.queue else { return false };
-        let looked = shared.with_state(|state, after| {
+        let looked = shared.with_state(|state, deferred| {
             while let Some(done) = queue.try_next() {
-                state.complete(done.op.entry, done.op.ended(done.result), after);
+                state.complete(done.op.entry, done.op.ended(done.result), deferred);
             }
             if mem::take(&mut self.submitted) {
                 state.note_submitted();
             }
             let failed = queue.look_failure();
             if let Some(errno) = failed {
-                state.fail(errno, after);
+                state.fail(errno, deferred);
             }
             state.stats.queue = queue.stats();
             state.stats.blocked = self.blocked;
@@ -93,10 +93,10 @@ impl Pump {
 
     fn push(&mut self) {
         let Some(queue) = &mut self.queue else { return };
-        // SAFETY: The pump keeps it open, and the queue is submitted by the pump alone.
+        // SAFETY: The event loop keeps it open, and the queue is submitted by the event loop alone.
         let eventfd = unsafe { Fd::<'static>::borrow_raw(self.eventfd.fd().as_raw()) };
         for (entry, op) in self.admitted.drain(..) {
-            let pushed = queue.push(Tracked { op, eventfd, entry, panic: None });
+            let pushed = queue.push(QueuedOperation { op, eventfd, entry, panic: None });
             if self.tokens.len() <= entry {
                 self.tokens.resize(entry + 1, None);
             }
@@ -156,9 +156,9 @@ impl Pump {
             Err(errno) => errno,
         };
         let Some(queue) = &mut self.queue else { return false };
-        let _ = shared.with_state(|state, after| {
+        let _ = shared.with_state(|state, deferred| {
             while let Some(op) = queue.take_queued() {
-                state.complete(op.entry, op.ended(Err(errno)), after);
+                state.complete(op.entry, op.ended(Err(errno)), deferred);
             }
         });
         true
@@ -172,7 +172,7 @@ impl Pump {
     }
 
     /// The queue, to be destroyed.
-    pub(super) fn take_queue(&mut self) -> Option<Queue<Tracked>> {
+    pub(super) fn take_queue(&mut self) -> Option<Queue<QueuedOperation>> {
         mem::take(&mut self.queue)
     }
 }

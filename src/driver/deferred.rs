@@ -1,9 +1,7 @@
-//! [`After`], what must be done when the lock is released.
+//! [`Deferred`], what must be done when the lock is released.
 
-use super::Shared;
-use super::erased::Erased;
+use super::queued_operation::Erased;
 use alloc::boxed::Box;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::any::Any;
 use core::mem;
@@ -13,8 +11,8 @@ use std::panic::catch_unwind;
 
 /// See the [module](self).
 #[derive(Default)]
-pub(super) struct After {
-    left: Vec<Left>,
+pub(super) struct Deferred {
+    actions: Vec<Action>,
     /// A turn is to be taken soon, with what comes until then.
     pub(super) later: bool,
     /// Something is to be done now, unless the helper thread does it.
@@ -22,50 +20,37 @@ pub(super) struct After {
 }
 
 /// Users' code that is to be run.
-enum Left {
+enum Action {
     Wake(Waker),
     DropWaker(Waker),
     DropOp(Box<dyn Erased>),
     DropPayload(Box<dyn Any + Send>),
 }
 
-impl After {
+impl Deferred {
     pub(super) fn wake(&mut self, waker: Waker) {
-        self.left.push(Left::Wake(waker));
+        self.actions.push(Action::Wake(waker));
     }
 
     pub(super) fn drop_waker(&mut self, waker: Waker) {
-        self.left.push(Left::DropWaker(waker));
+        self.actions.push(Action::DropWaker(waker));
     }
 
     pub(super) fn drop_op(&mut self, op: Box<dyn Erased>) {
-        self.left.push(Left::DropOp(op));
+        self.actions.push(Action::DropOp(op));
     }
 
     pub(super) fn drop_payload(&mut self, payload: Box<dyn Any + Send>) {
-        self.left.push(Left::DropPayload(payload));
-    }
-
-    pub(super) fn run(mut self, shared: &Arc<Shared>) {
-        if self.turn && !shared.tasks_turn {
-            shared.kick();
-        } else if self.later {
-            shared.turn_later();
-        }
-        self.run_users_code();
-        // Last, since it may block in `io_submit`.
-        if self.turn && shared.tasks_turn {
-            shared.turn();
-        }
+        self.actions.push(Action::DropPayload(payload));
     }
 
     pub(super) fn run_users_code(&mut self) {
-        for left in mem::take(&mut self.left) {
-            catch_and_forget(|| match left {
-                Left::Wake(waker) => waker.wake(),
-                Left::DropWaker(waker) => drop(waker),
-                Left::DropOp(op) => drop(op),
-                Left::DropPayload(payload) => drop(payload),
+        for action in mem::take(&mut self.actions) {
+            catch_and_forget(|| match action {
+                Action::Wake(waker) => waker.wake(),
+                Action::DropWaker(waker) => drop(waker),
+                Action::DropOp(op) => drop(op),
+                Action::DropPayload(payload) => drop(payload),
             });
         }
     }

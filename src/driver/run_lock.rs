@@ -1,4 +1,4 @@
-//! [`Turns`], by which one thread at a time turns, for all; and [`Woken`], by which the
+//! [`RunLock`], by which one thread at a time turns, for all; and [`ReactorPolling`], by which the
 //! reactor is polled again after each call of the waker. Both are checked by the models.
 
 use crate::primitive::{AtomicBool, AtomicU8, Ordering};
@@ -11,9 +11,9 @@ const TURNING: u8 = 1;
 const AGAIN: u8 = 2;
 
 /// Whose turn it is.
-pub(super) struct Turns(AtomicU8);
+pub(super) struct RunLock(AtomicU8);
 
-impl Turns {
+impl RunLock {
     pub(super) fn new() -> Self {
         Self(AtomicU8::new(IDLE))
     }
@@ -23,13 +23,13 @@ impl Turns {
     ///
     /// In either case a round begins after this call does, and sees what was done before it: each
     /// begins with a swap that acquires what those who ask release with theirs.
-    pub(super) fn take(&self, mut round: impl FnMut() -> bool) {
+    pub(super) fn take(&self, mut step: impl FnMut() -> bool) {
         if self.0.swap(AGAIN, Ordering::AcqRel) != IDLE {
             return;
         }
         loop {
             self.0.swap(TURNING, Ordering::AcqRel);
-            if !round() && self.give_up() {
+            if !step() && self.give_up() {
                 return;
             }
         }
@@ -42,9 +42,9 @@ impl Turns {
 }
 
 /// Whether the waker has been called since the reactor was polled.
-pub(super) struct Woken(AtomicBool);
+pub(super) struct ReactorPolling(AtomicBool);
 
-impl Woken {
+impl ReactorPolling {
     /// As if it had been called: the reactor has not been polled yet.
     pub(super) fn new() -> Self {
         Self(AtomicBool::new(true))
