@@ -1,7 +1,8 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2034 # The scripts that source this use what it sets.
-# What the scripts of this folder share: messages, the cache, packages, the toolchain that can build `core` for any
-# target, and an apt root of our own from which foreign packages are downloaded without touching the machine's.
+# What the scripts of this folder share: messages, the cache, packages, the toolchain that can build
+# `core` for any target, and an apt root of our own from which foreign packages are downloaded
+# without touching the machine's.
 
 PLATFORMS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 REPOSITORY=$(dirname "$PLATFORMS")
@@ -35,8 +36,8 @@ quietly() {
     return "$status"
 }
 
-# The Debian packages named are there when this returns: installed when run as root on a system with apt, but never by
-# removing others; else the script ends by saying what to install.
+# The Debian packages named are there when this returns: installed when run as root on a system with
+# apt, but never by removing others; else the script ends by saying what to install.
 need_packages() {
     local missing=() package
     for package in "$@"; do
@@ -58,7 +59,8 @@ need_packages() {
     progress ''
 }
 
-# The place of rustup's nightly compiler, with the source of the standard library. Fetches the source if it is missing.
+# The place of rustup's nightly compiler, with the source of the standard library. Fetches the
+# source if it is missing.
 nightly_with_source() {
     local sysroot
     sysroot=$(rustc +nightly --print sysroot 2>/dev/null) || return
@@ -67,9 +69,9 @@ nightly_with_source() {
     printf '%s\n' "$sysroot"
 }
 
-# Sets CARGO, RUSTC and LINKER to a compiler with the matching source of `core`, and a linker for every architecture.
-# rustup's nightly is preferred; without it, Debian's rustc-web serves if it is new enough for the programs. Stable
-# compilers are told to accept -Z build-std by RUSTC_BOOTSTRAP.
+# Sets CARGO, RUSTC and LINKER to a compiler with the matching source of `core`, and a linker for
+# every architecture. rustup's nightly is preferred; without it, Debian's rustc-web serves if it is
+# new enough for the programs. Stable compilers are told to accept -Z build-std by RUSTC_BOOTSTRAP.
 need_toolchain() {
     local sysroot candidate
     if [[ -n ${LINUX_AIO_RUSTC:-} ]]; then
@@ -102,8 +104,9 @@ need_toolchain() {
     unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_TARGET CARGO_BUILD_RUSTFLAGS RUSTUP_TOOLCHAIN
 }
 
-# Where the machine's own apt fetches Debian from; only the places are taken, with whatever proxy, mirror list or
-# authentication apt is configured for. LINUX_AIO_DEBIAN names them on a machine that is not Debian.
+# Where the machine's own apt fetches Debian from; only the places are taken, with whatever proxy,
+# mirror list or authentication apt is configured for. LINUX_AIO_DEBIAN names them on a machine that
+# is not Debian.
 debian_archives() {
     if [[ -n ${LINUX_AIO_DEBIAN:-} ]]; then
         printf '%s\n' "$LINUX_AIO_DEBIAN"
@@ -117,9 +120,9 @@ debian_archives() {
             END { if (main != "") print main, security }'
 }
 
-# apt_root SUITE ARCHITECTURE: makes and fills an apt root of our own and sets APT to the options that use it.
-# Adding the architecture to the machine instead would let one broken foreign index stop every `apt-get update`; for
-# the same reason a root holds one suite only.
+# apt_root SUITE ARCHITECTURE: makes and fills an apt root of our own and sets APT to the options
+# that use it. Adding the architecture to the machine instead would let one broken foreign index
+# stop every `apt-get update`; for the same reason a root holds one suite only.
 apt_root() {
     local suite=$1 architecture=$2 root main security keyring
     root=$CACHE/apt/$suite-$architecture
@@ -146,9 +149,10 @@ apt_root() {
     quietly apt-get "${APT[@]}" -q update || die "the archive's index of $suite for $architecture cannot be fetched"
 }
 
-# need_unpacked SUITE PACKAGE...: packages for this machine's architecture and all they depend on, the C library too,
-# unpacked in the cache; the first one's name is the folder's. Nothing is installed, so root is not needed and no package
-# of the machine is in the way. Sets UNPACKED to the folder, and LOADER to what a program in it must be run by.
+# need_unpacked SUITE PACKAGE...: packages for this machine's architecture and all they depend on,
+# the C library too, unpacked in the cache; the first one's name is the folder's. Nothing is
+# installed, so root is not needed and no package of the machine is in the way. Sets UNPACKED to the
+# folder, and LOADER to what a program in it must be run by.
 need_unpacked() {
     local suite=$1 packages package libraries
     shift
@@ -172,7 +176,8 @@ need_unpacked() {
     LOADER=("$(find "$UNPACKED" -name 'ld*.so.[0-9]' -print -quit)" --library-path "$libraries")
 }
 
-# Sets NATIVE and NATIVE_MUSL to the targets, and OCI_ARCHITECTURE to the name among images, of this machine.
+# Sets NATIVE and NATIVE_MUSL to the targets, and OCI_ARCHITECTURE to the name among images, of this
+# machine.
 native() {
     local architecture
     architecture=$(uname -m)
@@ -187,8 +192,8 @@ native() {
     NATIVE=$architecture-unknown-linux-gnu NATIVE_MUSL=$architecture-unknown-linux-musl
 }
 
-# build_freestanding TARGET: builds the freestanding package for a target triple and sets PROGRAMS to the folder that
-# holds its programs. Needs need_toolchain.
+# build_freestanding TARGET: builds the freestanding package for a target triple and sets PROGRAMS
+# to the folder that holds its programs. Needs need_toolchain.
 build_freestanding() {
     local target=$1
     PROGRAMS=$CACHE/target/$target/release
@@ -205,7 +210,8 @@ build_freestanding() {
 # zig's compiler brings musl and glibc for every architecture.
 readonly ZIG_VERSION=0.17.1
 
-# The linker for TARGET: `zig cc`, through a wrapper that speaks zig's dialect of targets and libraries.
+# The linker for TARGET: `zig cc`, through a wrapper that speaks zig's dialect of targets and
+# libraries.
 need_zig() {
     local target=$1 zig=$CACHE/zig-$ZIG_VERSION architecture=${1%%-*} libc=${1##*-}
     if [[ ! -x $zig/ziglang/zig ]]; then
@@ -236,9 +242,9 @@ END
     export ZIG_GLOBAL_CACHE_DIR=$CACHE/zig-cache ZIG_LOCAL_CACHE_DIR=$CACHE/zig-cache
 }
 
-# need_standard_library TARGET CRATES [MANIFEST]: sets BUILD to the cargo command, up to its subcommand's name, and OPTIONS
-# to what follows that, for the library's package or that of MANIFEST. Where rustup has no standard library for the target,
-# CRATES of it are built.
+# need_standard_library TARGET CRATES [MANIFEST]: sets BUILD to the cargo command, up to its
+# subcommand's name, and OPTIONS to what follows that, for the library's package or that of
+# MANIFEST. Where rustup has no standard library for the target, CRATES of it are built.
 need_standard_library() {
     local target=$1 crates=$2 manifest=${3:-$REPOSITORY/Cargo.toml} library
     native
@@ -259,8 +265,8 @@ need_standard_library() {
         -C relocation-model=static"
 }
 
-# build_static TARGET PROGRAM...: builds programs of `tools/` (`aio-...`) and examples of the library as static binaries for
-# a musl target, and sets STATIC to the folder that holds them.
+# build_static TARGET PROGRAM...: builds programs of `tools/` (`aio-...`) and examples of the
+# library as static binaries for a musl target, and sets STATIC to the folder that holds them.
 build_static() {
     local target=$1 program options=() built=()
     shift
@@ -281,8 +287,8 @@ build_static() {
     cp "${built[@]}" "$STATIC"
 }
 
-# build_hosted TARGET: builds the package `hosted` as static binaries for a musl target, and sets HOSTED to the folder that
-# holds them.
+# build_hosted TARGET: builds the package `hosted` as static binaries for a musl target, and sets
+# HOSTED to the folder that holds them.
 build_hosted() {
     local target=$1
     need_standard_library "$target" std,panic_abort "$PLATFORMS/hosted/Cargo.toml"
@@ -291,8 +297,8 @@ build_hosted() {
     quietly "${BUILD[@]}" build --release "${OPTIONS[@]}" || die "the hosted programs cannot be built for $target"
 }
 
-# replace_table NAME FILE: puts the file between the lines `<!-- NAME: begin -->` and `<!-- NAME: end -->` of
-# docs/platforms.md.
+# replace_table NAME FILE: puts the file between the lines `<!-- NAME: begin -->` and `<!-- NAME:
+# end -->` of docs/platforms.md.
 replace_table() {
     local begin="<!-- $1: begin -->" end="<!-- $1: end -->" page=$REPOSITORY/docs/platforms.md marker changed
     for marker in "$begin" "$end"; do

@@ -1,13 +1,13 @@
-//! The driver under everything that may happen to a future: awaited, dropped before and after it was
-//! polled, timed out, lost in `select!`, unwound by a panic, moved to another task, held and never
-//! polled again, alive when its runtime ends.
+//! The driver under everything that may happen to a future: awaited, dropped before and after it
+//! was polled, timed out, lost in `select!`, unwound by a panic, moved to another task, held and
+//! never polled again, alive when its runtime ends.
 //!
 //! Every buffer is watched: bytes before and behind what the operation uses, and, once it has come
 //! back, all of it, to the end of the test. What is read must be what the file has. Afterwards, all
 //! that was started has ended once, and no slot, descriptor or thread is left.
 //!
-//! `LINUX_AIO_TORTURE_SEED` repeats a run, as far as threads let it; `LINUX_AIO_TORTURE_TASKS` is how
-//! many tasks there are.
+//! `LINUX_AIO_TORTURE_SEED` repeats a run, as far as threads let it; `LINUX_AIO_TORTURE_TASKS` is
+//! how many tasks there are.
 #![cfg(feature = "tokio")]
 
 mod common;
@@ -565,8 +565,8 @@ fn nothing_is_lost_on_a_multi_thread_runtime() {
     });
 }
 
-/// Goal: operations get their slots in the order in which they were started. Method: one slot, which
-/// a POLL has until all others wait; some of these leave; each says when it is prepared.
+/// Goal: operations get their slots in the order in which they were started. Method: one slot,
+/// which a POLL has until all others wait; some of these leave; each says when it is prepared.
 #[test]
 fn slots_are_given_first_come_first_served() {
     let _alone = lock(&ALONE);

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Writes the golden files: one NAME.txt for each architecture, from golden.c and the kernel's headers.
-# Nothing is run and no C library is needed.
+# Writes the golden files: one NAME.txt for each architecture, from golden.c and the kernel's
+# headers. Nothing is run and no C library is needed.
 #
 # usage: HEADERS=DIR [CLANG=clang] [M68K_CC=m68k-linux-gnu-gcc] [OUT=DIR] ./generate.sh
 #
@@ -20,7 +20,8 @@ includes() {
 	echo "-nostdinc -isystem $HEADERS/$1-linux-any -isystem $HEADERS/any-linux-any"
 }
 
-# In IR a value stands behind the text: asm sideeffect "...golden:NAME=${0:c}\22", "i...(i32 VALUE)".
+# In IR a value stands behind the text: asm sideeffect "...golden:NAME=${0:c}\22", "i...(i32
+# VALUE)".
 ir() { # NAME TRIPLE HEADERS_ARCH
 	# shellcheck disable=SC2046,SC2086
 	$CLANG -target "$2" -O1 $(includes "$3") -emit-llvm -S -o - golden.c |

@@ -1,8 +1,8 @@
 //! `include/uapi/linux/aio_abi.h`: the request, the event and their constants.
 //!
 //! It must never turn a number of these structures into a pointer or a reference. All fields are
-//! integers of fixed width, and any value in any field is allowed: whether it makes sense is for the
-//! kernel to say.
+//! integers of fixed width, and any value in any field is allowed: whether it makes sense is for
+//! the kernel to say.
 
 use core::mem::offset_of;
 

@@ -1,9 +1,9 @@
 //! Arguments of the few system calls beside the six that an AIO library makes: eventfd2, mmap,
 //! madvise, openat, kill and futex.
 //!
-//! It must never grow into a general table of constants. What is here was compared with the kernel's
-//! headers of each architecture; where an architecture has a value of its own, the documentation
-//! says so.
+//! It must never grow into a general table of constants. What is here was compared with the
+//! kernel's headers of each architecture; where an architecture has a value of its own, the
+//! documentation says so.
 
 /// Close the file descriptor on exec (`asm/fcntl.h`, `openat(2)`): 0x80000, but 0x400000 on SPARC.
 #[cfg(not(any(target_arch = "sparc", target_arch = "sparc64")))]
@@ -75,8 +75,8 @@ pub const MAP_ANONYMOUS: i32 = 0x800;
 pub const MADV_DONTFORK: i32 = 10;
 /// Undoes [`MADV_DONTFORK`] (`asm/mman.h`, `madvise(2)`).
 pub const MADV_DOFORK: i32 = 11;
-/// A forked child finds the pages zeroed (`asm/mman.h`, `madvise(2)`, Linux 4.14); private anonymous
-/// memory only.
+/// A forked child finds the pages zeroed (`asm/mman.h`, `madvise(2)`, Linux 4.14); private
+/// anonymous memory only.
 pub const MADV_WIPEONFORK: i32 = 18;
 /// Undoes [`MADV_WIPEONFORK`] (`asm/mman.h`, `madvise(2)`, Linux 4.14).
 pub const MADV_KEEPONFORK: i32 = 19;

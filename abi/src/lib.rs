@@ -1,8 +1,8 @@
 //! The kernel ABI of Linux AIO, as numbers and plain structures.
 //!
-//! This is the lowest crate of `linux-aio`: what `include/uapi/linux/aio_abi.h`, `fs/aio.c` and the system
-//! call tables of the Linux kernel say, in the kernel's own spelling. Every size, alignment and
-//! offset is asserted at compile time on every target, so that a wrong layout does not build.
+//! This is the lowest crate of `linux-aio`: what `include/uapi/linux/aio_abi.h`, `fs/aio.c` and the
+//! system call tables of the Linux kernel say, in the kernel's own spelling. Every size, alignment
+//! and offset is asserted at compile time on every target, so that a wrong layout does not build.
 //!
 //! It must never make a system call, hold an address as anything but an integer, allocate, contain
 //! unsafe code, or depend on the operating system it is compiled for: it builds on every target,

@@ -1,5 +1,5 @@
-//! The numbers of the system calls that an AIO library makes, for every Linux architecture that Rust
-//! has a target for.
+//! The numbers of the system calls that an AIO library makes, for every Linux architecture that
+//! Rust has a target for.
 //!
 //! It must never hold a number that is not in the kernel's `asm/unistd.h` of that architecture, and
 //! never make a call.
@@ -240,8 +240,8 @@ pub const LOONGARCH64: Syscalls = Syscalls {
     futex_time64: None,
 };
 
-/// 64-bit s390 (`arch/s390/kernel/syscalls/syscall.tbl`). Its mmap takes one argument, the address of
-/// six words.
+/// 64-bit s390 (`arch/s390/kernel/syscalls/syscall.tbl`). Its mmap takes one argument, the address
+/// of six words.
 pub const S390X: Syscalls = Syscalls {
     io_setup: 243,
     io_destroy: 244,

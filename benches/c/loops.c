@@ -1,5 +1,6 @@
-// The loop that everything is measured by, in C: keeps `depth` operations in the kernel, takes `batch` that have ended,
-// and submits as many again. By the system calls or by a library's functions, with and without reading the ring.
+// The loop that everything is measured by, in C: keeps `depth` operations in the kernel, takes
+// `batch` that have ended, and submits as many again. By the system calls or by a library's
+// functions, with and without reading the ring.
 #include <errno.h>
 #include <linux/aio_abi.h>
 #include <stdint.h>
@@ -149,8 +150,9 @@ static inline __attribute__((always_inline)) int submit_all(struct loop *loop, s
 	return accepted < 0 ? accepted : submit_rest(loop, submit, (uint64_t)accepted, count);
 }
 
-// Runs `operations` of them, a multiple of the batch and not fewer than the depth. With `latencies`, room for one each,
-// writes how many nanoseconds each took from its submission until it was taken. 0, or a negative error number.
+// Runs `operations` of them, a multiple of the batch and not fewer than the depth. With
+// `latencies`, room for one each, writes how many nanoseconds each took from its submission until
+// it was taken. 0, or a negative error number.
 static inline __attribute__((always_inline)) int run(struct loop *loop, uint64_t operations, uint64_t *latencies, int fills,
 						     submit_function *submit, getevents_function *getevents)
 {

@@ -1,6 +1,6 @@
 //! What the operations go to. Whatever is made for it goes away with it: files have no names, loop
-//! devices let go by themselves when nobody has them open, and a zram device is removed by a process
-//! that waits for the end of this one, whatever that is.
+//! devices let go by themselves when nobody has them open, and a zram device is removed by a
+//! process that waits for the end of this one, whatever that is.
 
 use crate::load::Target;
 use anyhow::{Context, Result, bail, ensure};
@@ -83,8 +83,8 @@ pub struct Device {
     _keeper: Option<Keeper>,
     /// What a loop device is on.
     _under: Option<File>,
-    /// Another one like it, for what goes through the page cache: where pages of a disk are cached, the
-    /// kernel looks for some to be written before each operation that goes around the cache.
+    /// Another one like it, for what goes through the page cache: where pages of a disk are cached,
+    /// the kernel looks for some to be written before each operation that goes around the cache.
     cached: Option<Box<Self>>,
 }
 
@@ -228,8 +228,8 @@ fn open_direct(path: &Path) -> Result<File> {
     file.with_context(|| format!("opening {}", path.display()))
 }
 
-/// Random bytes: a hole, or zeros, would be read without the device. None of them stays in the page cache, except
-/// of a file that is nowhere else.
+/// Random bytes: a hole, or zeros, would be read without the device. None of them stays in the page
+/// cache, except of a file that is nowhere else.
 fn fill(file: &File, size: u64) -> Result<()> {
     if !file.metadata()?.file_type().is_block_device() {
         file.set_len(size)?;

@@ -1,6 +1,6 @@
 //! The comparison of `linux-aio` with the other ways to do disk I/O: what is done ([`load`]), the
-//! ways to do it ([`ways`]), on what ([`device`]), how it is measured ([`measure`]) and what came of
-//! it ([`report`]).
+//! ways to do it ([`ways`]), on what ([`device`]), how it is measured ([`measure`]) and what came
+//! of it ([`report`]).
 
 pub mod clock;
 pub mod device;

@@ -18,7 +18,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// Compares ways to do disk I/O: this library, libaio, io_uring, threads. Prints a page in Markdown.
+/// Compares ways to do disk I/O: this library, libaio, io_uring, threads. Prints a page in
+/// Markdown.
 ///
 /// Nothing of yours is written to: the files that it makes have no names and are gone when it ends.
 /// As root it also makes a zram device and loop devices, and removes them.

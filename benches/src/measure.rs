@@ -1,5 +1,5 @@
-//! Measures a cell: rounds, each of which has every way once, in an order that is drawn anew, so that
-//! what drifts drifts for all.
+//! Measures a cell: rounds, each of which has every way once, in an order that is drawn anew, so
+//! that what drifts drifts for all.
 
 use crate::clock::{Latencies, latencies};
 use crate::device::Device;
@@ -216,8 +216,8 @@ fn compare_with_best(measured: &mut Measured) {
     measured.best = Some(best.way);
 }
 
-/// Counts the system calls of every way of a cell that has been measured, in runs of their own: what
-/// counts them makes them slower.
+/// Counts the system calls of every way of a cell that has been measured, in runs of their own:
+/// what counts them makes them slower.
 pub fn count_system_calls(measured: &mut Measured, device: &Device, ways: &[&Way]) -> Result<()> {
     let cell = measured.cell;
     let target = device.target(cell.files)?;

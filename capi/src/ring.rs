@@ -1,6 +1,7 @@
 //! The completion ring's header, and whether the ring is empty.
 //!
-//! It must never write to the ring, which is for `reap` to do, and never look at one of another process.
+//! It must never write to the ring, which is for `reap` to do, and never look at one of another
+//! process.
 
 use core::mem::{offset_of, size_of};
 use core::sync::atomic::AtomicU32;
@@ -32,7 +33,8 @@ const_assert_eq!(offset_of!(Header, magic), offset_of!(aio_ring, magic));
 const_assert_eq!(offset_of!(Header, incompat_features), offset_of!(aio_ring, incompat_features));
 
 impl Header {
-    /// Whether the kernel says that it is a ring, as gVisor does not, and one without features that are unknown to us.
+    /// Whether the kernel says that it is a ring, as gVisor does not, and one without features that
+    /// are unknown to us.
     ///
     /// The page may be a read-only one, where only relaxed loads are allowed.
     pub(crate) fn is_understood(&self) -> bool {
@@ -50,7 +52,8 @@ pub(crate) trait Time: Copy {
 
 impl Time for linux_aio_raw::abi::__kernel_old_timespec {
     fn is_zero(self) -> bool {
-        // C's tv_nsec is a long; on x32 the rest of the kernel's field is padding, and ignored there too.
+        // C's tv_nsec is a long; on x32 the rest of the kernel's field is padding, and ignored
+        // there too.
         self.tv_sec == 0 && self.tv_nsec as core::ffi::c_long == 0
     }
 }
@@ -58,13 +61,15 @@ impl Time for linux_aio_raw::abi::__kernel_old_timespec {
 #[cfg(all(target_pointer_width = "32", not(target_arch = "x86_64")))]
 impl Time for linux_aio_raw::abi::__kernel_timespec {
     fn is_zero(self) -> bool {
-        // C's tv_nsec is a long of 32 bits; the rest of the kernel's field is padding, and ignored there too.
+        // C's tv_nsec is a long of 32 bits; the rest of the kernel's field is padding, and ignored
+        // there too.
         self.tv_sec == 0 && self.tv_nsec as core::ffi::c_long == 0
     }
 }
 
 /// Whether a call that takes events would return 0 at once: `timeout` is zero and the ring of `ctx`
-/// is empty. `false` where `ctx` is not known to be a context of this process; then the kernel is to be asked.
+/// is empty. `false` where `ctx` is not known to be a context of this process; then the kernel is
+/// to be asked.
 ///
 /// Relaxed loads do: no event is read on the strength of them, and "empty" is what the kernel could
 /// have said a moment ago.
@@ -82,8 +87,9 @@ pub(crate) unsafe fn zero_timeout_and_empty<T: Time>(ctx: io_context_t, timeout:
     if !timeout.is_zero() || !table::has(ctx) {
         return false;
     }
-    // SAFETY: The ring of a context that this process has made, and that nobody ends meanwhile, says the caller. All
-    // fields are atomic, so that others may write meanwhile, and every bit pattern is allowed.
+    // SAFETY: The ring of a context that this process has made, and that nobody ends meanwhile,
+    // says the caller. All fields are atomic, so that others may write meanwhile, and every bit
+    // pattern is allowed.
     let ring = unsafe { &*ctx };
     ring.head.load(Relaxed) == ring.tail.load(Relaxed)
 }

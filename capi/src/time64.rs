@@ -55,9 +55,9 @@ pub unsafe extern "C" fn io_pgetevents_time64(
 
 /// Targets that have both times.
 ///
-/// The call with the 64-bit one came with Linux 5.1, and some containers' filters refuse it with EPERM
-/// although they allow the older ones. Then the older ones do, with the time cut to what 32 bits hold:
-/// 68 years.
+/// The call with the 64-bit one came with Linux 5.1, and some containers' filters refuse it with
+/// EPERM although they allow the older ones. Then the older ones do, with the time cut to what 32
+/// bits hold: 68 years.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "riscv32")))]
 mod narrow {
     use core::ffi::{c_int, c_long};
@@ -88,7 +88,8 @@ mod narrow {
         // SAFETY: Null or valid for reads, says the caller.
         let mut cut = unsafe { cut(timeout) };
         let timeout = cut.as_mut().map_or(ptr::null_mut(), ptr::from_mut);
-        // SAFETY: The caller answers for `events`; `timeout` is null or `cut`, which outlives the call.
+        // SAFETY: The caller answers for `events`; `timeout` is null or `cut`, which outlives the
+        // call.
         unsafe { sys::io_getevents(id(ctx), min, max, events, timeout) as c_int }
     }
 
@@ -112,8 +113,8 @@ mod narrow {
         // SAFETY: Null or valid for reads, says the caller.
         let mut cut = unsafe { cut(timeout) };
         let timeout = cut.as_mut().map_or(ptr::null_mut(), ptr::from_mut);
-        // SAFETY: The caller answers for `events` and the mask; `timeout` is null or `cut`, which, like
-        // `usig`, outlives the call.
+        // SAFETY: The caller answers for `events` and the mask; `timeout` is null or `cut`, which,
+        // like `usig`, outlives the call.
         unsafe { sys::io_pgetevents(id(ctx), min, max, events, timeout, &usig) as c_int }
     }
 

@@ -23,7 +23,8 @@ skip() {
 	skipped=$((skipped + 1))
 }
 
-# check NAME COMMAND...: passes if the command does; a command that ends with 77 says why it cannot test.
+# check NAME COMMAND...: passes if the command does; a command that ends with 77 says why it cannot
+# test.
 check() {
 	local name=$1 output status=0
 	shift
@@ -57,7 +58,7 @@ build_and_run() {
 	./program "$@"
 }
 
-# --- what other programs see -------------------------------------------------------------------------------
+# --- what other programs see ---------------------------------------------------------------------
 
 # surfaces DIRECTORY BITS
 surfaces() {
@@ -85,8 +86,8 @@ at_most() {
 	[[ $size -le $1 ]] || { echo "$2 has $size bytes stripped, allowed are $1"; return 1; }
 }
 
-# What the linker gets from Rust calls nobody but its own functions, by their C names, and has no way to panic. What may
-# be missing is weak.
+# What the linker gets from Rust calls nobody but its own functions, by their C names, and has no
+# way to panic. What may be missing is weak.
 self_contained() {
 	! nm "$libraries/libaio.o" | grep -iE 'panic|unwind' || return 1
 	! nm -u "$libraries/libaio.o" | grep -vE ' (w .*|U (io_(setup|destroy|cancel|getevents)|_GLOBAL_OFFSET_TABLE_))$'
@@ -129,7 +130,8 @@ installed_tree() {
 }
 check 'make install' installed_tree
 
-# For `dpkg-shlibdeps` of a distribution: the files name all that the libraries have, and nothing else.
+# For `dpkg-shlibdeps` of a distribution: the files name all that the libraries have, and nothing
+# else.
 symbols_files() {
 	local package
 	mkdir -p symbols/debian
@@ -141,7 +143,8 @@ symbols_files() {
 }
 have 'symbols files of dpkg' dpkg-gensymbols dpkg-dev && check 'symbols files of dpkg' symbols_files
 
-# The same source in another directory gives the same bytes: of the libraries, and with them of symbols and sections.
+# The same source in another directory gives the same bytes: of the libraries, and with them of
+# symbols and sections.
 same_elsewhere() {
 	local elsewhere=$work/elsewhere/in/a/directory/with/a/longer/name file
 	mkdir -p "$elsewhere"
@@ -160,7 +163,7 @@ manual_pages() {
 }
 have 'manual pages' mandoc mandoc && check 'manual pages' manual_pages
 
-# --- the header --------------------------------------------------------------------------------------------
+# --- the header ----------------------------------------------------------------------------------
 
 # compiles COMPILER...: with every warning, alone and beside the headers that name the same things
 compiles() {
@@ -209,9 +212,10 @@ if have 'layouts of other architectures' clang clang; then
 	done
 fi
 
-# --- C programs --------------------------------------------------------------------------------------------
+# --- C programs ----------------------------------------------------------------------------------
 
-# programs KIND SUITABLE-COMPILER-ARGUMENTS... -- LIBRARY-ARGUMENTS...: those that need nothing but the functions
+# programs KIND SUITABLE-COMPILER-ARGUMENTS... -- LIBRARY-ARGUMENTS...: those that need nothing but
+# the functions
 programs() {
 	local kind=$1 program compiler=()
 	shift
@@ -263,7 +267,8 @@ for program in ends asking; do
 		-pthread
 done
 
-# seen_by PROGRAM TOOL...: the tool finds nothing wrong in `written`, and what is wrong in `written bad`.
+# seen_by PROGRAM TOOL...: the tool finds nothing wrong in `written`, and what is wrong in `written
+# bad`.
 seen_by() {
 	local program=$1
 	shift
@@ -301,7 +306,7 @@ beside_another_rust_library() {
 have 'beside another Rust static library' rustc rustc &&
 	check 'beside another Rust static library' beside_another_rust_library
 
-# --- events without a system call ----------------------------------------------------------------------------
+# --- events without a system call ----------------------------------------------------------------
 
 # same_edges LIBRARY-ARGUMENTS...: reaping or not, io_getevents gives the same.
 same_edges() {
@@ -337,8 +342,9 @@ else
 	check 'loaded and unloaded' build_and_run $cc -std=c99 "${strict[@]}" "$source/loading.c" -ldl -- "$libraries/libaio.so.1"
 fi
 
-# What lld has in common with GNU ld. It does not write down which node comes after which, and nothing that loads a
-# library looks at that; it has another order, and its own number of relocations.
+# What lld has in common with GNU ld. It does not write down which node comes after which, and
+# nothing that loads a library looks at that; it has another order, and its own number of
+# relocations.
 but_for_the_linker() {
 	local facts=(-e 's/ after .*//' -e '/^relocations /d')
 	[[ ${REAP:-1} != 0 ]] || facts+=(-e '/ environ$/d')
@@ -358,7 +364,7 @@ linked_by_lld() {
 }
 have 'linked by lld' ld.lld lld && check 'shared libraries linked by lld' linked_by_lld
 
-# --- the original ------------------------------------------------------------------------------------------
+# --- the original --------------------------------------------------------------------------------
 
 # Sets `original` to a directory with Debian's library and header.
 fetch_original() {
@@ -406,9 +412,10 @@ else
 	fi
 fi
 
-# --- other machines ------------------------------------------------------------------------------------------
+# --- other machines ------------------------------------------------------------------------------
 
-# build_for TARGET DIRECTORY: by rustup's target or Debian's sources of core. The compiler is the Makefile's choice.
+# build_for TARGET DIRECTORY: by rustup's target or Debian's sources of core. The compiler is the
+# Makefile's choice.
 build_for() {
 	unset CC CXX
 	if [[ -d $(rustc --print target-libdir --target "$1" 2>/dev/null) ]]; then
@@ -422,7 +429,8 @@ build_for() {
 	fi
 }
 
-# surface_for TARGET: as on this machine, but for what lld does not write down; and no more than that.
+# surface_for TARGET: as on this machine, but for what lld does not write down; and no more than
+# that.
 surface_for() {
 	local file built=$libraries-$1
 	build_for "$1" "$built" || return
@@ -437,11 +445,12 @@ if [[ $machine == *X86-64* ]] && have 'libraries for aarch64' ld.lld 'clang lld 
 	check 'libraries for aarch64' surface_for aarch64-unknown-linux-gnu
 fi
 
-# --- 32 bits -----------------------------------------------------------------------------------------------
+# --- 32 bits -------------------------------------------------------------------------------------
 
 libraries32=$libraries-i686-unknown-linux-gnu
 
-# The kernel's headers are the same for both; without gcc-multilib they are found only where the 64-bit ones lie.
+# The kernel's headers are the same for both; without gcc-multilib they are found only where the
+# 64-bit ones lie.
 m32=(-m32 -idirafter "/usr/include/$($cc -print-multiarch 2>/dev/null)")
 
 runs_32_bit() {

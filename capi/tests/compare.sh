@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# A C loop, and fio, on the distribution's libaio and on these libraries, in turns: processor time of an operation of
-# the loop, operations of fio a second, and the median of the pairs' ratios.
+# A C loop, and fio, on the distribution's libaio and on these libraries, in turns: processor time
+# of an operation of the loop, operations of fio a second, and the median of the pairs' ratios.
 #   compare.sh DIRECTORY-OF-THE-LIBRARIES [PAIRS-OF-FIO]
-# Reads /dev/zero, and as root also /dev/zram0 where nobody uses it: it is set up, and reset afterwards.
+# Reads /dev/zero, and as root also /dev/zram0 where nobody uses it: it is set up, and reset
+# afterwards.
 set -euo pipefail
 export LC_ALL=C
 

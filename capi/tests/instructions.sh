@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# io_submit and io_cancel reach the kernel in at most four instructions, the one that enters it included.
+# io_submit and io_cancel reach the kernel in at most four instructions, the one that enters it
+# included.
 #   instructions.sh FILE    a shared or static library for x86-64
 set -euo pipefail
 export LC_ALL=C

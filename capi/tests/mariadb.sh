@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# MariaDB on these libraries, killed while it writes, again and again: each time its tables are whole, and all that it had
-# acknowledged is there.
+# MariaDB on these libraries, killed while it writes, again and again: each time its tables are
+# whole, and all that it had acknowledged is there.
 #   mariadb.sh DIRECTORY-OF-THE-LIBRARIES [KILLS]
-# It wants a mariadbd that was linked with libaio, which MARIADBD names if the one in PATH was not. Debian 12 has one with
-# io_uring alone; Debian 11 has one with libaio; one with both is shown a kernel without io_uring.
+# It wants a mariadbd that was linked with libaio, which MARIADBD names if the one in PATH was not.
+# Debian 12 has one with io_uring alone; Debian 11 has one with libaio; one with both is shown a
+# kernel without io_uring.
 set -uo pipefail
 export LC_ALL=C
 
@@ -65,7 +66,8 @@ start() {
 		fail 'it does not use native AIO'
 }
 
-# write TABLE FIRST: rows from FIRST on; what was acknowledged is in acknowledged.TABLE. Ends with the server.
+# write TABLE FIRST: rows from FIRST on; what was acknowledged is in acknowledged.TABLE. Ends with
+# the server.
 write() {
 	local row
 	for ((row = $2; ; row++)); do
@@ -76,7 +78,8 @@ write() {
 		>"acknowledged.$1" 2>/dev/null
 }
 
-# The rows of a table are 1 to the last one, none is missing or wrong, and all that were acknowledged are there.
+# The rows of a table are 1 to the last one, none is missing or wrong, and all that were
+# acknowledged are there.
 check_table() {
 	local table=$1 acknowledged last answer
 	acknowledged=$(grep -E '^[0-9]+$' "acknowledged.$table" | tail -n 1)

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Programs that nobody recompiled, on these libraries: fio and qemu-img of the distribution.
 #   programs.sh DIRECTORY-OF-THE-LIBRARIES
-# Debian: apt-get install fio qemu-utils. A program that is not there, or that wants other libraries, is skipped, with
-# the reason; the last line counts.
+# Debian: apt-get install fio qemu-utils. A program that is not there, or that wants other
+# libraries, is skipped, with the reason; the last line counts.
 set -uo pipefail
 export LC_ALL=C
 
@@ -37,14 +37,16 @@ suitable() {
 	[[ -n $soname && -e $libraries/$soname ]] || { skip "$1" "$path loads ${soname:-no libaio}"; return 1; }
 }
 
-# on_ours COMMAND...: runs it on our libraries; what it printed is in `output`, what was bound to what in `bindings`.
+# on_ours COMMAND...: runs it on our libraries; what it printed is in `output`, what was bound to
+# what in `bindings`.
 on_ours() {
 	rm -f bindings bindings.* output
 	LD_LIBRARY_PATH=$libraries LD_DEBUG=bindings LD_DEBUG_OUTPUT=$work/bindings LD_BIND_NOW=1 "$@" >output 2>&1 || return 1
 	cat bindings.* >bindings
 }
 
-# all_ours PROGRAM: every function of libaio that the program imports was bound to our library, and none to another.
+# all_ours PROGRAM: every function of libaio that the program imports was bound to our library, and
+# none to another.
 all_ours() {
 	local name imports
 	imports=$(readelf --dyn-syms -W "$(command -v "$1")" | sed -n 's/.* UND \(io_[a-z]*\)@LIBAIO_.*/\1/p')

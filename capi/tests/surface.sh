@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Prints what other programs can see of one of the libraries, a fact a line, to be compared with a table in surface/.
+# Prints what other programs can see of one of the libraries, a fact a line, to be compared with a
+# table in surface/.
 #   surface.sh FILE
 set -euo pipefail
 export LC_ALL=C

@@ -1,9 +1,9 @@
 //! What this kernel, this process, a file and a directory can do for asynchronous I/O.
 //!
-//! AIO depends on what surrounds it: a kernel without it, a container's seccomp filter, a limit that
-//! others use up, a file system that does the work inside `io_submit`, a pipe on which `io_submit`
-//! never returns. This crate asks, and gives typed answers, each with a text that names cause and
-//! cure:
+//! AIO depends on what surrounds it: a kernel without it, a container's seccomp filter, a limit
+//! that others use up, a file system that does the work inside `io_submit`, a pipe on which
+//! `io_submit` never returns. This crate asks, and gives typed answers, each with a text that names
+//! cause and cure:
 //!
 //! - [`kernel`]: which calls, operations and flags there are for this process;
 //! - [`file()`]: what an open file wants and how it behaves, **without changing it**;

@@ -7,8 +7,8 @@ use linux_aio::Errno;
 /// How a few operations of one kind ended, one at a time.
 ///
 /// An operation that has ended when `io_submit` returns kept its caller waiting there: it was not
-/// asynchronous. (A fast device, or a busy machine that takes the processor away in that moment, can
-/// make an asynchronous one look like that, so ask again before you rely on it.)
+/// asynchronous. (A fast device, or a busy machine that takes the processor away in that moment,
+/// can make an asynchronous one look like that, so ask again before you rely on it.)
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Tally {

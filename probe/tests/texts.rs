@@ -1,5 +1,5 @@
-//! What the probe prints: each cause and each kind has a text of its own that names what it is about, and
-//! no error loses its number on the way to another error type.
+//! What the probe prints: each cause and each kind has a text of its own that names what it is
+//! about, and no error loses its number on the way to another error type.
 
 #[path = "../../tests/common/mod.rs"]
 mod common;

@@ -34,8 +34,8 @@ fn assert_cause(iocb: Iocb, errno: Errno, part: &str) {
     assert!(diagnosis.to_string().ends_with(cause), "{diagnosis}");
 }
 
-/// Goal: a field that the kernel refuses is named, whatever else may be wrong. Method: one bad field
-/// at a time.
+/// Goal: a field that the kernel refuses is named, whatever else may be wrong. Method: one bad
+/// field at a time.
 #[test]
 fn each_field_that_the_kernel_refuses_is_named() {
     let read = Iocb::pread(3, core::ptr::null_mut(), 4096, 0);
@@ -208,8 +208,8 @@ fn the_cause_is_named_as_the_running_kernel_refuses() {
     assert!(named * 2 > all, "{named} of {all}");
 }
 
-/// Goal: a completion that failed describes itself, in a queue, in its slot and in a scope; one that
-/// succeeded does not.
+/// Goal: a completion that failed describes itself, in a queue, in its slot and in a scope; one
+/// that succeeded does not.
 #[test]
 fn a_completion_says_what_failed() {
     let _watchdog = Watchdog::new();

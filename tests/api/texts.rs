@@ -1,5 +1,5 @@
-//! What is printed: each cause and each kind has a text of its own that names what it is about, and no
-//! error loses its number on the way to another error type.
+//! What is printed: each cause and each kind has a text of its own that names what it is about, and
+//! no error loses its number on the way to another error type.
 
 use crate::common;
 

@@ -1,4 +1,5 @@
-//! lifetime may not live long enough: completions of a grown scope would claim a longer life than their buffers have
+//! lifetime may not live long enough: completions of a grown scope would claim a longer life than
+//! their buffers have
 
 use linux_aio::op::Read;
 use linux_aio::Scope;

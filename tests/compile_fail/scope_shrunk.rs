@@ -1,4 +1,5 @@
-//! lifetime may not live long enough: a scope that took operations of a shorter life would outlive their buffers
+//! lifetime may not live long enough: a scope that took operations of a shorter life would outlive
+//! their buffers
 
 use linux_aio::op::Read;
 use linux_aio::Scope;

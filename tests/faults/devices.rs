@@ -1,6 +1,6 @@
-//! Devices that fail: a loop device whose file was truncated, or whose file system is full, bare and
-//! below ext4. Each operation completes with its own error, the others with their data; a device
-//! that works again is used again.
+//! Devices that fail: a loop device whose file was truncated, or whose file system is full, bare
+//! and below ext4. Each operation completes with its own error, the others with their data; a
+//! device that works again is used again.
 
 use crate::common;
 
@@ -132,8 +132,8 @@ fn in_mount_namespace(body: impl FnOnce() -> Result<(), String> + Send) {
 }
 
 /// Goal: writes that a device has no room for complete with an error, each alone; what it took is
-/// there; with room again the rest can be written. Method: a loop device whose sparse file lies on a
-/// tmpfs that is smaller.
+/// there; with room again the rest can be written. Method: a loop device whose sparse file lies on
+/// a tmpfs that is smaller.
 #[test]
 fn writes_to_a_device_without_room_fail_and_what_fitted_is_there() {
     const BLOCKS: usize = 64;

@@ -122,8 +122,9 @@ fn everything_survives_two_calls_that_fail_for_good() {
     assert!(killed > 0, "a scope that could prove nothing was left");
 }
 
-/// Goal: where events can be taken neither off the ring nor by system call, there is no driver whose
-/// futures would never end, but the error. Method: without the fork guard the ring is not used.
+/// Goal: where events can be taken neither off the ring nor by system call, there is no driver
+/// whose futures would never end, but the error. Method: without the fork guard the ring is not
+/// used.
 #[test]
 fn a_driver_that_could_not_reap_is_not_made() {
     if let Some(reason) = strace::missing() {
@@ -143,9 +144,9 @@ fn a_driver_that_could_not_reap_is_not_made() {
     assert_well(&struck, &[submits, unguarded]);
 }
 
-/// Goal: where events can be taken no longer, every future of a driver ends, with the reason and its
-/// buffer. Method: as above, with `io_getevents` refused from a later call on; the context is destroyed
-/// while operations are in flight.
+/// Goal: where events can be taken no longer, every future of a driver ends, with the reason and
+/// its buffer. Method: as above, with `io_getevents` refused from a later call on; the context is
+/// destroyed while operations are in flight.
 #[test]
 fn a_driver_that_can_reap_no_longer_ends_its_futures() {
     if let Some(reason) = strace::missing() {
@@ -164,9 +165,9 @@ fn a_driver_that_can_reap_no_longer_ends_its_futures() {
     }
 }
 
-/// Goal: where the kernel has no resources for a while, a driver retries, and every operation succeeds,
-/// though nothing is in flight whose end could be waited for. Method: the first submits give `EAGAIN`, or
-/// take none; so does each one of them, and every second.
+/// Goal: where the kernel has no resources for a while, a driver retries, and every operation
+/// succeeds, though nothing is in flight whose end could be waited for. Method: the first submits
+/// give `EAGAIN`, or take none; so does each one of them, and every second.
 #[test]
 fn a_driver_outlasts_a_kernel_without_resources() {
     if let Some(reason) = strace::missing() {

@@ -16,7 +16,8 @@ mod strace;
 mod truncated;
 mod victim;
 
-/// What other tests run: under strace, in limits, stopped. If nothing fails, everything must succeed.
+/// What other tests run: under strace, in limits, stopped. If nothing fails, everything must
+/// succeed.
 #[test]
 #[ignore = "a victim of the other tests"]
 fn a_victim() {

@@ -1,6 +1,6 @@
-//! SIGSTOP and SIGCONT, again and again, at any moment: as with a debugger, a shell's job control or
-//! a freezer. The kernel ends a wait for events with `EINTR` then, though no handler runs; nothing
-//! is lost by it, and what promises not to end by signals does not.
+//! SIGSTOP and SIGCONT, again and again, at any moment: as with a debugger, a shell's job control
+//! or a freezer. The kernel ends a wait for events with `EINTR` then, though no handler runs;
+//! nothing is lost by it, and what promises not to end by signals does not.
 
 use crate::common;
 
@@ -50,8 +50,8 @@ fn a_stop_ends_io_getevents_with_eintr() {
 }
 
 /// Goal: a wait without a timeout goes on after every stop, and one with a timeout says `EINTR` and
-/// loses nothing. Method: a POLL that becomes ready only after a hundred stops of the waiting child;
-/// a queue and a scope.
+/// loses nothing. Method: a POLL that becomes ready only after a hundred stops of the waiting
+/// child; a queue and a scope.
 #[test]
 fn a_hundred_stops_end_no_wait_without_a_timeout() {
     const STOPS: usize = 100;
@@ -93,7 +93,8 @@ fn a_hundred_stops_end_no_wait_without_a_timeout() {
 }
 
 /// Goal: everything that a queue, a scope, a driver and the bare calls do goes on under a storm of
-/// stops. Method: the victims of the injected faults, with `EINTR` allowed for the bare calls alone.
+/// stops. Method: the victims of the injected faults, with `EINTR` allowed for the bare calls
+/// alone.
 #[test]
 fn storms_of_stops_lose_nothing() {
     let _watchdog = Watchdog::new();

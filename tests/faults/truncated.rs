@@ -60,8 +60,8 @@ fn transfer(file: &Arc<File>, content: &[u8]) -> usize {
     short
 }
 
-/// Goal: reads are short where the file ends at that moment, and their bytes are what was written or
-/// zero; writes are whole; nothing fails. Method: a thread truncates and extends all the while;
+/// Goal: reads are short where the file ends at that moment, and their bytes are what was written
+/// or zero; writes are whole; nothing fails. Method: a thread truncates and extends all the while;
 /// buffered and with O_DIRECT.
 #[test]
 fn a_file_truncated_under_its_operations_makes_reads_short() {

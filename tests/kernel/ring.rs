@@ -129,8 +129,8 @@ fn events_of_one_call_come_in_order() {
     }
 }
 
-/// The head at `place`, some rings further on: what the C drop-in (`capi/src/reap.rs`) stores while it takes
-/// events. From 1 ring to as many as 32 bits hold.
+/// The head at `place`, some rings further on: what the C drop-in (`capi/src/reap.rs`) stores while
+/// it takes events. From 1 ring to as many as 32 bits hold.
 fn marked(nr: u32, place: u32, number: u64) -> u32 {
     let most = u32::MAX / nr - 1;
     let rings = [1, 2, 3, 1 << 8, 1 << 15, most - 1, most];
@@ -192,9 +192,10 @@ fn a_head_that_is_rings_further_on_gives_the_slots_back() {
     }
 }
 
-/// Goal: who waits for several events in io_getevents is woken for them, and gets them, if `head` is
-/// rings further on when they come; and gets no fewer. Method: add the rings, time and again, while a
-/// thread is in the call and operations end; by compare-and-swap, since the call moves `head`, too.
+/// Goal: who waits for several events in io_getevents is woken for them, and gets them, if `head`
+/// is rings further on when they come; and gets no fewer. Method: add the rings, time and again,
+/// while a thread is in the call and operations end; by compare-and-swap, since the call moves
+/// `head`, too.
 #[test]
 fn a_head_that_is_rings_further_on_wakes_who_waits() {
     let _watchdog = Watchdog::new();
@@ -202,7 +203,8 @@ fn a_head_that_is_rings_further_on_wakes_who_waits() {
     let nr = context.ring().nr;
     // SAFETY: In bounds of the header.
     let head = unsafe { &raw mut (*context.ring_address()).head };
-    // SAFETY: The context lives as long; nobody here writes to it meanwhile but the kernel, and this.
+    // SAFETY: The context lives as long; nobody here writes to it meanwhile but the kernel, and
+    // this.
     let head = unsafe { AtomicU32::from_ptr(head) };
     let mut added = 0;
     for round in 0..2_000 {

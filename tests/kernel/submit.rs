@@ -115,9 +115,9 @@ fn a_bad_iocb_cuts_the_count_and_errs_when_it_comes_first() {
     assert_eq!(data_of(&context.wait(2, 3)), [1, 3]);
 }
 
-/// Goal: the order of the checks: EFAULT; EINVAL for aio_reserved2 and an overflowing length; EAGAIN
-/// for no room; EBADF; RESFD; the opcode. Method: iocbs that are wrong in two ways at once, in a
-/// context with room and in one without.
+/// Goal: the order of the checks: EFAULT; EINVAL for aio_reserved2 and an overflowing length;
+/// EAGAIN for no room; EBADF; RESFD; the opcode. Method: iocbs that are wrong in two ways at once,
+/// in a context with room and in one without.
 #[test]
 fn checks_are_made_in_a_known_order() {
     let _watchdog = Watchdog::new();

@@ -1,5 +1,5 @@
-//! What other crates' asynchronous layers got wrong, each as a test that ours passes. The crates and
-//! the versions that were read are named at each test; those of libaio-futures hold for all.
+//! What other crates' asynchronous layers got wrong, each as a test that ours passes. The crates
+//! and the versions that were read are named at each test; those of libaio-futures hold for all.
 
 use crate::common;
 
@@ -140,8 +140,8 @@ async fn some_reads(driver: impl FnOnce() -> Driver) {
     driver.close().await;
 }
 
-/// There, dropping a context panicked in a forked child. Method: a child drops a driver, and futures
-/// in each phase; the parent's operation is not disturbed by it.
+/// There, dropping a context panicked in a forked child. Method: a child drops a driver, and
+/// futures in each phase; the parent's operation is not disturbed by it.
 #[test]
 fn a_forked_child_drops_a_driver_and_disturbs_nothing() {
     let _watchdog = Watchdog::new();
@@ -234,8 +234,8 @@ impl Operation for BadFd {
     }
 }
 
-/// There, one bad descriptor ended the only thread for I/O. Method: bad and good ones together, more
-/// than there are slots, so that those which are refused must make room for those behind.
+/// There, one bad descriptor ended the only thread for I/O. Method: bad and good ones together,
+/// more than there are slots, so that those which are refused must make room for those behind.
 #[tokio::test]
 async fn a_bad_descriptor_fails_alone() {
     let _watchdog = Watchdog::new();

@@ -97,10 +97,11 @@ fn cancelling_pending_operations_is_right_where_they_go_around_the_end() {
 }
 
 /// Goal: a token of another scope or queue names nothing, however many there have been and however
-/// often a slot was used. Method: of scopes that come one after the other, the first numbers of uses
-/// are spread by a constant, which says how many scopes later a slot begins closest below the number
-/// that an early scope began with. That many are made, in a child, where no others are. Then a queue's
-/// slot is used up to that number and beyond; the early scope's token never names its operation.
+/// often a slot was used. Method: of scopes that come one after the other, the first numbers of
+/// uses are spread by a constant, which says how many scopes later a slot begins closest below the
+/// number that an early scope began with. That many are made, in a child, where no others are. Then
+/// a queue's slot is used up to that number and beyond; the early scope's token never names its
+/// operation.
 #[test]
 fn a_token_of_another_scope_or_queue_names_nothing() {
     const SPREAD: u32 = 0x9e37_79b1;

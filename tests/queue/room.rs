@@ -80,8 +80,9 @@ fn what_finds_no_room_in_the_kernel_waits_in_the_queue() {
 }
 
 /// Goal: `EAGAIN` with nothing in flight comes back to the caller, with the operations still
-/// queued; one of them can be given up; when there is room, they complete; and events of what others
-/// submitted are counted and ignored. Method: the context's slots are all taken by POLLs that were submitted past the queue.
+/// queued; one of them can be given up; when there is room, they complete; and events of what
+/// others submitted are counted and ignored. Method: the context's slots are all taken by POLLs
+/// that were submitted past the queue.
 #[test]
 fn eagain_with_nothing_in_flight_is_returned_and_nothing_is_lost() {
     let _watchdog = Watchdog::new();

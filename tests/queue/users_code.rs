@@ -1,6 +1,6 @@
-//! Where queues and scopes run users' code: it may come back in, and a panic is the caller's, whatever
-//! its payload does. For what panics leave behind, see `queue::panics`, `queue::callbacks` and
-//! `scope::leaving`. `ARCHITECTURE.md` lists the places.
+//! Where queues and scopes run users' code: it may come back in, and a panic is the caller's,
+//! whatever its payload does. For what panics leave behind, see `queue::panics`, `queue::callbacks`
+//! and `scope::leaving`. `ARCHITECTURE.md` lists the places.
 
 use crate::common;
 
@@ -124,8 +124,8 @@ fn prepare_may_come_back_into_its_scope() {
     assert_eq!(dropped, (10..40).chain(cancelled).collect::<Vec<_>>());
 }
 
-/// Goal: the drop of an operation whose `prepare` has panicked may come back into the scope. Method:
-/// it pushes another, takes what has completed, and finds its own slot still in use.
+/// Goal: the drop of an operation whose `prepare` has panicked may come back into the scope.
+/// Method: it pushes another, takes what has completed, and finds its own slot still in use.
 #[test]
 fn a_drop_after_a_panic_in_prepare_may_come_back_into_the_scope() {
     fn explode(_: &Scope<Reentrant>, _: u32) {
@@ -148,8 +148,8 @@ fn a_drop_after_a_panic_in_prepare_may_come_back_into_the_scope() {
     assert_eq!(dropped, [0, 1, 2, 3, 4, 5, 11, 12, 13, 21, 22, 23]);
 }
 
-/// Goal: where `prepare` takes the last place among what waits for a submit, the push panics, and no
-/// other operation is lost. Method: 63 are queued; the 64th pushes another in its `prepare`.
+/// Goal: where `prepare` takes the last place among what waits for a submit, the push panics, and
+/// no other operation is lost. Method: 63 are queued; the 64th pushes another in its `prepare`.
 #[test]
 fn a_prepare_that_takes_the_last_place_panics_its_push() {
     fn take_last(scope: &Scope<Reentrant>, number: u32) {
@@ -200,8 +200,8 @@ fn callbacks(ops: impl IntoIterator<Item = Called>) -> Vec<u32> {
     called
 }
 
-/// Goal: a callback may run the queue itself, and may put another queue in its place: each operation
-/// of both is called once. Method: both, among operations that only take note.
+/// Goal: a callback may run the queue itself, and may put another queue in its place: each
+/// operation of both is called once. Method: both, among operations that only take note.
 #[test]
 fn a_callback_may_run_and_replace_its_queue() {
     fn run(queue: &mut Queue<Called>, done: Completion<Called>) {
@@ -228,8 +228,8 @@ fn a_callback_may_run_and_replace_its_queue() {
 
 // ---- panics ----
 
-/// Goal: a panic is the caller's, with its payload, whatever that does when it is dropped. Method: in
-/// `prepare` in a queue and a scope, in `for_each`, in a callback, and in the body of a scope.
+/// Goal: a panic is the caller's, with its payload, whatever that does when it is dropped. Method:
+/// in `prepare` in a queue and a scope, in `for_each`, in a callback, and in the body of a scope.
 #[test]
 fn a_panic_is_the_callers_with_its_payload() {
     struct Thrower(Payload);

@@ -53,8 +53,8 @@ fn assert_silent_success(printed: &Printed) {
 }
 
 /// Goal: any size arrives whole and nothing else appears. Method: sizes about those of sectors,
-/// pages and blocks, and beyond what is in flight; blocks of the usual size and few small ones; over a
-/// target that is longer.
+/// pages and blocks, and beyond what is in flight; blocks of the usual size and few small ones;
+/// over a target that is longer.
 #[test]
 fn every_size_arrives_whole() {
     let copy = Path::new(env!("CARGO_BIN_EXE_aio-copy"));

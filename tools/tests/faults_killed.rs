@@ -1,5 +1,5 @@
-//! SIGKILL at random moments of `aio-copy --verify`: under the target's name there is the old file or
-//! the whole copy, and beside it nothing but what the program says it may leave.
+//! SIGKILL at random moments of `aio-copy --verify`: under the target's name there is the old file
+//! or the whole copy, and beside it nothing but what the program says it may leave.
 //!
 //! A hundred times; `LINUX_AIO_KILLS` asks for another number.
 

@@ -1,5 +1,5 @@
-//! A memory-limited cgroup: work that needs less than the limit is done, since the kernel writes back
-//! and forgets what is cached; who needs more is killed, and leaves nothing half.
+//! A memory-limited cgroup: work that needs less than the limit is done, since the kernel writes
+//! back and forgets what is cached; who needs more is killed, and leaves nothing half.
 
 #[path = "../../tests/common/mod.rs"]
 mod common;
@@ -62,9 +62,9 @@ impl Drop for Cgroup {
     }
 }
 
-/// Goal: a copy through a window of 8 MiB is whole in a cgroup of 32 MiB, though the file is larger;
-/// one through a window as large as the file is killed there, with the old target and no other file
-/// left. Method: `aio-copy --verify`.
+/// Goal: a copy through a window of 8 MiB is whole in a cgroup of 32 MiB, though the file is
+/// larger; one through a window as large as the file is killed there, with the old target and no
+/// other file left. Method: `aio-copy --verify`.
 #[test]
 fn a_copy_in_little_memory_is_whole_or_not_there() {
     let copy = Path::new(env!("CARGO_BIN_EXE_aio-copy"));

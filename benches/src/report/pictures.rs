@@ -57,8 +57,8 @@ const SIZE: (u32, u32) = (560, 360);
 /// Of the names of lines, at the right.
 const LEGEND: u32 = 125;
 
-/// Draws `overview.svg` of the first diagrams, `front.svg` for the front page, and one picture for each
-/// diagram, into `folder`. Returns the names of the latter.
+/// Draws `overview.svg` of the first diagrams, `front.svg` for the front page, and one picture for
+/// each diagram, into `folder`. Returns the names of the latter.
 pub fn draw(report: &Report, folder: &Path) -> Result<Vec<String>> {
     let panels = panels(report);
     draw_grid(&panels[..panels.len().min(4)], &folder.join("overview.svg"))?;

@@ -148,8 +148,8 @@ pub fn prepare_ring_prefilled(load: &Arc<Load>) -> Result<Box<dyn Runner>> {
     Ok(Box::new(ByC::new(load, Calls::RingPrefilled)?))
 }
 
-/// The distribution's library, where the dynamic linker finds it. To be loaded before ours, which has its name: who
-/// asks for a name is given what has it already.
+/// The distribution's library, where the dynamic linker finds it. To be loaded before ours, which
+/// has its name: who asks for a name is given what has it already.
 static LIBAIO: LazyLock<Option<Arc<Library>>> = LazyLock::new(|| {
     // SAFETY: It runs no code when it is loaded.
     let load = |name| unsafe { Library::new(name) }.ok().map(Arc::new);

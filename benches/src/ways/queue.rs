@@ -11,8 +11,8 @@ use std::fs::File;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// A queue whose operations have nothing riding along, and one for when time is taken, which is made
-/// when it is first asked for.
+/// A queue whose operations have nothing riding along, and one for when time is taken, which is
+/// made when it is first asked for.
 struct InQueue<O: StepOperation + 'static, const IN_PLACE: bool> {
     queue: Queue<(O, ())>,
     timed: Option<Queue<(O, Instant)>>,

@@ -195,8 +195,8 @@ fn unexpected(res: i64) -> anyhow::Error {
     anyhow::anyhow!("an operation returned {res}")
 }
 
-/// Fills `events`, of which there are `count`, also if the wait is interrupted: by a signal, or by the
-/// end of a ring of io_uring in this process.
+/// Fills `events`, of which there are `count`, also if the wait is interrupted: by a signal, or by
+/// the end of a ring of io_uring in this process.
 #[cold]
 fn wait_for_rest<'e>(
     reaper: &mut Reaper<'_>,

@@ -1,4 +1,5 @@
-//! Loom models of `capi/src/reap/gate.rs`: the file itself, over loom's atomics, with a ring and a kernel beside it.
+//! Loom models of `capi/src/reap/gate.rs`: the file itself, over loom's atomics, with a ring and a
+//! kernel beside it.
 //!
 //! ```sh
 //! RUSTFLAGS='--cfg loom' cargo test --release --manifest-path capi/Cargo.toml -p linux-aio-capi-model

@@ -1,8 +1,9 @@
 //! What the library's module of this name has, of loom's types, and with bounds that end soon.
 //!
-//! Loom takes an access with SeqCst for one with acquire and release. So a load with SeqCst has a fence before it
-//! here. The gate uses SeqCst for one thing only, that of two threads which both write one place and then
-//! read the other's, one sees what the other wrote; for this the fence is as good.
+//! Loom takes an access with SeqCst for one with acquire and release. So a load with SeqCst has a
+//! fence before it here. The gate uses SeqCst for one thing only, that of two threads which both
+//! write one place and then read the other's, one sees what the other wrote; for this the fence is
+//! as good.
 
 use std::fmt;
 

@@ -22,7 +22,8 @@ pub(crate) struct Memory {
     events: [AtomicU64; ROOM as usize],
     /// The kernel's ring_lock, and whether the context lives.
     lives: Mutex<bool>,
-    /// Whether the ring is mapped. Touching the ring reads it; loom finds races between that and the unmapping.
+    /// Whether the ring is mapped. Touching the ring reads it; loom finds races between that and
+    /// the unmapping.
     mapping: UnsafeCell<bool>,
 }
 
@@ -73,9 +74,9 @@ impl Memory {
 
     /// `aio_read_events_ring`; `None`: no such context.
     ///
-    /// The kernel stores head; here it swaps it. Loom does not know that no store can come between the two halves of
-    /// another thread's compare-and-swap; and a swap that is made later is as good as a store that is seen later, since
-    /// what the thread does next is a release.
+    /// The kernel stores head; here it swaps it. Loom does not know that no store can come between
+    /// the two halves of another thread's compare-and-swap; and a swap that is made later is as
+    /// good as a store that is seen later, since what the thread does next is a release.
     pub(crate) fn system_call(&self, max: u32) -> Option<Vec<u64>> {
         let lives = self.lives.lock().unwrap();
         if !*lives {
@@ -125,8 +126,9 @@ impl Memory {
         self.gate.enter_call(CONTEXT, &Taking::new(self, || ()));
     }
 
-    /// `io_destroy` of the library, with a mapping of the same address afterwards if it is to come back with an
-    /// event; `false` if the readers did not leave within the bounds of the model, which prove nothing.
+    /// `io_destroy` of the library, with a mapping of the same address afterwards if it is to come
+    /// back with an event; `false` if the readers did not leave within the bounds of the model,
+    /// which prove nothing.
     pub(crate) fn destroy(&self, then: Option<u64>) -> bool {
         if !self.gate.close(CONTEXT, &Taking::new(self, || ())) {
             return false;

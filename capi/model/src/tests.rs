@@ -67,7 +67,8 @@ fn two_readers_and_a_caller() {
     });
 }
 
-/// The kernel writes where a robbed reader may still copy; the ring and the tags come back to where they were.
+/// The kernel writes where a robbed reader may still copy; the ring and the tags come back to where
+/// they were.
 #[test]
 fn the_ring_goes_round_under_a_reader() {
     explore(3, || {
@@ -165,8 +166,8 @@ fn a_context_ends_under_both() {
     });
 }
 
-/// The address of a context that ended is that of a new one: events of either come once at most, and those of
-/// the new one are not lost.
+/// The address of a context that ended is that of a new one: events of either come once at most,
+/// and those of the new one are not lost.
 #[test]
 fn a_context_comes_back_at_the_same_address() {
     explore(3, || {

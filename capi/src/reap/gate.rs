@@ -1,5 +1,5 @@
-//! [`Gate`]: the state machine that keeps readers of a ring and the kernel's `io_getevents` apart. The
-//! essay is in [`reap`](super).
+//! [`Gate`]: the state machine that keeps readers of a ring and the kernel's `io_getevents` apart.
+//! The essay is in [`reap`](super).
 //!
 //! It must never block, and never hold anything that a thread could take away with it: threads may
 //! leave at every instruction, for a while or for good.
@@ -9,20 +9,22 @@ use super::primitive::{
 };
 use Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 
-/// One thread that may look at the ring. 24 bits: more than a machine has threads, and than will ever
-/// jump out of the few instructions between entering and leaving.
+/// One thread that may look at the ring. 24 bits: more than a machine has threads, and than will
+/// ever jump out of the few instructions between entering and leaving.
 const READER: u64 = 1;
 const READERS: u64 = (1 << 24) - 1;
-/// Enough lost readers to give the ring up; the bits above leave room for every thread of the machine.
+/// Enough lost readers to give the ring up; the bits above leave room for every thread of the
+/// machine.
 const TOO_MANY_READERS: u64 = 1 << 23;
 
-/// One thread in the system call, or about to be. Jumping out of a call that waits is a habit of some
-/// programs; the highest bit, once set, stays and ends the counting.
+/// One thread in the system call, or about to be. Jumping out of a call that waits is a habit of
+/// some programs; the highest bit, once set, stays and ends the counting.
 const CALLER: u64 = 1 << 24;
 const CALLERS: u64 = ((1 << 25) - 1) << 24;
 const CALLERS_SPENT: u64 = 1 << 48;
 
-/// The number of the reader that entered last, in the highest bits: adding to it carries into nothing.
+/// The number of the reader that entered last, in the highest bits: adding to it carries into
+/// nothing.
 const TAG: u64 = 1 << TAG_SHIFT;
 const TAG_SHIFT: u32 = 64 - TAG_BITS;
 
@@ -58,13 +60,15 @@ impl Gate {
     /// Whether `context` may be read, at a first glance.
     #[inline]
     pub(crate) fn is_open_for(&self, context: usize) -> bool {
-        // Acquire: what `open` was called after comes before, and for whoever sees this thread as a reader then, too.
+        // Acquire: what `open` was called after comes before, and for whoever sees this thread as a
+        // reader then, too.
         self.context.load(Acquire) == context
     }
 
     /// Lets `context`, which is new, be read, if the place is free.
     pub(crate) fn open(&self, context: usize) {
-        // Acquire: the readers of the last context are out of its ring. No others come before the next line.
+        // Acquire: the readers of the last context are out of its ring. No others come before the
+        // next line.
         if self.word.load(Acquire) & READERS == 0 {
             // Release: the ring is there.
             let _ = self.context.compare_exchange(0, context, Release, Relaxed);
@@ -83,8 +87,8 @@ impl Gate {
         taken
     }
 
-    /// Goes to the system call: from here on nobody takes events off the ring of `context`, and who was
-    /// about to will not succeed. Ends with [`Gate::leave_call`].
+    /// Goes to the system call: from here on nobody takes events off the ring of `context`, and who
+    /// was about to will not succeed. Ends with [`Gate::leave_call`].
     #[inline]
     pub(crate) fn enter_call(&self, context: usize, ring: &impl Ring) {
         let mut word = self.word.load(Relaxed);
@@ -102,8 +106,8 @@ impl Gate {
                 Err(now) => word = now,
             }
         }
-        // Relaxed: the readers that matter have seen it open before they entered. While there are readers, this one
-        // among them, `close` waits.
+        // Relaxed: the readers that matter have seen it open before they entered. While there are
+        // readers, this one among them, `close` waits.
         if self.context.load(Relaxed) == context {
             evict(ring);
         }
@@ -121,8 +125,8 @@ impl Gate {
         });
     }
 
-    /// Ends the reading of `context`, before its end: [`Gate::enter_call`], then waits within bounds for
-    /// the readers to leave. `false` if some did not.
+    /// Ends the reading of `context`, before its end: [`Gate::enter_call`], then waits within
+    /// bounds for the readers to leave. `false` if some did not.
     pub(crate) fn close(&self, context: usize, ring: &impl Ring) -> bool {
         self.enter_call(context, ring);
         // Relaxed: this thread is a caller, which the next reader sees gone before it enters.
@@ -132,8 +136,9 @@ impl Gate {
             return true;
         }
         let mut round = 0;
-        // Acquire: what the readers read comes before the ring is unmapped. Once there are none, none come: no reader
-        // enters while there is a caller, and no caller reads while there is no reader.
+        // Acquire: what the readers read comes before the ring is unmapped. Once there are none,
+        // none come: no reader enters while there is a caller, and no caller reads while there is
+        // no reader.
         while self.word.load(Acquire) & READERS != 0 {
             if !wait(round) {
                 return false;
@@ -157,7 +162,8 @@ impl Gate {
             if tag == 0 && word & READERS != 0 {
                 return None;
             }
-            // Acquire: what callers did to the ring, and whether the context was closed. Release: that it was open.
+            // Acquire: what callers did to the ring, and whether the context was closed. Release:
+            // that it was open.
             match self.word.compare_exchange_weak(word, next, AcqRel, Relaxed) {
                 Ok(_) => return Some(tag as u32),
                 Err(now) => word = now,
@@ -176,8 +182,8 @@ impl Gate {
 
     /// Whether `context` may be read, says a reader.
     ///
-    /// Relaxed: `close` changes the word before the context. Either it finds this reader there, and waits; or this
-    /// reader has found in the word that it was there, and with that what it did.
+    /// Relaxed: `close` changes the word before the context. Either it finds this reader there, and
+    /// waits; or this reader has found in the word that it was there, and with that what it did.
     #[inline]
     fn is_still_open_for(&self, context: usize) -> bool {
         self.context.load(Relaxed) == context
@@ -214,8 +220,8 @@ impl Gate {
             if there == 0 || there < min {
                 return (min == 0).then_some(0);
             }
-            // SeqCst with `enter_call`: either this reader sees the caller below, or the caller sees the mark.
-            // And acquire: what is read now is not older than the mark.
+            // SeqCst with `enter_call`: either this reader sees the caller below, or the caller
+            // sees the mark. And acquire: what is read now is not older than the mark.
             if ring.head().compare_exchange(head, marked(place), SeqCst, Relaxed).is_err() {
                 continue;
             }
@@ -228,7 +234,8 @@ impl Gate {
                 // A forked child: not a word to its parent's ring.
                 return None;
             }
-            // If `close` gave up waiting for this reader, another ring may be at the address by now.
+            // If `close` gave up waiting for this reader, another ring may be at the address by
+            // now.
             let out = word & CALLERS != 0 || !self.is_still_open_for(context);
             let kept = if out || count == 0 || count < min { 0 } else { count };
             let after = place + kept;
@@ -247,8 +254,8 @@ impl Gate {
     }
 }
 
-/// The head while the reader with `tag` copies from `place` on. To the kernel it is the same place, since it takes
-/// head modulo the room; to a compare-and-swap it is nobody else's.
+/// The head while the reader with `tag` copies from `place` on. To the kernel it is the same place,
+/// since it takes head modulo the room; to a compare-and-swap it is nobody else's.
 const fn marked(place: u32, room: u32, tag: u32) -> u32 {
     place + room * (tag + 1)
 }

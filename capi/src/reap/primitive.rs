@@ -1,5 +1,5 @@
-//! What [`gate`](super::gate) is made of. The model in `capi/model` has a module of the same name, of
-//! loom's types.
+//! What [`gate`](super::gate) is made of. The model in `capi/model` has a module of the same name,
+//! of loom's types.
 //!
 //! It must never offer more than the model's.
 
@@ -22,9 +22,9 @@ pub(crate) fn pause() {
     core::hint::spin_loop();
 }
 
-/// Between two looks at readers that should leave a ring, the `round`th; `false` once that has lasted a
-/// second, and whoever is still there will hardly come back. Few sleeps, since on a busy machine each
-/// takes longer than it should.
+/// Between two looks at readers that should leave a ring, the `round`th; `false` once that has
+/// lasted a second, and whoever is still there will hardly come back. Few sleeps, since on a busy
+/// machine each takes longer than it should.
 pub(crate) fn wait(round: u32) -> bool {
     match round {
         0..100 => core::hint::spin_loop(),

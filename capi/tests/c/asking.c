@@ -1,9 +1,10 @@
 /*
- * Calls that enter the kernel's io_getevents and ask for nothing leave the events of others alone. The kernel stores the
- * ring's head in such a call, too, and could undo what a thread that takes events without a system call has stored.
- * Method: a thread that takes events of reads of /dev/zero one by one while there are more, and a thread that asks in one
- * of the ways in which the library has the kernel asked: for no events, by io_queue_wait, under a signal mask, with a
- * count that the kernel refuses. Each event names a number that is never used again, and comes once.
+ * Calls that enter the kernel's io_getevents and ask for nothing leave the events of others alone.
+ * The kernel stores the ring's head in such a call, too, and could undo what a thread that takes
+ * events without a system call has stored. Method: a thread that takes events of reads of /dev/zero
+ * one by one while there are more, and a thread that asks in one of the ways in which the library
+ * has the kernel asked: for no events, by io_queue_wait, under a signal mask, with a count that the
+ * kernel refuses. Each event names a number that is never used again, and comes once.
  */
 #define _GNU_SOURCE
 #include <libaio.h>

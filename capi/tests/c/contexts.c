@@ -1,8 +1,7 @@
 /*
- * What is no context of this process gives -EINVAL and never a fault, whatever lies at its address; the empty ring of
- * one that is answers without a system call.
- * Method: false contexts in memory of our own. The kernel refuses a min_nr above nr, so 0 for such a call proves that
- * it was not asked.
+ * What is no context of this process gives -EINVAL and never a fault, whatever lies at its address;
+ * the empty ring of one that is answers without a system call. Method: false contexts in memory of
+ * our own. The kernel refuses a min_nr above nr, so 0 for such a call proves that it was not asked.
  */
 #define _GNU_SOURCE
 #include <libaio.h>

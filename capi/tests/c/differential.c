@@ -1,8 +1,7 @@
 /*
- * Call by call, this library and the original libaio return the same, say the same through their arguments, and treat
- * errno the same.
- * Method: both are loaded into one process, each plays the same scenario through its own symbols, and what each returned
- * is compared line by line.
+ * Call by call, this library and the original libaio return the same, say the same through their
+ * arguments, and treat errno the same. Method: both are loaded into one process, each plays the
+ * same scenario through its own symbols, and what each returned is compared line by line.
  *   differential OURS ORIGINAL
  */
 #define _GNU_SOURCE

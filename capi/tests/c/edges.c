@@ -1,7 +1,7 @@
 /*
- * What io_getevents returns, and which events it gives and leaves, for all small numbers of events, of min_nr and of
- * nr, with each timeout that does not wait, all around the ring.
- * Method: prints it, a call a line, to be compared with what another library or another setting prints.
+ * What io_getevents returns, and which events it gives and leaves, for all small numbers of events,
+ * of min_nr and of nr, with each timeout that does not wait, all around the ring. Method: prints
+ * it, a call a line, to be compared with what another library or another setting prints.
  */
 #define _GNU_SOURCE
 #include <libaio.h>

@@ -1,9 +1,9 @@
 /*
- * io_destroy ends a context under however many threads are in io_getevents: it returns 0 with nothing in flight, each of
- * them gets -EINVAL, and no event comes twice or after that.
- * Method: rounds in which threads take events of reads that go on, with all timeouts but a zero one, with which the
- * interface does not allow it. One waits for more events than ever come, until the end; a POLL is in flight, which
- * io_destroy cancels.
+ * io_destroy ends a context under however many threads are in io_getevents: it returns 0 with
+ * nothing in flight, each of them gets -EINVAL, and no event comes twice or after that. Method:
+ * rounds in which threads take events of reads that go on, with all timeouts but a zero one, with
+ * which the interface does not allow it. One waits for more events than ever come, until the end; a
+ * POLL is in flight, which io_destroy cancels.
  */
 #define _GNU_SOURCE
 #include <libaio.h>

@@ -1,9 +1,9 @@
 /*
- * In a child of fork the contexts of the parent do not exist: every call says -EINVAL, none touches a ring, and the
- * parent loses nothing.
- * Method: children of this kernel, which may map the rings there; and children that unmap them, as kernels from 7.2 on
- * have it. One ring is empty, one has events; the child asks with every timeout, also when it has contexts of its own,
- * which may come to lie where the parent's were.
+ * In a child of fork the contexts of the parent do not exist: every call says -EINVAL, none touches
+ * a ring, and the parent loses nothing. Method: children of this kernel, which may map the rings
+ * there; and children that unmap them, as kernels from 7.2 on have it. One ring is empty, one has
+ * events; the child asks with every timeout, also when it has contexts of its own, which may come
+ * to lie where the parent's were.
  */
 #define _GNU_SOURCE
 #include <libaio.h>

@@ -1,6 +1,7 @@
 /*
- * Every function returns what libaio 0.3.113 returns, success and each error, and leaves errno alone.
- * Method: real operations on a temporary file and on pipes, and arguments that the kernel refuses.
+ * Every function returns what libaio 0.3.113 returns, success and each error, and leaves errno
+ * alone. Method: real operations on a temporary file and on pipes, and arguments that the kernel
+ * refuses.
  */
 #define _GNU_SOURCE
 #include <libaio.h>

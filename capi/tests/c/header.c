@@ -1,6 +1,7 @@
 /*
- * The header compiles without a warning, alone and beside the headers that name the same things, and old spellings go
- * on compiling. Nothing is run. FIRST or LAST add one more header before or after it.
+ * The header compiles without a warning, alone and beside the headers that name the same things,
+ * and old spellings go on compiling. Nothing is run. FIRST or LAST add one more header before or
+ * after it.
  */
 #ifdef FIRST
 #include FIRST

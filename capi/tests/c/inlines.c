@@ -1,8 +1,8 @@
 /*
- * Every inline function of the header fills the iocb as the kernel wants to see it, and clears the rest.
- * Method: each iocb starts as noise, and its fields are read back at the kernel's offsets as the kernel's integers, not
- * through the header's own structure. Every iocb is also printed; the same program with the original header
- * (-DORIGINAL_HEADER) must print the same.
+ * Every inline function of the header fills the iocb as the kernel wants to see it, and clears the
+ * rest. Method: each iocb starts as noise, and its fields are read back at the kernel's offsets as
+ * the kernel's integers, not through the header's own structure. Every iocb is also printed; the
+ * same program with the original header (-DORIGINAL_HEADER) must print the same.
  */
 #define _GNU_SOURCE
 #include <libaio.h>

@@ -1,7 +1,7 @@
 /*
- * A function of the program's with the name of one of the library's gets the library's own calls of that name, as it does
- * with the original: tools that wrap io_setup rely on it.
- * Method: the program has four such functions, which count and pass on, and calls the functions that stand on them.
+ * A function of the program's with the name of one of the library's gets the library's own calls of
+ * that name, as it does with the original: tools that wrap io_setup rely on it. Method: the program
+ * has four such functions, which count and pass on, and calls the functions that stand on them.
  *   built with STATIC_LIBRARY: passes on to the kernel, since there is no next function
  */
 #define _GNU_SOURCE

@@ -1,6 +1,7 @@
 /*
- * The header's structures are the kernel's on this target: 64-bit fields on every architecture, the useful half of each
- * where the byte order has it. Nothing is run; the compiler refuses what is not so.
+ * The header's structures are the kernel's on this target: 64-bit fields on every architecture, the
+ * useful half of each where the byte order has it. Nothing is run; the compiler refuses what is not
+ * so.
  */
 #include <libaio.h>
 #include <stddef.h>

@@ -1,8 +1,8 @@
 /*
- * A library that is loaded, used and unloaded leaves nothing behind; and one that is loaded heeds the environment that
- * the program has then.
- * Method: a hundred rounds of dlopen, io_setup, dlclose, with a context that outlives each of them, and the size of the
- * address space before and after; then a filter under which io_getevents fails unless it makes no system call.
+ * A library that is loaded, used and unloaded leaves nothing behind; and one that is loaded heeds
+ * the environment that the program has then. Method: a hundred rounds of dlopen, io_setup, dlclose,
+ * with a context that outlives each of them, and the size of the address space before and after;
+ * then a filter under which io_getevents fails unless it makes no system call.
  *   loading LIBRARY [no-reap]
  */
 #define _GNU_SOURCE

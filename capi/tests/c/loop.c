@@ -1,7 +1,8 @@
 /*
- * The loop that every program on libaio has at its heart, on two libraries in turns: fill, io_submit, io_getevents, on
- * /dev/zero, where only the calls cost anything. Prints a row of Markdown for each size of batch: processor time of an
- * operation on either, medians, and the median of the pairs' ratios.
+ * The loop that every program on libaio has at its heart, on two libraries in turns: fill,
+ * io_submit, io_getevents, on /dev/zero, where only the calls cost anything. Prints a row of
+ * Markdown for each size of batch: processor time of an operation on either, medians, and the
+ * median of the pairs' ratios.
  *   loop THEIRS OURS [PAIRS]
  */
 #define _GNU_SOURCE

@@ -1,7 +1,8 @@
 /*
- * io_queue_run calls (callback in data)(ctx, iocb, res, res2) for each event that is there, and holds nothing while it
- * does: a callback may free its iocb, submit, run the queue, or destroy the context.
- * Method: operations that are finished before the queue is run; a /dev/zero read finishes inside io_submit.
+ * io_queue_run calls (callback in data)(ctx, iocb, res, res2) for each event that is there, and
+ * holds nothing while it does: a callback may free its iocb, submit, run the queue, or destroy the
+ * context. Method: operations that are finished before the queue is run; a /dev/zero read finishes
+ * inside io_submit.
  */
 #define _GNU_SOURCE
 #include <libaio.h>

@@ -1,12 +1,14 @@
 /*
- * A reaped io_getevents makes no system call; whatever cannot be reaped makes one; and LINUX_AIO_REAP=0, nothing that
- * resembles it, turns reaping off, whatever the program does before its first context.
- * Method: a filter under which the calls that take events fail with an errno that they do not have, and every other
- * call but those of the test is trapped and counted. The program starts itself with environments of all kinds, and then
- * does with its environment what programs do.
+ * A reaped io_getevents makes no system call; whatever cannot be reaped makes one; and
+ * LINUX_AIO_REAP=0, nothing that resembles it, turns reaping off, whatever the program does before
+ * its first context. Method: a filter under which the calls that take events fail with an errno
+ * that they do not have, and every other call but those of the test is trapped and counted. The
+ * program starts itself with environments of all kinds, and then does with its environment what
+ * programs do.
  *   reaping                     the calls, the environments, and what is done with them
  *   reaping on|off [DOING]...   as one of those that it starts: whether events are reaped
- * As root it also becomes another user, and is started with the set-group-ID bit; without root that is left out.
+ * As root it also becomes another user, and is started with the set-group-ID bit; without root that
+ * is left out.
  */
 #define _GNU_SOURCE
 #include <libaio.h>

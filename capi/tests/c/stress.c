@@ -1,12 +1,13 @@
 /*
- * However many threads, signal handlers, jumps, cancellations, children and ends of contexts meet in io_getevents, each
- * event comes out once, with its own data.
- * Method: rounds of half a second, each in a process of its own, since jumps cost a process its way around the kernel.
- * Threads submit reads of /dev/zero, which are complete at once, and of a file with O_DIRECT, which are not, and take
- * events with random counts and timeouts. Each operation has a number that is never used again; an event whose
- * operation is not in flight under this number came twice, one still in flight when all is quiet was lost. A call that
- * was jumped out of, or cancelled, may have taken events that nobody was told of, as with the kernel alone: those that
- * lie in its memory are set apart.
+ * However many threads, signal handlers, jumps, cancellations, children and ends of contexts meet
+ * in io_getevents, each event comes out once, with its own data. Method: rounds of half a second,
+ * each in a process of its own, since jumps cost a process its way around the kernel. Threads
+ * submit reads of /dev/zero, which are complete at once, and of a file with O_DIRECT, which are
+ * not, and take events with random counts and timeouts. Each operation has a number that is never
+ * used again; an event whose operation is not in flight under this number came twice, one still in
+ * flight when all is quiet was lost. A call that was jumped out of, or cancelled, may have taken
+ * events that nobody was told of, as with the kernel alone: those that lie in its memory are set
+ * apart.
  *   stress SECONDS THREADS [SEED]
  */
 #define _GNU_SOURCE
@@ -310,8 +311,9 @@ static void revive(struct context *context)
 }
 
 /*
- * Between these two a thread may be cancelled at every instruction. The type goes with the state: glibc 2.36 ends a
- * thread whose cancellation was turned off between pthread_cancel and its signal, if only the type is asynchronous.
+ * Between these two a thread may be cancelled at every instruction. The type goes with the state:
+ * glibc 2.36 ends a thread whose cancellation was turned off between pthread_cancel and its signal,
+ * if only the type is asynchronous.
  */
 static void allow_cancellation(void)
 {

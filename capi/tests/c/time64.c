@@ -1,7 +1,7 @@
 /*
- * A 32-bit program with a 64-bit time_t: the call that takes such a time may be refused by a container's filter (EPERM)
- * or unknown to an old kernel (ENOSYS); then the older calls do, and the time is cut, not wrapped.
- * Method: a filter of our own that answers for that one call.
+ * A 32-bit program with a 64-bit time_t: the call that takes such a time may be refused by a
+ * container's filter (EPERM) or unknown to an old kernel (ENOSYS); then the older calls do, and the
+ * time is cut, not wrapped. Method: a filter of our own that answers for that one call.
  */
 #define _GNU_SOURCE
 #include <libaio.h>

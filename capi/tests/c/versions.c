@@ -1,7 +1,7 @@
 /*
- * Each name is there under each of its versions; the default one is what a program that asks for none gets; the hidden
- * ones behave as LIBAIO_0.1 did.
- * Method: dlvsym, and for two of them a reference of that version that the linker resolves.
+ * Each name is there under each of its versions; the default one is what a program that asks for
+ * none gets; the hidden ones behave as LIBAIO_0.1 did. Method: dlvsym, and for two of them a
+ * reference of that version that the linker resolves.
  *   versions PATH-OF-THE-LIBRARY
  */
 #define _GNU_SOURCE

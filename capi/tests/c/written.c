@@ -1,10 +1,11 @@
 /*
- * Valgrind and MemorySanitizer call nothing uninitialized that an operation or the library has written.
- * Method: memory that nobody has initialized, for contexts, events, buffers and vectors, and branches that depend on all
- * that is written there. check.sh runs it under either tool.
+ * Valgrind and MemorySanitizer call nothing uninitialized that an operation or the library has
+ * written. Method: memory that nobody has initialized, for contexts, events, buffers and vectors,
+ * and branches that depend on all that is written there. check.sh runs it under either tool.
  *   written          everything was written
  *   written refused  and arrays that io_submit refuses: valgrind 3.19 itself crashes on them
- *   written bad      a branch on the byte behind a read, for a tool to notice: else it would notice nothing at all
+ *   written bad      a branch on the byte behind a read, for a tool to notice: else it would notice
+ *                    nothing at all
  */
 #define _GNU_SOURCE
 #include <libaio.h>

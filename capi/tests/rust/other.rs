@@ -1,4 +1,5 @@
-//! Another Rust static library, with std, panics and allocation, to be linked into one program with libaio.a.
+//! Another Rust static library, with std, panics and allocation, to be linked into one program with
+//! libaio.a.
 
 /// Adds up the digits of a text; panics, and catches it, on anything else.
 ///

@@ -7,8 +7,8 @@
 //! cargo run --release --manifest-path benches/Cargo.toml --bin tokio_random_read -- FILE --buffered [--fall-back]
 //! ```
 //!
-//! The file is made, of random bytes, if it is not there. `load.rs` is the loop on tokio and what it
-//! measures; `blocking.rs` and `uring.rs` are other ways to do the same.
+//! The file is made, of random bytes, if it is not there. `load.rs` is the loop on tokio and what
+//! it measures; `blocking.rs` and `uring.rs` are other ways to do the same.
 
 mod blocking;
 mod load;

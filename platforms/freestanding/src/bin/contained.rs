@@ -1,6 +1,6 @@
-//! What a container lets a program do: as whom it runs, with which capabilities and how much memory,
-//! whether it may write beside its tmpfs, whether io_uring is there, whether io_pgetevents is, whether the
-//! completion ring can be read; and that asynchronous disk I/O works all the same.
+//! What a container lets a program do: as whom it runs, with which capabilities and how much
+//! memory, whether it may write beside its tmpfs, whether io_uring is there, whether io_pgetevents
+//! is, whether the completion ring can be read; and that asynchronous disk I/O works all the same.
 //!
 //! ```text
 //! contained FILE

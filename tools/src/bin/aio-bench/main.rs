@@ -7,8 +7,8 @@
 //! aio-bench /dev/nvme0n1            # a file or device that is there: reads
 //! ```
 //!
-//! `sweep` is the loop. `file.rs` opens what is measured, `table.rs` prints. How this library compares
-//! with others, `benches/` says.
+//! `sweep` is the loop. `file.rs` opens what is measured, `table.rs` prints. How this library
+//! compares with others, `benches/` says.
 #![forbid(unsafe_code)]
 
 mod file;
@@ -102,8 +102,8 @@ fn cpu_time() -> Duration {
 /// A read or a write, and when it began.
 type Timed<O> = (O, Instant);
 
-/// Keeps `depth` operations under way until the time is over. `make` makes one at an offset, `change`
-/// moves it to another.
+/// Keeps `depth` operations under way until the time is over. `make` makes one at an offset,
+/// `change` moves it to another.
 fn sweep<O: Operation + 'static>(
     args: &Args,
     measured: &Measured,

@@ -5,8 +5,8 @@
 //! aio-copy SOURCE TARGET --verify
 //! ```
 //!
-//! Under the target's name there is always a whole file: the old one until the copy is complete
-//! and on the disk, then the copy. SIGKILL may leave a `.copy-*` beside it: the whole copy, or, where
+//! Under the target's name there is always a whole file: the old one until the copy is complete and
+//! on the disk, then the copy. SIGKILL may leave a `.copy-*` beside it: the whole copy, or, where
 //! the file system has no files without a name, an unfinished one. Holes stay holes, and the
 //! permissions are the source's.
 //!

@@ -38,7 +38,8 @@ fn child_owns_nothing(place: &Place) -> Outcome {
     equal("events of the parent", context.wait(WAY, 0, &mut events, NOW, None), 3)
 }
 
-/// At the ring's address a child finds the ring (Linux 6.18) or no memory (7.2), never something else.
+/// At the ring's address a child finds the ring (Linux 6.18) or no memory (7.2), never something
+/// else.
 fn child_sees_the_ring_or_nothing(_: &Place) -> Outcome {
     let context = Context::new(8)?;
     let nr = context.header().nr;

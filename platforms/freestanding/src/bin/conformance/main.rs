@@ -6,9 +6,9 @@
 //! ```
 //!
 //! makes the file, or overwrites it, and uses it; on a block device, whose first blocks it
-//! overwrites, it checks what depends on where the data is. As the first process of a machine it uses a
-//! file on tmpfs and three kinds of block devices, and turns the machine off at the end. One line
-//! a check, `ok PLACE/NAME` or `FAIL PLACE/NAME: WHY`; the last line counts them.
+//! overwrites, it checks what depends on where the data is. As the first process of a machine it
+//! uses a file on tmpfs and three kinds of block devices, and turns the machine off at the end. One
+//! line a check, `ok PLACE/NAME` or `FAIL PLACE/NAME: WHY`; the last line counts them.
 #![no_std]
 #![no_main]
 

@@ -95,17 +95,17 @@ fn all_around(place: &Place) -> Outcome {
     equal("events left", context.wait(Way::ALL[0], 0, &mut events, NOW, None), 0)
 }
 
-/// The head at `place`, some rings further on: what the C drop-in stores while it takes events. From 1 ring to as many
-/// as 32 bits hold.
+/// The head at `place`, some rings further on: what the C drop-in stores while it takes events.
+/// From 1 ring to as many as 32 bits hold.
 fn further_on(nr: u32, place: u32, number: u32) -> u32 {
     let most = u32::MAX / nr - 1;
     let rings = [1, 2, 3, 1 << 8, 1 << 15, most - 1, most];
     place + nr * rings[number as usize % rings.len()].min(most)
 }
 
-/// To io_getevents such a head is the same place, and is below `nr` afterwards, also where nothing is there or asked for:
-/// so that call is no harmless question beside a reader of the ring, and an io_submit of no requests is. To completions
-/// such a head is the same place, too.
+/// To io_getevents such a head is the same place, and is below `nr` afterwards, also where nothing
+/// is there or asked for: so that call is no harmless question beside a reader of the ring, and an
+/// io_submit of no requests is. To completions such a head is the same place, too.
 fn further_on_by_call(place: &Place) -> Outcome {
     let context = Context::new(8)?;
     let nr = context.header().nr;

@@ -125,8 +125,8 @@ fn together(disk: &mut Disk, way: Way) -> Outcome {
     expect_errors(disk.run(way, jobs)?, BAD.len())
 }
 
-/// What is partly bad gives `EIO` as a whole, and is never short, also where it is more than one request;
-/// of a write, each good block is written or not.
+/// What is partly bad gives `EIO` as a whole, and is never short, also where it is more than one
+/// request; of a write, each good block is written or not.
 fn over_the_edge(disk: &mut Disk, way: Way) -> Outcome {
     const LENGTH: usize = 8;
     let starts = [BAD.start - LENGTH..BAD.start + 1, BAD.end - LENGTH..BAD.end + 1];
@@ -151,8 +151,8 @@ fn behind_the_end(disk: &mut Disk, way: Way) -> Outcome {
     expect_errors(disk.run(way, jobs)?, 0)
 }
 
-/// Operations that the device holds up end as it decides then. Method: it is suspended while they are
-/// submitted, and resumed with another table.
+/// Operations that the device holds up end as it decides then. Method: it is suspended while they
+/// are submitted, and resumed with another table.
 fn held(mapped: &Mapped, disk: &mut Disk, table: &[Target]) -> Outcome {
     let mut queue = Queue::with_capacity(16).map_err(at("a queue"))?;
     mapped.suspend()?;

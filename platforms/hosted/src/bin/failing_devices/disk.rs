@@ -83,8 +83,8 @@ impl Disk {
         self.version += 1;
     }
 
-    /// Does these operations, no two of which are about the same block if one of them writes. Each ends as it
-    /// must, and reads give what is there. Says how many gave `EIO`.
+    /// Does these operations, no two of which are about the same block if one of them writes. Each
+    /// ends as it must, and reads give what is there. Says how many gave `EIO`.
     pub fn run(&mut self, way: Way, jobs: Vec<Job>) -> Result<usize, String> {
         let (asked, mut failed) = (jobs.len(), 0);
         let ended = way(&self.file, jobs);
@@ -124,7 +124,8 @@ impl Disk {
         Ok(())
     }
 
-    /// After a write of these blocks that failed: each is as it was, or written. Says how many were written.
+    /// After a write of these blocks that failed: each is as it was, or written. Says how many were
+    /// written.
     pub fn settle(&mut self, way: Way, blocks: Range<usize>) -> Result<usize, String> {
         let reads = blocks.map(|block| self.read(block..block + 1)).collect();
         let mut written = 0;

@@ -1,9 +1,9 @@
 //! Runs the library on block devices that fail in part, as the first process of a guest.
 //!
-//! The devices are the device mapper's, over each kind of disk that the guest has: one whose middle third
-//! gives an error for everything, and one that refuses writes. Each check is run by the bare calls, a
-//! scope, a queue and a driver. One line a check, `ok PLACE/NAME` or `FAIL PLACE/NAME: WHY`; the last line
-//! counts them.
+//! The devices are the device mapper's, over each kind of disk that the guest has: one whose middle
+//! third gives an error for everything, and one that refuses writes. Each check is run by the bare
+//! calls, a scope, a queue and a driver. One line a check, `ok PLACE/NAME` or `FAIL PLACE/NAME:
+//! WHY`; the last line counts them.
 
 mod checks;
 mod disk;
@@ -15,8 +15,8 @@ mod ways;
 use report::Report;
 use std::process::ExitCode;
 
-/// The disks, as a guest of the matrix has them: one that is done inside of `io_submit`, one that takes a
-/// moment, and one with a cache that must be flushed.
+/// The disks, as a guest of the matrix has them: one that is done inside of `io_submit`, one that
+/// takes a moment, and one with a cache that must be flushed.
 const DISKS: [(&str, &str); 3] =
     [("ramdisk", "/dev/ram0"), ("null_blk", "/dev/nullb0"), ("virtio-blk", "/dev/vda")];
 

@@ -115,8 +115,8 @@ impl Mapped {
             data: [0; 7],
         };
         let mut request = Request { header, table: encode(table) };
-        // SAFETY: Each of these calls reads and writes a `dm_ioctl` and what follows it, in all as many
-        // bytes as `data_size` says.
+        // SAFETY: Each of these calls reads and writes a `dm_ioctl` and what follows it, in all as
+        // many bytes as `data_size` says.
         let call = unsafe { Updater::<CALL, Request>::new(&mut request) };
         // SAFETY: The descriptor is the device mapper's, so the number means that call.
         unsafe { ioctl(&self.control, call) }?;

@@ -60,8 +60,8 @@ fn raw(file: &Arc<File>, mut jobs: Vec<Job>) -> Vec<(Result<u32, Errno>, Job)> {
         let pointers: Vec<*mut Iocb> = iocbs.iter_mut().map(std::ptr::from_mut).collect();
         let mut submitted = 0;
         while submitted < pointers.len() {
-            // SAFETY: The iocbs and the buffers stay where they are, and untouched, until all the events
-            // have been reaped below.
+            // SAFETY: The iocbs and the buffers stay where they are, and untouched, until all the
+            // events have been reaped below.
             submitted += unsafe { submitter.submit(&pointers[submitted..]) }.expect("room");
         }
         let mut left = submitted;
