@@ -201,9 +201,11 @@ build_freestanding() {
         cd "$PLATFORMS/freestanding"
         # No start files and no libraries of any system: lld gets the program's objects alone.
         # shellcheck disable=SC2030 # For this subshell alone.
+        # Nothing unwinds: a panic ends the program.
         export RUSTFLAGS="-C linker=$LINKER -C linker-flavor=ld.lld -C default-linker-libraries=no \
-            -C relocation-model=static -C target-feature=+crt-static"
-        quietly "$CARGO" build --release -Z build-std=core --target "$target" --target-dir "$CACHE/target"
+            -C relocation-model=static -C target-feature=+crt-static -C force-unwind-tables=no"
+        quietly "$CARGO" build --release -Z build-std=core -Z build-std-features=optimize_for_size \
+            --target "$target" --target-dir "$CACHE/target"
     ) || die "the freestanding programs cannot be built for $target"
 }
 
