@@ -1,0 +1,61 @@
+# shellcheck shell=bash
+# What the scripts of this folder share: what may be installed, and how steps are run.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+export CARGO_TERM_COLOR=never RUSTFLAGS="${RUSTFLAGS:-}"
+
+as_root=()
+[ "$(id -u)" = 0 ] || as_root=(sudo)
+
+# Nothing is installed on a machine that somebody sits at, unless CI=true asks for it.
+may_install() {
+    [ "${CI:-}" = true ] || ! [ -t 0 ]
+}
+
+# install PACKAGE...: these Debian packages are there when it returns.
+install() {
+    local missing=() package
+    for package in "$@"; do
+        dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+    done
+    [ ${#missing[@]} = 0 ] && return
+    may_install || { echo "missing: ${missing[*]} (CI=true installs them)"; return 1; }
+    "${as_root[@]}" apt-get -qq update
+    # Cross and emulation packages of mixed releases push each other out: better to fail than to
+    # lose one.
+    DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get -qq install -y \
+        --no-install-recommends --no-remove "${missing[@]}" >/dev/null
+}
+
+# tool NAME: this program of cargo's is there when it returns.
+tool() {
+    command -v "$1" >/dev/null && return
+    may_install || { echo "missing: $1 (CI=true installs it)"; return 1; }
+    cargo install --quiet --locked "$1"
+}
+
+# nightly [COMPONENT...]: rustup's nightly toolchain is there when it returns.
+nightly() {
+    local component
+    if ! rustup run nightly rustc --version >/dev/null 2>&1; then
+        may_install || { echo 'missing: a nightly toolchain (CI=true installs it)'; return 1; }
+        rustup toolchain install nightly --profile minimal
+    fi
+    for component; do
+        rustup component list --toolchain nightly --installed | grep -q "^$component" && continue
+        may_install || { echo "missing: $component of nightly (CI=true installs it)"; return 1; }
+        rustup component add "$component" --toolchain nightly
+    done
+}
+
+# run_steps STEP...: those that CI_ONLY names, or all.
+run_steps() {
+    local step start
+    for step in ${CI_ONLY:-"$@"}; do
+        echo "== $step"
+        start=$SECONDS
+        "$step"
+        echo "== $step: $((SECONDS - start)) s"
+    done
+    echo 'all steps passed'
+}
