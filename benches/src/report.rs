@@ -10,8 +10,30 @@ use crate::device;
 use crate::grid::{Cell, Group};
 use crate::load;
 use crate::measure::{Measured, Outcome};
-use crate::targets::Verdict;
 use serde::{Deserialize, Serialize};
+
+/// Whether a target was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Answer {
+    /// Yes, by the median.
+    Met,
+    /// No.
+    Missed,
+    /// It was not measured.
+    Unknown,
+}
+
+/// A target, and what was measured.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Verdict {
+    /// What is wanted.
+    pub target: String,
+    /// Whether it is so.
+    pub answer: Answer,
+    /// The numbers.
+    pub found: String,
+}
 
 /// All of a run.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

@@ -5,33 +5,9 @@ use crate::grid::Group;
 use crate::load::Kind::Read;
 use crate::measure::{Measured, Outcome};
 use crate::recorded;
-use crate::report::Report;
-use crate::statistics::Estimate;
+use crate::report::{Answer, Report, Verdict};
+use crate::statistics::{Estimate, interval};
 use crate::ways::{self, Family};
-use serde::{Deserialize, Serialize};
-
-/// Whether a target was reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Answer {
-    /// Yes, by the median.
-    Met,
-    /// No.
-    Missed,
-    /// It was not measured.
-    Unknown,
-}
-
-/// A target, and what was measured.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Verdict {
-    /// What is wanted.
-    pub target: String,
-    /// Whether it is so.
-    pub answer: Answer,
-    /// The numbers.
-    pub found: String,
-}
 
 /// All of them.
 pub fn verdicts(report: &Report) -> Vec<Verdict> {
@@ -158,12 +134,6 @@ fn ratio(
 fn fastest<'m>(cell: &'m Measured, ways: &[&str]) -> Option<&'m Outcome> {
     let outcomes = ways.iter().filter_map(|way| cell.of(way));
     outcomes.min_by(|a, b| a.nanos().total_cmp(&b.nanos()))
-}
-
-/// As "0.71 (0.70 to 0.73)".
-pub fn interval(estimate: Estimate) -> String {
-    let Estimate { median, low, high } = estimate;
-    format!("{median:.3} ({low:.3} to {high:.3})")
 }
 
 fn times_more(report: &Report) -> Verdict {

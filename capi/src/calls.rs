@@ -5,33 +5,13 @@
 use core::ffi::{c_int, c_long};
 
 use linux_aio_raw::abi::{
-    __aio_sigset, __kernel_long_t, __kernel_ulong_t, SIGSET_SIZE, aio_context_t, io_event, iocb,
-    sigset_t,
+    __aio_sigset, __kernel_long_t, __kernel_ulong_t, SIGSET_SIZE, io_event, iocb, sigset_t,
 };
 use linux_aio_raw::sys;
 
+use crate::context::{Timespec, id, io_context_t};
 use crate::memory_sanitizer as msan;
 use crate::{reap, ring, table};
-
-/// `io_context_t` of the header: the address of the context's ring, which programs such as QEMU
-/// read themselves.
-#[allow(non_camel_case_types, reason = "the name that C gives it")]
-pub type io_context_t = *mut ring::Header;
-
-/// `struct timespec` of a C program that has a 64-bit `long` or a 32-bit `time_t`. riscv32, which
-/// never had such a `time_t`, has the 64-bit one alone.
-#[cfg(not(target_arch = "riscv32"))]
-pub type Timespec = linux_aio_raw::abi::__kernel_old_timespec;
-
-/// `struct timespec` of a C program on riscv32.
-#[cfg(target_arch = "riscv32")]
-pub type Timespec = linux_aio_raw::abi::__kernel_timespec;
-
-/// The context as the kernel takes it.
-pub(crate) fn id(ctx: io_context_t) -> aio_context_t {
-    // On x32 alone the kernel's word is wider than an address.
-    ctx.expose_provenance() as aio_context_t
-}
 
 /// `io_setup(3)`: makes a context for at least `maxevents` operations and stores it in `*ctxp`.
 ///
@@ -149,34 +129,6 @@ pub unsafe extern "C" fn io_pgetevents(
     let result = unsafe { reap::pgetevents(ctx, min_nr, nr, events, timeout, &usig) };
     msan::wrote(events, result.max(0) as usize);
     result as c_int
-}
-
-/// The system call alone.
-#[cfg(not(target_arch = "riscv32"))]
-pub(crate) use sys::io_pgetevents as raw_pgetevents;
-/// The system call alone.
-#[cfg(target_arch = "riscv32")]
-pub(crate) use sys::io_pgetevents_time64 as raw_pgetevents;
-
-/// The system call alone.
-#[cfg(not(target_arch = "riscv32"))]
-pub(crate) use sys::io_getevents as raw_getevents;
-
-/// The system call alone.
-///
-/// # Safety
-/// As `sys::io_pgetevents_time64`.
-#[cfg(target_arch = "riscv32")]
-#[inline(always)]
-pub(crate) unsafe fn raw_getevents(
-    ctx_id: aio_context_t,
-    min_nr: __kernel_long_t,
-    nr: __kernel_long_t,
-    events: *mut io_event,
-    timeout: *mut Timespec,
-) -> isize {
-    // SAFETY: The contract is the same; a null signal set is allowed.
-    unsafe { raw_pgetevents(ctx_id, min_nr, nr, events, timeout, core::ptr::null()) }
 }
 
 /// The last argument of the system call, for a mask that may be null.

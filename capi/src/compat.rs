@@ -9,8 +9,8 @@ use core::ptr;
 
 use linux_aio_raw::abi::{io_event, iocb};
 
-use crate::calls::{Timespec, io_context_t};
-use crate::versions::c;
+use crate::by_name as c;
+use crate::context::{Timespec, io_context_t};
 
 /// `io_cancel` without a place for the event, which kernels of those days wrote.
 ///

@@ -21,8 +21,10 @@
 
 #![no_std]
 
+mod by_name;
 pub mod calls;
 pub mod compat;
+pub mod context;
 #[cfg(target_pointer_width = "64")]
 mod load;
 #[cfg(target_pointer_width = "64")]
@@ -34,14 +36,28 @@ pub mod queue;
 // Gates and events are made of atomic words of 64 bits. All Linux targets with 64 bits have those;
 // of the ones with 32 bits some have, and none was tested.
 #[cfg(all(feature = "reap", target_pointer_width = "64"))]
+mod gate;
+#[cfg(not(all(feature = "reap", target_pointer_width = "64")))]
+#[path = "no_gate.rs"]
+mod gate;
+#[cfg(all(feature = "reap", target_pointer_width = "64"))]
+mod primitive;
+#[cfg(all(feature = "reap", target_pointer_width = "64"))]
 mod reap;
 #[cfg(not(all(feature = "reap", target_pointer_width = "64")))]
 #[path = "no_reap.rs"]
 mod reap;
 mod ring;
+#[cfg(all(feature = "reap", target_pointer_width = "64"))]
+mod switch;
+#[cfg(not(all(feature = "reap", target_pointer_width = "64")))]
+#[path = "no_switch.rs"]
+mod switch;
 mod table;
 #[cfg(target_pointer_width = "32")]
 pub mod time64;
+#[cfg(all(feature = "reap", target_pointer_width = "64"))]
+mod valgrind;
 mod versions;
 
 /// What rustc wants in every library without std. Nothing here panics, so it is dropped; a test

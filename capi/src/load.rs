@@ -6,7 +6,7 @@
 use core::ffi::{c_char, c_int};
 
 use crate::memory_sanitizer as msan;
-use crate::reap;
+use crate::switch;
 
 /// The entry that the linker puts among the constructors.
 #[used]
@@ -29,5 +29,5 @@ unsafe extern "C" fn construct(
     unsafe { msan::look() };
     // SAFETY: A caller that passes an argument list and the environment behind it passes those of
     // the process.
-    unsafe { reap::loaded(count, arguments, environment) };
+    unsafe { switch::loaded(count, arguments, environment) };
 }

@@ -10,9 +10,9 @@ use core::ptr;
 use linux_aio_raw::Errno;
 use linux_aio_raw::abi::{io_event, iocb};
 
-use crate::calls::{Timespec, io_context_t};
+use crate::by_name as c;
+use crate::context::{Timespec, io_context_t};
 use crate::memory_sanitizer as msan;
-use crate::versions::c;
 
 /// `io_callback_t` of the header: context, iocb, and both results.
 type Callback = unsafe extern "C" fn(io_context_t, *mut iocb, c_long, c_long);

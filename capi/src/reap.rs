@@ -28,12 +28,12 @@
 //!
 //! # The gate
 //!
-//! [`Gate`]s, found by the context's address, keep readers and the kernel apart. Their word counts
-//! readers and callers, threads in the system call or about to be; no reader enters while there is
-//! a caller. A caller that finds readers evicts them: it takes the mark out of `head`. Either a
-//! reader sees the caller in the word after it has marked `head`, or the caller sees the mark after
-//! it has changed the word; that is the one place where sequential consistency is needed. A reader
-//! that sees a caller takes its own mark back and asks the kernel.
+//! [`Gate`](crate::gate::Gate)s, found by the context's address, keep readers and the kernel apart.
+//! Their word counts readers and callers, threads in the system call or about to be; no reader
+//! enters while there is a caller. A caller that finds readers evicts them: it takes the mark out
+//! of `head`. Either a reader sees the caller in the word after it has marked `head`, or the caller
+//! sees the mark after it has changed the word; that is the one place where sequential consistency
+//! is needed. A reader that sees a caller takes its own mark back and asks the kernel.
 //!
 //! All or nothing: with fewer events there than `min_nr`, the whole call goes to the kernel, so
 //! that timeouts and EINTR need no care here. `io_pgetevents` always goes there: it must deliver a
@@ -67,14 +67,9 @@
 //!
 //! The kernel writes an event, issues `smp_wmb`, stores `tail`; the acquire load of `tail` pairs
 //! with it. It looks at `head` before it writes again; the commit stores it with release, after the
-//! copy. Every other order is argued where it stands, in [`gate`], and `capi/model` runs that very
-//! file under loom, with a kernel beside it; `capi/model/mutants` shows that the models fail where
-//! an order or a step is missing.
-
-mod gate;
-mod primitive;
-mod switch;
-mod valgrind;
+//! copy. Every other order is argued where it stands, in [`gate`](crate::gate), and `capi/model`
+//! runs that very file under loom, with a kernel beside it; `capi/model/mutants` shows that the
+//! models fail where an order or a step is missing.
 
 use core::cell::Cell;
 use core::ffi::{c_int, c_long};
@@ -86,12 +81,9 @@ use linux_aio_raw::abi::{__aio_sigset, io_event};
 use linux_aio_raw::sys::{self, helper};
 use static_assertions::const_assert_eq;
 
-use crate::calls::{Timespec, id, io_context_t, raw_getevents, raw_pgetevents};
-use crate::ring::Header;
+use crate::context::{Header, Timespec, id, io_context_t, raw_getevents, raw_pgetevents};
+use crate::gate::{MAX_EVENTS, Ring};
 use crate::table;
-pub(crate) use gate::Gate;
-use gate::{MAX_EVENTS, Ring};
-pub(crate) use switch::{is_on, loaded};
 
 /// `io_event` as it lies on the ring: words that the kernel and other threads may write while we
 /// read.
@@ -101,7 +93,7 @@ const_assert_eq!(size_of::<Words>(), size_of::<io_event>());
 const_assert_eq!(align_of::<Words>(), align_of::<io_event>());
 
 /// The ring of a context, and the memory of the caller's that its events go to. Nothing is looked
-/// at before a [`Gate`] asks.
+/// at before a [`Gate`](crate::gate::Gate) asks.
 struct Taking {
     ctx: io_context_t,
     events: *mut io_event,

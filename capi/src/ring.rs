@@ -1,48 +1,12 @@
-//! The completion ring's header, and whether the ring is empty.
+//! Whether a completion ring is empty.
 //!
 //! It must never write to the ring, which is for `reap` to do, and never look at one of another
 //! process.
 
-use core::mem::{offset_of, size_of};
-use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Relaxed;
 
-use linux_aio_raw::abi::{AIO_RING_INCOMPAT_FEATURES, AIO_RING_MAGIC, aio_ring};
-use static_assertions::const_assert_eq;
-
-use crate::calls::io_context_t;
+use crate::context::io_context_t;
 use crate::table;
-
-/// [`aio_ring`] as memory that the kernel and other threads write while we read it.
-#[repr(C)]
-pub struct Header {
-    id: AtomicU32,
-    pub(crate) nr: AtomicU32,
-    pub(crate) head: AtomicU32,
-    pub(crate) tail: AtomicU32,
-    magic: AtomicU32,
-    compat_features: AtomicU32,
-    incompat_features: AtomicU32,
-    header_length: AtomicU32,
-}
-
-const_assert_eq!(size_of::<Header>(), size_of::<aio_ring>());
-const_assert_eq!(offset_of!(Header, head), offset_of!(aio_ring, head));
-const_assert_eq!(offset_of!(Header, tail), offset_of!(aio_ring, tail));
-const_assert_eq!(offset_of!(Header, magic), offset_of!(aio_ring, magic));
-const_assert_eq!(offset_of!(Header, incompat_features), offset_of!(aio_ring, incompat_features));
-
-impl Header {
-    /// Whether the kernel says that it is a ring, as gVisor does not, and one without features that
-    /// are unknown to us.
-    ///
-    /// The page may be a read-only one, where only relaxed loads are allowed.
-    pub(crate) fn is_understood(&self) -> bool {
-        self.magic.load(Relaxed) == AIO_RING_MAGIC
-            && self.incompat_features.load(Relaxed) == AIO_RING_INCOMPAT_FEATURES
-            && self.header_length.load(Relaxed) as usize == size_of::<Self>()
-    }
-}
 
 /// A `struct timespec`, of either width.
 pub(crate) trait Time: Copy {

@@ -16,8 +16,9 @@ use core::sync::atomic::Ordering::Relaxed;
 use linux_aio_raw::sys::helper;
 use static_assertions::assert_impl_all;
 
-use crate::calls::io_context_t;
-use crate::reap::{self, Gate};
+use crate::context::io_context_t;
+use crate::gate::Gate;
+use crate::switch;
 
 /// 64 KiB of addresses, where gates are for reaping, of which the pages that contexts fall into
 /// become memory.
@@ -126,7 +127,7 @@ fn decide() {
     // SAFETY: The range is whole pages of this library's own. Only gates lie there, and a child is
     // to find those zeroed.
     let wiped = unsafe { helper::wipe_on_fork(gates.cast(), ROOM) };
-    let table = match (wiped, reap::is_on()) {
+    let table = match (wiped, switch::is_on()) {
         (false, _) => OFF,
         (true, true) => gates,
         (true, false) => gates.map_addr(|address| address | LOOK_ONLY),

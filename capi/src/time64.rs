@@ -6,7 +6,7 @@ use core::ffi::{c_int, c_long};
 
 use linux_aio_raw::abi::{io_event, sigset_t};
 
-use crate::calls::io_context_t;
+use crate::context::io_context_t;
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "riscv32")))]
 use narrow::{getevents, pgetevents};
@@ -67,7 +67,8 @@ mod narrow {
     use linux_aio_raw::{Errno, sys};
 
     use super::Timespec64;
-    use crate::calls::{id, io_context_t, signal_set};
+    use crate::calls::signal_set;
+    use crate::context::{id, io_context_t};
     use crate::ring;
 
     /// # Safety

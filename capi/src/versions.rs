@@ -4,17 +4,8 @@
 //! mangled, local names: three C names belong to two functions each, which an exported Rust name
 //! could not say. A name must also be listed in its node in the version maps, or the linker drops
 //! it.
-//!
-//! The functions of the convenience layer and those of LIBAIO_0.1 call the others by their C names,
-//! as in the original. A program or a preloaded library that has a function of such a name gets
-//! these calls.
 
 use core::arch::global_asm;
-use core::ffi::{c_int, c_long};
-
-use linux_aio_raw::abi::{io_event, iocb};
-
-use crate::calls::{Timespec, io_context_t};
 
 use crate::{calls, compat, queue};
 
@@ -46,25 +37,6 @@ global_asm!(
     queue_wait = sym queue::io_queue_wait,
     pgetevents = sym calls::io_pgetevents,
 );
-
-/// The functions that the program has under these names: those of `calls`, or others that replace
-/// them.
-pub(crate) mod c {
-    use super::{Timespec, c_int, c_long, io_context_t, io_event, iocb};
-
-    unsafe extern "C" {
-        pub(crate) fn io_setup(maxevents: c_int, ctxp: *mut io_context_t) -> c_int;
-        pub(crate) fn io_destroy(ctx: io_context_t) -> c_int;
-        pub(crate) fn io_cancel(ctx: io_context_t, iocb: *mut iocb, evt: *mut io_event) -> c_int;
-        pub(crate) fn io_getevents(
-            ctx: io_context_t,
-            min_nr: c_long,
-            nr: c_long,
-            events: *mut io_event,
-            timeout: *mut Timespec,
-        ) -> c_int;
-    }
-}
 
 #[cfg(target_pointer_width = "32")]
 global_asm!(

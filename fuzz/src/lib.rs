@@ -6,6 +6,7 @@ pub mod capi;
 pub mod divergence;
 pub mod files;
 pub mod input;
+mod layer;
 pub mod memory;
 pub mod model;
 pub mod queue;
@@ -17,4 +18,5 @@ pub mod submit;
 mod target;
 mod watchdog;
 
-pub use target::{Layer, Runner, Target, check, directory, replay};
+pub use layer::Layer;
+pub use target::{Runner, Target, check, directory, replay};

@@ -30,7 +30,7 @@ pub use script::{Fault, Script};
 pub use state::{Counts, Filters, Object, Record};
 
 use crate::divergence::{Divergence, Verdict, ensure};
-use crate::target::Layer;
+use crate::layer::Layer;
 use linux_aio::abi::aio_context_t;
 use linux_aio::abi::syscall::NATIVE;
 use linux_aio::sys::simulated;

@@ -2,6 +2,7 @@
 
 use crate::capi::Capi;
 use crate::divergence::Verdict;
+use crate::layer::Layer;
 use crate::queue::Queues;
 use crate::ring::Rings;
 use crate::scope::Scopes;
@@ -29,19 +30,6 @@ pub enum Target {
     Capi,
     /// Those over a simulated kernel.
     Simulated(Layer),
-}
-
-/// What runs over a simulated kernel: `crate::simulated`, with `--cfg linux_aio_simulated`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layer {
-    /// A `Reaper` and a `Submitter`.
-    Reaper,
-    /// A `Scope`.
-    Scope,
-    /// A `Queue`.
-    Queue,
-    /// A `Driver`.
-    Driver,
 }
 
 impl Target {

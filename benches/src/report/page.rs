@@ -1,11 +1,12 @@
 //! The page in Markdown.
 
+use super::Answer;
 use super::Report;
 use crate::device::Kind as Device;
 use crate::grid::Group;
 use crate::measure::{Measured, Outcome};
 use crate::recorded;
-use crate::targets::{Answer, interval};
+use crate::statistics::interval;
 use std::fmt::{self, Write};
 
 /// The whole report, with the pictures of these names.

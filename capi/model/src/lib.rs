@@ -1,4 +1,4 @@
-//! Loom models of `capi/src/reap/gate.rs`: the file itself, over loom's atomics, with a ring and a
+//! Loom models of `capi/src/gate.rs`: the file itself, over loom's atomics, with a ring and a
 //! kernel beside it.
 //!
 //! ```sh
@@ -10,7 +10,7 @@
 #![cfg(loom)]
 
 #[allow(dead_code, reason = "what only the library calls")]
-#[path = "../../src/reap/gate.rs"]
+#[path = "../../src/gate.rs"]
 mod gate;
 mod primitive;
 #[cfg(test)]

@@ -8,6 +8,12 @@
 mod source {
     pub mod calls;
     pub mod compat;
+    pub mod context;
+    #[cfg(all(feature = "reap", target_pointer_width = "64"))]
+    pub(crate) mod gate;
+    #[cfg(not(all(feature = "reap", target_pointer_width = "64")))]
+    #[path = "no_gate.rs"]
+    pub(crate) mod gate;
     #[cfg(target_pointer_width = "64")]
     pub(crate) mod load;
     #[cfg(target_pointer_width = "64")]
@@ -15,6 +21,8 @@ mod source {
     #[cfg(not(target_pointer_width = "64"))]
     #[path = "no_memory_sanitizer.rs"]
     pub(crate) mod memory_sanitizer;
+    #[cfg(all(feature = "reap", target_pointer_width = "64"))]
+    pub(crate) mod primitive;
     pub mod queue;
     #[cfg(all(feature = "reap", target_pointer_width = "64"))]
     pub(crate) mod reap;
@@ -22,13 +30,18 @@ mod source {
     #[path = "no_reap.rs"]
     pub(crate) mod reap;
     pub(crate) mod ring;
+    #[cfg(all(feature = "reap", target_pointer_width = "64"))]
+    pub(crate) mod switch;
+    #[cfg(not(all(feature = "reap", target_pointer_width = "64")))]
+    #[path = "no_switch.rs"]
+    pub(crate) mod switch;
     pub(crate) mod table;
+    #[cfg(all(feature = "reap", target_pointer_width = "64"))]
+    pub(crate) mod valgrind;
 }
 
-/// Stands for the symbol versions.
-mod versions {
-    pub(crate) use crate::calls as c;
-}
+/// Stands for the linker, which binds the names.
+use source::calls as by_name;
 
-pub use source::{calls, compat, queue};
-use source::{memory_sanitizer, reap, ring, table};
+pub use source::{calls, compat, context, queue};
+use source::{gate, memory_sanitizer, reap, ring, switch, table};
