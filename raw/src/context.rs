@@ -16,7 +16,7 @@ pub use setup_error::SetupError;
 pub use submitter::Submitter;
 
 use crate::abi::aio_context_t;
-use crate::fork::ForkGuard;
+use crate::fork_guard::ForkGuard;
 use crate::primitive::{AtomicUsize, Ordering};
 use crate::ring::Ring;
 use crate::{Errno, sys};

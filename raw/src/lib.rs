@@ -18,16 +18,14 @@ extern crate alloc;
 extern crate std;
 
 pub use linux_aio_abi as abi;
-#[cfg(feature = "alloc")]
-pub use rustix::fd;
 
 mod context;
-mod descriptor;
 mod diagnose;
 mod errno;
 mod event_fd;
+pub mod fd;
 mod flags;
-mod fork;
+mod fork_guard;
 mod io_event;
 mod io_slice;
 mod iocb;
@@ -39,12 +37,12 @@ pub mod sys;
 pub use context::{IoContext, Reaper, SetupError, Submitter};
 #[cfg(feature = "alloc")]
 pub use context::{OwnedReaper, OwnedSubmitter};
-pub use descriptor::Fd;
 pub use diagnose::Diagnosis;
 pub use errno::Errno;
 pub use event_fd::EventFd;
+pub use fd::Fd;
 pub use flags::{IoPrio, Opcode, PollEvents, RwFlags};
-pub use fork::ForkGuard;
+pub use fork_guard::ForkGuard;
 pub use io_event::IoEvent;
 pub use io_slice::{IoSlice, IoSliceMut};
 pub use iocb::Iocb;

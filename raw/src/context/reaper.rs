@@ -46,7 +46,8 @@ impl<'a> Reaper<'a> {
     ) -> Result<&'b [IoEvent], Errno> {
         // SAFETY: This is the only reaper, borrowed exclusively.
         let count = unsafe { self.context.reap(0, Some(Duration::ZERO), events) }?;
-        Ok(self.count_reaped(events, count))
+        // SAFETY: `count` events have been written to `events`, from its beginning on.
+        Ok(unsafe { self.count_reaped(events, count) })
     }
 
     /// Takes events as [`reap`](Self::reap) does, and where there are fewer than `min`, waits for
@@ -67,7 +68,8 @@ impl<'a> Reaper<'a> {
     ) -> Result<&'b [IoEvent], Errno> {
         // SAFETY: This is the only reaper, borrowed exclusively.
         let count = unsafe { self.context.reap(min, timeout, events) }?;
-        Ok(self.count_reaped(events, count))
+        // SAFETY: `count` events have been written to `events`, from its beginning on.
+        Ok(unsafe { self.count_reaped(events, count) })
     }
 
     /// As [`wait`](Self::wait), with `mask` as the thread's signal mask for the time of the wait,
@@ -88,16 +90,27 @@ impl<'a> Reaper<'a> {
     ) -> Result<&'b [IoEvent], Errno> {
         // SAFETY: This is the only reaper, borrowed exclusively.
         let count = unsafe { self.context.getevents(min, timeout, Some(mask), events) }?;
-        Ok(self.count_reaped(events, count))
+        // SAFETY: `count` events have been written to `events`, from its beginning on.
+        Ok(unsafe { self.count_reaped(events, count) })
     }
 
+    /// Counts events that were taken, and returns them.
+    ///
+    /// # Safety
+    /// The first `count` of `events` have been written.
     #[inline]
-    fn count_reaped<'b>(&self, events: &'b [MaybeUninit<IoEvent>], count: usize) -> &'b [IoEvent] {
+    unsafe fn count_reaped<'b>(
+        &self,
+        events: &'b [MaybeUninit<IoEvent>],
+        count: usize,
+    ) -> &'b [IoEvent] {
         // One reaper, so nobody else writes the count.
         let reaped = self.context.reaped.load(Ordering::Relaxed);
         self.context.reaped.store(reaped.wrapping_add(count), Ordering::Relaxed);
         debug_assert!(count <= events.len());
-        // SAFETY: The first `count` events have been written by `reap` or the kernel.
+        // SAFETY: The caller promises that so many have been written, hence `count` is at most the
+        // length. `MaybeUninit<IoEvent>` has the layout of `IoEvent`, and the lifetime is that of
+        // `events`.
         unsafe { slice::from_raw_parts(events.as_ptr().cast(), count) }
     }
 }

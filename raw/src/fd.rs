@@ -1,12 +1,16 @@
-//! [`Fd`], a file descriptor that is borrowed for `'a`. `core` has no such type.
+//! [`Fd`], a file descriptor that is borrowed for `'a`, which `core` does not have; and the types and
+//! traits of descriptors that `std` has, if there is an allocator.
+
+#[cfg(feature = "alloc")]
+pub use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
 use core::fmt;
 use core::marker::PhantomData;
 
 /// A file descriptor that stays open for `'a`.
 ///
-/// Made from a [`BorrowedFd`](crate::fd::BorrowedFd) where there is an allocator, and by the
-/// `unsafe` [`Fd::borrow_raw`] without.
+/// Made from a [`BorrowedFd`](crate::fd::BorrowedFd) if there is an allocator, and otherwise by the
+/// `unsafe` [`Fd::borrow_raw`].
 #[derive(Clone, Copy)]
 #[repr(transparent)]
 pub struct Fd<'a> {
@@ -25,7 +29,7 @@ impl Fd<'_> {
         Self { number, open_for: PhantomData }
     }
 
-    /// The number.
+    /// Returns the number.
     #[inline]
     pub const fn as_raw(self) -> i32 {
         self.number

@@ -7,7 +7,7 @@
 //! context's ring. So the process has one page that the kernel wipes in a child (`MADV_WIPEONFORK`), with
 //! a mark in it. Each context remembers the page; no mark means that this process is not the one that
 //! made it, and a context that a child makes has a page of the child's. `vfork` children share the
-//! memory and pass, rightly. The check is two loads and a compare.
+//! memory and pass, rightly. The check is two loads and a comparison.
 //!
 //! Where the kernel does not wipe pages (before Linux 4.14, gVisor), the ring is not used and the
 //! kernel itself answers a child's calls with `EINVAL`, so what only makes calls needs no check.
@@ -28,9 +28,9 @@ static WORD: AtomicPtr<AtomicU32> = AtomicPtr::new(ptr::null_mut());
 /// What is in the word, in the process that has mapped the page.
 const MARK: u32 = 1;
 
-/// What a context looks at where no page could be had. Never marked, so that it costs nothing
-/// elsewhere.
-static UNGUARDED: AtomicU32 = AtomicU32::new(0);
+/// The word of a guard that got no page. It is marked in every process, so that
+/// [`ForkGuard::check`] is one comparison for all guards.
+static UNGUARDED: AtomicU32 = AtomicU32::new(MARK);
 
 /// A word without the mark, in every process.
 static UNMARKED: AtomicU32 = AtomicU32::new(0);
@@ -42,11 +42,12 @@ static UNMARKED: AtomicU32 = AtomicU32::new(0);
 pub struct ForkGuard {
     /// Not a reference, for what that refers to does not change, and this does: in a child.
     word: *const u32,
-    /// The number of the process, if nothing else is known of it.
+    /// The number of the process, if the word is [`UNGUARDED`].
     number: isize,
 }
 
-// SAFETY: The word is mapped for good, and nobody writes to it any more.
+// SAFETY: The word is mapped for good. It was written before the guard was made, and nobody writes to it
+// any more, so that threads may read it at the same time.
 unsafe impl Send for ForkGuard {}
 // SAFETY: As above.
 unsafe impl Sync for ForkGuard {}
@@ -73,8 +74,9 @@ impl ForkGuard {
 
     #[inline]
     fn is_marked(&self) -> bool {
-        // SAFETY: It is mapped for good, and was written before this guard was made. A plain load,
-        // which the compiler compares in place.
+        // SAFETY: The word is mapped for good and aligned. It was written before this guard was made, and
+        // nobody writes to it any more, so that a plain load is no race. The compiler compares it in
+        // place.
         unsafe { *self.word != 0 }
     }
 
@@ -85,7 +87,7 @@ impl ForkGuard {
     /// [`Errno::FORKED`] in a child.
     #[inline]
     pub fn check(&self) -> Result<(), Errno> {
-        if self.is_marked() || !self.notices_forks() { Ok(()) } else { Err(Errno::FORKED) }
+        if self.is_marked() { Ok(()) } else { Err(Errno::FORKED) }
     }
 
     /// Checks that this process made the guard, by a system call where nothing else tells.
@@ -94,13 +96,12 @@ impl ForkGuard {
     /// [`Errno::FORKED`] in a child.
     #[inline]
     pub fn check_strictly(&self) -> Result<(), Errno> {
-        if self.is_marked() { Ok(()) } else { self.check_number() }
+        if self.notices_forks() { self.check() } else { self.check_number() }
     }
 
     #[cold]
     fn check_number(&self) -> Result<(), Errno> {
-        let is_this_process = !self.notices_forks() && self.number == helper::getpid();
-        if is_this_process { Ok(()) } else { Err(Errno::FORKED) }
+        if self.number == helper::getpid() { Ok(()) } else { Err(Errno::FORKED) }
     }
 }
 
@@ -108,7 +109,7 @@ impl ForkGuard {
 /// after the kernel has agreed to wipe it. It stays for good, in children too: contexts refer to it.
 fn marked_word() -> Option<&'static AtomicU32> {
     let published = WORD.load(Ordering::Acquire);
-    // SAFETY: Only this function publishes, and what it publishes is never unmapped.
+    // SAFETY: Only this function stores to `WORD`: null, or a page that is aligned and never unmapped.
     if let Some(word) = unsafe { published.as_ref() } {
         if word.load(Ordering::Relaxed) != 0 {
             return Some(word);
