@@ -64,7 +64,7 @@ impl Reader {
 
     /// Takes every completion that is there, and reads on.
     fn continue_reading(&mut self) -> Result<()> {
-        while let Some(done) = self.queue.try_next() {
+        while let Some(done) = self.queue.try_next()? {
             let count = done.result.with_context(|| format!("after {} bytes", self.bytes))?;
             let mut read = done.op;
             self.bytes += u64::from(count);

@@ -1,54 +1,92 @@
 //! [`Engine`], the life of operations in slots. [`Scope`](crate::Scope) and
 //! [`Queue`](crate::Queue) are two ways to own one.
 //!
+//! # The life of an operation
+//!
 //! ```text
-//!        push                submit                event                 take
-//!  free ──────▶ pending ──────────────▶ in flight ────────▶ done ──────────────────▶ free
-//!               prepared, waits         the kernel has it   result known, operation
-//!                  │                                          ▲  not given back yet
-//!                  └────────── refused by the kernel ─────────┘
+//!        push              submit               event               take
+//!  free ──────▶ queued ─────────────▶ in flight ──────▶ finished ──────────▶ free
+//!               prepared, waits       the kernel has it  result known, operation
+//!                 │      for submit                       ▲  still in its slot
+//!                 └──── refused by the kernel, cancelled ─┘
 //! ```
 //!
-//! A free slot is on the free list, a pending one in [`Pending`]. From push to event, and only
-//! then, a slot's tag is live.
+//! - **push** moves the operation into a free slot, calls `prepare` there, and adds the slot to the
+//!   [`SubmitQueue`]. From then until its event the slot's tag is live.
+//! - **submit** gives the whole submit queue to the kernel by one `io_submit`.
+//! - **poll** and **wait** find the next finished operation. The kernel copies the tag of the iocb
+//!   into the event, so the event names the slot. [`Engine::end`] makes the tag dead.
+//! - **take** moves the operation out of the slot, which becomes free. A [`Finished`] operation can
+//!   also be dropped, or pushed again from its slot.
+//!
+//! Where each step is: push, submit and cancel in this file; poll, wait and take in `completions`;
+//! the end of an engine in `shutdown`; the eventfd of `completion_fd` in `signal`.
+//!
+//! # Who calls whom
+//!
+//! ```text
+//!   push ─▶ place_in_slot ─▶ prepare       submit ─▶ submit_one_by_one ─▶ refuse
+//!
+//!   poll      wait (calls submit) ─▶ sleep (submit, getevents)      wait_in_flight (getevents)
+//!    │         │                       │                              │
+//!    └─────────┴───────────────── poll_ended ─────────────────────────┘
+//!                                  │      │
+//!                                  │      ▼  the batch is empty
+//!                      next_in_batch   poll_ring ──────────────▶ poll_past_gate ─▶ poll_again
+//!                                  │      │  │  gate closed       │                 │
+//!                                  │      │  └─ stray, no ring ─▶ poll_slowly ◀─────┘
+//!                                  ▼      ▼                       │  refused operations,
+//!                                 end  (event to operation)  ◀────┘  getevents
+//! ```
+//!
+//! `next_in_batch`, `poll_ring` and `end` are the hot path: an operation that finishes passes no
+//! other of these functions. `poll_slowly` and everything behind the gate are cold.
 //!
 //! # Invariants
 //!
-//! - The loan that `prepare` gave lasts as long as the tag is live: in between nothing here
-//!   touches, moves or drops the operation. An operation is initialised unless its slot is free.
+//! - The loan that `prepare` gave lasts while the tag is live. Meanwhile nothing here touches,
+//!   moves or drops the operation. An operation is initialised unless its slot is free.
 //! - Only an event that carries the live tag of a slot ends an operation. Any other event is
-//!   counted as stray and ignored. That such an event means that the kernel has taken the operation
-//!   and is finished with it is the one thing that is trusted.
-//! - `in_flight` is the number of slots with a live tag that are not pending (and of stray
-//!   events that were seen, but not looked at yet).
-//! - User code (`prepare`, and drops) runs when every list is whole and nothing is borrowed
-//!   mutably, since it may panic or come back in: everything here is `Cell`s and `&self`.
-//! - `head` of the ring is stored only in the process that made the context.
+//!   counted as stray and ignored. One thing is trusted: the kernel gives such an event only when
+//!   it has taken the operation and is finished with it.
+//! - Each slot is in one place: on the free list, in the submit queue, in flight, on the refused
+//!   list, or in one [`Finished`]. A link ([`Link`]) of these lists leads to a slot of this engine.
+//! - `in_flight` is the number of slots with a live tag that are not queued. Stray events in the
+//!   batch that nobody has taken yet are counted, too.
+//! - User code (`prepare` and drops) may panic, or call the engine again. So it runs when every
+//!   list is whole and nothing is borrowed mutably: everything here is `Cell`s and `&self`.
+//! - The `head` of the ring is stored only in the process that made the context.
+//!
+//! # The gate
+//!
+//! The hot path of submit and poll checks one word, the gate. It holds a mark in the process that
+//! made the context, and no mark in a forked child. While the engine has an eventfd or refused
+//! operations, it uses a word that never holds the mark: the gate is closed. The slow path finds
+//! out why. So all three rare cases together cost the common case one comparison.
 
-mod events;
-mod leave;
-mod pending;
-mod reap;
-mod settled;
+mod batch;
+mod completions;
+mod shutdown;
 mod signal;
+mod submit_queue;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
-pub(crate) use events::{Inbox, RUN};
-pub(crate) use settled::Settled;
+pub(crate) use batch::{BATCH, BatchBuffer};
+pub(crate) use completions::Finished;
 
 use crate::raw::ForkGuard;
-use crate::slot::{Completion, EngineId, PushError, Slot, Tag, Token};
+use crate::slot::{EngineId, Link, PushError, Slot, Tag, Token};
 use crate::{Errno, IoContext, Iocb, Opcode, Operation};
+use batch::Batch;
 use core::cell::Cell;
 use core::mem::{self, MaybeUninit};
 use core::ptr::NonNull;
-use events::Events;
-use pending::{Pending, iocbs_of};
-use settled::operation_in;
+use core::slice;
 use signal::Signal;
+use submit_queue::SubmitQueue;
 
-/// What a [`Scope`](crate::Scope) or [`Queue`](crate::Queue) has asked of the kernel so far.
+/// Counts what a [`Scope`](crate::Scope) or [`Queue`](crate::Queue) has asked of the kernel so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
@@ -66,98 +104,103 @@ pub struct Stats {
     pub stray_events: u64,
 }
 
-/// The memory that an engine works in, its owner's.
-pub(crate) struct Memory<O> {
+/// The storage that an engine works in. It belongs to the owner of the engine.
+pub(crate) struct Storage<O> {
     pub(crate) slots: NonNull<[Slot<O>]>,
-    /// Room for the operations that wait for a submit; its content does not matter.
-    pub(crate) pending: NonNull<[MaybeUninit<NonNull<Slot<O>>>]>,
+    /// Room for the submit queue; its content does not matter.
+    pub(crate) queued: NonNull<[MaybeUninit<NonNull<Slot<O>>>]>,
     /// Its content does not matter.
-    pub(crate) inbox: NonNull<Inbox>,
+    pub(crate) buffer: NonNull<BatchBuffer>,
 }
 
 /// See the [module](self).
 pub(crate) struct Engine<O> {
     id: EngineId,
     slots: NonNull<Slot<O>>,
-    capacity: u32,
-    /// First of the list of free slots.
-    free: Cell<Option<NonNull<Slot<O>>>>,
-    pending: Pending<O>,
-    /// First and last of the list of refused operations, which are done.
-    refused_first: Cell<Option<NonNull<Slot<O>>>>,
-    refused_last: Cell<Option<NonNull<Slot<O>>>>,
-    events: Events,
-    /// What the hot paths check: the guard of the process, or with the eventfd one that always
-    /// fails.
+    /// At most [`Tag::MAX_SLOTS`].
+    capacity: usize,
+    /// The first free slot.
+    free: Cell<Link<O>>,
+    queued: SubmitQueue<O>,
+    /// The first and the last of the refused operations, which have finished.
+    refused_first: Cell<Link<O>>,
+    refused_last: Cell<Link<O>>,
+    batch: Batch,
+    /// The word that the hot path checks. See the [module](self).
     gate: Cell<ForkGuard>,
     signal: Signal,
-    /// Why the last look by system call failed.
-    look_failure: Cell<Option<Errno>>,
+    /// Why the last poll could not look for events.
+    poll_failure: Cell<Option<Errno>>,
     stats: Cell<Stats>,
 }
 
 impl<O> Engine<O> {
-    /// An engine whose slots are all free, for a context with nothing in flight.
+    /// Makes an engine whose slots are all free, for a context with nothing in flight.
     ///
     /// # Safety
-    /// Until the engine is gone, its memory stays where it is and nobody else uses it; and before
-    /// it goes, [`Engine::quiesce`] has been called or the context has been destroyed.
-    pub(crate) unsafe fn new(memory: Memory<O>, context: &IoContext) -> Self {
-        let capacity = memory.slots.len().min(Tag::MAX_SLOTS) as u32;
-        // SAFETY: The caller's promise.
-        let pending = unsafe { Pending::new(memory.pending) };
-        // SAFETY: The events use it only where the process has been checked, and `end_in_flight`
-        // gives it up before the context ends.
+    /// - Until the engine is gone, its storage stays where it is and nobody else uses it.
+    /// - Before the engine goes, [`Engine::drain`] has been called or the context has been
+    ///   destroyed.
+    /// - Each method that takes a context gets this one, which lives as long as the engine is used.
+    ///   Nobody else submits to it or reaps from it.
+    pub(crate) unsafe fn new(storage: Storage<O>, context: &IoContext) -> Self {
+        let capacity = storage.slots.len().min(Tag::MAX_SLOTS);
+        // SAFETY: The first promise of the caller: the room stays and is the queue's alone.
+        let queued = unsafe { SubmitQueue::new(storage.queued) };
+        // SAFETY: `Batch` reads the ring only where the process has been checked. `end_in_flight`
+        // makes the batch give the ring up before it destroys the context; where the owner
+        // destroys it, no method that reads the ring is called any more.
         let ring = unsafe { context.ring() };
-        // SAFETY: The caller's promise; `end_in_flight` ends it before the context.
-        let events = unsafe { Events::new(ring, memory.inbox) };
+        // SAFETY: The buffer stays and is the batch's alone by the first promise of the caller. The
+        // context lives as long as the ring is read, as above.
+        let batch = unsafe { Batch::new(ring, storage.buffer) };
         let engine = Self {
             id: EngineId::of_new_engine(),
-            slots: memory.slots.cast(),
+            slots: storage.slots.cast(),
             capacity,
             free: Cell::new(None),
-            pending,
+            queued,
             refused_first: Cell::new(None),
             refused_last: Cell::new(None),
-            events,
+            batch,
             gate: Cell::new(context.guard()),
             signal: Signal::new(),
-            look_failure: Cell::new(None),
+            poll_failure: Cell::new(None),
             stats: Cell::new(Stats::default()),
         };
         let first = Tag::first_of(engine.id);
-        for index in (0..capacity).rev() {
+        for (slot, index) in engine.slots().iter().zip(0..capacity as u32).rev() {
             let blank = Iocb::from_raw(crate::abi::iocb::ZERO);
-            let slot = engine.slot_pointer(index);
-            let blank = blank.user_data(first.at(index).user_data());
-            // SAFETY: The slot is free.
-            unsafe { engine.slot(slot).set_iocb(blank) };
-            engine.slot(slot).vacant.set(false);
+            // SAFETY: The context has nothing in flight, so the kernel does not have the iocb.
+            unsafe { slot.set_iocb(blank.user_data(first.at(index).user_data())) };
+            slot.vacant.set(false);
             engine.release(slot);
         }
         engine
     }
 
     pub(crate) fn capacity(&self) -> usize {
-        self.capacity as usize
+        self.capacity
     }
 
-    /// How many operations are with the kernel, as far as events have been looked at.
+    /// Returns the number of operations that the kernel has accepted and whose events have not been
+    /// taken.
     pub(crate) fn in_flight(&self) -> usize {
         let Stats { operations, events_by_call, events_by_ring, stray_events, .. } = self.stats();
-        // Events of the present run are counted before it is known whether they are stray.
+        // Events of the batch are counted before it is known whether they are stray.
         let known = events_by_call.wrapping_add(events_by_ring).wrapping_sub(stray_events);
-        operations.wrapping_sub(known).wrapping_add(self.events.len() as u64) as usize
+        operations.wrapping_sub(known).wrapping_add(self.batch.len() as u64) as usize
     }
 
-    pub(crate) fn pending(&self) -> usize {
-        self.pending.len()
+    /// Returns the number of operations that were pushed and not submitted.
+    pub(crate) fn queued(&self) -> usize {
+        self.queued.len()
     }
 
-    /// Whether no more can wait for a submit. Never so where there is room for every slot.
+    /// Returns whether the submit queue is full, which it never is if it has room for every slot.
     #[inline]
-    pub(crate) fn pending_is_full(&self) -> bool {
-        self.pending.is_full()
+    pub(crate) fn queue_is_full(&self) -> bool {
+        self.queued.is_full()
     }
 
     pub(crate) fn stats(&self) -> Stats {
@@ -165,23 +208,21 @@ impl<O> Engine<O> {
     }
 
     #[inline(always)]
-    fn slot_pointer(&self, index: u32) -> NonNull<Slot<O>> {
-        debug_assert!(index < self.capacity);
-        // SAFETY: `index` is below the capacity, at most the number of slots.
-        unsafe { self.slots.add(index as usize) }
+    fn slots(&self) -> &[Slot<O>] {
+        // SAFETY: `new` got at least `capacity` slots, which stay while the engine is there. Nobody
+        // else uses them, and what the kernel or an operation may write lies in `UnsafeCell`s.
+        unsafe { slice::from_raw_parts(self.slots.as_ptr(), self.capacity) }
     }
 
-    /// A slot by its pointer, which is one of this engine's.
+    /// Returns the slot that a link leads to.
+    ///
+    /// # Safety
+    /// The link is of one of this engine's lists.
     #[inline(always)]
-    fn slot(&self, pointer: NonNull<Slot<O>>) -> &Slot<O> {
-        debug_assert!(pointer >= self.slots);
-        // SAFETY: The slots are alive while the engine is (`new`); what the kernel or an operation
-        // may write lies in `UnsafeCell`s.
-        unsafe { pointer.as_ref() }
-    }
-
-    fn all_slots(&self) -> impl Iterator<Item = NonNull<Slot<O>>> + '_ {
-        (0..self.capacity).map(|index| self.slot_pointer(index))
+    unsafe fn follow(&self, link: Link<O>) -> Option<&Slot<O>> {
+        // SAFETY: By the caller's promise it leads to a slot of this engine, and these are as
+        // `slots` says.
+        link.map(|slot| unsafe { slot.as_ref() })
     }
 
     #[inline]
@@ -196,94 +237,73 @@ impl<O> Engine<O> {
     /// Moves `op` into a free slot, prepares it there and queues it.
     ///
     /// # Panics
-    /// Where `prepare`, which may come back in, has pushed to the last place among the pending.
+    /// If `prepare` has come back in and pushed to the last place of the submit queue.
     #[inline]
     pub(crate) fn push(&self, op: O) -> Result<Token, PushError<O>>
     where
         O: Operation,
     {
-        if self.pending.is_full() {
+        if self.queued.is_full() {
             return Err(PushError::new(Errno::EAGAIN, op));
         }
-        let (slot, tag) = self.house(op)?;
-        assert!(!self.pending.is_full(), "more operations pending than there is room for");
-        // SAFETY: There is room.
-        unsafe { self.pending.push(slot) };
+        let (slot, tag) = self.place_in_slot(op)?;
+        assert!(!self.queued.is_full(), "more operations are queued than there is room for");
+        // SAFETY: The queue is not full, and the slot stays as long as the engine.
+        unsafe { self.queued.push(slot) };
         Ok(self.token(tag))
     }
 
-    /// As [`push`](Self::push), with less to check.
+    /// Pushes as [`push`](Self::push) does, without a check for room in the submit queue.
     ///
     /// # Safety
-    /// There is room for every slot among the pending.
+    /// The submit queue has room for every slot.
     #[cfg(feature = "alloc")]
     #[inline]
     pub(crate) unsafe fn push_with_room(&self, op: O) -> Result<Token, PushError<O>>
     where
         O: Operation,
     {
-        let (slot, tag) = self.house(op)?;
-        // SAFETY: No slot is pending twice, and there is room for each.
-        unsafe { self.pending.push(slot) };
+        let (slot, tag) = self.place_in_slot(op)?;
+        // SAFETY: No slot is queued twice and there is room for each, so the queue is not full. The
+        // slot stays as long as the engine.
+        unsafe { self.queued.push(slot) };
         Ok(self.token(tag))
-    }
-
-    /// Pushes the operation again that is still in its slot.
-    ///
-    /// # Safety
-    /// The operation has been neither taken nor discarded, and nobody refers to it. There is room
-    /// for every slot among the pending.
-    #[cfg(feature = "alloc")]
-    #[inline]
-    pub(crate) unsafe fn push_again(&self, settled: Settled<O>) -> Token
-    where
-        O: Operation,
-    {
-        // SAFETY: A settled slot is on no list; the rest is the caller's promise.
-        let tag = unsafe { self.prepare(settled.slot) };
-        // SAFETY: No slot is pending twice, and there is room for each.
-        unsafe { self.pending.push(settled.slot) };
-        self.token(tag)
     }
 
     /// Moves `op` into a free slot and prepares it there.
     #[inline(always)]
-    fn house(&self, op: O) -> Result<(NonNull<Slot<O>>, Tag), PushError<O>>
+    fn place_in_slot(&self, op: O) -> Result<(&Slot<O>, Tag), PushError<O>>
     where
         O: Operation,
     {
-        let Some(slot) = self.free.get() else {
+        // SAFETY: This is a link of the free list.
+        let Some(slot) = (unsafe { self.follow(self.free.get()) }) else {
             return Err(PushError::new(Errno::EAGAIN, op));
         };
-        self.free.set(self.slot(slot).next.get());
-        // SAFETY: The slot is alive.
-        let operation = unsafe { operation_in(slot) };
+        self.free.set(slot.next.get());
         // SAFETY: The slot was free: nothing is in it, and nobody has a pointer into it.
-        unsafe { operation.write(op) };
-        // SAFETY: The operation has just been written, and the slot is on no list.
+        unsafe { slot.operation().write(op) };
+        // SAFETY: The operation has just been written, and the slot is on no list any more.
         Ok((slot, unsafe { self.prepare(slot) }))
     }
 
-    /// Prepares the operation that is in a slot, whose tag is live then.
+    /// Prepares the operation in a slot, and makes the slot's tag live.
     ///
     /// # Safety
-    /// The slot's operation is initialised, not lent to the kernel and not referred to; the slot is
-    /// on no list.
+    /// The slot is one of this engine and on no list. Its operation is initialised, not lent to the
+    /// kernel and not referred to.
     #[inline(always)]
-    unsafe fn prepare(&self, pointer: NonNull<Slot<O>>) -> Tag
+    unsafe fn prepare(&self, slot: &Slot<O>) -> Tag
     where
         O: Operation,
     {
-        let unprepared = Unprepared { engine: self, slot: pointer };
-        // SAFETY: The slot is alive.
-        let operation = unsafe { operation_in(pointer) };
-        // SAFETY: The caller's promise.
-        let operation = unsafe { &mut *operation };
+        let unprepared = Unprepared { engine: self, slot };
+        // SAFETY: The operation is initialised and nobody refers to it, as the caller promises.
+        let operation = unsafe { &mut *slot.operation() };
         // The loan ends for the compiler here; the live tag keeps it up.
         let iocb = operation.prepare().into_iocb();
         mem::forget(unprepared);
 
-        let slot = self.slot(pointer);
         let tag = slot.tag().next();
         debug_assert!(tag.is_live());
         // SAFETY: The kernel does not have this iocb: its last operation has ended.
@@ -293,36 +313,37 @@ impl<O> Engine<O> {
 
     // ---- submit ----
 
-    /// Gives the pending operations to the kernel and says how many it accepted.
+    /// Gives the queued operations to the kernel. Returns the number that it accepted.
     ///
-    /// One that it refuses fails alone: it is done, with the error. `EAGAIN` ends the attempt and
-    /// leaves the rest pending; it is returned only when nothing is in flight whose end could make
-    /// room.
+    /// An operation that the kernel refuses fails alone: it finishes with the error. `EAGAIN` ends
+    /// the attempt and leaves the rest queued. It is returned only if nothing is in flight whose
+    /// end could make room.
     ///
-    /// Compiled into its caller, and so are those that it calls: a `ret` after a system call is predicted by a stack
-    /// of return addresses that the kernel's have replaced, which costs 200 ns on some processors.
+    /// This function and its callees are compiled into the caller. The system call replaces the
+    /// processor's stack of return addresses, so a `ret` after it is mispredicted, which costs 200
+    /// ns on some processors.
     #[inline(always)]
     pub(crate) fn submit(&self, context: &IoContext) -> Result<usize, Errno> {
-        if self.pending.is_empty() {
+        if self.queued.is_empty() {
             return Ok(0);
         }
-        let pending = self.pending.slots();
-        // A submit past the gate is begun by `submit_one_by_one`: this has one slow path alone.
+        let queued = self.queued.len();
+        // A submit past the gate begins in `submit_one_by_one`: this function has one slow path.
         let outcome = if self.is_gated() {
             Err(Errno::FORKED)
         } else {
             // SAFETY: The gate is open, so the process is that of the context.
-            unsafe { self.submit_in_process(context, pending) }
+            unsafe { self.submit_in_process(context, 0) }
         };
-        if outcome == Ok(pending.len()) {
-            self.count_accepted(pending.len());
-            self.pending.clear();
+        if outcome == Ok(queued) {
+            self.count_accepted(queued);
+            self.queued.clear();
             return outcome;
         }
         self.submit_one_by_one(context, outcome)
     }
 
-    /// Submits what a call, whose outcome is given, has left of the pending operations.
+    /// Submits the operations that a first call, whose outcome is given, has left queued.
     #[cold]
     fn submit_one_by_one(
         &self,
@@ -331,34 +352,33 @@ impl<O> Engine<O> {
     ) -> Result<usize, Errno> {
         if outcome == Err(Errno::FORKED) {
             outcome = self.submit_past_gate(context);
-            if self.pending.is_empty() {
+            if self.queued.is_empty() {
                 return outcome;
             }
         }
-        let pending = self.pending.slots();
         let (mut gone, mut accepted) = (0, 0);
         let failure = loop {
             match outcome {
                 Ok(0) | Err(Errno::EAGAIN) => break Some(Errno::EAGAIN),
                 Ok(count) => {
-                    let count = count.min(pending.len() - gone);
+                    let count = count.min(self.queued.len() - gone);
                     self.count_accepted(count);
                     (gone, accepted) = (gone + count, accepted + count);
                 }
                 Err(Errno::EINTR) => {}
                 Err(errno @ (Errno::ENOSYS | Errno::FORKED)) => break Some(errno),
                 Err(errno) => {
-                    self.refuse(context, pending[gone], errno);
+                    self.refuse(context, self.queued.get(gone), errno);
                     gone += 1;
                 }
             }
-            if gone == pending.len() {
+            if gone == self.queued.len() {
                 break None;
             }
-            // SAFETY: The process is that of the context: in another, the loop has ended by `FORKED`.
-            outcome = unsafe { self.submit_in_process(context, &pending[gone..]) };
+            // SAFETY: The process is that of the context: in another, `FORKED` has ended the loop.
+            outcome = unsafe { self.submit_in_process(context, gone) };
         };
-        self.pending.remove(0, gone);
+        self.queued.remove(0, gone);
         match failure {
             Some(Errno::EAGAIN) => self.hold_back(context)?,
             Some(errno) => return Err(errno),
@@ -367,24 +387,24 @@ impl<O> Engine<O> {
         Ok(accepted)
     }
 
-    /// Gives pending operations to the kernel by one call.
+    /// Gives the queued operations from `first` on to the kernel by one call.
     ///
     /// # Safety
     /// The process is that of the context.
     #[inline(always)]
-    unsafe fn submit_in_process(
-        &self,
-        context: &IoContext,
-        pending: &[NonNull<Slot<O>>],
-    ) -> Result<usize, Errno> {
-        // The events that were taken hold room in the kernel until it is told.
-        // SAFETY: The caller's promise.
-        unsafe { self.events.publish() };
+    unsafe fn submit_in_process(&self, context: &IoContext, first: usize) -> Result<usize, Errno> {
+        // Until the kernel is told, the events that were taken hold room on the ring.
+        // SAFETY: The process is the caller's promise.
+        unsafe { self.batch.release_ring_entries() };
         self.count(|stats| stats.submit_calls += 1);
-        // SAFETY: The iocbs lie in slots, which stay in place; each was prepared from an operation
-        // whose loan lasts until its event, which is what the tag keeps. The process is the
-        // caller's promise.
-        unsafe { context.submit_in_process(iocbs_of(pending)) }
+        // SAFETY: No code that queues an operation runs during the call.
+        let iocbs = unsafe { self.queued.iocbs(first) };
+        // SAFETY:
+        // - The iocbs lie in slots, which stay in place. Each was prepared from an operation whose
+        //   loan lasts until its event, which the live tag sees to.
+        // - The process is the caller's promise.
+        // - Nobody else submits to the context or reaps from it (`new`).
+        unsafe { context.submit_in_process(iocbs) }
     }
 
     #[inline]
@@ -392,146 +412,111 @@ impl<O> Engine<O> {
         self.count(|stats| stats.operations += count as u64);
     }
 
-    /// Ends a pending operation, which leaves the pending queue, with an error.
+    /// Finishes a queued operation, which leaves the submit queue, with an error.
     #[cold]
-    fn refuse(&self, context: &IoContext, pointer: NonNull<Slot<O>>, errno: Errno) {
-        let slot = self.slot(pointer);
+    fn refuse(&self, context: &IoContext, slot: &Slot<O>, errno: Errno) {
         slot.end_tag();
         slot.refused.set(Some(errno));
         slot.next.set(None);
-        // What was last before counts only while there is a first.
-        match self.refused_first.get().and(self.refused_last.get()) {
+        let link = Some(NonNull::from(slot));
+        // The last one counts only while there is a first.
+        // SAFETY: These are links of the refused list.
+        match unsafe { self.follow(self.refused_first.get().and(self.refused_last.get())) } {
             None => {
-                self.refused_first.set(Some(pointer));
+                self.refused_first.set(link);
+                self.close_gate();
                 self.signal.raise(context);
             }
-            Some(last) => self.slot(last).next.set(Some(pointer)),
+            Some(last) => last.next.set(link),
         }
-        self.refused_last.set(Some(pointer));
+        self.refused_last.set(link);
     }
 
-    /// Takes the operation that was pushed last out of those that are pending. The kernel never had it.
+    /// Takes the operation that was pushed last out of the submit queue. The kernel never had it.
     #[cfg(feature = "std")]
-    pub(crate) fn take_pending(&self) -> Option<O> {
-        let &slot = self.pending.slots().last()?;
-        self.pending.remove(self.pending.len() - 1, 1);
-        self.slot(slot).end_tag();
-        // SAFETY: A pending slot's operation is initialised. The loan that `prepare` gave ends with the
-        // token, and the kernel does not have it. The slot is on no list any more.
+    pub(crate) fn take_queued(&self) -> Option<O> {
+        let last = self.queued.len().checked_sub(1)?;
+        let slot = self.queued.get(last);
+        self.queued.remove(last, 1);
+        slot.end_tag();
+        // SAFETY: A queued operation is initialised. The loan that `prepare` gave ends with the
+        // tag, and the kernel does not have the operation. Its slot is on no list any more, so this
+        // is the one time that it is moved out.
         Some(unsafe { self.move_out(slot) })
     }
 
     // ---- cancel ----
 
-    /// Ends the operation early if it can be: one that is pending completes with `ECANCELED`, one
-    /// in flight is the kernel's to cancel.
+    /// Ends an operation early if that is possible. A queued one finishes with `ECANCELED`; one in
+    /// flight is the kernel's to cancel.
     pub(crate) fn cancel(&self, context: &IoContext, token: Token) -> Result<(), Errno> {
         context.check_process()?;
         let tag = token.tag_in(self.id).ok_or(Errno::ENOENT)?;
-        let pointer = self.live(tag).ok_or(Errno::ENOENT)?;
-        match self.place_in_pending(pointer) {
-            Some(place) => {
-                self.pending.remove(place, 1);
-                if self.pending.is_empty() {
+        let slot = self.live(tag).ok_or(Errno::ENOENT)?;
+        match self.queued.position(slot) {
+            Some(position) => {
+                self.queued.remove(position, 1);
+                if self.queued.is_empty() {
                     self.signal.clear_held_back();
                 }
-                self.refuse(context, pointer, Errno::ECANCELED);
+                self.refuse(context, slot, Errno::ECANCELED);
                 Ok(())
             }
-            None => cancel_in_flight(context, self.slot(pointer)),
+            None => cancel_in_flight(context, slot),
         }
     }
 
-    fn place_in_pending(&self, pointer: NonNull<Slot<O>>) -> Option<usize> {
-        self.pending.slots().iter().position(|&slot| slot == pointer)
-    }
-
-    /// The slot whose live tag this is.
+    /// Returns the slot whose live tag this is.
     #[inline(always)]
-    fn live(&self, tag: Tag) -> Option<NonNull<Slot<O>>> {
-        // Not so of a dead tag (`Tag`).
-        if tag.index() < self.capacity {
-            let pointer = self.slot_pointer(tag.index());
-            if self.slot(pointer).tag() == tag {
-                return Some(pointer);
-            }
-        }
-        None
+    fn live(&self, tag: Tag) -> Option<&Slot<O>> {
+        // The index of a dead tag is above every capacity (`Tag`), so this finds no slot for it.
+        let slot = self.slots().get(tag.index() as usize)?;
+        if slot.tag() == tag { Some(slot) } else { None }
     }
 
-    /// The token of the operation whose tag this is.
+    /// Returns the token of the operation whose tag this is.
     #[inline(always)]
     fn token(&self, tag: Tag) -> Token {
         Token::new(self.id, tag)
     }
 
-    // ---- take ----
-
-    /// Returns the token of an operation that has ended and was not pushed again.
-    #[inline(always)]
-    pub(crate) fn token_of(&self, settled: Settled<O>) -> Token {
-        self.token(self.slot(settled.slot).tag().last_live())
-    }
-
-    /// Gives the operation back, and frees its slot.
-    ///
-    /// # Safety
-    /// It has been neither taken, discarded nor pushed again, and nobody refers to it.
-    #[inline]
-    pub(crate) unsafe fn take(&self, settled: Settled<O>) -> Completion<O> {
-        let Settled { slot, .. } = settled;
-        let token = self.token_of(settled);
-        // SAFETY: The operation is initialised and no longer lent, nor used again, says the caller.
-        let op = unsafe { self.move_out(slot) };
-        Completion { token, result: settled.result(), op }
-    }
+    // ---- out of a slot ----
 
     /// Moves the operation out of a slot, and frees the slot.
     ///
     /// # Safety
-    /// As [`discard`](Self::discard).
+    /// The slot is one of this engine and on no list. Its operation is initialised, not lent to the
+    /// kernel, and neither referred to nor used again.
     #[inline]
-    unsafe fn move_out(&self, slot: NonNull<Slot<O>>) -> O {
-        // SAFETY: The slot is alive.
-        let operation = unsafe { operation_in(slot) };
-        // SAFETY: The caller's promise. It is read once, since the slot becomes free.
-        let operation = unsafe { operation.read() };
+    unsafe fn move_out(&self, slot: &Slot<O>) -> O {
+        // SAFETY: It is initialised, and read once: by the caller's promise nobody uses it again.
+        let operation = unsafe { slot.operation().read() };
         self.release(slot);
         operation
     }
 
-    /// Drops the operation and frees its slot.
+    /// Drops the operation in a slot and frees the slot, even if the drop panics.
     ///
     /// # Safety
-    /// As [`take`](Self::take).
-    #[cfg(feature = "alloc")]
-    pub(crate) unsafe fn drop_settled(&self, settled: Settled<O>) {
-        // SAFETY: It is initialised and no longer lent.
-        unsafe { self.discard(settled.slot) };
+    /// As for [`move_out`](Self::move_out).
+    unsafe fn discard(&self, slot: &Slot<O>) {
+        let release = Release { engine: self, slot };
+        // SAFETY: It is initialised, and dropped once: by the caller's promise nobody uses it
+        // again.
+        unsafe { slot.operation().drop_in_place() };
+        drop(release);
     }
 
-    /// Drops the operation in a slot and frees the slot, also if the drop panics.
-    ///
-    /// # Safety
-    /// The slot's operation is initialised, not lent to the kernel, and not used again.
-    unsafe fn discard(&self, slot: NonNull<Slot<O>>) {
-        let free = Release { engine: self, slot };
-        // SAFETY: The slot is alive.
-        let operation = unsafe { operation_in(slot) };
-        // SAFETY: The caller's promise.
-        unsafe { operation.drop_in_place() };
-        drop(free);
-    }
-
-    /// Puts a slot whose operation is gone on the free list.
+    /// Puts a slot of this engine whose operation is gone on the free list.
     #[inline]
-    fn release(&self, slot: NonNull<Slot<O>>) {
-        self.slot(slot).next.set(self.free.get());
-        self.free.set(Some(slot));
+    fn release(&self, slot: &Slot<O>) {
+        slot.next.set(self.free.get());
+        self.free.set(Some(NonNull::from(slot)));
     }
 }
 
-/// Has the kernel end an operation early. For a POLL, `EINVAL` is no error: its event is on the way.
+/// Makes the kernel end an operation early. For a POLL, `EINVAL` is no error: its event is on the
+/// way.
 fn cancel_in_flight<O>(context: &IoContext, slot: &Slot<O>) -> Result<(), Errno> {
     match context.cancel(slot.iocb.get()) {
         Err(Errno::EINVAL) if slot.opcode() == Opcode::POLL => Ok(()),
@@ -542,7 +527,7 @@ fn cancel_in_flight<O>(context: &IoContext, slot: &Slot<O>) -> Result<(), Errno>
 /// Frees a slot whose operation has been dropped.
 struct Release<'e, O> {
     engine: &'e Engine<O>,
-    slot: NonNull<Slot<O>>,
+    slot: &'e Slot<O>,
 }
 
 impl<O> Drop for Release<'_, O> {
@@ -554,12 +539,13 @@ impl<O> Drop for Release<'_, O> {
 /// Takes an operation whose `prepare` panicked out of its slot.
 struct Unprepared<'e, O> {
     engine: &'e Engine<O>,
-    slot: NonNull<Slot<O>>,
+    slot: &'e Slot<O>,
 }
 
 impl<O> Drop for Unprepared<'_, O> {
     fn drop(&mut self) {
-        // SAFETY: The operation is initialised; `prepare` did not return, so nothing is lent.
+        // SAFETY: `Engine::prepare` made this for a slot on no list, with an initialised operation.
+        // Its `prepare` did not return, so nothing is lent, and nobody else drops the operation.
         unsafe { self.engine.discard(self.slot) };
     }
 }

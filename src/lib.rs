@@ -64,7 +64,7 @@ pub use driver::Driver;
 pub use engine::Stats;
 pub use operation::{Operation, Prepared};
 #[cfg(feature = "alloc")]
-pub use queue::{Queue, Ready};
+pub use queue::{Queue, QueueError, Ready};
 pub use scope::{Scope, ScopeError, scope};
 pub use slot::{Completion, PushError, Slot, Token};
 

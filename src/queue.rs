@@ -1,10 +1,11 @@
 //! [`Queue`], a context that owns what its operations need.
 
-use crate::engine::{Engine, Inbox, Memory, RUN, Settled, Stats};
+use crate::engine::{BATCH, BatchBuffer, Engine, Finished, Stats, Storage};
 use crate::slot::{Completion, PushError, Slot, Token};
-use crate::{CallError, Diagnosis, Errno, Fd, IoContext, Operation, SetupError};
+use crate::{CallError, Diagnosis, Errno, Fd, IoContext, Operation, ScopeError, SetupError};
 use alloc::boxed::Box;
 use core::fmt;
+use core::marker::PhantomData;
 use core::mem::{ManuallyDrop, MaybeUninit};
 use core::ptr::NonNull;
 use core::time::Duration;
@@ -25,10 +26,9 @@ use static_assertions::{assert_impl_all, assert_not_impl_any};
 ///
 /// In a forked child the queue belongs to the parent:
 ///
-/// - [`wait`](Self::wait), [`wait_timeout`](Self::wait_timeout), [`wait_ready`](Self::wait_ready),
-///   [`for_each`](Self::for_each), [`cancel`](Self::cancel), and [`submit`](Self::submit) of what
-///   is queued give [`Errno::FORKED`]. [`try_next`](Self::try_next) and [`ready`](Self::ready) give
-///   `None`.
+/// - [`wait`](Self::wait), [`try_next`](Self::try_next) and the functions like them,
+///   [`for_each`](Self::for_each), [`cancel`](Self::cancel), and [`submit`](Self::submit) of queued
+///   operations return [`Errno::FORKED`].
 /// - [`push`](Self::push) still moves an operation into a free slot, from which nothing takes it.
 /// - The counts stay as they were at the fork.
 /// - Dropping the queue leaks every operation in it, since the kernel may still be using the
@@ -58,8 +58,8 @@ pub struct Queue<O: Operation + 'static> {
     /// Ends before the slots do (`drop`).
     context: IoContext,
     engine: Engine<O>,
-    /// What the engine works on. Leaked unless the context has been destroyed.
-    memory: ManuallyDrop<Boxes<O>>,
+    /// The storage of the engine. Leaked unless the context has been destroyed.
+    boxes: ManuallyDrop<Boxes<O>>,
 }
 
 // SAFETY: The queue owns its context and its slots; the kernel does not care from which thread of
@@ -67,39 +67,61 @@ pub struct Queue<O: Operation + 'static> {
 unsafe impl<O: Operation + Send + 'static> Send for Queue<O> {}
 
 impl<O: Operation + 'static> Queue<O> {
-    /// A queue with a context of its own, for up to `capacity` operations at a time.
+    /// Makes a queue with a context of its own, for up to `capacity` operations at a time.
     ///
     /// # Errors
-    /// As [`IoContext::new`].
+    /// [`SetupError`] says which limit was met: `EAGAIN` if `fs.aio-max-nr` is used up, `EINVAL`
+    /// for zero or too many, `ENOMEM`, `ENOSYS` if the kernel has no AIO, `EPERM` by a filter.
     pub fn with_capacity(capacity: u32) -> Result<Self, SetupError> {
         let context = IoContext::new(capacity)?;
         Ok(Self::over(context, capacity))
     }
 
-    /// A queue over a context, for up to `capacity` operations at a time. What finds no room in the
-    /// kernel waits in the queue.
+    /// Makes a queue over a context, for up to `capacity` operations at a time. Operations that
+    /// find no room in the kernel stay queued.
     ///
     /// # Errors
-    /// Gives the context back where it has operations outstanding
-    /// ([`IoContext::outstanding`]): their events would come out here. So, too, in a forked child.
-    pub fn new(mut context: IoContext, capacity: u32) -> Result<Self, IoContext> {
-        if context.outstanding() != 0 || context.check_process_strictly().is_err() {
-            return Err(context);
+    /// The error gives the context back.
+    /// - `EBUSY`: operations of a [`Submitter`](crate::Submitter) are in flight
+    ///   ([`IoContext::in_flight`]), and the queue would take their events. Reap them first.
+    /// - [`Errno::FORKED`]: the context is that of the parent process.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use linux_aio::{IoContext, Queue, op::Read};
+    /// use std::fs::File;
+    ///
+    /// let context = IoContext::new(8)?;
+    /// // Twice as many slots: half of the operations can stay queued.
+    /// let mut queue = Queue::new(context, 16)?;
+    /// queue.push(Read::new(File::open("/dev/zero")?, vec![1; 64], 0)).map_err(|e| e.errno())?;
+    /// assert_eq!(queue.wait()?.expect("a completion").op.buf, [0; 64]);
+    /// # Ok(()) }
+    /// ```
+    pub fn new(mut context: IoContext, capacity: u32) -> Result<Self, QueueError> {
+        match ScopeError::check(&mut context) {
+            Ok(()) => Ok(Self::over(context, capacity)),
+            Err(reason) => Err(QueueError { reason, context }),
         }
-        Ok(Self::over(context, capacity))
     }
 
-    /// The context has nothing in flight and is of this process.
+    /// Makes a queue over a context of this process that has nothing in flight.
     pub(crate) fn over(context: IoContext, capacity: u32) -> Self {
         let slots: Box<[Slot<O>]> = (0..capacity).map(|_| Slot::new()).collect();
         let slab = NonNull::from(Box::leak(slots));
-        let pending = NonNull::from(Box::leak(Box::new_uninit_slice(capacity as usize)));
-        let inbox = NonNull::from(Box::leak(Box::new([const { MaybeUninit::uninit() }; RUN])));
-        let memory = Memory { slots: slab, pending, inbox };
-        // SAFETY: None of it moves, and all is the engine's alone until `drop`, which frees it only
-        // when the context has been destroyed.
-        let engine = unsafe { Engine::new(memory, &context) };
-        Self { context, engine, memory: ManuallyDrop::new(Boxes { slab, pending, inbox }) }
+        let queued = NonNull::from(Box::leak(Box::new_uninit_slice(capacity as usize)));
+        let buffer: Box<BatchBuffer> = Box::new([const { MaybeUninit::uninit() }; BATCH]);
+        let buffer = NonNull::from(Box::leak(buffer));
+        let storage = Storage { slots: slab, queued, buffer };
+        // SAFETY:
+        // - The boxes are leaked, so the storage does not move. It is the engine's alone until
+        //   `drop` frees it, and `drop` does so only when it has destroyed the context.
+        // - The engine always gets `self.context`, which nothing else here submits to or reaps
+        //   from.
+        let engine = unsafe { Engine::new(storage, &context) };
+        Self { context, engine, boxes: ManuallyDrop::new(Boxes { slab, queued, buffer }) }
     }
 
     /// Moves an operation into a free slot. It is not submitted yet: [`submit`](Self::submit) and
@@ -111,20 +133,20 @@ impl<O: Operation + 'static> Queue<O> {
     /// [`Scope::push`](crate::Scope::push) shows.
     #[inline]
     pub fn push(&mut self, op: O) -> Result<Token, PushError<O>> {
-        // SAFETY: `over` made room for all slots among the pending.
+        // SAFETY: `over` made room for every slot in the submit queue.
         unsafe { self.engine.push_with_room(op) }
     }
 
-    /// Gives what was pushed to the kernel, and says how many operations it accepted.
+    /// Gives the queued operations to the kernel. Returns the number that it accepted.
     ///
-    /// An operation that the kernel refuses fails alone: its completion carries the error. What
-    /// finds no room in the kernel stays queued for the next submit. This can block, as
-    /// [`Submitter::submit`](crate::Submitter::submit) says.
+    /// An operation that the kernel refuses fails alone: its completion carries the error.
+    /// Operations that find no room in the kernel stay queued for the next submit. This can block,
+    /// as [`Submitter::submit`](crate::Submitter::submit) says.
     ///
     /// # Errors
     /// `EAGAIN` if the kernel has no resources although nothing is in flight. The operations stay
-    /// queued, and no completion will tell when to submit them again: sleep for some milliseconds and
-    /// call this function again, for as long as the program can wait. To give an operation up,
+    /// queued, and no completion will tell when to submit them again: sleep for some milliseconds
+    /// and call this function again, for as long as the program can wait. To give an operation up,
     /// [`cancel`](Self::cancel) it: it then completes with `ECANCELED`. With a
     /// [`completion_fd`](Self::completion_fd) the operations complete with `EAGAIN` instead.
     /// `ENOSYS` by a filter; [`Errno::FORKED`].
@@ -133,33 +155,55 @@ impl<O: Operation + 'static> Queue<O> {
         self.engine.submit(&self.context).map_err(CallError::submit)
     }
 
-    /// The next completion that is there, without waiting; without a system call where the ring
-    /// can be read. `None`, too, where that call fails: [`wait`](Self::wait) says why.
+    /// Returns the next completion, without waiting, or `None` if none is there. Makes no system
+    /// call if the ring can be read.
     ///
     /// With a [`completion_fd`](Self::completion_fd), it submits operations that the kernel had no
     /// room for before it returns `None`, and resets the descriptor by a system call.
-    #[inline]
-    pub fn try_next(&mut self) -> Option<Completion<O>> {
-        let settled = self.engine.try_settle(&self.context)?;
-        // SAFETY: It has just been settled.
-        Some(unsafe { self.engine.take(settled) })
-    }
-
-    /// The next completion: submits what is queued, and waits if it must. `None` where nothing is
-    /// queued or in flight.
-    ///
-    /// A loop of this drains what is there before it submits again, so that pushes made in it go to
-    /// the kernel together. Signals do not end the wait. While operations are in flight, this function
-    /// submits every 10 ms what the kernel has had no resources for (`EAGAIN`).
     ///
     /// # Errors
-    /// As [`submit`](Self::submit): `EAGAIN` too if nothing is in flight. Also those of
-    /// `io_getevents(2)` under a filter. Nothing is lost by an error.
+    /// No completion can be taken any more: those of `io_getevents(2)` under a filter, if the ring
+    /// cannot be read; [`Errno::FORKED`]. Nothing is lost by an error.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use linux_aio::{Queue, op::Read};
+    /// use std::fs::File;
+    ///
+    /// let mut queue = Queue::with_capacity(1)?;
+    /// queue.push(Read::new(File::open("/dev/zero")?, vec![1; 64], 0))?;
+    /// assert!(queue.try_next()?.is_none()); // Nothing is submitted yet.
+    /// queue.submit()?;
+    /// while let Some(done) = queue.try_next()? {
+    ///     assert_eq!(done.result?, 64);
+    /// }
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "io_getevents")]
+    #[inline]
+    pub fn try_next(&mut self) -> Result<Option<Completion<O>>, CallError> {
+        Ok(self.engine.poll(&self.context)?.map(Finished::take))
+    }
+
+    /// Returns the next completion. Submits the queued operations, and waits if it must. Returns
+    /// `None` if nothing is queued or in flight.
+    ///
+    /// A loop of this drains what is there before it submits again, so that pushes made in it go to
+    /// the kernel together. Signals do not end the wait. While operations are in flight, this
+    /// function submits every 10 ms what the kernel has had no resources for (`EAGAIN`).
+    ///
+    /// # Errors
+    /// - `EAGAIN`: the kernel has no resources for the queued operations, and nothing is in flight.
+    ///   [`submit`](Self::submit) says what to do.
+    /// - `ENOSYS`, `EPERM`: a filter refuses `io_submit` or `io_getevents`.
+    /// - [`Errno::FORKED`].
+    ///
+    /// Nothing is lost by an error.
     #[inline(always)]
     pub fn wait(&mut self) -> Result<Option<Completion<O>>, CallError> {
-        let settled = self.engine.wait(&self.context, None)?;
-        // SAFETY: It has just been settled.
-        Ok(settled.map(|settled| unsafe { self.engine.take(settled) }))
+        Ok(self.engine.wait(&self.context, None)?.map(Finished::take))
     }
 
     /// Submits what is queued, and returns the next completion. Waits for it at most for `timeout`.
@@ -172,9 +216,7 @@ impl<O: Operation + 'static> Queue<O> {
     /// `ETIMEDOUT` when the time is up, `EINTR` when a signal was handled: nothing is lost, wait
     /// again; otherwise as [`wait`](Self::wait).
     pub fn wait_timeout(&mut self, timeout: Duration) -> Result<Option<Completion<O>>, CallError> {
-        let settled = self.engine.wait(&self.context, Some(timeout))?;
-        // SAFETY: It has just been settled.
-        Ok(settled.map(|settled| unsafe { self.engine.take(settled) }))
+        Ok(self.engine.wait(&self.context, Some(timeout))?.map(Finished::take))
     }
 
     /// Returns the next completion of the operations in flight. Waits for it at most for `timeout`,
@@ -201,33 +243,52 @@ impl<O: Operation + 'static> Queue<O> {
     /// `ETIMEDOUT` when the time is up, `EINTR` when a signal was handled; those of
     /// `io_getevents(2)` under a filter; [`Errno::FORKED`]. Nothing is lost by an error.
     pub fn next_timeout(&mut self, timeout: Duration) -> Result<Option<Completion<O>>, CallError> {
-        let settled = self.engine.next_timeout(&self.context, timeout)?;
-        // SAFETY: It has just been settled.
-        Ok(settled.map(|settled| unsafe { self.engine.take(settled) }))
+        Ok(self.engine.wait_in_flight(&self.context, timeout)?.map(Finished::take))
     }
 
-    /// As [`try_next`](Self::try_next), but the operation stays in its slot: to be looked at, and
-    /// pushed again without being moved.
-    #[inline]
-    pub fn ready(&mut self) -> Option<Ready<'_, O>> {
-        let settled = self.engine.try_settle(&self.context)?;
-        Some(Ready { queue: self, settled })
-    }
-
-    /// As [`wait`](Self::wait), but the operation stays in its slot.
+    /// Returns the next finished operation, without waiting and without moving it out of its slot.
+    /// Use it to push the operation again from there. Returns `None` if none is there.
     ///
     /// # Errors
-    /// As [`wait`](Self::wait).
+    /// Those of [`try_next`](Self::try_next).
+    #[inline]
+    pub fn ready(&mut self) -> Result<Option<Ready<'_, O>>, CallError> {
+        Ok(self.engine.poll(&self.context)?.map(Ready::new))
+    }
+
+    /// Waits as [`wait`](Self::wait) does, and leaves the operation in its slot.
+    ///
+    /// # Errors
+    /// Those of [`wait`](Self::wait).
+    ///
+    /// # Examples
+    ///
+    /// A buffer that is read into again and again, without being moved:
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use linux_aio::{Queue, op::Read};
+    /// use std::fs::File;
+    ///
+    /// let mut queue = Queue::with_capacity(1)?;
+    /// queue.push(Read::new(File::open("/dev/zero")?, [1; 64], 0))?;
+    /// for _ in 0..3 {
+    ///     let mut ready = queue.wait_ready()?.expect("a completion");
+    ///     assert_eq!((ready.result()?, ready.op().buf), (64, [0; 64]));
+    ///     ready.op_mut().offset += 64;
+    ///     ready.push_again();
+    /// }
+    /// # Ok(()) }
+    /// ```
     #[inline(always)]
     pub fn wait_ready(&mut self) -> Result<Option<Ready<'_, O>>, CallError> {
-        let settled = self.engine.wait(&self.context, None)?;
-        Ok(settled.map(|settled| Ready { queue: self, settled }))
+        Ok(self.engine.wait(&self.context, None)?.map(Ready::new))
     }
 
     /// Calls `each` for every completion, until nothing is queued or in flight. It may push.
     ///
     /// # Errors
-    /// As [`wait`](Self::wait). The next call goes on with the operations that are left.
+    /// Those of [`wait`](Self::wait). The next call goes on with the operations that are left.
     pub fn for_each(
         &mut self,
         mut each: impl FnMut(&mut Self, Completion<O>),
@@ -238,8 +299,8 @@ impl<O: Operation + 'static> Queue<O> {
         Ok(())
     }
 
-    /// Asks for an operation to end early. It completes all the same: with `ECANCELED` where the
-    /// kernel did not have it yet, else as the kernel ends it.
+    /// Asks for an operation to end early. It completes all the same: with `ECANCELED` if the
+    /// kernel did not have it yet, and otherwise as the kernel ends it.
     ///
     /// # Errors
     /// `ENOENT`: it has completed, or the token is of another queue or of a scope. `EINVAL`: the
@@ -289,7 +350,7 @@ impl<O: Operation + 'static> Queue<O> {
     /// # Without events
     ///
     /// If events can no longer be taken, as under a filter that was installed since, the descriptor
-    /// stays readable although `try_next` returns `None`. [`wait`](Self::wait) returns the reason.
+    /// stays readable, and `try_next` returns the reason.
     ///
     /// # Errors
     /// - `EBUSY`: operations are in flight that would not make it readable. Call this before the
@@ -326,7 +387,7 @@ impl<O: Operation + 'static> Queue<O> {
     ///     let mut events = [MaybeUninit::uninit(); 8];
     ///     let (events, _) = epoll::wait(&epoll, &mut events, None)?;
     ///     if events.iter().any(|event| { event.data } == DISK) {
-    ///         while let Some(done) = queue.try_next() {
+    ///         while let Some(done) = queue.try_next()? {
     ///             println!("{}: {} bytes", done.op.offset, done.result?);
     ///             left -= 1;
     ///         }
@@ -340,36 +401,36 @@ impl<O: Operation + 'static> Queue<O> {
         self.engine.completion_fd(&self.context)
     }
 
-    /// How many operations the kernel has.
+    /// Returns the number of operations that the kernel has accepted and that have not completed.
     pub fn in_flight(&self) -> usize {
         self.engine.in_flight()
     }
 
-    /// How many operations are pushed and not submitted.
+    /// Returns the number of operations that were pushed and not submitted.
     pub fn queued(&self) -> usize {
-        self.engine.pending()
+        self.engine.queued()
     }
 
-    /// How many operations there is room for.
+    /// Returns the number of operations that there are slots for.
     pub fn capacity(&self) -> usize {
         self.engine.capacity()
     }
 
-    /// What was asked of the kernel so far.
+    /// Returns counts of what the queue has asked of the kernel so far.
     pub fn stats(&self) -> Stats {
         self.engine.stats()
     }
 
-    /// Takes an operation out of those that are queued; the one that was pushed last comes first.
+    /// Takes an operation out of those that are queued. The one that was pushed last comes first.
     #[cfg(feature = "std")]
     pub(crate) fn take_queued(&mut self) -> Option<O> {
-        self.engine.take_pending()
+        self.engine.take_queued()
     }
 
-    /// Why [`try_next`](Self::try_next) gave nothing, where it could not look.
+    /// Returns the error of the last [`try_next`](Self::try_next), if it was one.
     #[cfg(feature = "std")]
-    pub(crate) fn look_failure(&self) -> Option<Errno> {
-        self.engine.look_failure()
+    pub(crate) fn poll_failure(&self) -> Option<Errno> {
+        self.engine.poll_failure()
     }
 
     /// Ends the context, and gives every operation back whose completion was not taken; none where
@@ -378,8 +439,8 @@ impl<O: Operation + 'static> Queue<O> {
     pub(crate) fn into_operations(mut self) -> alloc::vec::Vec<O> {
         let mut operations = alloc::vec::Vec::new();
         if self.context.destroy().is_ok() {
-            // SAFETY: The kernel has ended the context; `Ready`, which could refer to one, would
-            // borrow the queue.
+            // SAFETY: The 0 of `io_destroy` proves that the kernel is finished with every
+            // operation.
             unsafe { self.engine.take_all(|operation| operations.push(operation)) };
         }
         operations
@@ -393,30 +454,32 @@ impl<O: Operation + 'static> Drop for Queue<O> {
             // kernel is finished with the buffers, so they are leaked. They own all they need.
             return;
         }
-        // SAFETY: Taken once: here, in the drop. The kernel has ended the context, and the engine,
-        // which is not used after this function, does not look at its memory when it is dropped.
-        // Freed at the end, also where the drop of an operation panics.
-        let _memory = unsafe { ManuallyDrop::take(&mut self.memory) };
-        self.engine.discard_all();
+        // SAFETY: It is taken once, here in the drop. The kernel has ended the context. The engine
+        // is not used after this function, and does not look at its storage when it is dropped. The
+        // boxes are freed at the end of this function, even if the drop of an operation panics.
+        let _boxes = unsafe { ManuallyDrop::take(&mut self.boxes) };
+        // SAFETY: The 0 of `io_destroy` proves that the kernel is finished with every operation.
+        unsafe { self.engine.discard_all() };
     }
 }
 
-/// The memory of an engine: boxes, but ones that may move while the kernel writes into them. Dropped
-/// when nothing refers to what is in them.
+/// The storage of an engine: boxes that may move while the kernel writes into them, and that are
+/// freed when this is dropped.
 struct Boxes<O> {
     slab: NonNull<[Slot<O>]>,
-    pending: NonNull<[MaybeUninit<NonNull<Slot<O>>>]>,
-    inbox: NonNull<Inbox>,
+    queued: NonNull<[MaybeUninit<NonNull<Slot<O>>>]>,
+    buffer: NonNull<BatchBuffer>,
 }
 
 impl<O> Drop for Boxes<O> {
     fn drop(&mut self) {
-        // SAFETY: It came from a `Box`, is freed once, and nothing refers to it any more.
+        // SAFETY: `over` made it by `Box::leak`, and it is freed once. The owner drops this when
+        // nothing refers to the storage any more.
         drop(unsafe { Box::from_raw(self.slab.as_ptr()) });
-        // SAFETY: As above.
-        drop(unsafe { Box::from_raw(self.pending.as_ptr()) });
-        // SAFETY: As above.
-        drop(unsafe { Box::from_raw(self.inbox.as_ptr()) });
+        // SAFETY: As for `slab`.
+        drop(unsafe { Box::from_raw(self.queued.as_ptr()) });
+        // SAFETY: As for `slab`.
+        drop(unsafe { Box::from_raw(self.buffer.as_ptr()) });
     }
 }
 
@@ -424,9 +487,78 @@ impl<O: Operation + 'static> fmt::Debug for Queue<O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Queue")
             .field("capacity", &self.engine.capacity())
-            .field("queued", &self.engine.pending())
+            .field("queued", &self.engine.queued())
             .field("in_flight", &self.engine.in_flight())
             .finish_non_exhaustive()
+    }
+}
+
+/// Says why [`Queue::new`] did not take a context, and gives the context back.
+///
+/// It converts to [`Errno`] and to `std::io::Error`. These do not have the context, which the
+/// conversion drops.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use linux_aio::{Errno, IoContext, Iocb, Queue, op::Read};
+/// use std::{fs::File, mem::MaybeUninit, os::fd::AsRawFd};
+///
+/// let zero = File::open("/dev/zero")?;
+/// let mut buf = [1; 64];
+/// let mut iocb = Iocb::pread(zero.as_raw_fd(), buf.as_mut_ptr(), 64, 0);
+/// let mut context = IoContext::new(1)?;
+/// // SAFETY: `zero`, `buf` and `iocb` are there until the event has been reaped below.
+/// unsafe { context.split().0.submit(&[&raw mut iocb]) }?;
+///
+/// let mut refused = Queue::<Read<File, Vec<u8>>>::new(context, 1).unwrap_err();
+/// assert_eq!(refused.errno(), Errno::EBUSY);
+/// refused.context.split().1.wait(1, None, &mut [MaybeUninit::uninit()])?;
+/// let queue = Queue::<Read<File, Vec<u8>>>::new(refused.context, 1)?;
+/// # drop(queue);
+/// # Ok(()) }
+/// ```
+pub struct QueueError {
+    reason: ScopeError,
+    /// The context, as it was.
+    pub context: IoContext,
+}
+
+impl QueueError {
+    /// Returns `EBUSY` or [`Errno::FORKED`].
+    pub fn errno(&self) -> Errno {
+        self.reason.errno()
+    }
+}
+
+impl fmt::Debug for QueueError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("QueueError").field("reason", &self.reason).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for QueueError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.reason.fmt(f)
+    }
+}
+
+impl core::error::Error for QueueError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        self.reason.source()
+    }
+}
+
+impl From<QueueError> for Errno {
+    fn from(error: QueueError) -> Self {
+        error.errno()
+    }
+}
+
+#[cfg(feature = "std")]
+impl From<QueueError> for std::io::Error {
+    fn from(error: QueueError) -> Self {
+        // Without the context, which is not to live as long as the text.
+        error.reason.into()
     }
 }
 
@@ -437,23 +569,32 @@ assert_not_impl_any!(Ready<'static, crate::op::Fsync<crate::fd::OwnedFd>>: Sync,
 ///
 /// Dropping it drops the operation. (Forgetting it keeps the slot until the queue is dropped.)
 pub struct Ready<'q, O: Operation + 'static> {
-    queue: &'q mut Queue<O>,
-    settled: Settled<O>,
+    finished: Finished<'q, O>,
+    /// The queue is borrowed exclusively: it cannot be dropped, moved or sent meanwhile.
+    queue: PhantomData<&'q mut Queue<O>>,
 }
 
-// SAFETY: It is the queue, borrowed exclusively, and the address of one of its slots.
+// SAFETY: A `Finished` is not `Send` because it refers to an engine, which is not `Sync`. Here the
+// queue is borrowed exclusively, so nobody else uses the engine, and to send this is to send `&mut
+// Queue<O>`, which is `Send` if `O` is.
 unsafe impl<O: Operation + Send + 'static> Send for Ready<'_, O> {}
 
-impl<O: Operation + 'static> Ready<'_, O> {
-    /// What push returned for it.
-    pub fn token(&self) -> Token {
-        self.queue.engine.token_of(self.settled)
+impl<'q, O: Operation + 'static> Ready<'q, O> {
+    /// Callers borrow their queue exclusively for `'q`.
+    #[inline(always)]
+    fn new(finished: Finished<'q, O>) -> Self {
+        Self { finished, queue: PhantomData }
     }
 
-    /// As [`Completion::result`].
+    /// Returns the token that push returned for the operation.
+    pub fn token(&self) -> Token {
+        self.finished.token()
+    }
+
+    /// Returns the result: what [`Completion::result`] would be.
     #[inline]
     pub fn result(&self) -> Result<u32, Errno> {
-        self.settled.result()
+        self.finished.result()
     }
 
     /// Describes the operation and the likely cause of its error, as [`Completion::diagnose`] does.
@@ -462,48 +603,29 @@ impl<O: Operation + 'static> Ready<'_, O> {
         Some(self.op_mut().prepare().diagnose(errno))
     }
 
-    /// The operation.
+    /// Returns the operation.
     #[inline]
     pub fn op(&self) -> &O {
-        // SAFETY: The queue is borrowed, and its slots with it.
-        let operation = unsafe { self.settled.operation() };
-        // SAFETY: It stays there until this handle goes, which is borrowed, and only the handle
-        // refers to it; it is initialised and not lent.
-        unsafe { &*operation }
+        self.finished.operation()
     }
 
-    /// The operation, to change before it is pushed again.
+    /// Returns the operation, to change it before it is pushed again.
     #[inline]
     pub fn op_mut(&mut self) -> &mut O {
-        // SAFETY: The queue is borrowed, and its slots with it.
-        let operation = unsafe { self.settled.operation() };
-        // SAFETY: It stays there until this handle goes, which is borrowed exclusively, and only
-        // the handle refers to it; it is initialised and not lent.
-        unsafe { &mut *operation }
+        self.finished.operation_mut()
     }
 
     /// Pushes the operation again, from where it is. It has a new token.
     #[inline]
     pub fn push_again(self) -> Token {
-        let this = ManuallyDrop::new(self);
-        // SAFETY: The one handle that could take or drop the operation, or refer to it, is gone.
-        // A queue has room for all of its slots among the pending.
-        unsafe { this.queue.engine.push_again(this.settled) }
+        // SAFETY: `over` made room for every slot in the submit queue.
+        unsafe { self.finished.push_again() }
     }
 
     /// Moves the operation out and frees its slot.
     #[inline]
     pub fn take(self) -> Completion<O> {
-        let this = ManuallyDrop::new(self);
-        // SAFETY: The one handle that could take or drop the operation, or refer to it, is gone.
-        unsafe { this.queue.engine.take(this.settled) }
-    }
-}
-
-impl<O: Operation + 'static> Drop for Ready<'_, O> {
-    fn drop(&mut self) {
-        // SAFETY: The one handle that could take the operation, or refer to it, goes.
-        unsafe { self.queue.engine.drop_settled(self.settled) };
+        self.finished.take()
     }
 }
 

@@ -4,7 +4,7 @@
 //! an operation borrows needs to live no longer than the call. The argument, and the programs
 //! that must not compile, are in ARCHITECTURE.md.
 
-use crate::engine::{Engine, Inbox, Memory, RUN, Settled};
+use crate::engine::{BATCH, BatchBuffer, Engine, Finished, Storage};
 use crate::slot::{Completion, PushError, Slot, Token};
 use crate::{CallError, Errno, Fd, IoContext, Operation, Stats};
 use core::fmt;
@@ -17,8 +17,8 @@ use static_assertions::assert_not_impl_any;
 // Its operations borrow from the thread that waits for them.
 assert_not_impl_any!(Scope<()>: Send, Sync, Clone);
 
-/// How many operations can wait for a submit in a scope; one more makes push submit them.
-const PENDING: usize = 64;
+/// The capacity of the submit queue in a scope. A push that finds it full submits.
+const QUEUED: usize = 64;
 
 /// The handle of [`scope()`]: pushes operations and takes completions.
 ///
@@ -31,13 +31,13 @@ pub struct Scope<O> {
     invariant: PhantomData<fn(O) -> O>,
 }
 
-/// Why a scope could not be entered.
+/// Says why a scope could not be entered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ScopeError {
-    /// Operations that a [`Submitter`](crate::Submitter) submitted have not been reaped: their
-    /// events would come out in the scope.
-    Outstanding(usize),
+    /// So many operations of a [`Submitter`](crate::Submitter) are in flight
+    /// ([`IoContext::in_flight`]), and the scope would take their events.
+    InFlight(usize),
     /// The context belongs to the parent of this process.
     Forked,
 }
@@ -45,9 +45,9 @@ pub enum ScopeError {
 impl fmt::Display for ScopeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Outstanding(count) => write!(
+            Self::InFlight(count) => write!(
                 f,
-                "{count} operations were submitted outside of the scope and not reaped yet: reap \
+                "EBUSY: {count} operations were submitted by a Submitter and not reaped yet: reap \
                  them first, or use another context"
             ),
             Self::Forked => write!(f, "{}", Errno::FORKED),
@@ -58,17 +58,26 @@ impl fmt::Display for ScopeError {
 impl core::error::Error for ScopeError {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         Some(match self {
-            Self::Outstanding(_) => &Errno::EBUSY,
+            Self::InFlight(_) => &Errno::EBUSY,
             Self::Forked => &Errno::FORKED,
         })
     }
 }
 
 impl ScopeError {
+    /// Checks that the context is of this process and has nothing in flight.
+    pub(crate) fn check(context: &mut IoContext) -> Result<(), Self> {
+        context.check_process_strictly().map_err(|_| Self::Forked)?;
+        match context.in_flight() {
+            0 => Ok(()),
+            count => Err(Self::InFlight(count)),
+        }
+    }
+
     /// Returns `EBUSY` or [`Errno::FORKED`].
     pub fn errno(&self) -> Errno {
         match self {
-            Self::Outstanding(_) => Errno::EBUSY,
+            Self::InFlight(_) => Errno::EBUSY,
             Self::Forked => Errno::FORKED,
         }
     }
@@ -106,14 +115,13 @@ impl From<ScopeError> for std::io::Error {
 /// # Forks
 ///
 /// In a forked child the context belongs to the parent, and `body` does not run. If `body` itself
-/// forks, the child's calls give [`Errno::FORKED`] and its [`try_next`](Scope::try_next) gives
-/// `None`. The counts stay as they were at the fork. Leaving the scope neither waits nor drops
-/// anything there: it leaks the operations. What they borrowed is the child's again. Do not rely on
-/// the content of a buffer that was in flight at the fork: a device may still write to it
-/// (`O_DIRECT` in `open(2)`).
+/// forks, the child's calls return [`Errno::FORKED`]. The counts stay as they were at the fork.
+/// Leaving the scope neither waits nor drops anything there: it leaks the operations. What they
+/// borrowed is the child's again. Do not rely on the content of a buffer that was in flight at the
+/// fork: a device may still write to it (`O_DIRECT` in `open(2)`).
 ///
 /// # Errors
-/// [`ScopeError::Outstanding`] and [`ScopeError::Forked`]; `body` has not run.
+/// [`ScopeError::InFlight`] and [`ScopeError::Forked`]; `body` has not run.
 ///
 /// # Examples
 ///
@@ -165,38 +173,37 @@ pub fn scope<O: Operation, R>(
     slots: &mut [Slot<O>],
     body: impl FnOnce(&Scope<O>) -> R,
 ) -> Result<R, ScopeError> {
-    context.check_process_strictly().map_err(|_| ScopeError::Forked)?;
-    match context.outstanding() {
-        0 => {}
-        count => return Err(ScopeError::Outstanding(count)),
-    }
-    let mut pending = [const { MaybeUninit::<NonNull<Slot<O>>>::uninit() }; PENDING];
-    let mut inbox: Inbox = [const { MaybeUninit::uninit() }; RUN];
-    let memory = Memory {
+    ScopeError::check(context)?;
+    let mut queued = [const { MaybeUninit::<NonNull<Slot<O>>>::uninit() }; QUEUED];
+    let mut buffer: BatchBuffer = [const { MaybeUninit::uninit() }; BATCH];
+    let storage = Storage {
         slots: NonNull::from(slots),
-        pending: NonNull::from(&mut pending[..]),
-        inbox: NonNull::from(&mut inbox),
+        queued: NonNull::from(&mut queued[..]),
+        buffer: NonNull::from(&mut buffer),
     };
-    // SAFETY: The slots are borrowed for the whole call, the rest lies in this frame, and
-    // `Scope::drop` quiesces before they end, on every way out: the scope is declared after
-    // them and only lent.
-    let engine = unsafe { Engine::new(memory, context) };
+    // SAFETY:
+    // - The slots are borrowed for the whole call, and the rest lies in this frame, which nothing
+    //   else uses. The scope is declared after them and only lent, so it is gone before they are.
+    // - `Scope::drop` drains the engine, on every way out.
+    // - The engine always gets this context, which is borrowed exclusively for the whole call.
+    let engine = unsafe { Engine::new(storage, context) };
     let scope = Scope { engine, context: NonNull::from(context), invariant: PhantomData };
     Ok(body(&scope))
 }
 
 impl<O> Drop for Scope<O> {
     fn drop(&mut self) {
-        // SAFETY: The context is borrowed exclusively by the call of `scope` whose frame this
-        // is; `&Scope`s are gone, and with them what `context()` lent.
+        // SAFETY: The call of `scope` in whose frame this is has borrowed the context exclusively.
+        // Every `&Scope` is gone, and with it what `context()` lent.
         let context = unsafe { self.context.as_mut() };
-        self.engine.quiesce(context);
+        self.engine.drain(context);
     }
 }
 
 impl<O: Operation> Scope<O> {
     fn context(&self) -> &IoContext {
-        // SAFETY: The context is borrowed for the scope's life; it is only read until `drop`.
+        // SAFETY: The call of `scope` has borrowed the context for longer than the scope lives.
+        // Until `drop`, nobody has a `&mut` to it.
         unsafe { self.context.as_ref() }
     }
 
@@ -234,11 +241,11 @@ impl<O: Operation> Scope<O> {
     /// ```
     ///
     /// # Panics
-    /// If `prepare` comes back into this scope and pushes the 64th operation that is queued. The slot
-    /// of the operation that was to be pushed stays in use until the scope is left.
+    /// If `prepare` comes back into this scope and pushes the 64th operation that is queued. The
+    /// slot of the operation that was to be pushed stays in use until the scope is left.
     #[inline]
     pub fn push(&self, op: O) -> Result<Token, PushError<O>> {
-        if self.engine.pending_is_full() {
+        if self.engine.queue_is_full() {
             if let Err(errno) = self.make_room() {
                 return Err(PushError::new(errno, op));
             }
@@ -246,27 +253,27 @@ impl<O: Operation> Scope<O> {
         self.engine.push(op)
     }
 
-    /// Submits what is pending. Fails if no place becomes free among the pending.
+    /// Submits the queued operations. Fails if the submit queue stays full.
     #[cold]
     #[inline(never)]
     fn make_room(&self) -> Result<(), Errno> {
         let submitted = self.engine.submit(self.context());
-        match self.engine.pending_is_full() {
+        match self.engine.queue_is_full() {
             true => Err(submitted.err().unwrap_or(Errno::EAGAIN)),
             false => Ok(()),
         }
     }
 
-    /// Gives what was pushed to the kernel, and says how many operations it accepted.
+    /// Gives the queued operations to the kernel. Returns the number that it accepted.
     ///
-    /// An operation that the kernel refuses fails alone: its completion carries the error. What
-    /// finds no room in the kernel stays queued for the next submit. This can block, as
-    /// [`Submitter::submit`](crate::Submitter::submit) says.
+    /// An operation that the kernel refuses fails alone: its completion carries the error.
+    /// Operations that find no room in the kernel stay queued for the next submit. This can block,
+    /// as [`Submitter::submit`](crate::Submitter::submit) says.
     ///
     /// # Errors
     /// `EAGAIN` if the kernel has no resources although nothing is in flight. The operations stay
-    /// queued, and no completion will tell when to submit them again: sleep for some milliseconds and
-    /// call this function again, for as long as the program can wait. To give an operation up,
+    /// queued, and no completion will tell when to submit them again: sleep for some milliseconds
+    /// and call this function again, for as long as the program can wait. To give an operation up,
     /// [`cancel`](Self::cancel) it: it then completes with `ECANCELED`. With a
     /// [`completion_fd`](Self::completion_fd) the operations complete with `EAGAIN` instead.
     /// `ENOSYS` by a filter; [`Errno::FORKED`].
@@ -275,29 +282,37 @@ impl<O: Operation> Scope<O> {
         self.engine.submit(self.context()).map_err(CallError::submit)
     }
 
-    /// The next completion that is there, without waiting; without a system call where the ring
-    /// can be read.
+    /// Returns the next completion, without waiting, or `None` if none is there. Makes no system
+    /// call if the ring can be read.
     ///
     /// With a [`completion_fd`](Self::completion_fd), it submits operations that the kernel had no
     /// room for before it returns `None`, and resets the descriptor by a system call.
-    #[inline]
-    pub fn try_next(&self) -> Option<Completion<O>> {
-        self.engine.try_settle(self.context()).map(|settled| self.take(settled))
-    }
-
-    /// The next completion: submits what is queued, and waits if it must. `None` where nothing is
-    /// queued or in flight.
-    ///
-    /// Signals do not end the wait. While operations are in flight, this function submits every 10 ms
-    /// what the kernel has had no resources for (`EAGAIN`).
     ///
     /// # Errors
-    /// As [`submit`](Self::submit): `EAGAIN` too if nothing is in flight. Also those of
-    /// `io_getevents(2)` under a filter. Nothing is lost by an error.
+    /// No completion can be taken any more: those of `io_getevents(2)` under a filter, if the ring
+    /// cannot be read; [`Errno::FORKED`]. Nothing is lost by an error.
+    #[doc(alias = "io_getevents")]
+    #[inline]
+    pub fn try_next(&self) -> Result<Option<Completion<O>>, CallError> {
+        Ok(self.engine.poll(self.context())?.map(Finished::take))
+    }
+
+    /// Returns the next completion. Submits the queued operations, and waits if it must. Returns
+    /// `None` if nothing is queued or in flight.
+    ///
+    /// Signals do not end the wait. While operations are in flight, this function submits every 10
+    /// ms what the kernel has had no resources for (`EAGAIN`).
+    ///
+    /// # Errors
+    /// - `EAGAIN`: the kernel has no resources for the queued operations, and nothing is in flight.
+    ///   [`submit`](Self::submit) says what to do.
+    /// - `ENOSYS`, `EPERM`: a filter refuses `io_submit` or `io_getevents`.
+    /// - [`Errno::FORKED`].
+    ///
+    /// Nothing is lost by an error.
     #[inline(always)]
     pub fn wait(&self) -> Result<Option<Completion<O>>, CallError> {
-        let settled = self.engine.wait(self.context(), None)?;
-        Ok(settled.map(|settled| self.take(settled)))
+        Ok(self.engine.wait(self.context(), None)?.map(Finished::take))
     }
 
     /// Submits what is queued, and returns the next completion. Waits for it at most for `timeout`.
@@ -310,8 +325,7 @@ impl<O: Operation> Scope<O> {
     /// `ETIMEDOUT` when the time is up, `EINTR` when a signal was handled: nothing is lost, wait
     /// again; otherwise as [`wait`](Self::wait).
     pub fn wait_timeout(&self, timeout: Duration) -> Result<Option<Completion<O>>, CallError> {
-        let settled = self.engine.wait(self.context(), Some(timeout))?;
-        Ok(settled.map(|settled| self.take(settled)))
+        Ok(self.engine.wait(self.context(), Some(timeout))?.map(Finished::take))
     }
 
     /// Returns the next completion of the operations in flight. Waits for it at most for `timeout`,
@@ -323,12 +337,11 @@ impl<O: Operation> Scope<O> {
     /// `ETIMEDOUT` when the time is up, `EINTR` when a signal was handled; those of
     /// `io_getevents(2)` under a filter; [`Errno::FORKED`]. Nothing is lost by an error.
     pub fn next_timeout(&self, timeout: Duration) -> Result<Option<Completion<O>>, CallError> {
-        let settled = self.engine.next_timeout(self.context(), timeout)?;
-        Ok(settled.map(|settled| self.take(settled)))
+        Ok(self.engine.wait_in_flight(self.context(), timeout)?.map(Finished::take))
     }
 
-    /// Asks for an operation to end early. It completes all the same: with `ECANCELED` where the
-    /// kernel did not have it yet, else as the kernel ends it.
+    /// Asks for an operation to end early. It completes all the same: with `ECANCELED` if the
+    /// kernel did not have it yet, and otherwise as the kernel ends it.
     ///
     /// # Errors
     /// `ENOENT`: it has completed, or the token is of another scope or of a queue. `EINVAL`: the
@@ -373,7 +386,7 @@ impl<O: Operation> Scope<O> {
     ///     let mut completed = 0;
     ///     while completed < 4 {
     ///         poll(&mut [PollFd::new(&fd, PollFlags::IN)], None)?;
-    ///         while let Some(done) = io.try_next() {
+    ///         while let Some(done) = io.try_next()? {
     ///             done.result?;
     ///             completed += 1;
     ///         }
@@ -387,30 +400,24 @@ impl<O: Operation> Scope<O> {
         self.engine.completion_fd(self.context())
     }
 
-    /// How many operations the kernel has.
+    /// Returns the number of operations that the kernel has accepted and that have not completed.
     pub fn in_flight(&self) -> usize {
         self.engine.in_flight()
     }
 
-    /// How many operations are pushed and not submitted.
+    /// Returns the number of operations that were pushed and not submitted.
     pub fn queued(&self) -> usize {
-        self.engine.pending()
+        self.engine.queued()
     }
 
-    /// How many operations there is room for.
+    /// Returns the number of operations that there are slots for.
     pub fn capacity(&self) -> usize {
         self.engine.capacity()
     }
 
-    /// What was asked of the kernel so far.
+    /// Returns counts of what the scope has asked of the kernel so far.
     pub fn stats(&self) -> Stats {
         self.engine.stats()
-    }
-
-    #[inline]
-    fn take(&self, settled: Settled<O>) -> Completion<O> {
-        // SAFETY: It has just been settled, by the caller.
-        unsafe { self.engine.take(settled) }
     }
 }
 
@@ -418,7 +425,7 @@ impl<O> fmt::Debug for Scope<O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Scope")
             .field("capacity", &self.engine.capacity())
-            .field("queued", &self.engine.pending())
+            .field("queued", &self.engine.queued())
             .field("in_flight", &self.engine.in_flight())
             .finish_non_exhaustive()
     }

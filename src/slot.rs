@@ -9,23 +9,26 @@ use core::ptr::NonNull;
 #[cfg(any(test, not(target_has_atomic = "64")))]
 use core::sync::atomic::{AtomicU32, Ordering};
 
+/// Leads to a slot of an engine's list, or is the end of the list.
+pub(crate) type Link<O> = Option<NonNull<Slot<O>>>;
+
 /// The place of one operation while the kernel has it. Does not move while a
 /// [`Scope`](crate::Scope) or [`Queue`](crate::Queue) uses it.
 ///
 /// Made in arrays, empty: `[const { Slot::new() }; 8]`.
 #[repr(C)]
 pub struct Slot<O> {
-    /// What the kernel reads. A POLL is cancelled by the address, so it stays here until its
-    /// event. Its `aio_data` is the slot's [`Tag`].
+    /// The record that the kernel reads. A POLL is cancelled by the address, so it stays here until
+    /// its event. Its `aio_data` is the slot's [`Tag`].
     pub(crate) iocb: UnsafeCell<Iocb>,
     /// The next slot of the list that this one is on: free, or refused.
-    pub(crate) next: Cell<Option<NonNull<Slot<O>>>>,
-    /// Why the kernel refused the operation.
+    pub(crate) next: Cell<Link<O>>,
+    /// The error of an operation that the kernel refused.
     pub(crate) refused: Cell<Option<Errno>>,
     /// Whether the slot was on the free list when the engine ended, which is not known before.
     pub(crate) vacant: Cell<bool>,
     /// Initialised unless the slot is on the free list.
-    pub(crate) operation: UnsafeCell<MaybeUninit<O>>,
+    operation: UnsafeCell<MaybeUninit<O>>,
 }
 
 // SAFETY: `next` is the engine's, which has pointers to all of its slots and does not let them go
@@ -44,26 +47,36 @@ impl<O> Slot<O> {
         }
     }
 
-    /// The slot's tag: that of an operation from push to its event, and in between a dead one.
+    /// Returns the slot's tag: a live one from push to event, a dead one otherwise.
     #[inline(always)]
     pub(crate) fn tag(&self) -> Tag {
-        // SAFETY: The kernel writes `aio_key` of an iocb and nothing else, and that only inside of
-        // `io_submit`; this code writes it only in `set_iocb` and `end_tag`.
+        // SAFETY: The field is read in place, without a reference. Nobody writes it meanwhile: the
+        // slot is not `Sync`, and of an iocb the kernel writes `aio_key` alone, inside of
+        // `io_submit`.
         Tag(unsafe { (*self.iocb.get()).as_raw().aio_data })
     }
 
-    /// Makes a live tag a dead one: the operation has ended.
+    /// Makes the live tag a dead one, since the operation has ended.
     #[inline(always)]
     pub(crate) fn end_tag(&self) {
         let tag = self.tag().next();
         debug_assert!(!tag.is_live());
-        // SAFETY: As in `tag`; nothing refers to the iocb.
+        // SAFETY: The reference that this makes is the only one to the iocb: no function here gives
+        // one out, the slot is not `Sync`, and the kernel reads an iocb inside of `io_submit`
+        // alone.
         unsafe { (*self.iocb.get()).as_raw_mut().aio_data = tag.0 };
     }
 
-    /// What the operation of the slot's present or last use does.
+    /// Returns the address of the operation, which is initialised unless the slot is free.
+    #[inline(always)]
+    pub(crate) fn operation(&self) -> *mut O {
+        self.operation.get().cast()
+    }
+
+    /// Returns the opcode of the slot's present or last operation.
     pub(crate) fn opcode(&self) -> Opcode {
-        // SAFETY: As in `tag`.
+        // SAFETY: The reference lasts for this call. Nobody writes the iocb meanwhile: the slot is
+        // not `Sync`, and the kernel writes to an iocb inside of `io_submit` alone.
         unsafe { (*self.iocb.get()).opcode() }
     }
 
@@ -73,7 +86,9 @@ impl<O> Slot<O> {
     /// The kernel does not have it.
     #[inline(always)]
     pub(crate) unsafe fn set_iocb(&self, iocb: Iocb) {
-        // SAFETY: Only this thread has the slot (it is not `Sync`), and the kernel does not look.
+        // SAFETY: The cell is valid for writes and aligned. No reference to the iocb is left, and
+        // no other thread has the slot, which is not `Sync`. The kernel does not have the iocb
+        // (promise of the caller).
         unsafe { self.iocb.get().write(iocb) };
     }
 }
@@ -158,8 +173,8 @@ impl EngineId {
 ///
 /// The lower 32 bits are counted by one atomic operation, and from the last to the first again. The
 /// upper ones say how often half of that range has been passed, so their lowest bit and the highest
-/// of the lower ones are the same bit: by that a thread knows whether the upper ones are still to be
-/// counted. It must not sleep for as long as half of the range takes.
+/// of the lower ones are the same bit: by that a thread knows whether the upper ones are still to
+/// be counted. It must not sleep for as long as half of the range takes.
 #[cfg(any(test, not(target_has_atomic = "64")))]
 struct Counter {
     low: AtomicU32,
@@ -201,14 +216,14 @@ pub(crate) struct Tag(u64);
 const SPREAD: u32 = 0x9e37_79b1;
 
 impl Tag {
-    /// What a beginning or an end adds. It carries into the next generation from a dead tag.
+    /// Added at each beginning and end. It carries into the next generation from a dead tag.
     pub(crate) const STEP: u64 = 1 << 31;
 
     /// One slot more than this could not be named.
     pub(crate) const MAX_SLOTS: usize = Self::STEP as usize;
 
-    /// What the tags of an engine begin with, dead. The first ones of engines lie far from each other,
-    /// so that an event of one is not taken for another's by accident.
+    /// What the tags of an engine begin with, dead. The first ones of engines lie far from each
+    /// other, so that an event of one is not taken for another's by accident.
     pub(crate) fn first_of(engine: EngineId) -> Self {
         let generation = (engine.0 as u32).wrapping_mul(SPREAD);
         Self(u64::from(generation) << 32 | Self::STEP)
@@ -245,7 +260,7 @@ impl Tag {
         Self(self.0.wrapping_add(Self::STEP))
     }
 
-    /// What a dead tag was when it was live.
+    /// Returns the last live tag before this dead one.
     #[inline(always)]
     pub(crate) fn last_live(self) -> Self {
         Self(self.0 & !Self::STEP)
@@ -264,7 +279,7 @@ impl fmt::Debug for Tag {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a completion carries the result and the buffer"]
 pub struct Completion<O> {
-    /// What push returned for it.
+    /// The token that push returned for the operation.
     pub token: Token,
     /// The byte count of a read or write, 0 for FSYNC and FDSYNC, the events of a POLL; or the
     /// error, be it of the submission or of the operation. [`diagnose`](Self::diagnose) says more
@@ -316,7 +331,8 @@ impl<O> PushError<O> {
         Self { errno, op }
     }
 
-    /// Returns `EAGAIN`; or of a scope that could not submit to make room, the errno of `io_submit`.
+    /// Returns `EAGAIN`; or of a scope that could not submit to make room, the errno of
+    /// `io_submit`.
     pub fn errno(&self) -> Errno {
         self.errno
     }

@@ -157,7 +157,7 @@ fn the_other_ways_through_a_queue_allocate_nothing() {
         let ready = queue.wait_ready().expect("a wait").expect("a completion");
         let again = ready.push_again();
         assert_eq!(queue.submit(), Ok(1));
-        assert!(queue.ready().is_none());
+        assert!(queue.ready().expect("a poll").is_none());
         assert_eq!(queue.cancel(poll), Err(Errno::ENOENT));
         assert_eq!(queue.cancel(again), Ok(()));
         assert!(queue.wait().expect("a wait").is_some_and(|done| done.token == again));

@@ -105,7 +105,7 @@ pub(crate) fn is_asynchronous(file: &Arc<File>) -> Result<bool> {
         }
         queue.submit()?;
         let mut complete = 0;
-        while let Some(done) = queue.try_next() {
+        while let Some(done) = queue.try_next()? {
             done.result?;
             complete += 1;
         }

@@ -140,7 +140,7 @@ impl Queues {
                 self.files.submitted(queue.queued());
             }
             12..=14 => {
-                if let Some(done) = queue.try_next() {
+                if let Some(done) = queue.try_next().map_err(Errno::from).map_err(failed)? {
                     self.complete(done)?;
                 }
             }
@@ -245,7 +245,8 @@ impl Queues {
 
     /// A completion in its slot: taken, pushed again, dropped or forgotten.
     fn ready(&mut self, source: &mut Source<'_>, queue: &mut Queue<Op>) -> Verdict {
-        let Some(ready) = queue.ready() else { return Ok(()) };
+        let ready = queue.ready().map_err(Errno::from).map_err(failed)?;
+        let Some(ready) = ready else { return Ok(()) };
         let (number, token, result) = (ready.op().1, ready.token(), ready.result());
         let what = self.files.live.get(&number).map(|(what, _)| what.clone());
         self.check(number, token, result, &ready.op().0)?;

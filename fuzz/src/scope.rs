@@ -108,7 +108,7 @@ impl Scopes {
     fn check_silence(&mut self, buffers: &mut [Vec<u8>]) -> Verdict {
         buffers.iter_mut().for_each(|buffer| buffer.fill(0x11));
         let quiet = buffers.iter().flatten().all(|&byte| byte == 0x11);
-        let outstanding = self.context.outstanding();
+        let outstanding = self.context.in_flight();
         ensure(quiet && outstanding == 0, || {
             format!("after a scope: {outstanding} outstanding, buffers quiet: {quiet}")
         })
@@ -124,7 +124,7 @@ impl<'b> Inside<'_, 'b> {
                     io.submit().map_err(Errno::from).map_err(failed)?;
                 }
                 13..=15 => {
-                    if let Some(done) = io.try_next() {
+                    if let Some(done) = io.try_next().map_err(Errno::from).map_err(failed)? {
                         self.complete(done)?;
                     }
                 }

@@ -141,9 +141,9 @@ impl IoContext {
         self.ring.exists()
     }
 
-    /// Returns the number of operations that [`Submitter`]s have submitted and that were not reaped
-    /// yet. In a forked child it stays as it was at the fork.
-    pub fn outstanding(&mut self) -> usize {
+    /// Returns the number of operations that the kernel has accepted from [`Submitter`]s and that a
+    /// [`Reaper`] has not reaped. In a forked child it stays as it was at the fork.
+    pub fn in_flight(&mut self) -> usize {
         let [accepted, reaped] = [&self.accepted, &self.reaped];
         accepted.load(Ordering::Relaxed).wrapping_sub(reaped.load(Ordering::Relaxed))
     }
@@ -210,7 +210,7 @@ impl IoContext {
         unsafe { self.submit_in_process(iocbs) }
     }
 
-    /// Submits operations that [`outstanding`](Self::outstanding) does not count, and does not
+    /// Submits operations that [`in_flight`](Self::in_flight) does not count, and does not
     /// check the process. For a layer that keeps count of its own operations.
     ///
     /// # Errors

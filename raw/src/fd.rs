@@ -1,5 +1,5 @@
-//! [`Fd`], a file descriptor that is borrowed for `'a`, which `core` does not have; and the types and
-//! traits of descriptors that `std` has, if there is an allocator.
+//! [`Fd`], a file descriptor that is borrowed for `'a`, which `core` does not have; and the types
+//! and traits of descriptors that `std` has, if there is an allocator.
 
 #[cfg(feature = "alloc")]
 pub use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};

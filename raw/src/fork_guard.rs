@@ -4,10 +4,10 @@
 //! context: every call is `EINVAL`, and a child that advances `head` takes events away from the
 //! parent. A newer kernel (7.2, not yet 6.18) maps nothing there: the child's first read would be
 //! its end, or, where it has made a context of its own at the same address, a read of another
-//! context's ring. So the process has one page that the kernel wipes in a child (`MADV_WIPEONFORK`), with
-//! a mark in it. Each context remembers the page; no mark means that this process is not the one that
-//! made it, and a context that a child makes has a page of the child's. `vfork` children share the
-//! memory and pass, rightly. The check is two loads and a comparison.
+//! context's ring. So the process has one page that the kernel wipes in a child
+//! (`MADV_WIPEONFORK`), with a mark in it. Each context remembers the page; no mark means that this
+//! process is not the one that made it, and a context that a child makes has a page of the child's.
+//! `vfork` children share the memory and pass, rightly. The check is two loads and a comparison.
 //!
 //! Where the kernel does not wipe pages (before Linux 4.14, gVisor), the ring is not used and the
 //! kernel itself answers a child's calls with `EINVAL`, so what only makes calls needs no check.
@@ -46,8 +46,8 @@ pub struct ForkGuard {
     number: isize,
 }
 
-// SAFETY: The word is mapped for good. It was written before the guard was made, and nobody writes to it
-// any more, so that threads may read it at the same time.
+// SAFETY: The word is mapped for good. It was written before the guard was made, and nobody writes
+// to it any more, so that threads may read it at the same time.
 unsafe impl Send for ForkGuard {}
 // SAFETY: As above.
 unsafe impl Sync for ForkGuard {}
@@ -74,9 +74,9 @@ impl ForkGuard {
 
     #[inline]
     fn is_marked(&self) -> bool {
-        // SAFETY: The word is mapped for good and aligned. It was written before this guard was made, and
-        // nobody writes to it any more, so that a plain load is no race. The compiler compares it in
-        // place.
+        // SAFETY: The word is mapped for good and aligned. It was written before this guard was
+        // made, and nobody writes to it any more, so that a plain load is no race. The compiler
+        // compares it in place.
         unsafe { *self.word != 0 }
     }
 
@@ -105,11 +105,13 @@ impl ForkGuard {
     }
 }
 
-/// The word of this process, in a page that is mapped by whoever comes first. The page is published only
-/// after the kernel has agreed to wipe it. It stays for good, in children too: contexts refer to it.
+/// The word of this process, in a page that is mapped by whoever comes first. The page is published
+/// only after the kernel has agreed to wipe it. It stays for good, in children too: contexts refer
+/// to it.
 fn marked_word() -> Option<&'static AtomicU32> {
     let published = WORD.load(Ordering::Acquire);
-    // SAFETY: Only this function stores to `WORD`: null, or a page that is aligned and never unmapped.
+    // SAFETY: Only this function stores to `WORD`: null, or a page that is aligned and never
+    // unmapped.
     if let Some(word) = unsafe { published.as_ref() } {
         if word.load(Ordering::Relaxed) != 0 {
             return Some(word);

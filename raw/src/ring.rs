@@ -46,7 +46,7 @@ pub struct Positions {
     tail: u32,
 }
 
-/// What there is to be seen of none: `head` and `tail`, neither below `nr`.
+/// The header of no ring: `head` and `tail` are 0, and neither is below its `nr` of 0.
 static NOTHING: [core::sync::atomic::AtomicU32; size_of::<aio_ring>() / 4] =
     [const { core::sync::atomic::AtomicU32::new(0) }; size_of::<aio_ring>() / 4];
 
@@ -54,7 +54,8 @@ static NOTHING: [core::sync::atomic::AtomicU32; size_of::<aio_ring>() / 4] =
 // methods access the shared words atomically, and events only under the caller's promise to be the
 // one reader.
 unsafe impl Send for Ring {}
-// SAFETY: As above.
+// SAFETY: Its safe methods only load the shared words, atomically. The others have one reader by
+// the caller's promise.
 unsafe impl Sync for Ring {}
 
 impl Ring {
@@ -90,12 +91,13 @@ impl Ring {
         understood.then_some(Self { header, nr: seen.nr })
     }
 
-    /// Moves events from the ring to `events`, as many as are there and find room, and says how many.
-    /// `None` where there is no ring, or `head` or `tail` is not below `nr`, as no kernel leaves them: then
-    /// it cannot be trusted, and the system call must be used.
+    /// Moves events from the ring to `events`, as many as are there and find room, and says how
+    /// many. `None` where there is no ring, or `head` or `tail` is not below `nr`, as no kernel
+    /// leaves them: then it cannot be trusted, and the system call must be used.
     ///
     /// # Safety
-    /// As [`Ring::advance`].
+    /// The caller is the ring's one reader, no thread is in `io_getevents` for this context, and
+    /// the process is the one that made it.
     #[inline(always)]
     pub unsafe fn take(self, events: &mut [MaybeUninit<IoEvent>]) -> Option<usize> {
         let Positions { mut head, tail } = self.positions()?;
@@ -104,13 +106,14 @@ impl Ring {
             if head == tail {
                 break;
             }
-            // SAFETY: It lies between head and tail.
+            // SAFETY: `head` is not yet at the tail that was read, so an event lies there.
             place.write(unsafe { self.event(head) });
             head = self.after(head);
             taken += 1;
         }
         if taken > 0 {
-            // SAFETY: The caller's promise; `head` went no further than the tail that was seen.
+            // SAFETY: The caller is the one reader, in the process of the context, and no thread is
+            // in `io_getevents` (promise). `head` went no further than the tail that was read.
             unsafe { self.advance(head) };
         }
         Some(taken)
@@ -156,7 +159,9 @@ impl Ring {
     /// Takes the event that is there, where it is the only one.
     ///
     /// # Safety
-    /// As [`Ring::advance`], and the positions are the present ones of this ring.
+    /// - The caller is the ring's one reader, no thread is in `io_getevents` for this context, and
+    ///   the process is the one that made it.
+    /// - The positions were read from this ring, and `head` has not been stored since.
     #[inline]
     pub unsafe fn take_only(self, Positions { head, tail }: Positions) -> Option<IoEvent> {
         let next = self.after(head);
@@ -164,41 +169,42 @@ impl Ring {
         if next != tail {
             return None;
         }
-        // SAFETY: It lies between head and tail.
+        // SAFETY: `tail` is the next position, so an event lies at `head`.
         let event = unsafe { self.event(head) };
-        // SAFETY: The caller's promise; this is the tail that was seen.
+        // SAFETY: The caller is the one reader, in the process of the context, and no thread is in
+        // `io_getevents` (promise). `next` is the tail that was read.
         unsafe { self.advance(next) };
         Some(event)
     }
 
-    /// The first of the events that are there, and how many of them, up to `most`, lie in one piece:
-    /// the ring's end ends it.
+    /// Returns the first of the events on the ring, and how many of them lie in one piece, up to
+    /// `most`. The end of the ring ends a batch.
     ///
     /// # Safety
-    /// The positions are those of this ring.
+    /// The positions were read from this ring, whose context has not ended.
     #[inline]
-    pub unsafe fn run(self, positions: Positions, most: u32) -> (*const IoEvent, u32) {
+    pub unsafe fn batch(self, positions: Positions, most: u32) -> (*const IoEvent, u32) {
         let Positions { head, tail } = positions;
         let end = if tail >= head { tail } else { self.nr };
-        // SAFETY: `nr` events follow the header, and `head` is below `nr`, being of this ring.
+        // SAFETY: `nr` events follow the header. `positions` gave the head, so it is below `nr`.
         let first = unsafe { self.events().add(head as usize) };
         (first.as_ptr(), (end - head).min(most))
     }
 
-    /// The place of the event at `next`; behind the last is the first.
+    /// Returns the position of the event at `next`. Behind the last event is the first.
     ///
     /// # Safety
     /// `next` points to an event of this ring, or behind the last.
     #[inline]
     pub unsafe fn position(self, next: *const IoEvent) -> u32 {
-        // SAFETY: Both lie in the ring's events, or at their end; the caller's promise.
+        // SAFETY: Both lie in the ring's events or at their end: one array, in one mapping.
         let position = unsafe { next.offset_from(self.events().as_ptr()) } as u32;
         if position == self.nr { 0 } else { position }
     }
 
     #[inline]
     fn events(self) -> NonNull<IoEvent> {
-        // SAFETY: The events follow the header, which the kernel has mapped with them.
+        // SAFETY: The result is the end of the header, in the mapping or in `NOTHING`.
         unsafe { self.header.add(1) }.cast()
     }
 

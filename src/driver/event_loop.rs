@@ -53,13 +53,18 @@ impl EventLoop {
     pub(super) fn step(&mut self, shared: &Arc<Shared>) -> bool {
         let Some(queue) = &mut self.queue else { return false };
         let looked = shared.with_state(|state, deferred| {
-            while let Some(done) = queue.try_next() {
-                state.complete(done.op.entry, done.op.ended(done.result), deferred);
-            }
+            let failed = loop {
+                match queue.try_next() {
+                    Ok(Some(done)) => {
+                        state.complete(done.op.entry, done.op.ended(done.result), deferred);
+                    }
+                    Ok(None) => break None,
+                    Err(error) => break Some(error.errno()),
+                }
+            };
             if mem::take(&mut self.submitted) {
                 state.note_submitted();
             }
-            let failed = queue.look_failure();
             if let Some(errno) = failed {
                 state.fail(errno, deferred);
             }

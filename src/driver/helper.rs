@@ -89,7 +89,7 @@ fn turn(shared: &Weak<Shared>) {
 /// Waits for everything in flight and ends the context. What has not completed by then ends now, with
 /// the reason why its event could not be had.
 fn destroy(queue: Queue<QueuedOperation>, shared: &Weak<Shared>) {
-    let reason = queue.look_failure().unwrap_or(Errno::ECANCELED);
+    let reason = queue.poll_failure().unwrap_or(Errno::ECANCELED);
     let left = queue.into_operations();
     let Some(shared) = Handle::upgrade(shared) else {
         for op in left {

@@ -6,39 +6,39 @@
 //!
 //! # Why no wake-up is lost
 //!
-//! While an operation has ended and was not taken, the eventfd is readable, or its signal is on the
-//! way. Only [`Engine::look_again`] empties the eventfd, after a look that found nothing. It then
-//! looks again. An event whose signal it emptied was on the ring before, so the second look finds
-//! that event, and the eventfd is made readable again. An event that the second look does not find
-//! signals later.
+//! While an operation has finished and was not taken, the eventfd is readable, or its signal is on
+//! the way. Only [`Engine::poll_again`] empties the eventfd, after a poll that found nothing. It
+//! then polls again. An event whose signal it emptied was on the ring before, so the second poll
+//! finds that event, and the eventfd is made readable again. An event that the second poll does not
+//! find signals later.
 //!
 //! # Operations held back
 //!
-//! Operations that `io_submit` had no room for (`EAGAIN`) stay pending. There is room when an
-//! operation in flight has ended. Its signal wakes the event loop, and [`Engine::look_again`]
+//! Operations that `io_submit` had no room for (`EAGAIN`) stay queued. There is room when an
+//! operation in flight has ended. Its signal wakes the event loop, and [`Engine::poll_again`]
 //! submits the operations that were held back. A POLL may never end. So if only POLLs are in
 //! flight, or nothing is, the eventfd is made readable at once, and operations that find no room
 //! once more end with `EAGAIN`.
 //!
 //! # Cost
 //!
-//! Without the eventfd: none. Each submit and each look checks the process by one word in memory
+//! Without the eventfd: none. Each submit and each poll checks the gate, one word in memory
 //! ([`ForkGuard`]). An engine with the eventfd checks a word that never holds the mark, and so
 //! takes the slow paths of this file, which check the process. They make iocbs name the eventfd at
 //! submit.
 
-use super::{Engine, Settled};
+use super::Engine;
+use super::completions::Ended;
 use crate::abi::IOCB_FLAG_RESFD;
 use crate::raw::ForkGuard;
 use crate::slot::Slot;
 use crate::{Errno, EventFd, Fd, IoContext, Opcode};
 use core::cell::{Cell, OnceCell};
-use core::ptr::NonNull;
 
 /// See the [module](self).
 pub(super) struct Signal {
     eventfd: OnceCell<EventFd>,
-    /// The kernel had no room for the pending operations. False without the eventfd.
+    /// The kernel had no room for the queued operations. False without the eventfd.
     held_back: Cell<bool>,
 }
 
@@ -81,53 +81,69 @@ impl<O> Engine<O> {
         }
         let eventfd = EventFd::new()?;
         let eventfd = self.signal.eventfd.get_or_init(|| eventfd);
-        self.gate.set(ForkGuard::of_no_process());
+        self.close_gate();
         if self.refused_first.get().is_some() {
             self.signal.raise(context);
         }
         Ok(eventfd.fd())
     }
 
-    /// Returns whether to take the slow path: in a forked child, and if there is the eventfd.
+    /// Returns whether to take the slow path: in a forked child, and while the gate is closed.
     #[inline(always)]
     pub(super) fn is_gated(&self) -> bool {
         self.gate.get().check().is_err()
     }
 
-    /// Gives the pending operations to the kernel by one call, on the slow path. Operations that name
-    /// another eventfd are not pending any more then.
+    /// Makes submit and poll take the slow path.
+    pub(super) fn close_gate(&self) {
+        self.gate.set(ForkGuard::of_no_process());
+    }
+
+    /// Makes submit and poll take the hot path in the process of the context, unless there is the
+    /// eventfd.
+    pub(super) fn open_gate(&self, context: &IoContext) {
+        if !self.signal.is_on() {
+            self.gate.set(context.guard());
+        }
+    }
+
+    /// Gives the queued operations to the kernel by one call, on the slow path. Operations that
+    /// name another eventfd are not queued any more then.
     pub(super) fn submit_past_gate(&self, context: &IoContext) -> Result<usize, Errno> {
         context.check_process()?;
         if let Some(eventfd) = self.signal.eventfd.get() {
-            self.name_in_pending(context, eventfd.fd());
+            self.name_in_queued(context, eventfd.fd());
         }
-        if self.pending.is_empty() {
+        if self.queued.is_empty() {
             return Ok(0);
         }
-        // SAFETY: The process has just been checked.
-        unsafe { self.submit_in_process(context, self.pending.slots()) }
+        // SAFETY: The process has just been checked, and no user code, which might fork, has run
+        // since.
+        unsafe { self.submit_in_process(context, 0) }
     }
 
-    /// Makes every pending operation name the eventfd. An operation that names another one ends
+    /// Makes every queued operation name the eventfd. An operation that names another one finishes
     /// with `EINVAL`: the kernel signals one eventfd, so a thread that waits for the other would
     /// not wake.
-    fn name_in_pending(&self, context: &IoContext, eventfd: Fd<'_>) {
+    fn name_in_queued(&self, context: &IoContext, eventfd: Fd<'_>) {
         self.signal.clear_held_back();
         let mut index = 0;
-        while let Some(&pointer) = self.pending.slots().get(index) {
-            if name_in(self.slot(pointer), eventfd) {
+        while index < self.queued.len() {
+            let slot = self.queued.get(index);
+            // SAFETY: The operation is queued, so the kernel does not have its iocb.
+            if unsafe { name_in(slot, eventfd) } {
                 index += 1;
             } else {
-                self.pending.remove(index, 1);
-                self.refuse(context, pointer, Errno::EINVAL);
+                self.queued.remove(index, 1);
+                self.refuse(context, slot, Errno::EINVAL);
             }
         }
     }
 
-    /// Notes that the kernel has no room for the pending operations.
+    /// Notes that the kernel has no room for the queued operations.
     ///
-    /// With the eventfd, a look submits them again. Without it the caller does when an operation in
-    /// flight has ended, and gets `EAGAIN` if none is in flight.
+    /// With the eventfd, a poll submits them again. Without it, the caller does so when an
+    /// operation in flight has ended, and gets `EAGAIN` if none is in flight.
     #[cold]
     pub(super) fn hold_back(&self, context: &IoContext) -> Result<(), Errno> {
         if self.signal.is_on() {
@@ -143,48 +159,41 @@ impl<O> Engine<O> {
 
     /// Returns whether an operation other than a POLL is in flight. It ends by itself, and its end
     /// makes room.
-    pub(crate) fn awaits_an_end(&self) -> bool {
-        let ends = |pointer: &NonNull<Slot<O>>| {
-            let slot = self.slot(*pointer);
-            slot.tag().is_live() && slot.opcode() != Opcode::POLL
-        };
-        let pending = self.pending.slots().iter().filter(|&pointer| ends(pointer)).count();
-        self.all_slots().filter(ends).nth(pending).is_some()
+    fn awaits_an_end(&self) -> bool {
+        let ends = |slot: &&Slot<O>| slot.tag().is_live() && slot.opcode() != Opcode::POLL;
+        let queued = self.queued.iter().filter(ends).count();
+        self.slots().iter().filter(ends).nth(queued).is_some()
     }
 
-    /// Looks as [`look_and_settle`](Self::look_and_settle) does, on the slow path.
+    /// Polls as [`poll_ring`](Self::poll_ring) does, on the slow path.
     #[cold]
     #[inline(never)]
-    pub(super) fn look_past_gate(&self, context: &IoContext) -> Option<Settled<O>> {
-        context.check_process().ok()?;
-        // SAFETY: The process has just been checked. The run is at its end, since a look follows
-        // `settle_known`, which has found no event in this process.
-        let settled = unsafe { self.look(context) };
-        settled.or_else(|| self.look_again(context))
+    pub(super) fn poll_past_gate(&self, context: &IoContext) -> Option<Ended<'_, O>> {
+        self.poll_slowly(context).or_else(|| self.poll_again(context))
     }
 
-    /// Empties the eventfd, submits operations that are held back, and looks again. Called after a
-    /// look in the context's process that found nothing.
-    fn look_again(&self, context: &IoContext) -> Option<Settled<O>> {
+    /// Empties the eventfd, submits operations that are held back, and polls again. Called after a
+    /// poll that found nothing.
+    fn poll_again(&self, context: &IoContext) -> Option<Ended<'_, O>> {
+        // In a forked child the eventfd is the parent's, too.
+        context.check_process().ok()?;
         // Only a filter makes this fail, and then the eventfd stays readable.
         let _ = self.signal.eventfd.get()?.take();
         let failure = self.submit_held_back(context);
-        // SAFETY: The caller has checked the process. It found nothing, so the run is at its end.
-        let mut settled = unsafe { self.look(context) };
-        if let (None, Some(errno)) = (&settled, failure) {
-            self.refuse_pending(context, errno);
-            // SAFETY: As above.
-            settled = unsafe { self.look(context) };
+        let mut ended = self.poll_slowly(context);
+        if let (None, Some(errno)) = (&ended, failure) {
+            self.refuse_queued(context, errno);
+            ended = self.poll_slowly(context);
         }
-        // More completions may be there. If events cannot be taken, `wait` returns the reason.
-        if settled.is_some() || self.look_failure().is_some() {
+        // More completions may be there. If events cannot be taken, `poll` returns the reason.
+        if ended.is_some() || self.poll_failure.get().is_some() {
             self.signal.raise(context);
         }
-        settled
+        ended
     }
 
-    /// Submits operations that are held back. Returns the error to end them with if they are still
-    /// pending and no end of an operation would tell when to submit them again.
+    /// Submits operations that are held back. Returns the error to finish them with if they are
+    /// still queued and no end of an operation would tell when to submit them again.
     fn submit_held_back(&self, context: &IoContext) -> Option<Errno> {
         if !self.signal.held_back.get() {
             return None;
@@ -197,24 +206,27 @@ impl<O> Engine<O> {
         stuck.then_some(Errno::EAGAIN)
     }
 
-    /// Ends every pending operation with an error.
-    pub(crate) fn refuse_pending(&self, context: &IoContext, errno: Errno) {
-        self.pending.slots().iter().for_each(|&slot| self.refuse(context, slot, errno));
-        self.pending.clear();
+    /// Finishes every queued operation with an error.
+    fn refuse_queued(&self, context: &IoContext, errno: Errno) {
+        self.queued.iter().for_each(|slot| self.refuse(context, slot, errno));
+        self.queued.clear();
         self.signal.clear_held_back();
     }
 }
 
-/// Makes a pending operation name the eventfd. Returns `false` if it names another one.
-fn name_in<O>(slot: &Slot<O>, eventfd: Fd<'_>) -> bool {
-    // SAFETY: The slot is alive. The operation is pending, so the kernel does not write to its
-    // iocb, and only `set_iocb` and `end_tag` do, which are not running.
+/// Makes a queued operation name the eventfd. Returns `false` if it names another one.
+///
+/// # Safety
+/// The kernel does not have the slot's iocb.
+unsafe fn name_in<O>(slot: &Slot<O>, eventfd: Fd<'_>) -> bool {
+    // SAFETY: The slot is not `Sync`, so only this thread has it; nothing writes to the iocb during
+    // the copy, as the kernel does not have it.
     let iocb = unsafe { *slot.iocb.get() };
     let raw = iocb.as_raw();
     if raw.aio_flags & IOCB_FLAG_RESFD != 0 && raw.aio_resfd != eventfd.as_raw() as u32 {
         return false;
     }
-    // SAFETY: The operation is pending, so the kernel does not have its iocb.
+    // SAFETY: The kernel does not have the iocb, as the caller promises.
     unsafe { slot.set_iocb(iocb.eventfd(eventfd.as_raw())) };
     true
 }

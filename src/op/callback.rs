@@ -7,7 +7,8 @@ use core::fmt;
 ///
 /// The function gets the queue, in which it may push, cancel and submit, and the completion, whose
 /// slot is free already. It is a plain `fn`: what a closure would capture goes into `value`, since
-/// a closure inside `O` could not name its own queue. [`Queue::run`] and [`Queue::dispatch`] call it.
+/// a closure inside `O` could not name its own queue. [`Queue::run`] and [`Queue::dispatch`] call
+/// it.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -75,14 +76,22 @@ impl<P: Operation, T> Queue<Callback<P, T>> {
         self.for_each(|queue, done| (done.op.then)(queue, done))
     }
 
-    /// Calls back for each completion that is there, without waiting, and says how many there
-    /// were. What a callback pushes is not submitted here.
-    pub fn dispatch(&mut self) -> usize {
+    /// Calls back for each completion that is there, without waiting. Returns the number of calls.
+    ///
+    /// It does not submit operations that a callback pushes.
+    ///
+    /// # Errors
+    /// Those of [`Queue::try_next`], if no callback was called. After a callback, the next call
+    /// returns the error.
+    pub fn dispatch(&mut self) -> Result<usize, CallError> {
         let mut called = 0;
-        while let Some(done) = self.try_next() {
+        loop {
+            match self.try_next() {
+                Ok(Some(done)) => (done.op.then)(self, done),
+                Err(error) if called == 0 => return Err(error),
+                Ok(None) | Err(_) => return Ok(called),
+            }
             called += 1;
-            (done.op.then)(self, done);
         }
-        called
     }
 }

@@ -255,7 +255,7 @@ fn an_io_error_keeps_text_kind_and_errno() {
     let _watchdog = Watchdog::new();
     let diagnosis = Iocb::fsync(3).diagnose(Errno::ENOSPC);
     check::<Diagnosis>(diagnosis, Errno::ENOSPC);
-    check::<ScopeError>(ScopeError::Outstanding(2), Errno::EBUSY);
+    check::<ScopeError>(ScopeError::InFlight(2), Errno::EBUSY);
     check::<ScopeError>(ScopeError::Forked, Errno::FORKED);
     check(linux_aio::IoContext::new(0).expect_err("nothing"), Errno::EINVAL);
 
@@ -267,6 +267,20 @@ fn an_io_error_keeps_text_kind_and_errno() {
     assert_eq!(timed.call(), "io_getevents");
     assert!(timed.to_string().starts_with("io_getevents: ETIMEDOUT: "), "{timed}");
     assert!(format!("{timed:?}").contains("call: io_getevents"), "{timed:?}");
+
+    // The context does not come along.
+    let zero = File::open("/dev/zero").expect("/dev/zero");
+    let mut buf = [1; 8];
+    let mut iocb = Iocb::pread(zero.as_raw_fd(), buf.as_mut_ptr(), buf.len(), 0);
+    let mut busy = context(1);
+    // SAFETY: The iocb, the buffer and the file outlive the context, which the conversion drops.
+    assert_eq!(unsafe { busy.split().0.submit(&[&raw mut iocb]) }, Ok(1));
+    let refused = Queue::<Poll<File>>::new(busy, 1).expect_err("an operation is in flight");
+    let text = refused.to_string();
+    assert!(text.starts_with("EBUSY: 1 operation") && format!("{refused:?}").contains("InFlight"));
+    let refused = io::Error::from(refused);
+    assert_eq!(Errno::from_io_error(&refused), Some(Errno::EBUSY));
+    assert_eq!((refused.kind(), refused.to_string()), (io::ErrorKind::ResourceBusy, text));
 
     // What the operation borrows does not come along.
     let mut none: [Slot<_>; 0] = [];

@@ -31,7 +31,7 @@ fn assert_names(value: &(impl Display + ?Sized), parts: &[&str]) {
 /// Errors that carry more than a number still give it. (`tests/api/diagnose.rs` has the others.)
 #[test]
 fn errors_keep_their_number_on_the_way() {
-    assert_names(&ScopeError::Outstanding(3), &["3 operations", "reap"]);
+    assert_names(&ScopeError::InFlight(3), &["3 operations", "reap"]);
     assert_names(&ScopeError::Forked, &["fork"]);
     assert_eq!(io::Error::from(Errno::FORKED).kind(), io::ErrorKind::InvalidInput);
 

@@ -69,7 +69,7 @@ impl Loop {
         let (mut completions, mut wake_ups) = (0, 0);
         while self.is_woken() {
             wake_ups += 1;
-            while let Some(done) = queue.try_next() {
+            while let Some(done) = queue.try_next().expect("a poll") {
                 completions += 1;
                 each(done);
                 if self.trigger == Trigger::Level {

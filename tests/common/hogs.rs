@@ -25,7 +25,7 @@ impl Hogs {
             }
         };
         assert_eq!(full, Errno::EAGAIN);
-        assert!(context.outstanding() == iocbs.len() && !iocbs.is_empty());
+        assert!(context.in_flight() == iocbs.len() && !iocbs.is_empty());
         (Self { counter, iocbs }, context)
     }
 
@@ -34,7 +34,7 @@ impl Hogs {
         // SAFETY: It is live, and used by nobody else; the POLLs have no buffers, and what their
         // `aio_data` is taken for is what is tested: no generation is ever 0.
         let context = unsafe { IoContext::from_raw(context.into_raw()) };
-        Queue::new(context, capacity).expect("nothing is known to be outstanding")
+        Queue::new(context, capacity).expect("nothing is known to be in flight")
     }
 
     pub(crate) fn count(&self) -> usize {

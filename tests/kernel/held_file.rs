@@ -23,7 +23,7 @@ fn an_operation_on_the_held_file_is_in_flight_until_the_release() {
     }
     assert_eq!(queue.submit(), Ok(64));
     held.wait_for_arrival(64);
-    assert!(queue.try_next().is_none());
+    assert!(queue.try_next().expect("a poll").is_none());
     assert_eq!(queue.in_flight(), 64);
     held.release();
     while let Some(done) = queue.wait().expect("a wait") {

@@ -180,7 +180,8 @@ fn a_refused_io_getevents_without_the_ring_is_an_error() {
         }
         refuse_waiting(refusal);
         assert_eq!(queue.submit(), Ok(4));
-        assert!(queue.try_next().is_none());
+        assert_eq!(queue.try_next().map_err(Errno::from).err(), Some(refusal));
+        assert_eq!(queue.ready().map_err(Errno::from).err(), Some(refusal));
         assert_eq!(queue.wait().map_err(Errno::from).err(), Some(refusal));
         assert_eq!(queue.in_flight(), 4);
         drop(queue);
@@ -287,7 +288,7 @@ fn a_refused_wait_makes_leaving_destroy_the_context_and_wait_in_that() {
         })
         .expect("a scope");
         assert!(buffers.as_flattened().iter().all(|&byte| byte == BYTE));
-        assert_eq!(context.outstanding(), 0);
+        assert_eq!(context.in_flight(), 0);
     });
 }
 

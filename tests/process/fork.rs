@@ -74,9 +74,11 @@ fn everything_that_a_child_can_do_with_its_parents_context_fails() {
             assert_eq!(refused, Err(ScopeError::Forked));
             context.use_ring(true);
             assert!(!context.uses_ring());
-            let Err(context) = Queue::<Read<File, Vec<u8>>>::new(context, 4) else {
+            let Err(refused) = Queue::<Read<File, Vec<u8>>>::new(context, 4) else {
                 panic!("a queue over the parent's context")
             };
+            assert_eq!(refused.errno(), Errno::FORKED);
+            let context = refused.context;
             let (submitter, mut reaper) = context.into_split();
             assert_eq!(reaper.reaper().reap(&mut events).err(), Some(Errno::FORKED));
             // SAFETY: As above.
@@ -131,7 +133,7 @@ fn the_parent_reaps_every_event_once_after_a_child_that_tried_everything() {
         counter.add(1).expect("room in the counter");
         let taken = reaper.wait(1, None, &mut events).expect("the poll");
         assert_eq!(taken[0].user_data(), 99);
-        assert_eq!(context.outstanding(), 0);
+        assert_eq!(context.in_flight(), 0);
         assert_eq!(context.uses_ring(), ring);
     }
 }
@@ -157,8 +159,8 @@ fn a_queue_fails_in_a_child_and_the_parent_takes_every_completion() {
     let ended = in_child(|| {
         for _ in 0..2 {
             assert_eq!(queue.submit().map_err(Errno::from), Err(Errno::FORKED));
-            assert!(queue.try_next().is_none());
-            assert!(queue.ready().is_none());
+            assert_eq!(queue.try_next().map_err(Errno::from).err(), Some(Errno::FORKED));
+            assert_eq!(queue.ready().map_err(Errno::from).err(), Some(Errno::FORKED));
             assert_eq!(queue.wait().map_err(Errno::from).err(), Some(Errno::FORKED));
             let waited = queue.next_timeout(Duration::from_millis(1));
             assert_eq!(waited.map_err(Errno::from).err(), Some(Errno::FORKED));
@@ -203,7 +205,7 @@ fn what_a_queue_knew_of_before_the_fork_stays_the_parents() {
     let first = queue.wait().expect("a wait").expect("a completion");
     assert_eq!(first.result, Ok(64));
     let ended = in_child(|| {
-        assert!(queue.try_next().is_none());
+        assert_eq!(queue.try_next().map_err(Errno::from).err(), Some(Errno::FORKED));
         assert_eq!(queue.wait().map_err(Errno::from).err(), Some(Errno::FORKED));
     });
     let mut rest = 0;
@@ -247,7 +249,7 @@ fn a_child_leaves_a_scope_without_waiting_and_the_parent_completes_it() {
                 if pid == 0 {
                     // SAFETY: Sets a timer of the grandchild.
                     unsafe { libc::alarm(20) };
-                    assert!(io.try_next().is_none());
+                    assert_eq!(io.try_next().map_err(Errno::from).err(), Some(Errno::FORKED));
                     let poll = Poll::new(&reader, PollEvents::IN);
                     io.push(Any::Poll(poll)).map_err(drop).expect("a slot");
                     assert_eq!(io.submit().map_err(Errno::from), Err(Errno::FORKED));
@@ -314,8 +316,8 @@ fn a_child_reads_no_ring_of_its_parent() {
             let mut events = room::<8>();
             assert_eq!(context.split().1.reap(&mut events).err(), Some(Errno::FORKED));
             assert_eq!(context.split().1.wait(1, None, &mut events).err(), Some(Errno::FORKED));
-            assert!(queue.try_next().is_none());
-            assert!(queue.ready().is_none());
+            assert_eq!(queue.try_next().map_err(Errno::from).err(), Some(Errno::FORKED));
+            assert_eq!(queue.ready().map_err(Errno::from).err(), Some(Errno::FORKED));
             assert_eq!(queue.wait().map_err(Errno::from).err(), Some(Errno::FORKED));
         }
         // SAFETY: The child's copy of the value is never used again.
@@ -510,7 +512,10 @@ fn the_parent_goes_on_reaping_through_many_forks() {
             queue.push(Read::new(Arc::clone(&file), vec![1; 8], i)).expect("a slot");
         }
         assert_eq!(queue.submit(), Ok(4), "round {round}");
-        assert_eq!(in_child(|| assert!(queue.try_next().is_none())), Ended::WELL);
+        let ended = in_child(|| {
+            assert_eq!(queue.try_next().map_err(Errno::from).err(), Some(Errno::FORKED));
+        });
+        assert_eq!(ended, Ended::WELL);
         while let Some(done) = queue.wait().expect("a wait") {
             assert_eq!(done.result, Ok(8));
             completed += 1;

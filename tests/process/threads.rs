@@ -79,7 +79,7 @@ fn every_operation_of_many_submitters_is_reaped_once() {
             threads.spawn(|| reap_all(reaper, THREADS * EACH)).join().expect("the reaper")
         });
         assert!(seen.iter().all(|&times| times == 1), "ring: {ring}");
-        assert_eq!(context.outstanding(), 0);
+        assert_eq!(context.in_flight(), 0);
     }
 }
 
@@ -135,7 +135,7 @@ fn asking_whether_a_context_lives_leaves_its_events_alone() {
     });
     let wrong: Vec<_> = (0..COUNT).filter(|&i| seen[i] != 1).collect();
     assert!(wrong.is_empty(), "{} of {COUNT} events did not come once", wrong.len());
-    assert_eq!(context.outstanding(), 0);
+    assert_eq!(context.in_flight(), 0);
 }
 
 /// Goal: the owned halves carry a context over threads, and it comes back whole. Method: as above,
@@ -163,7 +163,7 @@ fn owned_halves_do_the_same_and_become_the_context_again() {
     let reaper = reaper.try_into_context().expect_err("a submitter is still there");
     drop(submitter);
     let mut context: IoContext = reaper.try_into_context().expect("the last half");
-    assert_eq!(context.outstanding(), 0);
+    assert_eq!(context.in_flight(), 0);
     assert!(Queue::<Read<File, Vec<u8>>>::new(context, 4).is_ok());
 }
 

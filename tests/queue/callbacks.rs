@@ -66,10 +66,10 @@ fn each_callback_runs_once_with_its_value_and_its_buffer() {
     for number in 8..16 {
         push(&mut queue, read(number, &log, note));
     }
-    assert_eq!(queue.dispatch(), 0);
+    assert_eq!(queue.dispatch().expect("a poll"), 0);
     assert_eq!(queue.submit(), Ok(8));
-    assert_eq!(queue.dispatch(), 8);
-    assert_eq!(queue.dispatch(), 0);
+    assert_eq!(queue.dispatch().expect("a poll"), 8);
+    assert_eq!(queue.dispatch().expect("a poll"), 0);
     assert_eq!(sorted(&log), (0..16).collect::<Vec<_>>());
 }
 
@@ -150,7 +150,7 @@ fn a_panic_in_the_nth_callback_leaves_the_rest_for_the_next_call() {
                 if by_run {
                     queue.run().expect("a run");
                 } else {
-                    queue.dispatch();
+                    queue.dispatch().expect("a poll");
                 }
             };
             assert!(catch_unwind(AssertUnwindSafe(&mut go)).is_err());

@@ -71,7 +71,7 @@ fn cancelling_pending_operations_is_right_where_they_go_around_the_end() {
     let accepted = queue.submit().expect("room for some") as u64;
     assert!((1..SLOTS).contains(&accepted), "room for {accepted}");
     let mut results = vec![];
-    while let Some(done) = queue.try_next() {
+    while let Some(done) = queue.try_next().expect("a poll") {
         results.push((offset(&done.op), done.result));
     }
     assert_eq!(results.len() as u64, accepted);
@@ -125,7 +125,12 @@ fn a_token_of_another_scope_or_queue_names_nothing() {
             let own = queue.push(read(0)).expect("a slot");
             assert_eq!(queue.cancel(early), Err(Errno::ENOENT), "{early:?} at use {number}");
             assert_eq!(queue.cancel(own), Ok(()));
-            assert!(queue.try_next().is_some_and(|done| done.result == Err(Errno::ECANCELED)));
+            assert!(
+                queue
+                    .try_next()
+                    .expect("a poll")
+                    .is_some_and(|done| done.result == Err(Errno::ECANCELED))
+            );
         }
     });
     assert_eq!(ended, Ended::WELL);

@@ -135,7 +135,7 @@ impl Model {
     fn take(&mut self, most: usize) {
         for _ in 0..most {
             let was_readable = is_readable(&self.queue);
-            let Some(done) = self.queue.try_next() else { return };
+            let Some(done) = self.queue.try_next().expect("a poll") else { return };
             self.complete(done);
             // A completion that was there before its signal.
             while !(was_readable || is_readable(&self.queue)) {
@@ -188,7 +188,7 @@ impl Model {
             self.wake_ups += 1;
             self.take(self.most(random));
         }
-        assert!(self.queue.try_next().is_none());
+        assert!(self.queue.try_next().expect("a poll").is_none());
         assert_eq!((self.queue.queued(), self.queue.in_flight()), (0, 0));
     }
 }

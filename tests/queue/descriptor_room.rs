@@ -52,7 +52,7 @@ fn operations_that_were_held_back_complete_by_wake_ups_alone() {
         while seen.iter().sum::<usize>() < COUNT {
             events.sleep();
             wake_ups += 1;
-            while let Some(done) = queue.try_next() {
+            while let Some(done) = queue.try_next().expect("a poll") {
                 assert_eq!(done.result, Ok(16));
                 let Any::Read(read) = done.op else { panic!("not a read") };
                 seen[read.offset as usize] += 1;
@@ -63,7 +63,7 @@ fn operations_that_were_held_back_complete_by_wake_ups_alone() {
         }
         assert!(seen.iter().all(|&times| times == 1));
         assert!(wake_ups <= 2 * COUNT, "{wake_ups} wake-ups");
-        assert!(queue.try_next().is_none() && !is_readable(&queue));
+        assert!(queue.try_next().expect("a poll").is_none() && !is_readable(&queue));
     }
 }
 
@@ -88,19 +88,19 @@ fn a_loop_sleeps_while_the_kernel_has_no_room() {
     assert!((1..COUNT).contains(&accepted), "room for {accepted}");
     for _ in 0..3 {
         assert!(!events.is_woken(), "nothing has ended");
-        assert!(queue.try_next().is_none());
+        assert!(queue.try_next().expect("a poll").is_none());
         assert_eq!(queue.queued(), COUNT - accepted);
     }
     held.release();
     let mut completed = 0;
     while completed < COUNT {
         events.sleep();
-        if let Some(done) = queue.try_next() {
+        if let Some(done) = queue.try_next().expect("a poll") {
             assert_eq!(done.result, Ok(16));
             completed += 1;
         }
     }
-    assert!(queue.try_next().is_none() && !events.is_woken());
+    assert!(queue.try_next().expect("a poll").is_none() && !events.is_woken());
 }
 
 /// Goal: where POLLs have all the room, whose end nobody knows, operations complete with `EAGAIN`:
@@ -130,8 +130,11 @@ fn operations_complete_with_eagain_where_only_polls_could_make_room() {
         push(&mut queue, read(&zero(), 0));
         assert_eq!(queue.submit(), Ok(0));
         events.sleep();
-        assert_eq!(queue.try_next().map(|done| done.result), Some(Err(Errno::EAGAIN)));
-        assert!(queue.try_next().is_none() && !events.is_woken());
+        assert_eq!(
+            queue.try_next().expect("a poll").map(|done| done.result),
+            Some(Err(Errno::EAGAIN))
+        );
+        assert!(queue.try_next().expect("a poll").is_none() && !events.is_woken());
 
         silent.put(1);
         let mut ended = 0;
@@ -143,7 +146,7 @@ fn operations_complete_with_eagain_where_only_polls_could_make_room() {
         push(&mut queue, read(&zero(), 0));
         assert_eq!(queue.submit(), Ok(1));
         events.sleep();
-        assert_eq!(queue.try_next().map(|done| done.result), Some(Ok(16)));
+        assert_eq!(queue.try_next().expect("a poll").map(|done| done.result), Some(Ok(16)));
     }
 }
 
@@ -189,7 +192,7 @@ fn nothing_is_submitted_unasked_when_nothing_is_held_back() {
     let stays_queued = |queue: &mut Queue<Op>| {
         let calls = queue.stats().submit_calls;
         push(queue, read(&zero(), 0));
-        assert!(queue.try_next().is_none());
+        assert!(queue.try_next().expect("a poll").is_none());
         assert_eq!((queue.queued(), queue.stats().submit_calls), (1, calls));
     };
     let (hogs, full) = Hogs::fill(context(1));
@@ -198,7 +201,7 @@ fn nothing_is_submitted_unasked_when_nothing_is_held_back() {
     let held_back = push(&mut queue, read(&zero(), 0));
     assert_eq!(queue.submit(), Ok(0));
     assert_eq!(queue.cancel(held_back), Ok(()));
-    let _ = queue.try_next().expect("the cancelled one");
+    let _ = queue.try_next().expect("a poll").expect("the cancelled one");
     stays_queued(&mut queue);
     hogs.end();
 

@@ -172,7 +172,7 @@ fn a_poll_completes_with_the_events_that_hold() {
     let mut queue = queue(1);
     queue.push(Poll::new(reader, PollEvents::IN | PollEvents::PRI)).expect("a slot");
     assert_eq!(queue.submit(), Ok(1));
-    assert!(queue.try_next().is_none());
+    assert!(queue.try_next().expect("a poll").is_none());
     pipe.put(1);
     let done = queue.wait().expect("a wait").expect("a completion");
     assert!(holds(done.result, PollEvents::IN));

@@ -96,7 +96,7 @@ fn with_the_ring_off_the_same_events_come_in_the_same_order() {
         assert_eq!(context.uses_ring(), ring);
         let numbers = numbers_through(&mut context, 20_000);
         assert!(numbers.iter().copied().eq(0..20_000), "ring: {ring}");
-        assert_eq!(context.outstanding(), 0);
+        assert_eq!(context.in_flight(), 0);
     }
 }
 
@@ -134,8 +134,8 @@ fn reap_without_waiting(context: IoContext) {
     let nothing = reaper.wait(4, Some(Duration::ZERO), &mut events).map(<[_]>::len);
     assert_eq!(nothing, Ok(0));
     let file = Arc::new(zero());
-    let mut queue = Queue::new(context, 8).expect("nothing is outstanding");
-    assert!(queue.try_next().is_none());
+    let mut queue = Queue::new(context, 8).expect("nothing is in flight");
+    assert!(queue.try_next().expect("a poll").is_none());
     for i in 0..8 {
         queue.push(Read::new(Arc::clone(&file), [1; 8], i)).expect("a slot");
     }

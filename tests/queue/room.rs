@@ -50,7 +50,7 @@ fn a_queue_over_a_context_but_without_slots_refuses_everything() {
     assert!(queue.push(Read::new(zero(), vec![1; 16], 0)).is_err());
     assert_eq!(queue.submit(), Ok(0));
     assert!(queue.wait().expect("a wait").is_none());
-    assert!(queue.try_next().is_none());
+    assert!(queue.try_next().expect("a poll").is_none());
 }
 
 /// Goal: the queue holds back what the kernel has no room for, and loses none of it. Method: 3000
@@ -87,11 +87,14 @@ fn what_finds_no_room_in_the_kernel_waits_in_the_queue() {
 fn eagain_with_nothing_in_flight_is_returned_and_nothing_is_lost() {
     let _watchdog = Watchdog::new();
     let (hogs, hogged) = Hogs::fill(context(1));
-    // A queue is refused while they are outstanding, and the context comes back.
-    let Err(hogged) = Queue::<Read<Arc<File>, Vec<u8>>>::new(hogged, 4) else {
-        panic!("a queue over a context with operations outstanding")
+    // A queue is refused while they are in flight, and the context comes back.
+    let Err(refused) = Queue::<Read<Arc<File>, Vec<u8>>>::new(hogged, 4) else {
+        panic!("a queue over a context with operations in flight")
     };
-    let mut queue = hogs.queue(hogged, 4);
+    let text = format!("{} operations", hogs.count());
+    assert!(refused.to_string().contains(&text), "{refused}");
+    assert_eq!(refused.errno(), Errno::EBUSY);
+    let mut queue = hogs.queue(refused.context, 4);
     let file = zero();
     let push = |queue: &mut Queue<_>, offset| {
         queue.push(Read::new(Arc::clone(&file), vec![1; 16], offset)).expect("a slot")

@@ -90,7 +90,7 @@ fn in_scope(slots: u32, body: impl FnOnce(&Scope<Reentrant>)) -> Vec<u32> {
         assert_eq!(scope.stats().stray_events, 0);
     });
     scoped.expect("a scope");
-    assert_eq!(context.outstanding(), 0);
+    assert_eq!(context.in_flight(), 0);
     let mut dropped = DROPPED.take();
     dropped.sort_unstable();
     dropped
@@ -107,12 +107,12 @@ fn prepare_may_come_back_into_its_scope() {
         push(scope, Reentrant::new(number - 1, deeper, nothing));
         match number % 3 {
             0 => drop(scope.submit().expect("a submit")),
-            1 => drop(scope.try_next()),
+            1 => drop(scope.try_next().expect("a poll")),
             _ => drop(scope.wait().expect("a wait").expect("a completion")),
         }
         let token = push(scope, Reentrant::new(100 + number, nothing, nothing));
         assert_eq!(scope.cancel(token), Ok(()));
-        while !scope.try_next().is_some_and(|done| done.token == token) {}
+        while !scope.try_next().expect("a poll").is_some_and(|done| done.token == token) {}
     }
     let _watchdog = Watchdog::new();
     let dropped = in_scope(64, |scope| {
@@ -163,7 +163,7 @@ fn a_prepare_that_takes_the_last_place_panics_its_push() {
         let last = AssertUnwindSafe(|| push(scope, Reentrant::new(63, take_last, nothing)));
         let payload = catch_unwind(last).expect_err("no place is left");
         let text = payload.downcast_ref::<&str>().expect("a text");
-        assert!(text.contains("more operations pending"), "{text}");
+        assert!(text.contains("more operations are queued"), "{text}");
         assert_eq!(scope.queued(), 64);
     });
     assert_eq!(dropped, (0..=64).collect::<Vec<_>>());

@@ -151,12 +151,12 @@ fn try_next_takes_what_is_there_and_no_more() {
     let _watchdog = Watchdog::new();
     let pipe = pipe(libc::O_NONBLOCK);
     let mut queue = queue_with_poll(&pipe);
-    assert!(queue.try_next().is_none());
+    assert!(queue.try_next().expect("a poll").is_none());
     assert_eq!(queue.queued(), 1, "it does not submit");
     queue.push(read()).expect("a slot");
     assert_eq!(queue.submit(), Ok(2));
-    assert_eq!(queue.try_next().map(|done| done.result), Some(Ok(16)));
-    assert!(queue.try_next().is_none());
+    assert_eq!(queue.try_next().expect("a poll").map(|done| done.result), Some(Ok(16)));
+    assert!(queue.try_next().expect("a poll").is_none());
     assert_eq!(queue.in_flight(), 1);
 }
 

@@ -27,7 +27,7 @@ fn every_completion_of_a_scope_wakes_the_loop() {
             let events = Loop::of(io.completion_fd().expect("an eventfd"), trigger);
             let (mut good, mut refused, mut cancelled) = (0, 0, 0);
             let mut take = || {
-                while let Some(done) = io.try_next() {
+                while let Some(done) = io.try_next().expect("a poll") {
                     match done.result {
                         Ok(8) => good += 1,
                         Err(Errno::EBADF) => refused += 1,

@@ -44,7 +44,7 @@ fn a_few_borrowed_buffers_read_a_whole_file() {
         assert_eq!(got, content);
     }
     buffers.fill([0; 512]);
-    assert_eq!(context.outstanding(), 0);
+    assert_eq!(context.in_flight(), 0);
 }
 
 /// Goal: without a free slot, an operation is refused and comes back with its borrowed buffer.
@@ -99,10 +99,10 @@ fn scopes_of_two_contexts_nest() {
     assert_eq!((&buffer[..512], &buffer[512..]), (&[0; 512][..], &content[..]));
 }
 
-/// Goal: a scope is refused while operations that were submitted past it are outstanding, since
+/// Goal: a scope is refused while operations that were submitted past it are in flight, since
 /// their events would come out in it; it says how many, and is entered when they are reaped.
 #[test]
-fn a_scope_is_refused_while_operations_are_outstanding() {
+fn a_scope_is_refused_while_operations_are_in_flight() {
     let _watchdog = Watchdog::new();
     let mut context = context(8);
     let file = File::open("/dev/zero").expect("/dev/zero");
@@ -113,7 +113,7 @@ fn a_scope_is_refused_while_operations_are_outstanding() {
     // SAFETY: The buffers and the file outlive the wait below and are not touched before.
     assert_eq!(unsafe { context.split().0.submit(&pointers) }, Ok(3));
     for left in (1..=3).rev() {
-        assert_eq!(context.outstanding(), left);
+        assert_eq!(context.in_flight(), left);
         let mut entered = false;
         let refused = linux_aio::scope(
             &mut context,
@@ -122,9 +122,9 @@ fn a_scope_is_refused_while_operations_are_outstanding() {
                 entered = true;
             },
         );
-        assert_eq!((refused, entered), (Err(ScopeError::Outstanding(left)), false));
-        let text = ScopeError::Outstanding(left).to_string();
-        assert!(text.starts_with(&format!("{left} operations")), "{text}");
+        assert_eq!((refused, entered), (Err(ScopeError::InFlight(left)), false));
+        let text = ScopeError::InFlight(left).to_string();
+        assert!(text.starts_with(&format!("EBUSY: {left} operations")), "{text}");
         let mut events = room::<1>();
         let taken = context.split().1.wait(1, None, &mut events).map(<[_]>::len);
         assert_eq!(taken, Ok(1));
@@ -212,7 +212,7 @@ fn slots_serve_one_scope_after_another() {
                 io.submit().expect("a submit");
                 let pending = Any::Write(Write::new(&file, &b"never"[..], 0));
                 io.push(pending).map_err(drop).expect("a slot");
-                io.try_next().map(|done| done.result)
+                io.try_next().expect("a poll").map(|done| done.result)
             });
             assert_eq!(done, Ok(Some(Ok(3))));
         }

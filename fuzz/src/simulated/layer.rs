@@ -14,7 +14,7 @@ type Waited<B> = Result<Option<Completion<Op<B>>>, Errno>;
 pub(super) trait Layer<B> {
     fn push(&mut self, op: Op<B>) -> Result<Token, PushError<Op<B>>>;
     fn submit(&mut self) -> Result<usize, Errno>;
-    fn try_next(&mut self) -> Option<Completion<Op<B>>>;
+    fn try_next(&mut self) -> Waited<B>;
     fn wait(&mut self) -> Waited<B>;
     fn wait_timeout(&mut self) -> Waited<B>;
     fn cancel(&mut self, token: Token) -> Result<(), Errno>;
@@ -39,8 +39,8 @@ macro_rules! layer {
             fn submit(&mut self) -> Result<usize, Errno> {
                 (**self).submit().map_err(Errno::from)
             }
-            fn try_next(&mut self) -> Option<Completion<Op<B>>> {
-                (**self).try_next()
+            fn try_next(&mut self) -> Waited<B> {
+                (**self).try_next().map_err(Errno::from)
             }
             fn wait(&mut self) -> Waited<B> {
                 (**self).wait().map_err(Errno::from)
@@ -126,6 +126,12 @@ impl<'a> Run<'a> {
         ensure(!spins, || "nothing is there, and the descriptor is readable".into())
     }
 
+    /// A poll has failed: so events cannot be taken by system call.
+    pub(super) fn could_not_poll(&self, errno: Errno) -> Verdict {
+        let due = self.filters.getevents;
+        ensure(due == Some(errno), || format!("a poll gave {errno}, and a filter {due:?}"))
+    }
+
     /// One step, and what must hold after it.
     pub(super) fn step<B: AsRef<[u8]> + AsMut<[u8]>, L: Layer<B>>(
         &mut self,
@@ -143,8 +149,9 @@ impl<'a> Run<'a> {
                 self.allow(layer, submitted.err())?;
             }
             11..=13 => match layer.try_next() {
-                Some(done) => self.complete(done, pool)?,
-                None => self.found_nothing(layer)?,
+                Ok(Some(done)) => self.complete(done, pool)?,
+                Ok(None) => self.found_nothing(layer)?,
+                Err(errno) => self.could_not_poll(errno)?,
             },
             14 | 15 => {
                 self.kernel.set_readable(true);
@@ -322,7 +329,7 @@ impl<'a> Run<'a> {
         self.kernel.set_readable(false);
         let left = self.ledger.live().len();
         ensure(left == 0, || format!("{left} operations never completed"))?;
-        ensure(layer.try_next().is_none(), || "more came out than went in".into())?;
+        ensure(matches!(layer.try_next(), Ok(None)), || "more came out than went in".into())?;
         let (stats, counts, before) = (layer.stats(), self.kernel.counts(), self.before);
         let said = [stats.events_by_ring + stats.events_by_call, stats.stray_events];
         let due = [counts.taken - before.taken, counts.strays_taken - before.strays_taken];
@@ -356,8 +363,9 @@ impl<'a> Run<'a> {
         loop {
             if self.is_readable(layer)? {
                 match layer.try_next() {
-                    Some(done) => self.complete(done, pool)?,
-                    None => self.found_nothing(layer)?,
+                    Ok(Some(done)) => self.complete(done, pool)?,
+                    Ok(None) => self.found_nothing(layer)?,
+                    Err(errno) => self.could_not_poll(errno)?,
                 }
             } else if self.kernel.something_ends() {
                 self.kernel.run_to_the_end();

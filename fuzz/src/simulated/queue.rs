@@ -95,7 +95,8 @@ fn one_queue(
 
 /// A completion in its slot: taken, pushed again, or dropped.
 fn ready(source: &mut Source<'_>, run: &mut Run<'_>, queue: &mut Queue<Op<Buffer>>) -> Verdict {
-    let Some(mut ready) = queue.ready() else { return run.found_nothing(&queue) };
+    let polled = queue.ready().or_else(|error| run.could_not_poll(error.errno()).map(|()| None));
+    let Some(mut ready) = polled? else { return run.found_nothing(&queue) };
     let (token, result) = (ready.token(), ready.result());
     run.ledger.complete(Some(token), result, ready.op())?;
     run.over(token);

@@ -172,7 +172,7 @@ impl Reapers<'_> {
     fn check_count(&self, context: &mut IoContext) -> Verdict {
         let counts = self.kernel.counts();
         let due = counts.accepted.wrapping_sub(self.events) as usize;
-        let outstanding = context.outstanding();
+        let outstanding = context.in_flight();
         let known = self.events == counts.taken && self.strays == counts.strays_taken;
         ensure(outstanding == due && known, || {
             format!(

@@ -109,8 +109,8 @@ fn one_scope(
     kernel.filter(Filters::default());
     match outcome {
         Ok(Ok(verdict)) => verdict.map(|()| Way::Finished),
-        Ok(Err(ScopeError::Outstanding(count))) => {
-            Err(report(format!("{count} operations outstanding between scopes")))
+        Ok(Err(ScopeError::InFlight(count))) => {
+            Err(report(format!("{count} operations in flight between scopes")))
         }
         Ok(Err(error)) => Err(report(error.to_string())),
         Err(panic) if panic.is::<Left>() => Ok(Way::Finished),

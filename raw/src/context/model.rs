@@ -2,7 +2,8 @@
 //! steps. The context, its halves and its ring are the library's own; the kernel is a small one.
 //!
 //! ```text
-//! RUSTFLAGS="--cfg loom --cfg linux_aio_simulated" cargo test --release -p linux-aio-raw --lib model::
+//! RUSTFLAGS="--cfg loom --cfg linux_aio_simulated" cargo test --release -p linux-aio-raw --lib
+//! model::
 //! ```
 
 #![cfg(feature = "alloc")]
@@ -128,12 +129,12 @@ fn two_submitters_and_the_reaper() {
         other.join().expect("no panic");
         one.join().expect("no panic");
         let mut context = reaper.try_into_context().expect("no submitter is left");
-        assert_eq!(context.outstanding(), 0);
+        assert_eq!(context.in_flight(), 0);
     });
 }
 
-/// Whichever half goes last, also without anybody waiting for it, the context that it leaves knows of
-/// every operation and of every event.
+/// Whichever half goes last, also without anybody waiting for it, the context that it leaves knows
+/// of every operation and of every event.
 #[test]
 fn a_half_that_goes_while_the_other_asks_for_the_context() {
     check(|| {
@@ -148,7 +149,7 @@ fn a_half_that_goes_while_the_other_asks_for_the_context() {
             }
             thread::yield_now();
         };
-        assert_eq!((reaped, context.outstanding()), (alloc::vec![0], 0));
+        assert_eq!((reaped, context.in_flight()), (alloc::vec![0], 0));
         one.join().expect("no panic");
     });
 }
@@ -166,8 +167,8 @@ fn halves_that_are_dropped_on_their_threads() {
     });
 }
 
-/// A thread asks whether the context lives while the reaper takes events off the ring: each comes out
-/// once, and in the end nothing is outstanding.
+/// A thread asks whether the context lives while the reaper takes events off the ring: each comes
+/// out once, and in the end nothing is outstanding.
 #[test]
 fn a_question_beside_the_reaper() {
     check(|| {
@@ -180,12 +181,12 @@ fn a_question_beside_the_reaper() {
         reaped.extend(reap(&mut reaper));
         assert_eq!(reaped, [0, 1]);
         let mut context = reaper.try_into_context().expect("no submitter is left");
-        assert_eq!(context.outstanding(), 0);
+        assert_eq!(context.in_flight(), 0);
     });
 }
 
-/// A reaper that takes an event off the ring, and the next one by the system call, in which it waits
-/// for it.
+/// A reaper that takes an event off the ring, and the next one by the system call, in which it
+/// waits for it.
 #[test]
 fn a_reaper_that_waits_for_more_than_is_there() {
     check(|| {

@@ -132,17 +132,18 @@ impl IoContext {
         }
         // Before `head` is stored: a child must not take the parent's events.
         self.check_process()?;
-        // SAFETY: One reader, which is here and not in a system call, in its own process.
+        // SAFETY: The caller is the one reaper, so there is no other reader, and this one is in no
+        // system call. The process has just been checked.
         let taken = unsafe { self.ring.take(events) };
         match taken {
             Some(taken) if taken >= min => Ok(taken),
-            // SAFETY: The caller is the one reaper.
+            // SAFETY: The caller is the one reaper. The first `taken` events have been written.
             _ => unsafe { self.add_by_call(taken, min, timeout, events) },
         }
     }
 
-    /// Adds events by system call to the `taken` ones, which are fewer than `min`; `None` where there
-    /// is no ring to be read.
+    /// Adds events by system call to the `taken` ones, which are fewer than `min`; `None` where
+    /// there is no ring to be read.
     ///
     /// # Safety
     /// The caller is the context's one reaper.
@@ -155,13 +156,13 @@ impl IoContext {
         events: &mut [MaybeUninit<IoEvent>],
     ) -> Result<usize, Errno> {
         let Some(taken) = taken else {
-            // SAFETY: The caller is the one reaper.
+            // SAFETY: The caller is the one reaper, and reads nothing during the call.
             return unsafe { self.getevents(min, timeout, None, events) };
         };
         if timeout == Some(Duration::ZERO) {
             return Ok(taken);
         }
-        // SAFETY: The caller is the one reaper.
+        // SAFETY: The caller is the one reaper, and reads nothing during the call.
         match unsafe { self.getevents(min - taken, timeout, None, &mut events[taken..]) } {
             Ok(more) => Ok(taken + more),
             // What has been taken must come out; the error, if it lasts, shows at the next call.

@@ -60,8 +60,8 @@ impl<'a> Submitter<'a> {
     ///
     /// # Errors
     /// `EINVAL`: no operation in flight was submitted from there, or it cannot be cancelled. Only
-    /// POLL and a few drivers' operations can; reads and writes of disks never. `EFAULT`: nothing is mapped at
-    /// the address. `ENOSYS` on gVisor. [`Errno::FORKED`].
+    /// POLL and a few drivers' operations can; reads and writes of disks never. `EFAULT`: nothing
+    /// is mapped at the address. `ENOSYS` on gVisor. [`Errno::FORKED`].
     pub fn cancel(&self, iocb: *const Iocb) -> Result<(), Errno> {
         self.context.cancel(iocb)
     }

@@ -14,8 +14,8 @@ impl IoContext {
     /// (podman's, with `EPERM`) and which is there where the other is not (gVisor, `ENOSYS`).
     ///
     /// # Errors
-    /// `EINVAL` where `min` is above the length of `events`, or the context has ended; `EINTR` for a
-    /// signal while no event is there; `ENOSYS` or `EPERM` by a filter; [`Errno::FORKED`].
+    /// `EINVAL` where `min` is above the length of `events`, or the context has ended; `EINTR` for
+    /// a signal while no event is there; `ENOSYS` or `EPERM` by a filter; [`Errno::FORKED`].
     ///
     /// # Safety
     /// The caller is the context's one reaper: no [`Reaper`](crate::Reaper) of it is in use, and

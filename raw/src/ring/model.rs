@@ -191,12 +191,12 @@ fn runs_of_events_against_the_kernel() {
             return 1;
         }
         // SAFETY: The positions are those of this ring.
-        let (first, count) = unsafe { ring.run(positions, 8) };
+        let (first, count) = unsafe { ring.batch(positions, 8) };
         let mut next = first;
         for number in 0..u64::from(count) {
             // SAFETY: It points to an event of the ring.
             ring.memory().read(unsafe { ring.position(next) });
-            // SAFETY: It is in the run.
+            // SAFETY: It is in the batch.
             let event = unsafe { next.read() };
             assert_eq!(event.user_data(), had + number);
             // SAFETY: As above, or it is behind the last.

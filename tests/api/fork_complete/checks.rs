@@ -53,9 +53,9 @@ pub(crate) const CONTEXT: &[(&str, Check)] = &[
         let used = world.idle.as_ref().expect("it").uses_ring();
         assert_eq!(used, common::context(2).uses_ring());
     }),
-    ("IoContext::outstanding", |world| {
+    ("IoContext::in_flight", |world| {
         let both = [&mut world.context, &mut world.idle];
-        assert_eq!(both.map(|it| it.as_mut().expect("it").outstanding()), [1, 0]);
+        assert_eq!(both.map(|it| it.as_mut().expect("it").in_flight()), [1, 0]);
     }),
     ("IoContext::split", |world| {
         let (submitter, mut reaper) = world.context.as_mut().expect("it").split();

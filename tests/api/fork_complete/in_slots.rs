@@ -16,7 +16,8 @@ pub(crate) const QUEUE: &[(&str, Check)] = &[
     }),
     ("Queue::new", |world| {
         for context in [world.context.take(), world.idle.take()] {
-            assert!(Queue::<Op>::new(context.expect("it"), 2).is_err());
+            let refused = Queue::<Op>::new(context.expect("it"), 2).expect_err("a queue");
+            assert_eq!(refused.errno(), FORKED);
         }
         let mut own = Queue::new(common::context(2), 2).expect("a queue of the child's");
         own.push(read(&world.file)).expect("a slot");
@@ -36,8 +37,12 @@ pub(crate) const QUEUE: &[(&str, Check)] = &[
         let callbacks = world.callbacks.as_mut().expect("it");
         assert_eq!(callbacks.submit(), Ok(0));
     }),
-    ("Queue::try_next", |world| assert!(queue(world).try_next().is_none())),
-    ("Queue::ready", |world| assert!(queue(world).ready().is_none())),
+    ("Queue::try_next", |world| {
+        assert_eq!(queue(world).try_next().map_err(Errno::from).err(), Some(FORKED));
+    }),
+    ("Queue::ready", |world| {
+        assert_eq!(queue(world).ready().map(drop).map_err(Errno::from), Err(FORKED));
+    }),
     ("Queue::wait", |world| {
         assert_eq!(queue(world).wait().map_err(Errno::from).err(), Some(FORKED));
         let callbacks = world.callbacks.as_mut().expect("it");
@@ -83,7 +88,8 @@ pub(crate) const QUEUE: &[(&str, Check)] = &[
         assert_eq!(callbacks.run().map_err(Errno::from), Err(FORKED));
     }),
     ("op::Queue::dispatch", |world| {
-        assert_eq!(world.callbacks.as_mut().expect("it").dispatch(), 0);
+        let dispatched = world.callbacks.as_mut().expect("it").dispatch();
+        assert_eq!(dispatched.map_err(Errno::from), Err(FORKED));
     }),
     ("Ready::token", |world| {
         let ready = world.ready.as_ref().expect("it");
@@ -179,7 +185,9 @@ pub(crate) const SCOPE: &[(&str, Check)] = &[
         assert_eq!(full.map(drop).expect_err("no slot").errno(), Errno::EAGAIN);
     }),
     ("Scope::submit", |world| assert_eq!(world.scope.submit().map_err(Errno::from), Err(FORKED))),
-    ("Scope::try_next", |world| assert!(world.scope.try_next().is_none())),
+    ("Scope::try_next", |world| {
+        assert_eq!(world.scope.try_next().map_err(Errno::from).err(), Some(FORKED));
+    }),
     ("Scope::wait", |world| {
         assert_eq!(world.scope.wait().map_err(Errno::from).err(), Some(FORKED))
     }),

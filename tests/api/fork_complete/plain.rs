@@ -14,8 +14,8 @@ const DATA: &[(&str, &str)] = &[
     ("Errno", "check check_result from_io_error from_raw raw"),
     (
         "Error",
-        "From<CallError> From<Diagnosis> From<Errno> From<PushError<O>> From<ScopeError> \
-         From<SetupError>",
+        "From<CallError> From<Diagnosis> From<Errno> From<PushError<O>> From<QueueError> \
+         From<ScopeError> From<SetupError>",
     ),
     ("Fd", "AsFd AsRawFd Clone Debug From<crate::fd::BorrowedFd<'a>> as_raw borrow_raw"),
     ("IoEvent", "as_raw from_raw iocb_addr res2 result user_data"),
@@ -35,6 +35,7 @@ const DATA: &[(&str, &str)] = &[
          write writev",
     ),
     ("PushError", "errno"),
+    ("QueueError", "Debug Display Drop Error errno"),
     ("Ready", "diagnose"),
     ("RwFlags", "contains from_raw raw union"),
     ("ScopeError", "errno"),
@@ -74,7 +75,7 @@ const CALLS: &[(&str, &str)] = &[(
 /// its own: both are `unsafe`.
 const FORBIDDEN: &[(&str, &str)] = &[
     ("IoContext", "ring submit_in_process"),
-    ("Ring", "advance exists none position positions run take take_only"),
+    ("Ring", "advance batch exists none position positions take take_only"),
 ];
 
 /// All, named as [`public_functions`](super::api::public_functions) does.

@@ -210,7 +210,7 @@ fn all_around(place: &Place, by_ring: bool) -> Outcome {
     }
     let mut events = [MaybeUninit::<IoEvent>::uninit(); AT_ONCE];
     equal("events left", reaper.reap(&mut events)?.len(), 0)?;
-    equal("outstanding", context.outstanding(), 0)
+    equal("outstanding", context.in_flight(), 0)
 }
 
 fn context_refuses(_: &Place) -> Outcome {

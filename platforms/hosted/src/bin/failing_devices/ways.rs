@@ -74,7 +74,7 @@ fn raw(file: &Arc<File>, mut jobs: Vec<Job>) -> Vec<(Result<u32, Errno>, Job)> {
             left = left.checked_sub(events.len()).expect("no more events than operations");
         }
     }
-    assert_eq!(context.outstanding(), 0);
+    assert_eq!(context.in_flight(), 0);
     results.with(jobs)
 }
 
