@@ -23,7 +23,7 @@ type Callback = unsafe extern "C" fn(io_context_t, *mut iocb, c_long, c_long);
 /// `ctxp` must be valid for writes if `maxevents` is positive.
 pub unsafe extern "C" fn io_queue_init(maxevents: c_int, ctxp: *mut io_context_t) -> c_int {
     if maxevents <= 0 {
-        return -Errno::EINVAL.raw();
+        return -Errno::EINVAL.as_raw();
     }
     // SAFETY: Valid for writes, says the caller; C may have it at any address.
     unsafe { ctxp.write_unaligned(ptr::null_mut()) };

@@ -141,7 +141,7 @@ mod narrow {
 
     fn is_missing(result: isize) -> bool {
         let result = result as c_int;
-        result == -Errno::ENOSYS.raw() || result == -Errno::EPERM.raw()
+        result == -Errno::ENOSYS.as_raw() || result == -Errno::EPERM.as_raw()
     }
 
     /// The time in 32 bits, if there is one.

@@ -259,7 +259,7 @@ impl Submit {
         // SAFETY: As in `call_submit`.
         match unsafe { submitter.submit(&pointers) } {
             Ok(count) => count as isize,
-            Err(errno) => -(errno.raw() as isize),
+            Err(errno) => -(errno.as_raw() as isize),
         }
     }
 

@@ -148,6 +148,6 @@ impl Drop for Bench {
 /// An operation of any opcode that names no memory.
 fn without_memory(opcode: Opcode, fd: i32) -> Iocb {
     let mut iocb = Iocb::fsync(fd);
-    iocb.as_raw_mut().aio_lio_opcode = opcode.raw();
+    iocb.as_raw_mut().aio_lio_opcode = opcode.as_raw();
     iocb
 }

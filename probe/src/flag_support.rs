@@ -22,7 +22,7 @@ pub struct FlagSupport {
 }
 
 /// A flag that no kernel has. Who takes it looks at no flag.
-const NO_SUCH_FLAG: RwFlags = RwFlags::from_raw(1 << 30);
+const NO_SUCH_FLAG: RwFlags = RwFlags::from_bits(1 << 30);
 
 impl FlagSupport {
     /// What came of the flag; of several, of the first among them that was not accepted.

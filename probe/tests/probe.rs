@@ -182,7 +182,7 @@ fn a_call_that_a_filter_refuses_is_named() {
     for call in Call::ALL {
         for errno in [Errno::EPERM, Errno::ENOSYS, Errno::EACCES] {
             let ended = in_child(|| {
-                filter::install(&numbers_of(call), filter::errno(errno.raw()));
+                filter::install(&numbers_of(call), filter::errno(errno.as_raw()));
                 check_report_without(call, expected(errno));
             });
             assert_eq!(ended, Ended::WELL, "{call} refused with {errno:?}");

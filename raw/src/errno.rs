@@ -19,7 +19,7 @@ assert_eq_size!(Option<Errno>, u16);
 /// ```
 /// use linux_aio_raw::Errno;
 ///
-/// assert_eq!(Errno::EINVAL.raw(), 22);
+/// assert_eq!(Errno::EINVAL.as_raw(), 22);
 /// assert_eq!(Errno::EINVAL.to_string(), "EINVAL: invalid argument");
 /// ```
 ///
@@ -50,10 +50,10 @@ impl Errno {
     /// For [`Errno::FORKED`], which is no kernel error, the number of `EINVAL`: it is what the
     /// kernel says in a child to whoever uses the parent's context. For [`Errno::EXHAUSTED`], the
     /// number of `ENOMEM`: that of `EAGAIN` would say that a retry may succeed at once.
-    pub const fn raw(self) -> i32 {
+    pub const fn as_raw(self) -> i32 {
         match self {
-            Self::FORKED => Self::EINVAL.raw(),
-            Self::EXHAUSTED => Self::ENOMEM.raw(),
+            Self::FORKED => Self::EINVAL.as_raw(),
+            Self::EXHAUSTED => Self::ENOMEM.as_raw(),
             _ => self.0.get() as i32,
         }
     }
@@ -111,7 +111,7 @@ impl fmt::Display for Errno {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.describe() {
             Some((name, text)) => write!(f, "{name}: {text}"),
-            None => write!(f, "errno {}", self.raw()),
+            None => write!(f, "errno {}", self.as_raw()),
         }
     }
 }
@@ -120,7 +120,7 @@ impl fmt::Debug for Errno {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.describe() {
             Some((name, _)) => f.write_str(name),
-            None => write!(f, "Errno({})", self.raw()),
+            None => write!(f, "Errno({})", self.as_raw()),
         }
     }
 }
@@ -130,7 +130,7 @@ impl core::error::Error for Errno {}
 #[cfg(feature = "alloc")]
 impl From<Errno> for rustix::io::Errno {
     fn from(errno: Errno) -> Self {
-        Self::from_raw_os_error(errno.raw())
+        Self::from_raw_os_error(errno.as_raw())
     }
 }
 
@@ -184,7 +184,7 @@ impl From<Errno> for std::io::Error {
         match errno {
             Errno::FORKED => Self::new(std::io::ErrorKind::InvalidInput, errno),
             Errno::EXHAUSTED => Self::new(std::io::ErrorKind::OutOfMemory, errno),
-            _ => Self::from_raw_os_error(errno.raw()),
+            _ => Self::from_raw_os_error(errno.as_raw()),
         }
     }
 }
@@ -196,7 +196,7 @@ mod tests {
 
     macro_rules! assert_same {
         ($($name:ident)*) => {
-            $(assert_eq!(Errno::$name.raw(), libc::$name, stringify!($name));)*
+            $(assert_eq!(Errno::$name.as_raw(), libc::$name, stringify!($name));)*
         };
     }
 
@@ -215,7 +215,7 @@ mod tests {
             assert_eq!(Errno::from_raw(number), None, "{number}");
         }
         for number in 1..=4095 {
-            assert_eq!(Errno::from_raw(number).map(Errno::raw), Some(number));
+            assert_eq!(Errno::from_raw(number).map(Errno::as_raw), Some(number));
         }
     }
 
@@ -226,7 +226,7 @@ mod tests {
         assert_eq!(Errno::check_result(i64::MIN), Err(Errno::EIO));
         assert_eq!(Errno::check_result(4096), Ok(4096));
         assert_eq!(Errno::check_result(0x7fff_f000), Ok(0x7fff_f000));
-        assert_eq!(Errno::check(-4095).map_err(Errno::raw), Err(4095));
+        assert_eq!(Errno::check(-4095).map_err(Errno::as_raw), Err(4095));
     }
 
     #[test]
@@ -239,13 +239,13 @@ mod tests {
     #[test]
     fn forked_reads_as_einval_to_who_wants_a_number() {
         assert_ne!(Errno::FORKED, Errno::EINVAL);
-        assert_eq!(Errno::FORKED.raw(), Errno::EINVAL.raw());
+        assert_eq!(Errno::FORKED.as_raw(), Errno::EINVAL.as_raw());
         assert!(Errno::FORKED.to_string().contains("fork"));
     }
 
     #[test]
     fn exhausted_reads_as_enomem_and_not_as_would_block() {
-        assert_eq!(Errno::EXHAUSTED.raw(), Errno::ENOMEM.raw());
+        assert_eq!(Errno::EXHAUSTED.as_raw(), Errno::ENOMEM.as_raw());
         assert!(Errno::EXHAUSTED.to_string().contains("start it again"));
         #[cfg(feature = "std")]
         {

@@ -39,7 +39,7 @@ impl Opcode {
     }
 
     /// The number, as in `aio_lio_opcode`.
-    pub const fn raw(self) -> u16 {
+    pub const fn as_raw(self) -> u16 {
         self.0
     }
 
@@ -77,7 +77,7 @@ impl fmt::Debug for Opcode {
 ///
 /// let flags = RwFlags::DSYNC | RwFlags::NOWAIT;
 /// assert!(flags.contains(RwFlags::NOWAIT));
-/// assert_eq!(flags.raw(), 2 | 8);
+/// assert_eq!(flags.bits(), 2 | 8);
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[repr(transparent)]
@@ -119,12 +119,12 @@ impl RwFlags {
     ];
 
     /// Any bits, known to the kernel or not.
-    pub const fn from_raw(bits: abi::__kernel_rwf_t) -> Self {
+    pub const fn from_bits(bits: abi::__kernel_rwf_t) -> Self {
         Self(bits)
     }
 
     /// The bits, as in `aio_rw_flags`.
-    pub const fn raw(self) -> abi::__kernel_rwf_t {
+    pub const fn bits(self) -> abi::__kernel_rwf_t {
         self.0
     }
 
@@ -195,12 +195,12 @@ impl PollEvents {
     ];
 
     /// Any bits: what the completion of a POLL operation carries, or nonsense for fuzzing.
-    pub const fn from_raw(bits: u32) -> Self {
+    pub const fn from_bits(bits: u32) -> Self {
         Self(bits)
     }
 
     /// The bits, as in `aio_buf` of a POLL operation.
-    pub const fn raw(self) -> u32 {
+    pub const fn bits(self) -> u32 {
         self.0
     }
 
@@ -262,8 +262,8 @@ fn write_names(
 /// ```
 /// use linux_aio_raw::IoPrio;
 ///
-/// assert_eq!(IoPrio::best_effort(4).raw(), Some(2 << 13 | 4));
-/// assert_eq!(IoPrio::default().raw(), None);
+/// assert_eq!(IoPrio::best_effort(4).as_raw(), Some(2 << 13 | 4));
+/// assert_eq!(IoPrio::default().as_raw(), None);
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(transparent)]
@@ -299,7 +299,7 @@ impl IoPrio {
 
     /// The number, as in `aio_reqprio`: the class in the upper three bits. `None` for
     /// [`INHERIT`](Self::INHERIT).
-    pub const fn raw(self) -> Option<i16> {
+    pub const fn as_raw(self) -> Option<i16> {
         if self.0 == Self::INHERIT.0 { None } else { Some(self.number()) }
     }
 
@@ -329,7 +329,7 @@ impl Default for IoPrio {
 
 impl fmt::Debug for IoPrio {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(number) = self.raw() else { return f.write_str("IoPrio(inherit)") };
+        let Some(number) = self.as_raw() else { return f.write_str("IoPrio(inherit)") };
         let level = number & ((1 << abi::IOPRIO_CLASS_SHIFT) - 1);
         match number >> abi::IOPRIO_CLASS_SHIFT {
             abi::IOPRIO_CLASS_RT => write!(f, "IoPrio(real time {level})"),

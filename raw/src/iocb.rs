@@ -72,13 +72,13 @@ impl Iocb {
     /// Waits, once, until one of `events` holds for the file. The event has those that do.
     #[inline]
     pub fn poll(fd: i32, events: PollEvents) -> Self {
-        Self::transfer(Opcode::POLL, fd, events.raw() as usize, 0, 0)
+        Self::transfer(Opcode::POLL, fd, events.bits() as usize, 0, 0)
     }
 
     #[inline]
     fn transfer(opcode: Opcode, fd: i32, buf: usize, len: usize, offset: u64) -> Self {
         Self(abi::iocb {
-            aio_lio_opcode: opcode.raw(),
+            aio_lio_opcode: opcode.as_raw(),
             aio_fildes: fd as u32,
             aio_buf: buf as u64,
             aio_nbytes: len as u64,
@@ -99,7 +99,7 @@ impl Iocb {
     #[must_use]
     #[inline]
     pub fn rw_flags(mut self, flags: RwFlags) -> Self {
-        self.0.aio_rw_flags = flags.raw();
+        self.0.aio_rw_flags = flags.bits();
         self
     }
 
@@ -171,7 +171,7 @@ impl fmt::Debug for Iocb {
             .field("len", &raw.aio_nbytes)
             .field("offset", &raw.aio_offset)
             .field("user_data", &raw.aio_data)
-            .field("rw_flags", &RwFlags::from_raw(raw.aio_rw_flags))
+            .field("rw_flags", &RwFlags::from_bits(raw.aio_rw_flags))
             .field("flags", &raw.aio_flags)
             .finish_non_exhaustive()
     }

@@ -347,7 +347,7 @@ impl<O> Engine<O> {
         let errno = slot.refused.take().unwrap_or(Errno::EIO);
         // SAFETY: `refuse` made the tag dead. The operation was queued until then, hence
         // initialised, and the kernel does not have it. The slot is on no list any more.
-        Some(unsafe { Ended::new(slot, -i64::from(errno.raw())) })
+        Some(unsafe { Ended::new(slot, -i64::from(errno.as_raw())) })
     }
 
     /// Waits as [`wait`](Self::wait) does, if no event was there after `submitted`.

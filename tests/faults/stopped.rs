@@ -103,7 +103,7 @@ fn storms_of_stops_lose_nothing() {
         for _ in 0..5 {
             let mut command = victim::command(name);
             if name.starts_with("raw") {
-                command.env(FAULT, Errno::EINTR.raw().to_string());
+                command.env(FAULT, Errno::EINTR.as_raw().to_string());
             }
             let mut child = crate::program::piped(&mut command).spawn().expect("it starts");
             stops += pester(&mut child);

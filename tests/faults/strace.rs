@@ -89,7 +89,7 @@ pub(crate) fn run(program: &Command, injections: &[Injection], dir: &Path) -> St
     strace.args(injections.iter().map(|&injection| injection.to_option()));
     strace.arg("--").arg(program.get_program()).args(program.get_args());
     let Injection { call, error, .. } = injections[0];
-    strace.env(FAULT, error.map_or(0, Errno::raw).to_string()).env(FAULTY_CALLS, names);
+    strace.env(FAULT, error.map_or(0, Errno::as_raw).to_string()).env(FAULTY_CALLS, names);
     strace.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let output = strace.stdin(Stdio::null()).output().expect("strace starts");
     let log = fs::read_to_string(&log).expect("strace has written its log");

@@ -23,12 +23,12 @@ fn unknown_bits_are_eopnotsupp_from_the_call() {
     let context = Context::new(4);
     let (_dir, path, file) = file_with(&pattern(64));
     let mut buf = [0u8; 64];
-    let known = RwFlags::ALL.iter().fold(0, |bits, (_, flag)| bits | flag.raw());
+    let known = RwFlags::ALL.iter().fold(0, |bits, (_, flag)| bits | flag.bits());
     assert_eq!(known, 0x1ff);
     // The lowest bits above may be known to a kernel that is newer than this list.
     for bit in 16..31 {
         for flags in [1 << bit, 1 << bit | RWF_DSYNC] {
-            let flags = RwFlags::from_raw(flags);
+            let flags = RwFlags::from_bits(flags);
             let fd = file.as_raw_fd();
             let read = Iocb::pread(fd, buf.as_mut_ptr(), 64, 0).rw_flags(flags);
             let write = Iocb::pwrite(fd, buf.as_ptr(), 64, 0).rw_flags(flags);

@@ -191,7 +191,7 @@ fn noop_is_refused_and_unknown_flags_are_ignored() {
     let context = Context::new(64);
     let (zero, mut byte) = (zero(), [0u8]);
     let read = read_of(zero.as_raw_fd(), &mut byte, 0);
-    for opcode in [Opcode::NOOP.raw(), 4, 9, 10, 255, 256, u16::MAX] {
+    for opcode in [Opcode::NOOP.as_raw(), 4, 9, 10, 255, 256, u16::MAX] {
         let mut iocb = iocb { aio_lio_opcode: opcode, ..read };
         let submitted = context.submit(core::slice::from_mut(&mut iocb));
         assert_eq!(submitted, Err(Errno::EINVAL), "opcode {opcode}");
@@ -215,7 +215,7 @@ fn the_syncs_want_the_other_fields_to_be_zero() {
             iocb { aio_buf: 1, ..good },
             iocb { aio_nbytes: 1, ..good },
             iocb { aio_offset: 1, ..good },
-            iocb { aio_rw_flags: RwFlags::DSYNC.raw(), ..good },
+            iocb { aio_rw_flags: RwFlags::DSYNC.bits(), ..good },
         ];
         for mut iocb in bad {
             assert_eq!(context.submit(core::slice::from_mut(&mut iocb)), Err(Errno::EINVAL));
@@ -237,7 +237,7 @@ fn errors_come_from_the_call_or_in_the_event() {
     let result = |iocb: iocb| -> (&str, i64) {
         match context.submit(&mut [iocb]) {
             Ok(_) => ("event", context.wait(1, 1)[0].res),
-            Err(errno) => ("call", -i64::from(errno.raw())),
+            Err(errno) => ("call", -i64::from(errno.as_raw())),
         }
     };
     let read = read_of(fd, &mut buf, 0);
@@ -250,8 +250,8 @@ fn errors_come_from_the_call_or_in_the_event() {
     let bad_buffer = iocb { aio_buf: 8192, ..read };
     assert_eq!(result(bad_buffer), ("event", -i64::from(libc::EFAULT)));
 
-    let write = iocb { aio_lio_opcode: Opcode::PWRITE.raw(), ..read };
-    let nowait = result(iocb { aio_rw_flags: RwFlags::NOWAIT.raw(), ..write });
+    let write = iocb { aio_lio_opcode: Opcode::PWRITE.as_raw(), ..read };
+    let nowait = result(iocb { aio_rw_flags: RwFlags::NOWAIT.bits(), ..write });
     println!("NOWAIT on a buffered write here: {nowait:?}");
     let expected = [512, -i64::from(libc::EOPNOTSUPP), -i64::from(libc::EAGAIN)];
     assert!(expected.contains(&nowait.1), "{nowait:?}");

@@ -206,10 +206,10 @@ fn errors_have_the_right_sign() {
     let _watchdog = Watchdog::new();
     let write_only = open("/dev/null", libc::O_WRONLY);
     let at_submission = run(Read::new(write_only, [0; 4], 0)).result.unwrap_err();
-    assert_eq!(at_submission.raw(), libc::EBADF);
+    assert_eq!(at_submission.as_raw(), libc::EBADF);
     let empty = pipe(libc::O_NONBLOCK);
     let in_the_event = run(Read::new(empty.reader, [0; 4], 0)).result.unwrap_err();
-    assert_eq!(in_the_event.raw(), libc::EAGAIN);
+    assert_eq!(in_the_event.as_raw(), libc::EAGAIN);
     let error = std::io::Error::from(in_the_event);
     assert_eq!(error.raw_os_error(), Some(libc::EAGAIN));
     assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);

@@ -22,11 +22,11 @@ fn refuse(names: &[&str], with: Errno) {
     let calls: Vec<u32> =
         aio_calls().iter().filter(|(name, _)| names.contains(name)).map(|call| call.1).collect();
     assert!(!calls.is_empty());
-    install(&calls, errno(with.raw()));
+    install(&calls, errno(with.as_raw()));
 }
 
 fn refuse_waiting(with: Errno) {
-    install(&waiting_calls(), errno(with.raw()));
+    install(&waiting_calls(), errno(with.as_raw()));
 }
 
 /// Runs `body` in a child for each refusal, and wants it to end well.

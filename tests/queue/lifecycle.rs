@@ -228,7 +228,7 @@ fn the_descriptor_stays_open_until_the_completion_is_dropped() {
     queue.push(Poll::new(counter, PollEvents::IN)).expect("a slot");
     assert_eq!(weak.strong_count(), 1);
     let done = queue.wait().expect("a wait").expect("a completion");
-    assert_eq!(done.result, Ok(PollEvents::IN.raw()));
+    assert_eq!(done.result, Ok(PollEvents::IN.bits()));
     assert_eq!(weak.strong_count(), 1);
     drop(done);
     assert_eq!(weak.strong_count(), 0);

@@ -207,7 +207,7 @@ fn different_operations_share_a_queue() {
         }
     }
     assert_eq!(results[..4], [7, 0, 0, 7]);
-    assert_eq!(results[4] & PollEvents::IN.raw(), PollEvents::IN.raw());
+    assert_eq!(results[4] & PollEvents::IN.bits(), PollEvents::IN.bits());
 
     let mut boxed: Queue<Box<dyn Operation>> = queue(2);
     boxed.push(Box::new(Write::new(Arc::clone(&file), "boxes", 0))).map_err(drop).expect("a slot");
@@ -308,7 +308,7 @@ fn rw_flags_have_their_effect() {
         assert_eq!(run(with(sync, write())).result, Ok(3));
     }
     assert_eq!(content(), b"six45sixsix");
-    let unknown = run(with(RwFlags::from_raw(1 << 30), write()));
+    let unknown = run(with(RwFlags::from_bits(1 << 30), write()));
     assert_eq!(unknown.result, Err(Errno::EOPNOTSUPP));
     assert_eq!(content(), b"six45sixsix");
     let appending = Arc::new(open(path.to_str().expect("text"), libc::O_WRONLY | libc::O_APPEND));

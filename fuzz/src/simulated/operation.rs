@@ -68,7 +68,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Operation for Op<B> {
             What::Fdsync(op) => op.prepare(),
             What::Poll(op) => op.prepare(),
         };
-        prepared.rw_flags(RwFlags::from_raw(self.number as _))
+        prepared.rw_flags(RwFlags::from_bits(self.number as _))
     }
 }
 
@@ -138,7 +138,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Op<B> {
             Opcode::PREADV | Opcode::PWRITEV => buffers.len(),
             _ => buffers.first().map_or(0, |buffer| buffer.len()),
         };
-        iocb.aio_lio_opcode == opcode.raw()
+        iocb.aio_lio_opcode == opcode.as_raw()
             && iocb.aio_fildes as i32 == fd.as_raw_fd()
             && iocb.aio_offset as u64 == offset
             && iocb.aio_nbytes == nbytes as u64

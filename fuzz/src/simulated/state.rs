@@ -94,7 +94,7 @@ pub(super) struct State {
 }
 
 pub(super) fn negative(errno: Errno) -> isize {
-    -(errno.raw() as isize)
+    -(errno.as_raw() as isize)
 }
 
 impl State {
@@ -280,7 +280,7 @@ impl State {
             Err(errno) => {
                 // Another's error is not returned: it is tried again.
                 if is_first {
-                    let res = Some(-i64::from(errno.raw()));
+                    let res = Some(-i64::from(errno.as_raw()));
                     self.records.insert(number, Record { iocb, res, bytes: Vec::new() });
                 }
                 Err(errno)
@@ -435,7 +435,7 @@ impl State {
             IOCB_CMD_POLL => (if self.readable { i64::from(POLLIN) } else { 0 }, Vec::new()),
             IOCB_CMD_FSYNC | IOCB_CMD_FDSYNC => (0, Vec::new()),
             _ if self.script.once_in(16, Fault::Failure) => {
-                (-i64::from(Errno::EIO.raw()), Vec::new())
+                (-i64::from(Errno::EIO.as_raw()), Vec::new())
             }
             IOCB_CMD_PREAD | IOCB_CMD_PREADV => self.read(operation),
             _ => self.write(operation),

@@ -62,12 +62,13 @@ impl Failure {
 }
 
 fn failed(call: &'static str) -> impl Fn(Errno) -> Failure {
-    move |errno| Failure::System(call, errno.raw())
+    move |errno| Failure::System(call, errno.as_raw())
 }
 
 /// Opens a context as large as [`out_and_back`] needs.
 pub fn context() -> Result<IoContext, Failure> {
-    IoContext::new(AT_ONCE as u32).map_err(|error| Failure::System("io_setup", error.errno().raw()))
+    IoContext::new(AT_ONCE as u32)
+        .map_err(|error| Failure::System("io_setup", error.errno().as_raw()))
 }
 
 /// Writes [`BLOCKS`] blocks to the file, reads each back, and checks it.

@@ -48,7 +48,7 @@ fn submit(memory: &Memory, arguments: &[aio_context_t]) -> isize {
     // SAFETY: As above, and it is there during the call.
     let data = unsafe { (*iocb).as_raw().aio_data };
     if !memory.accept() {
-        return -(crate::Errno::EAGAIN.raw() as isize);
+        return -(crate::Errno::EAGAIN.as_raw() as isize);
     }
     memory.complete(IoEvent::from_raw(io_event { data, ..io_event::default() }));
     1

@@ -11,7 +11,7 @@ const DATA: &[(&str, &str)] = &[
     ("Completion", "diagnose"),
     ("Diagnosis", "cause errno iocb"),
     ("DirectIo", "alignment memory offset"),
-    ("Errno", "check check_result from_io_error from_raw raw"),
+    ("Errno", "as_raw check check_result from_io_error from_raw"),
     (
         "Error",
         "From<CallError> From<Diagnosis> From<Errno> From<PushError<O>> From<QueueError> \
@@ -19,7 +19,7 @@ const DATA: &[(&str, &str)] = &[
     ),
     ("Fd", "AsFd AsRawFd Clone Debug From<crate::fd::BorrowedFd<'a>> as_raw borrow_raw"),
     ("IoEvent", "as_raw from_raw iocb_addr res2 result user_data"),
-    ("IoPrio", "best_effort from_raw idle raw real_time"),
+    ("IoPrio", "as_raw best_effort from_raw idle real_time"),
     ("IoSlice", "Clone Debug is_empty len new"),
     ("IoSliceMut", "Debug Drop is_empty len new"),
     (
@@ -27,8 +27,8 @@ const DATA: &[(&str, &str)] = &[
         "as_raw as_raw_mut diagnose eventfd fdsync from_bytes from_raw fsync ioprio opcode poll \
          pread preadv pwrite pwritev rw_flags to_bytes user_data",
     ),
-    ("Opcode", "from_raw raw"),
-    ("PollEvents", "contains from_raw raw union"),
+    ("Opcode", "as_raw from_raw"),
+    ("PollEvents", "bits contains from_bits union"),
     (
         "Prepared",
         "Debug Drop diagnose eventfd fdsync from_iocb fsync ioprio poll read readv rw_flags \
@@ -37,7 +37,7 @@ const DATA: &[(&str, &str)] = &[
     ("PushError", "errno"),
     ("QueueError", "Debug Display Drop Error errno"),
     ("Ready", "diagnose"),
-    ("RwFlags", "contains from_raw raw union"),
+    ("RwFlags", "bits contains from_bits union"),
     ("ScopeError", "errno"),
     ("SetupError", "aio_max_nr aio_nr asked errno"),
     ("SigSet", "as_raw contains empty from_raw full with without"),

@@ -88,7 +88,7 @@ fn work(path: &CStr) -> Result<(), Failure> {
     let (_, mut reaper) = context.split();
     let mut events = [MaybeUninit::<IoEvent>::uninit()];
     let waited = reaper.wait_masked(0, Some(Duration::ZERO), &SigSet::empty(), &mut events);
-    say("io_pgetevents", waited.map(drop).map_err(Errno::raw));
+    say("io_pgetevents", waited.map(drop).map_err(Errno::as_raw));
     out_and_back(&mut context, path)
 }
 

@@ -66,7 +66,7 @@ fn measure(context: &mut IoContext, file: i32, flags: RwFlags) {
         match write(context, file, flags) {
             Ok(Done::Later) => later += 1,
             Ok(Done::Within) => within += 1,
-            Err(errno) => error = errno.raw(),
+            Err(errno) => error = errno.as_raw(),
         }
     }
     for number in [later, within, i64::from(error)] {

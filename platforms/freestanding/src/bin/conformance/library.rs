@@ -162,7 +162,7 @@ fn vectored_and_sync(place: &Place) -> Outcome {
                 Other::ReadV([IoSliceMut::new(&mut first.0), IoSliceMut::new(&mut second.0)]),
                 2 * BLOCK as u32,
             ),
-            (Other::Poll, PollEvents::IN.raw()),
+            (Other::Poll, PollEvents::IN.bits()),
         ];
         for (step, result) in steps {
             io.push(On(file, step)).map_err(|full| full.errno())?;
