@@ -47,6 +47,7 @@ pub mod geometry;
 #[cfg(feature = "alloc")]
 pub mod op;
 mod operation;
+mod part;
 #[cfg(feature = "std")]
 mod primitive;
 #[cfg(feature = "alloc")]
@@ -63,6 +64,7 @@ pub use call_error::CallError;
 pub use driver::Driver;
 pub use engine::Stats;
 pub use operation::{Operation, Prepared};
+pub use part::{Part, Slice};
 #[cfg(feature = "alloc")]
 pub use queue::{Queue, QueueError, Ready};
 pub use scope::{Scope, ScopeError, scope};

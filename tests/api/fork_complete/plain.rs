@@ -28,6 +28,7 @@ const DATA: &[(&str, &str)] = &[
          pread preadv pwrite pwritev rw_flags to_bytes user_data",
     ),
     ("Opcode", "as_raw from_raw"),
+    ("Part", "get_mut get_ref into_inner new"),
     ("PollEvents", "bits contains from_bits union"),
     (
         "Prepared",
@@ -41,6 +42,7 @@ const DATA: &[(&str, &str)] = &[
     ("ScopeError", "errno"),
     ("SetupError", "aio_max_nr aio_nr asked errno"),
     ("SigSet", "as_raw contains empty from_raw full with without"),
+    ("Slice", "part"),
     ("Slot", "Debug Default Drop new"),
     ("op::Callback", "new"),
     ("op::Fdsync", "new"),
