@@ -9,6 +9,8 @@ use core::ptr::{self, NonNull};
 
 /// Zeroed bytes that start at a page and share no page with anything else: memory for `O_DIRECT`.
 ///
+/// A pool of them, cut from one mapping, is a [`BufferPool`](crate::BufferPool).
+///
 /// Every file system and block device accepts page alignment, but for devices with blocks larger
 /// than a page; [`with_alignment`](Self::with_alignment) serves those.
 ///
@@ -34,6 +36,9 @@ pub struct AlignedBuf {
     mapping: NonNull<u8>,
     mapping_len: usize,
 }
+
+/// `MADV_HUGEPAGE` of `asm-generic/mman-common.h`, the same on every architecture of `abi`.
+const MADV_HUGEPAGE: i32 = 14;
 
 /// The smallest page that Linux has; what a mapping is aligned to on every machine.
 const SMALLEST_PAGE: usize = 4096;
@@ -77,6 +82,42 @@ impl AlignedBuf {
         Ok(Self { start, len, mapping, mapping_len })
     }
 
+    /// Copies the bytes to a new buffer of the same alignment.
+    ///
+    /// # Errors
+    /// `ENOMEM`: no memory, or a limit (`RLIMIT_AS`, the number of mappings).
+    pub fn try_clone(&self) -> Result<Self, Errno> {
+        if self.mapping_len == 0 {
+            return Ok(Self::EMPTY);
+        }
+        // `with_alignment` maps that much more than the bytes where the page is not enough.
+        let spare = self.mapping_len - self.len.max(1);
+        let mut copy = Self::with_alignment(self.len, spare.max(SMALLEST_PAGE))?;
+        copy.copy_from_slice(self);
+        Ok(copy)
+    }
+
+    /// No bytes, and no mapping.
+    const EMPTY: Self = {
+        let start = NonNull::new(ptr::without_provenance_mut(SMALLEST_PAGE)).unwrap();
+        Self { start, len: 0, mapping: start, mapping_len: 0 }
+    };
+
+    /// Asks for huge pages (`MADV_HUGEPAGE`), which take the kernel less time to look up.
+    ///
+    /// Ask before the first use of the memory, with an alignment and a length that are multiples of
+    /// a huge page (2 MiB on x86-64). The kernel gives them if it has some, and says nothing if
+    /// not.
+    ///
+    /// # Errors
+    /// `EINVAL`: the kernel was built without transparent huge pages.
+    pub fn advise_huge_pages(&self) -> Result<(), Errno> {
+        // SAFETY: The pages are ours alone. The advice does not change what is in them.
+        let advised =
+            unsafe { helper::madvise(self.mapping.as_ptr(), self.mapping_len, MADV_HUGEPAGE) };
+        Errno::check(advised).map(drop)
+    }
+
     /// Leaves the memory out of forked children (`MADV_DONTFORK`).
     ///
     /// `open(2)` warns that `O_DIRECT` on private memory and `fork` do not go together: older
@@ -98,6 +139,9 @@ impl AlignedBuf {
 
 impl Drop for AlignedBuf {
     fn drop(&mut self) {
+        if self.mapping_len == 0 {
+            return;
+        }
         // SAFETY: The mapping is ours alone, and nothing borrows it any more.
         unsafe { helper::munmap(self.mapping.as_ptr(), self.mapping_len) };
     }
@@ -130,6 +174,45 @@ impl AsMut<[u8]> for AlignedBuf {
     }
 }
 
+/// An empty buffer, which has no mapping.
+impl Default for AlignedBuf {
+    fn default() -> Self {
+        Self::EMPTY
+    }
+}
+
+/// Copies the bytes to a new buffer of the same alignment.
+///
+/// # Panics
+/// If there is no memory, as with [`AlignedBuf::try_clone`].
+impl Clone for AlignedBuf {
+    fn clone(&self) -> Self {
+        self.try_clone().unwrap_or_else(|errno| panic!("no memory for an AlignedBuf: {errno}"))
+    }
+}
+
+/// Copies the bytes to a new buffer that starts at a page.
+///
+/// # Panics
+/// If there is no memory, as with [`AlignedBuf::new`].
+impl From<&[u8]> for AlignedBuf {
+    fn from(bytes: &[u8]) -> Self {
+        let buf = Self::new(bytes.len());
+        let mut buf = buf.unwrap_or_else(|errno| panic!("no memory for an AlignedBuf: {errno}"));
+        buf.copy_from_slice(bytes);
+        buf
+    }
+}
+
+/// Compares the bytes.
+impl PartialEq for AlignedBuf {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for AlignedBuf {}
+
 impl fmt::Debug for AlignedBuf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AlignedBuf")
@@ -155,6 +238,36 @@ mod tests {
                 buf.fill(0xff);
             }
         }
+    }
+
+    /// Goal: a copy has the bytes and the alignment, in memory of its own.
+    #[test]
+    fn a_copy_has_the_bytes_and_the_alignment() {
+        for align in [1, 512, 4096, 8192, 1 << 21] {
+            for len in [0, 1, 4096, 100_000] {
+                let mut buf = AlignedBuf::with_alignment(len, align).expect("memory");
+                buf.fill(7);
+                let mut copy = buf.clone();
+                assert_eq!(copy, buf, "{len} at {align}");
+                assert_eq!(copy.as_ptr().addr() % align.max(4096), 0, "{len} at {align}");
+                copy.fill(8);
+                assert_eq!((copy == buf, buf.iter().all(|&byte| byte == 7)), (len == 0, true));
+            }
+        }
+        assert_eq!(&AlignedBuf::from(&b"bytes"[..])[..], b"bytes");
+    }
+
+    /// Goal: an empty buffer is a buffer: it can be written, compared, copied, advised of, dropped.
+    #[test]
+    fn an_empty_buffer_needs_no_mapping() {
+        let mut empty = AlignedBuf::default();
+        empty.fill(1);
+        assert_eq!((empty.len(), empty.as_ptr().addr() % 4096), (0, 0));
+        assert_eq!(empty.clone(), AlignedBuf::new(0).expect("memory"));
+        assert_eq!(AlignedBuf::from(&[][..]), core::mem::take(&mut empty));
+        // SAFETY: This process does not fork.
+        assert_eq!(unsafe { empty.dont_fork() }, Ok(()));
+        assert!(matches!(empty.advise_huge_pages(), Ok(()) | Err(Errno::EINVAL)));
     }
 
     #[test]
