@@ -38,6 +38,8 @@ pub use linux_aio_raw::{OwnedReaper, OwnedSubmitter};
 
 #[cfg(feature = "alloc")]
 mod aligned_buf;
+#[cfg(feature = "alloc")]
+mod buffer;
 mod call_error;
 #[cfg(feature = "std")]
 pub mod driver;
@@ -52,6 +54,7 @@ mod part;
 mod primitive;
 #[cfg(feature = "alloc")]
 mod queue;
+mod room;
 mod scope;
 mod slot;
 #[cfg(feature = "tokio")]
@@ -59,6 +62,8 @@ pub mod tokio;
 
 #[cfg(feature = "alloc")]
 pub use aligned_buf::AlignedBuf;
+#[cfg(feature = "alloc")]
+pub use buffer::{Plain, ReadTo, Shared, WriteFrom};
 pub use call_error::CallError;
 #[cfg(feature = "std")]
 pub use driver::Driver;
@@ -67,6 +72,7 @@ pub use operation::{Operation, Prepared};
 pub use part::{Part, Slice};
 #[cfg(feature = "alloc")]
 pub use queue::{Queue, QueueError, Ready};
+pub use room::Room;
 pub use scope::{Scope, ScopeError, scope};
 pub use slot::{Completion, PushError, Slot, Token};
 

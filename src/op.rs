@@ -6,7 +6,8 @@
 //! anything that holds bytes. To read, that is `AsMut<[u8]>`: `Vec<u8>`, `Box<[u8]>`, `[u8; N]`,
 //! [`AlignedBuf`](crate::AlignedBuf), in a scope also `&mut [u8]`. A read fills the length of the
 //! buffer, not its capacity. To write, `AsRef<[u8]>`: all of these, and `Arc<[u8]>`,
-//! `&'static [u8]`, `&'static str`.
+//! `&'static [u8]`, `&'static str`. A [`Part`](crate::Part) is a range of such a buffer, and
+//! [`Shared`](crate::Shared) is memory that other threads use meanwhile.
 //!
 //! A completed operation comes back whole, so that its buffer and its other fields can be used
 //! again: `Read { offset: next, ..done.op }`.
@@ -16,6 +17,7 @@
 //! along: the pair `(operation, value)`. A function to be called: [`Callback`].
 
 mod any;
+mod buffers;
 mod callback;
 mod poll;
 mod sync;
@@ -23,6 +25,7 @@ mod transfer;
 mod vectored;
 
 pub use any::Any;
+pub use buffers::{Buffers, IovecArray, IovecVec, Scratch};
 pub use callback::Callback;
 pub use poll::Poll;
 pub use sync::{Fdsync, Fsync};

@@ -12,7 +12,7 @@
 //! the direction asks, until the kernel is done. A buffer that would not be (a local, the content
 //! of a lock's guard, a temporary) does not outlive `'op` and does not compile.
 
-use crate::{Diagnosis, Errno, Fd, IoPrio, IoSlice, IoSliceMut, Iocb, PollEvents, RwFlags};
+use crate::{Diagnosis, Errno, Fd, IoPrio, IoSlice, IoSliceMut, Iocb, PollEvents, Room, RwFlags};
 use core::marker::PhantomData;
 
 /// Something that the kernel can do, with all that it needs: a file, a buffer, an offset.
@@ -69,8 +69,8 @@ pub struct Prepared<'op> {
 }
 
 impl<'op> Prepared<'op> {
-    /// Reads at `offset` of the file to `buf`. Completes with the count, 0 at the end of the file, or
-    /// if `buf` has length 0.
+    /// Reads at `offset` of the file to `buf`. Completes with the count, 0 at the end of the file,
+    /// or if `buf` has length 0.
     #[inline]
     pub fn read(fd: Fd<'op>, buf: &'op mut [u8], offset: u64) -> Self {
         Self::new(Iocb::pread(fd.as_raw(), buf.as_mut_ptr(), buf.len(), offset))
@@ -81,6 +81,19 @@ impl<'op> Prepared<'op> {
     #[inline]
     pub fn write(fd: Fd<'op>, buf: &'op [u8], offset: u64) -> Self {
         Self::new(Iocb::pwrite(fd.as_raw(), buf.as_ptr(), buf.len(), offset))
+    }
+
+    /// Reads at `offset` of the file to memory of any kind. Completes as [`read`](Self::read) does.
+    #[inline]
+    pub fn read_to(fd: Fd<'op>, room: Room<'op>, offset: u64) -> Self {
+        Self::new(Iocb::pread(fd.as_raw(), room.start(), room.len(), offset))
+    }
+
+    /// Writes `bytes`, which may be memory that other threads change, at `offset` of the file.
+    /// Completes as [`write`](Self::write) does.
+    #[inline]
+    pub fn write_from(fd: Fd<'op>, bytes: IoSlice<'op>, offset: u64) -> Self {
+        Self::new(Iocb::pwrite(fd.as_raw(), bytes.as_ptr(), bytes.len(), offset))
     }
 
     /// Reads at `offset` of the file to several buffers, one after the other.

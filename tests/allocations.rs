@@ -170,7 +170,7 @@ fn the_other_ways_through_a_queue_allocate_nothing() {
 #[test]
 fn callbacks_allocate_nothing() {
     let _watchdog = Watchdog::new();
-    type Called = Callback<ReadV<Arc<File>, [u8; 32], 2>, u32>;
+    type Called = Callback<ReadV<Arc<File>, [[u8; 32]; 2]>, u32>;
     let mut queue: Queue<Called> = queue(4);
     let file = zero();
     let mut run = |rounds: u32| {
@@ -189,6 +189,30 @@ fn callbacks_allocate_nothing() {
     };
     run(1);
     assert_eq!(allocations(|| run(1_000)), 0);
+}
+
+/// Goal: the table of a vector of buffers is allocated once, and again only for more buffers.
+/// Method: an operation is pushed again, in place and by value, with as many, fewer and more.
+#[test]
+fn a_vector_of_buffers_allocates_its_table_once() {
+    let _watchdog = Watchdog::new();
+    let mut queue = queue(1);
+    assert!(queue.push(ReadV::new(zero(), vec![[1u8; 32]; 4], 0)).is_ok());
+    let mut again = |count: usize| {
+        let mut ready = queue.wait_ready().expect("a wait").expect("a completion");
+        assert!(ready.result().is_ok());
+        ready.op_mut().bufs.truncate(count);
+        ready.op_mut().bufs.resize(count, [1; 32]);
+        ready.push_again();
+        let done = queue.wait().expect("a wait").expect("a completion");
+        assert_eq!(done.result, Ok(32 * count as u32));
+        assert!(queue.push(ReadV { offset: 0, ..done.op }).is_ok());
+    };
+    again(4);
+    assert_eq!(allocations(|| (0..100).for_each(|_| again(4))), 0);
+    assert_eq!(allocations(|| (0..100).for_each(|count| again(1 + count % 4))), 0);
+    assert_ne!(allocations(|| again(5)), 0);
+    assert_eq!(allocations(|| again(5)), 0);
 }
 
 /// Goal: a scope allocates nothing at all, from entering to leaving.

@@ -183,7 +183,7 @@ struct Intended;
 /// An operation on a disk or memory.
 enum Io {
     Read(Read<Arc<File>, Watched>),
-    ReadV(ReadV<Arc<File>, Watched, 2>),
+    ReadV(ReadV<Arc<File>, [Watched; 2]>),
     Write(Write<Arc<File>, Watched>),
 }
 

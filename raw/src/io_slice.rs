@@ -2,6 +2,8 @@
 
 use crate::abi::iovec;
 use core::marker::PhantomData;
+use core::ptr;
+use core::sync::atomic::AtomicU8;
 use static_assertions::assert_eq_size;
 
 assert_eq_size!(IoSlice<'static>, iovec);
@@ -29,6 +31,19 @@ impl<'a> IoSlice<'a> {
         Self { iovec, borrowed: PhantomData }
     }
 
+    /// Borrows memory that other threads may change meanwhile, until the operation has completed.
+    ///
+    /// The kernel counts as one more thread that loads each byte, at some time and in any order.
+    pub fn shared(bytes: &'a [AtomicU8]) -> Self {
+        let iovec = iovec { iov_base: bytes.as_ptr().expose_provenance(), iov_len: bytes.len() };
+        Self { iovec, borrowed: PhantomData }
+    }
+
+    /// Returns the address of the first byte.
+    pub fn as_ptr(&self) -> *const u8 {
+        ptr::with_exposed_provenance(self.iovec.iov_base)
+    }
+
     /// Bytes in the buffer.
     pub const fn len(&self) -> usize {
         self.iovec.iov_len
@@ -53,6 +68,27 @@ impl<'a> IoSliceMut<'a> {
     pub fn new(buf: &'a mut [u8]) -> Self {
         let iovec = iovec { iov_base: buf.as_mut_ptr().expose_provenance(), iov_len: buf.len() };
         Self { iovec, borrowed: PhantomData }
+    }
+
+    /// Borrows memory that other threads may use meanwhile, until the operation has completed.
+    ///
+    /// The kernel counts as one more thread that stores each byte, at some time and in any order.
+    ///
+    /// ```
+    /// use linux_aio_raw::IoSliceMut;
+    /// use std::sync::atomic::AtomicU8;
+    ///
+    /// let memory = [const { AtomicU8::new(0) }; 64];
+    /// assert_eq!(IoSliceMut::shared(&memory[..32]).len(), 32);
+    /// ```
+    pub fn shared(bytes: &'a [AtomicU8]) -> Self {
+        let iovec = iovec { iov_base: bytes.as_ptr().expose_provenance(), iov_len: bytes.len() };
+        Self { iovec, borrowed: PhantomData }
+    }
+
+    /// Returns the address of the first byte.
+    pub fn as_mut_ptr(&mut self) -> *mut u8 {
+        ptr::with_exposed_provenance_mut(self.iovec.iov_base)
     }
 
     /// Bytes in the buffer.

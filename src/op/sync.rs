@@ -8,7 +8,8 @@ use crate::{Operation, Prepared};
 /// It covers the writes that have completed when it begins. It is not ordered with writes in flight:
 /// push it when the writes that it shall cover have completed. A [`Write`](super::Write) with
 /// [`RwFlags::SYNC`](crate::RwFlags::SYNC) needs none.
-#[derive(Clone, Copy, Debug)]
+#[doc(alias("io_prep_fsync", "aio_fsync"))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fsync<F> {
     /// Keeps the file open until the completion.
     pub fd: F,
@@ -33,7 +34,8 @@ impl<F: AsFd> Operation for Fsync<F> {
 /// It covers the writes that have completed when it begins. It is not ordered with writes in flight:
 /// push it when the writes that it shall cover have completed. A [`Write`](super::Write) with
 /// [`RwFlags::DSYNC`](crate::RwFlags::DSYNC) needs none; its page has an example.
-#[derive(Clone, Copy, Debug)]
+#[doc(alias("io_prep_fdsync", "fdatasync", "aio_fsync"))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fdsync<F> {
     /// Keeps the file open until the completion.
     pub fd: F,

@@ -1,5 +1,6 @@
 //! [`Read`] and [`Write`], with one buffer.
 
+use crate::buffer::{ReadTo, WriteFrom};
 use crate::fd::AsFd;
 use crate::{IoPrio, Operation, Prepared, RwFlags};
 
@@ -12,7 +13,8 @@ use crate::{IoPrio, Operation, Prepared, RwFlags};
 /// On a file opened with `O_DIRECT`, the buffer's address, its length and the offset must be
 /// multiples of what [`Geometry`](crate::geometry::Geometry) says; otherwise it completes with
 /// `EINVAL`.
-#[derive(Clone, Copy, Debug)]
+#[doc(alias("io_prep_pread", "pread", "aio_read"))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Read<F, B> {
     /// Keeps the file open until the completion.
     pub fd: F,
@@ -34,10 +36,10 @@ impl<F, B> Read<F, B> {
     }
 }
 
-impl<F: AsFd, B: AsMut<[u8]>> Operation for Read<F, B> {
+impl<F: AsFd, B: ReadTo> Operation for Read<F, B> {
     #[inline]
     fn prepare(&mut self) -> Prepared<'_> {
-        let prepared = Prepared::read(self.fd.as_fd().into(), self.buf.as_mut(), self.offset);
+        let prepared = Prepared::read_to(self.fd.as_fd().into(), self.buf.lend(), self.offset);
         prepared.rw_flags(self.rw_flags).ioprio(self.ioprio)
     }
 }
@@ -66,7 +68,8 @@ impl<F: AsFd, B: AsMut<[u8]>> Operation for Read<F, B> {
 /// On a file opened with `O_DIRECT`, the buffer's address, its length and the offset must be
 /// multiples of what [`Geometry`](crate::geometry::Geometry) says; otherwise it completes with
 /// `EINVAL`.
-#[derive(Clone, Copy, Debug)]
+#[doc(alias("io_prep_pwrite", "pwrite", "aio_write"))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Write<F, B> {
     /// Keeps the file open until the completion.
     pub fd: F,
@@ -88,10 +91,11 @@ impl<F, B> Write<F, B> {
     }
 }
 
-impl<F: AsFd, B: AsRef<[u8]>> Operation for Write<F, B> {
+impl<F: AsFd, B: WriteFrom> Operation for Write<F, B> {
     #[inline]
     fn prepare(&mut self) -> Prepared<'_> {
-        let prepared = Prepared::write(self.fd.as_fd().into(), self.buf.as_ref(), self.offset);
+        let bytes = self.buf.lend_bytes();
+        let prepared = Prepared::write_from(self.fd.as_fd().into(), bytes, self.offset);
         prepared.rw_flags(self.rw_flags).ioprio(self.ioprio)
     }
 }

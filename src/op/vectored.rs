@@ -1,94 +1,137 @@
 //! [`ReadV`] and [`WriteV`], with several buffers.
 
+use super::buffers::{Buffers, Scratch};
 use crate::abi::iovec;
+use crate::buffer::{Plain, ReadTo, WriteFrom};
 use crate::fd::AsFd;
 use crate::{IoPrio, Iocb, Operation, Prepared, RwFlags};
 
-const NO_BUFFER: iovec = iovec { iov_base: 0, iov_len: 0 };
-
-/// A read at an offset of a file to `N` buffers, one after the other. Completes with the count, 0 at
-/// the end of the file, or if all buffers have length 0: as for [`Read`](super::Read), the length of
-/// a buffer counts, not its capacity.
-#[derive(Clone, Debug)]
-pub struct ReadV<F, B, const N: usize> {
+/// A read at an offset of a file to several buffers, one after the other. Completes with the count,
+/// 0 at the end of the file, or if all buffers have length 0: as for [`Read`](super::Read), the
+/// length of a buffer counts, not its capacity.
+///
+/// The buffers are an array, a `Vec` or a boxed slice ([`Buffers`]). The kernel takes at most 1024;
+/// more complete with `EINVAL`.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use linux_aio::{Queue, op::ReadV};
+///
+/// let mut queue = Queue::with_capacity(1)?;
+/// let bufs: Vec<Vec<u8>> = (1..=3).map(|n| vec![1; n * 512]).collect();
+/// queue.push(ReadV::new(std::fs::File::open("/dev/zero")?, bufs, 0))?;
+/// let done = queue.wait()?.expect("a completion");
+/// assert_eq!(done.result?, 6 * 512);
+///
+/// let next = ReadV { offset: 6 * 512, ..done.op }; // the same file and buffers again
+/// queue.push(next)?;
+/// # queue.wait()?.expect("a completion").result?;
+/// # Ok(()) }
+/// ```
+#[doc(alias("io_prep_preadv", "preadv", "readv"))]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadV<F, S: Buffers> {
     /// Keeps the file open until the completion.
     pub fd: F,
     /// Receive the bytes, the first until it is full, then the next.
-    pub bufs: [B; N],
+    pub bufs: S,
     /// Where in the file, in bytes.
     pub offset: u64,
     /// Flags of this operation alone.
     pub rw_flags: RwFlags,
     /// The I/O priority, by default that of the submitting thread.
     pub ioprio: IoPrio,
-    /// What the kernel reads at submission; filled by `prepare`.
-    iovecs: [iovec; N],
+    /// Filled by `prepare`. Public so that `ReadV { offset, ..op }` compiles.
+    pub iovecs: S::Iovecs,
 }
 
-impl<F, B, const N: usize> ReadV<F, B, N> {
+impl<F, S: Buffers> ReadV<F, S> {
     /// A read to `bufs` at `offset`, without flags and priority.
-    pub const fn new(fd: F, bufs: [B; N], offset: u64) -> Self {
-        let (rw_flags, ioprio, iovecs) = (RwFlags::NONE, IoPrio::INHERIT, [NO_BUFFER; N]);
+    pub fn new(fd: F, bufs: S, offset: u64) -> Self {
+        let (rw_flags, ioprio, iovecs) = (RwFlags::NONE, IoPrio::INHERIT, bufs.iovecs());
         Self { fd, bufs, offset, rw_flags, ioprio, iovecs }
     }
 }
 
-impl<F: AsFd, B: AsMut<[u8]>, const N: usize> Operation for ReadV<F, B, N> {
+impl<F: AsFd, S: Buffers<Buffer: Plain>> Operation for ReadV<F, S> {
     #[inline]
     fn prepare(&mut self) -> Prepared<'_> {
-        for (buf, place) in self.bufs.iter_mut().zip(&mut self.iovecs) {
-            let buf = buf.as_mut();
-            let iov_base = buf.as_mut_ptr().expose_provenance();
-            *place = iovec { iov_base, iov_len: buf.len() };
+        let bufs = self.bufs.as_buffers_mut();
+        let iovecs = self.iovecs.entries(bufs.len());
+        let mut count = 0;
+        for (buf, entry) in bufs.iter_mut().zip(&mut *iovecs) {
+            let room = buf.lend();
+            let iov_base = room.start().expose_provenance();
+            *entry = iovec { iov_base, iov_len: room.len() };
+            count += 1;
         }
         let fd = crate::Fd::from(self.fd.as_fd());
-        let iocb = Iocb::preadv(fd.as_raw(), self.iovecs.as_ptr(), N, self.offset);
-        // SAFETY: The addresses are of `self.iovecs` and of what `self.bufs` gave for writing by a
-        // loan of `self`, which is lent for `'op` as a whole and so cannot be had again before;
-        // the descriptor is open as long as `self.fd` is there.
+        let iocb = Iocb::preadv(fd.as_raw(), iovecs.as_ptr(), count, self.offset);
+        // SAFETY: `count` entries were written. Their memory lies in rooms that different elements
+        // of `self.bufs` have lent, and `self.iovecs` holds the entries. All of that is borrowed
+        // from `self` for `'op`, as is the descriptor, which is open while `self.fd` is there.
         let prepared = unsafe { Prepared::from_iocb(iocb) };
         prepared.rw_flags(self.rw_flags).ioprio(self.ioprio)
     }
 }
 
-/// A write of `N` buffers, one after the other, at an offset of a file. Completes with the count,
-/// which may be short. Offset and durability are those of a [`Write`](super::Write).
-#[derive(Clone, Debug)]
-pub struct WriteV<F, B, const N: usize> {
+/// A write of several buffers, one after the other, at an offset of a file. Completes with the
+/// count, which may be short. Offset and durability are those of a [`Write`](super::Write).
+///
+/// The buffers are an array, a `Vec` or a boxed slice ([`Buffers`]). The kernel takes at most 1024;
+/// more complete with `EINVAL`.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use linux_aio::{Queue, op::WriteV};
+///
+/// let mut queue = Queue::with_capacity(1)?;
+/// queue.push(WriteV::new(tempfile::tempfile()?, ["header: ", "body"], 0))?;
+/// assert_eq!(queue.wait()?.expect("a completion").result?, 12);
+/// # Ok(()) }
+/// ```
+#[doc(alias("io_prep_pwritev", "pwritev", "writev"))]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WriteV<F, S: Buffers> {
     /// Keeps the file open until the completion.
     pub fd: F,
     /// The bytes to write, all of the first, then of the next.
-    pub bufs: [B; N],
+    pub bufs: S,
     /// Where in the file, in bytes.
     pub offset: u64,
     /// Flags of this operation alone.
     pub rw_flags: RwFlags,
     /// The I/O priority, by default that of the submitting thread.
     pub ioprio: IoPrio,
-    /// What the kernel reads at submission; filled by `prepare`.
-    iovecs: [iovec; N],
+    /// Filled by `prepare`. Public so that `WriteV { offset, ..op }` compiles.
+    pub iovecs: S::Iovecs,
 }
 
-impl<F, B, const N: usize> WriteV<F, B, N> {
+impl<F, S: Buffers> WriteV<F, S> {
     /// A write of `bufs` at `offset`, without flags and priority.
-    pub const fn new(fd: F, bufs: [B; N], offset: u64) -> Self {
-        let (rw_flags, ioprio, iovecs) = (RwFlags::NONE, IoPrio::INHERIT, [NO_BUFFER; N]);
+    pub fn new(fd: F, bufs: S, offset: u64) -> Self {
+        let (rw_flags, ioprio, iovecs) = (RwFlags::NONE, IoPrio::INHERIT, bufs.iovecs());
         Self { fd, bufs, offset, rw_flags, ioprio, iovecs }
     }
 }
 
-impl<F: AsFd, B: AsRef<[u8]>, const N: usize> Operation for WriteV<F, B, N> {
+impl<F: AsFd, S: Buffers<Buffer: WriteFrom>> Operation for WriteV<F, S> {
     #[inline]
     fn prepare(&mut self) -> Prepared<'_> {
-        for (buf, place) in self.bufs.iter().zip(&mut self.iovecs) {
-            let buf = buf.as_ref();
-            *place = iovec { iov_base: buf.as_ptr().expose_provenance(), iov_len: buf.len() };
+        let bufs = self.bufs.as_buffers();
+        let iovecs = self.iovecs.entries(bufs.len());
+        let mut count = 0;
+        for (buf, entry) in bufs.iter().zip(&mut *iovecs) {
+            let bytes = buf.lend_bytes();
+            let iov_base = bytes.as_ptr().expose_provenance();
+            *entry = iovec { iov_base, iov_len: bytes.len() };
+            count += 1;
         }
         let fd = crate::Fd::from(self.fd.as_fd());
-        let iocb = Iocb::pwritev(fd.as_raw(), self.iovecs.as_ptr(), N, self.offset);
-        // SAFETY: The addresses are of `self.iovecs` and of what `self.bufs` gave for reading by a
-        // loan of `self`, which is lent for `'op` as a whole and so cannot be written before; the
-        // descriptor is open as long as `self.fd` is there.
+        let iocb = Iocb::pwritev(fd.as_raw(), iovecs.as_ptr(), count, self.offset);
+        // SAFETY: `count` entries were written. Their memory is that of slices that elements of
+        // `self.bufs` have lent, and `self.iovecs` holds the entries. All of that is borrowed from
+        // `self` for `'op`, as is the descriptor, which is open while `self.fd` is there.
         let prepared = unsafe { Prepared::from_iocb(iocb) };
         prepared.rw_flags(self.rw_flags).ioprio(self.ioprio)
     }

@@ -1,7 +1,7 @@
 //! [`Fallback`], for reads and writes that would block.
 
 use crate::driver::{Driver, DriverStats};
-use crate::op::{Read, ReadV, Write, WriteV};
+use crate::op::{Buffers, Read, ReadV, Write, WriteV};
 use crate::{Errno, IoPrio, Operation, RwFlags};
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -165,9 +165,9 @@ where
     }
 }
 
-impl<F: Send + 'static, B: Send + 'static, const N: usize> Transfer for ReadV<F, B, N>
+impl<F: Send + 'static, S: Buffers + 'static> Transfer for ReadV<F, S>
 where
-    Self: Operation,
+    Self: Operation + Send,
 {
     const WRITES: bool = false;
 
@@ -195,9 +195,9 @@ where
     }
 }
 
-impl<F: Send + 'static, B: Send + 'static, const N: usize> Transfer for WriteV<F, B, N>
+impl<F: Send + 'static, S: Buffers + 'static> Transfer for WriteV<F, S>
 where
-    Self: Operation,
+    Self: Operation + Send,
 {
     const WRITES: bool = true;
 

@@ -37,9 +37,9 @@ pub enum What<B> {
     /// Writes one buffer.
     Write(Write<Fd, B>),
     /// Reads to two buffers.
-    ReadV(ReadV<Fd, B, 2>),
+    ReadV(ReadV<Fd, [B; 2]>),
     /// Writes two buffers.
-    WriteV(WriteV<Fd, B, 2>),
+    WriteV(WriteV<Fd, [B; 2]>),
     /// FSYNC.
     Fsync(Fsync<Fd>),
     /// FDSYNC.

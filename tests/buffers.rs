@@ -1,0 +1,20 @@
+//! The buffers of operations: parts, vectors with a count of run time, memory that others use.
+#![cfg(feature = "std")]
+
+mod common;
+
+#[path = "buffers/part.rs"]
+mod part;
+#[path = "buffers/shared.rs"]
+mod shared;
+#[path = "buffers/vectors.rs"]
+mod vectors;
+
+use linux_aio::{Completion, Operation};
+
+/// Runs one operation in a queue of its own.
+fn run<O: Operation + 'static>(op: O) -> Completion<O> {
+    let mut queue = common::queue(1);
+    queue.push(op).map_err(|error| error.errno()).expect("a slot");
+    queue.wait().expect("a wait").expect("a completion")
+}
