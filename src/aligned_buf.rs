@@ -103,6 +103,12 @@ impl AlignedBuf {
         Self { start, len: 0, mapping: start, mapping_len: 0 }
     };
 
+    /// Returns a pointer to the first byte, good for all of them as long as the buffer is there.
+    #[cfg(feature = "std")]
+    pub(crate) fn start(&self) -> NonNull<u8> {
+        self.start
+    }
+
     /// Asks for huge pages (`MADV_HUGEPAGE`), which take the kernel less time to look up.
     ///
     /// Ask before the first use of the memory, with an alignment and a length that are multiples of

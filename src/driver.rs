@@ -36,6 +36,7 @@ mod stall;
 mod state;
 mod stats;
 
+pub(crate) use deferred::catch_and_forget;
 pub use future::{Close, OpFuture};
 pub use reactor::Reactor;
 pub use stats::DriverStats;

@@ -51,6 +51,8 @@ pub mod op;
 mod operation;
 mod part;
 #[cfg(feature = "std")]
+mod pool;
+#[cfg(feature = "std")]
 mod primitive;
 #[cfg(feature = "alloc")]
 mod queue;
@@ -70,6 +72,8 @@ pub use driver::Driver;
 pub use engine::Stats;
 pub use operation::{Operation, Prepared};
 pub use part::{Part, Slice};
+#[cfg(feature = "std")]
+pub use pool::{BufferPool, PoolBuf, PoolError, Take};
 #[cfg(feature = "alloc")]
 pub use queue::{Queue, QueueError, Ready};
 pub use room::Room;

@@ -61,7 +61,7 @@ impl Deferred {
 ///
 /// Every call of users' code in the driver goes through this function, but for
 /// [`Operation::prepare`](crate::Operation::prepare), whose panic belongs to the operation's future.
-pub(super) fn catch_and_forget<R>(code: impl FnOnce() -> R) -> Option<R> {
+pub(crate) fn catch_and_forget<R>(code: impl FnOnce() -> R) -> Option<R> {
     let payload = match catch_unwind(AssertUnwindSafe(code)) {
         Ok(result) => return Some(result),
         Err(payload) => payload,

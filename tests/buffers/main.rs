@@ -1,13 +1,13 @@
-//! The buffers of operations: parts, vectors with a count of run time, memory that others use.
+//! The buffers of operations: parts, vectors with a count of run time, memory that others use,
+//! pools.
 #![cfg(feature = "std")]
 
+#[path = "../common/mod.rs"]
 mod common;
 
-#[path = "buffers/part.rs"]
 mod part;
-#[path = "buffers/shared.rs"]
+mod pool;
 mod shared;
-#[path = "buffers/vectors.rs"]
 mod vectors;
 
 use linux_aio::{Completion, Operation};
