@@ -8,7 +8,7 @@
 #![forbid(unsafe_code)]
 
 use anyhow::{Context as _, Result, ensure};
-use linux_aio::driver::Reactor;
+use linux_aio::Reactor;
 use linux_aio::op::Read;
 use linux_aio::{AlignedBuf, Driver, EventFd};
 use smol::{Async, block_on, spawn};

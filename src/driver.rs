@@ -1,28 +1,29 @@
-//! [`Driver`], disk I/O as futures, on any runtime.
+//! [`Driver`], disk I/O as futures on any runtime.
 //!
-//! # Who drives
+//! # Who runs the event loop
 //!
-//! No task does. The driver has an eventfd that the kernel signals with each completion, and a waker
-//! of its own that the runtime's reactor calls when the eventfd is readable. That waker takes a
-//! *turn*, right there: it reaps the completions, wakes the futures they belong to, and submits what
-//! waits. So nothing depends on a particular future being polled: one that is dropped, leaked, or
-//! kept and never polled again by its task does not keep the others waiting. When the reactor fails,
-//! because its runtime is gone, a helper thread watches the eventfd from then on. While the kernel has no
-//! resources for operations that are queued, the helper thread takes turns as well (`Stall`).
+//! One *step* of the [`EventLoop`] reaps completions, wakes their futures, cancels, and submits
+//! what is queued. No task is responsible for it. The kernel signals an eventfd with each
+//! completion, the runtime's reactor then calls the [`DriverWaker`], and that runs steps until
+//! nothing is left. So a future that is dropped, leaked or never polled again does not delay the
+//! others. Three more callers run steps:
 //!
-//! A future takes a turn itself when it is polled first and nothing else is under way, and when
-//! enough have come together for a batch. Otherwise what has come together is submitted when the tasks
-//! that are ready have run, where the runtime can tell; or else by the reactor, for which the future
-//! makes the eventfd readable.
+//! - a future on its first poll, if no other operation is outstanding or the batch is full: see
+//!   `State::decide`;
+//! - the reactor, once the runtime has run the tasks that were ready ([`Reactor::wake_later`]);
+//! - the helper thread, while the kernel has no resources ([`stall`]), and for good once the
+//!   reactor has failed because its runtime is gone.
 //!
-//! # What is held when
+//! # What is locked when
 //!
-//! One thread at a time turns (`RunLock`); one that would like to while another does has that one
-//! look once more, and goes on. The queue (`EventLoop`) belongs to whoever turns: system calls are made,
-//! and [`Operation::prepare`] and wakers are called, with nothing else held. The lock of the `State`
-//! is held for moments: nothing waits and no code of users is called under it, since that may come
-//! back here. What is left to do afterwards is collected (`Deferred`).
+//! [`RunLock`] admits one thread to the event loop. A second caller makes that thread run one more
+//! step, and returns. The thread in the event loop makes system calls, and calls
+//! [`Operation::prepare`] and wakers, while it holds no other lock. The lock of the [`State`] is
+//! held for moments: under it nothing waits, and no code of a user is called, since that might call
+//! the driver again. What such a moment leaves to do is collected in [`Deferred`] and done after
+//! it.
 
+mod batching;
 mod deferred;
 mod event_loop;
 mod future;
@@ -61,63 +62,67 @@ use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-/// How many steps a turn takes at most, before it leaves the rest to the reactor.
+/// How many steps one caller runs at most. It leaves the rest to the reactor.
 const STEPS: u32 = 8;
 
-/// Disk I/O as futures: a queue that many tasks share.
+/// Performs operations as futures, for many tasks at once.
 ///
-/// A clone is another handle of the same driver. Operations are pushed by futures
-/// ([`perform`](Self::perform)), any number of them, from any thread; what finds no slot waits its
-/// turn, first come, first served. What arrives together is submitted together.
+/// A clone is another handle of the same driver. [`perform`](Self::perform) makes a future of an
+/// operation, on any thread. An operation that finds no free slot waits for one, first come, first
+/// served. Operations of different tasks are submitted together.
 ///
-/// Operations are those of [`op`](crate::op), or the user's own. Their buffers are anything that
-/// holds bytes and can be sent: `Vec<u8>`, [`AlignedBuf`](crate::AlignedBuf), `bytes::BytesMut` to
-/// read; these and `bytes::Bytes` to write. A POLL is a future beside the others.
+/// An operation is one of [`op`](crate::op), or the user's own. Its buffer is anything that holds
+/// bytes and is `Send`: `Vec<u8>`, [`AlignedBuf`](crate::AlignedBuf) or `bytes::BytesMut` to read;
+/// these and `bytes::Bytes` to write. A POLL is a future like any other operation.
 ///
 /// # Batches
 ///
-/// An operation that is alone is submitted when its future is polled first. Where others are in flight, or have lately
-/// come together, it waits until the tasks that can run have run, or until there are enough of them: so one call
-/// submits what many tasks start, and a task that computes for long holds up what others have started before it. Enough
-/// are as many as the kernel has, from 4 to 32: a disk that has just ended all gets the first few early, and works on
-/// them while tasks start the others. Where all ends inside of `io_submit`, there is nothing to be gained by that, and
-/// 32 are enough. Where the [`Reactor`] does not know when tasks have run, the driver makes its eventfd readable
+/// On its first poll a future submits its operation at once if no other is outstanding. Otherwise
+/// the operation waits until the tasks that are ready have run, so that one call submits what they
+/// all start. A task that computes for long delays what other tasks have started before it.
+///
+/// A full batch is submitted at once. A batch is full when it has as many operations as the kernel
+/// has, but at least 4 and at most 32. So a disk that has just completed everything gets the first
+/// operations early, and works while tasks start the others. If operations complete inside of
+/// `io_submit`, an early submit gains nothing, and a batch is full at 32.
+///
+/// A [`Reactor`] that does not know when tasks have run makes the driver signal its eventfd
 /// instead.
 ///
 /// # Blocking
 ///
-/// `io_submit` is asynchronous for files opened with `O_DIRECT`. For other files it does the I/O
-/// itself, on the thread that submits: a task's, or the reactor's, and a future may be ready when it
-/// is polled first. Give such operations
-/// [`RwFlags::NOWAIT`](crate::RwFlags::NOWAIT) and those that fail with `EAGAIN` or `EOPNOTSUPP` to
-/// a driver [`on_thread`](Self::on_thread), which is what
-/// `linux_aio::tokio::File` can do by itself. **A read of an empty pipe, socket or terminal without
-/// `O_NONBLOCK` blocks without end**, and with it the whole driver: POLL first.
+/// `io_submit` is asynchronous for files that are open with `O_DIRECT`. For other files it does the
+/// I/O itself, on the thread that submits: a task's or the reactor's. Use `File` for
+/// such files, which keeps this I/O away from `io_submit`, or a driver
+/// [`on_thread`](Self::on_thread).
+///
+/// **A read of an empty pipe, socket or terminal without `O_NONBLOCK` blocks indefinitely**, and
+/// with it the whole driver. POLL first.
 ///
 /// # Without resources
 ///
-/// The context has room for as many operations as there are slots. `EAGAIN` from `io_submit` therefore
-/// means that the kernel has no memory for an operation (or that a filter says so). The operation stays
-/// queued. The driver submits it again after a millisecond, then after pauses of up to 100 ms, and
-/// whenever an operation starts or ends. When the kernel has taken none for 30 seconds, all that are
-/// queued end with [`Errno::EXHAUSTED`](crate::Errno::EXHAUSTED).
-/// [`retry_submits_for`](Self::retry_submits_for) sets another time: none, or no end.
+/// The context has room for as many operations as there are slots. So `EAGAIN` from `io_submit`
+/// means that the kernel has no memory for an operation, or that a filter refuses it. The operation
+/// stays queued. The driver submits it again after 1 ms, then after pauses of up to 100 ms, and
+/// whenever an operation starts or ends. If the kernel takes none for 30 seconds, every queued
+/// operation ends with [`Errno::EXHAUSTED`](crate::Errno::EXHAUSTED). Use
+/// [`retry_submits_for`](Self::retry_submits_for) to set another time: none, or no end.
 ///
 /// # Dropping
 ///
-/// Neither handles nor futures block when they are dropped. A dropped future leaves its operation,
-/// with its buffer, to the driver, which keeps both until the kernel is finished. When the last
-/// handle and the last future are gone, a helper thread waits for what is in flight. To know when
-/// that is done, use [`close`](Self::close).
+/// Neither handles nor futures block when they are dropped. A dropped future leaves its operation
+/// and its buffer to the driver, which keeps both until the kernel is finished. Once the last
+/// handle and the last future are gone, a helper thread waits for what is in flight. Use
+/// [`close`](Self::close) to know when that is done.
 ///
 /// # Without events
 ///
-/// Where the ring is of no use, and `io_getevents` is refused by a filter that was installed after the
-/// driver was made, nothing tells any more how operations end. The driver takes no more then: they give
-/// the `errno` of the refusal, as do those that wait for a slot. The helper thread destroys the context,
-/// which waits for what is in flight and proves its buffers free; then these futures, too, give that
-/// `errno` and the operation, which may have been done. (Where `io_destroy` is refused as well there is
-/// no proof, and they never complete.)
+/// A filter that was installed after the driver was made may refuse `io_getevents`. If the ring
+/// cannot be read either, nothing tells how operations end. The driver then takes no more
+/// operations: their futures, and those of operations that wait for a slot, give the `errno` of the
+/// refusal. The helper thread destroys the context. That waits for what is in flight, and proves
+/// its buffers free. Then these futures, too, give that `errno` and the operation, which may have
+/// been done. If `io_destroy` is refused as well, there is no proof, and they never complete.
 ///
 /// # Forks
 ///
@@ -138,8 +143,8 @@ const STEPS: u32 = 8;
 ///
 /// # Panics of users' code
 ///
-/// A panic in [`Operation::prepare`] is the outcome of that operation: its future panics. A panic in
-/// the clone of a waker leaves `poll`, and the future is as it was before. A panic of the
+/// A panic in [`Operation::prepare`] is the outcome of that operation: its future panics. A panic
+/// in the clone of a waker leaves `poll`, and the future is as it was before. A panic of the
 /// [`Reactor`] counts as its failure. All other panics are caught after the panic hook has reported
 /// them: those in calling or dropping a waker, in dropping an operation whose future is gone, in
 /// dropping the reactor, and in dropping the payload of a panic.
@@ -149,10 +154,11 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// A driver for up to `capacity` operations in flight, whose eventfd `reactor` watches.
+    /// Makes a driver for up to `capacity` operations in flight. `reactor` watches its eventfd.
     ///
-    /// `reactor` is called once, with the eventfd, to register it with the runtime. It starts one
-    /// thread, which sleeps until the driver ends or the reactor fails.
+    /// `reactor` is called once, with the eventfd, to register it with the runtime. The driver
+    /// starts one thread, which sleeps until the driver ends, the reactor fails, or the kernel has
+    /// no resources.
     ///
     /// # Errors
     /// Those of [`IoContext::new`] and [`EventFd::new`], of `reactor`, and of starting a thread;
@@ -166,12 +172,14 @@ impl Driver {
         Self::with_reactor(capacity, eventfd, reactor, true)
     }
 
-    /// A driver that needs no reactor: a thread of its own makes every system call. An `io_submit`
-    /// that blocks holds up that thread and the driver's other operations, but no task.
+    /// Makes a driver that needs no reactor: a thread of its own makes every system call.
+    ///
+    /// An `io_submit` that blocks delays that thread and the driver's other operations, but no
+    /// task.
     ///
     /// # Errors
-    /// Those of [`IoContext::new`] and [`EventFd::new`], and of starting a thread; `ENOSYS` or `EPERM`
-    /// where events can be taken neither off the ring nor by `io_getevents`.
+    /// Those of [`IoContext::new`] and [`EventFd::new`], and of starting a thread; `ENOSYS` or
+    /// `EPERM` where events can be taken neither off the ring nor by `io_getevents`.
     pub fn on_thread(capacity: u32) -> io::Result<Self> {
         let (eventfd, reactor) = (Arc::new(EventFd::new()?), Contained::new(NoReactor));
         Self::with_reactor(capacity, eventfd, reactor, false)
@@ -181,7 +189,7 @@ impl Driver {
         capacity: u32,
         eventfd: Arc<EventFd>,
         reactor: Contained,
-        tasks_turn: bool,
+        tasks_run: bool,
     ) -> io::Result<Self> {
         let helper = Helper::start()?;
         let mut context = IoContext::new(capacity)?;
@@ -193,9 +201,9 @@ impl Driver {
         let shared = Arc::new_cyclic(|weak: &Weak<Shared>| Shared {
             state: Mutex::new(State::new(queue.capacity())),
             event_loop: Mutex::new(EventLoop::new(queue, Arc::clone(&eventfd))),
-            turns: RunLock::new(),
-            tasks_turn,
-            woken: ReactorPolling::new(),
+            run_lock: RunLock::new(),
+            tasks_run,
+            reactor_polling: ReactorPolling::new(),
             reactor_failed: AtomicBool::new(false),
             empties: !reactor.is_edge_triggered(),
             reactor,
@@ -205,24 +213,48 @@ impl Driver {
             process: ForkGuard::of_this_process(),
         });
         // The reactor learns whom to wake.
-        shared.turn();
+        shared.run_event_loop();
         Ok(Self { shared: Handle(shared) })
     }
 
-    /// A future that does `op` when it is polled, and gives the result and the operation back.
+    /// Returns a future that performs `op`. It gives the result, and the operation with its buffer.
     ///
-    /// An eventfd that `op` names is replaced by the driver's.
+    /// The operation starts when the future is polled first. An eventfd that `op` names is replaced
+    /// by the driver's.
+    ///
+    /// # Errors
+    /// The result is the count, or the errno of the operation. [`Errno::EXHAUSTED`]: the kernel had
+    /// no resources for as long as the driver [retries](Self::retry_submits_for). `ECANCELED`: the
+    /// driver was [closed](Self::close) before. [`Errno::FORKED`]: the driver belongs to the parent
+    /// process.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use linux_aio::{Driver, op::Read};
+    /// use std::fs::File;
+    ///
+    /// let driver = Driver::on_thread(32)?;
+    /// let zero = File::open("/dev/zero")?;
+    /// let (result, read) = pollster::block_on(driver.perform(Read::new(zero, vec![1; 64], 0)));
+    /// assert_eq!(result?, 64);
+    /// assert_eq!(read.buf, [0; 64]);
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "submit")]
+    #[doc(alias = "io_submit")]
     pub fn perform<O: Operation + Send + 'static>(&self, op: O) -> OpFuture<O> {
         OpFuture::new(self.shared.clone(), op)
     }
 
-    /// Sets for how long the driver retries where the kernel has no resources for the operations that
-    /// are queued (`EAGAIN` from `io_submit`); 30 seconds unless this is called. It holds for all handles
-    /// of the driver.
+    /// Sets for how long the driver retries where the kernel has no resources for the operations
+    /// that are queued (`EAGAIN` from `io_submit`); 30 seconds unless this is called. It holds for
+    /// all handles of the driver.
     ///
-    /// The time is that in which the kernel takes none of them. Afterwards all that are queued end with
-    /// [`Errno::EXHAUSTED`](crate::Errno::EXHAUSTED), as do those that wait for a slot unless the kernel
-    /// takes them at the first attempt.
+    /// The time is that in which the kernel takes none of them. Afterwards all that are queued end
+    /// with [`Errno::EXHAUSTED`](crate::Errno::EXHAUSTED), as do those that wait for a slot unless
+    /// the kernel takes them at the first attempt.
     ///
     /// - [`Duration::ZERO`]: does not retry. Use it where the program has a better answer, such as
     ///   another path to the data.
@@ -272,31 +304,32 @@ impl fmt::Debug for Driver {
     }
 }
 
-/// What the handles and the futures of a driver share.
+/// The part of a driver that its handles and futures share.
 struct Shared {
     state: Mutex<State>,
-    /// Locked by whoever turns, and so never waited for.
+    /// Locked by the thread that `run_lock` admits, and so never waited for.
     event_loop: Mutex<EventLoop>,
-    turns: RunLock,
-    /// Whether tasks turn, too, or the helper thread alone.
-    tasks_turn: bool,
-    woken: ReactorPolling,
+    run_lock: RunLock,
+    /// Whether tasks run the event loop, too. Otherwise the helper thread alone does.
+    tasks_run: bool,
+    reactor_polling: ReactorPolling,
     /// The helper thread does what the reactor should.
     reactor_failed: AtomicBool,
     reactor: Contained,
-    /// Whether the eventfd is to be emptied before it tells the reactor anything again.
+    /// Whether the eventfd must be emptied before it can tell the reactor anything again.
     empties: bool,
-    /// RunLock. Holds no strong reference: the reactor keeps it, and `self` the reactor.
+    /// The [`DriverWaker`]. Holds no strong reference: the reactor keeps it, and `self` the
+    /// reactor.
     waker: Waker,
     eventfd: Arc<EventFd>,
     helper: Helper,
     process: ForkGuard,
 }
 
-/// The share of the driver that a [`Driver`] or a future has.
+/// The reference to the driver that a [`Driver`] or a future has.
 ///
-/// A forked child keeps every share, so it drops nothing of the driver: an operation or a waker may
-/// belong to a thread, a runtime or a buffer that only the parent has, and the reactor's
+/// A forked child leaks every reference, so it drops nothing of the driver. An operation or a waker
+/// may belong to a thread, a runtime or a buffer that only the parent has; the reactor's
 /// registration and the helper's channel are the parent's.
 #[derive(Clone)]
 struct Handle(Arc<Shared>);
@@ -336,7 +369,7 @@ impl Shared {
         Ok(self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Runs `step` under the lock, and what it leaves to do after it. Does neither in a forked
+    /// Calls `step` under the lock, and does what it defers after it. Does neither in a forked
     /// child.
     fn with_state<R>(
         self: &Arc<Self>,
@@ -345,7 +378,7 @@ impl Shared {
         Ok(self.with_locked(self.lock()?, step))
     }
 
-    /// As [`with_state`](Self::with_state), under a lock that is held already.
+    /// Does the same under a lock that is held already.
     fn with_locked<R>(
         self: &Arc<Self>,
         mut state: MutexGuard<'_, State>,
@@ -360,24 +393,24 @@ impl Shared {
 
     /// Does what a step under the lock has left to do.
     fn finish(self: &Arc<Self>, mut deferred: Deferred) {
-        if deferred.turn && !self.tasks_turn {
+        if deferred.run_now && !self.tasks_run {
             self.signal_eventfd();
-        } else if deferred.later {
-            self.turn_later();
+        } else if deferred.run_later {
+            self.run_after_ready_tasks();
         }
         deferred.run_users_code();
         // Last, since it may block in `io_submit`.
-        if deferred.turn && self.tasks_turn {
-            self.turn();
+        if deferred.run_now && self.tasks_run {
+            self.run_event_loop();
         }
     }
 
-    /// Takes completions, wakes their futures, and submits what waits, unless another thread is at
-    /// it, which then does so once more.
-    fn turn(self: &Arc<Self>) {
+    /// Runs steps of the event loop until nothing is left to do. If another thread is at it, that
+    /// thread runs one more step instead.
+    fn run_event_loop(self: &Arc<Self>) {
         let mut steps = 0;
-        self.turns.take(|| {
-            // In each round: the users' code that one runs may fork.
+        self.run_lock.take(|| {
+            // In each step, since the user's code that a step runs may fork.
             if self.check_process().is_err() {
                 return false;
             }
@@ -394,13 +427,13 @@ impl Shared {
         self.event_loop.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has the reactor call the waker when the eventfd is readable again, if it has called it.
+    /// Polls the reactor if it has called the waker, so that it calls it again.
     fn listen(self: &Arc<Self>) {
-        self.woken.poll_until_pending(|| match self.poll_reactor() {
+        self.reactor_polling.poll_until_pending(|| match self.poll_reactor() {
             Poll::Pending => false,
             Poll::Ready(Ok(())) => {
                 if self.empties {
-                    // None where the reactor was wrong, which costs a round.
+                    // `None` if the reactor was wrong, which costs a step.
                     let _ = self.eventfd.take();
                 }
                 true
@@ -416,7 +449,7 @@ impl Shared {
         });
     }
 
-    /// Pending without end when it has failed.
+    /// Returns `Pending` for good once the reactor has failed.
     fn poll_reactor(&self) -> Poll<Result<(), ()>> {
         if self.reactor_has_failed() {
             return Poll::Pending;
@@ -428,22 +461,23 @@ impl Shared {
         self.reactor_failed.load(Ordering::Acquire)
     }
 
-    /// Has a turn taken when the tasks that can run now have run, or at once where nobody knows when that is.
-    fn turn_later(&self) {
-        if !(self.tasks_turn && self.reactor.wake_later(&self.waker)) {
+    /// Has the event loop run when the tasks that are ready have run; or soon, if the reactor does
+    /// not know when that is.
+    fn run_after_ready_tasks(&self) {
+        if !(self.tasks_run && self.reactor.wake_later(&self.waker)) {
             self.signal_eventfd();
         }
     }
 
-    /// Makes the eventfd readable, so that the reactor or the helper thread turns.
+    /// Makes the eventfd readable, so that the reactor or the helper thread runs the event loop.
     fn signal_eventfd(&self) {
         // EAGAIN: the count is at its limit, so the eventfd is readable as it is.
         let _ = self.eventfd.add(1);
     }
 
-    /// Has the helper thread take a turn at that time.
-    fn turn_at(self: &Arc<Self>, at: Instant) {
-        self.helper.turn_at(at, self);
+    /// Has the helper thread run the event loop at that time.
+    fn run_at(self: &Arc<Self>, at: Instant) {
+        self.helper.run_at(at, self);
         if self.reactor_has_failed() {
             // The thread may be waiting for the eventfd.
             self.signal_eventfd();
@@ -483,8 +517,8 @@ impl Wake for DriverWaker {
 
     fn wake_by_ref(self: &Arc<Self>) {
         if let Some(shared) = Handle::upgrade(&self.0) {
-            shared.woken.set();
-            shared.turn();
+            shared.reactor_polling.set();
+            shared.run_event_loop();
         }
     }
 }

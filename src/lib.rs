@@ -42,7 +42,7 @@ mod aligned_buf;
 mod buffer;
 mod call_error;
 #[cfg(feature = "std")]
-pub mod driver;
+mod driver;
 mod engine;
 #[cfg(feature = "alloc")]
 pub mod geometry;
@@ -68,7 +68,7 @@ pub use aligned_buf::AlignedBuf;
 pub use buffer::{Plain, ReadTo, Shared, WriteFrom};
 pub use call_error::CallError;
 #[cfg(feature = "std")]
-pub use driver::Driver;
+pub use driver::{Close, Driver, DriverStats, OpFuture, Reactor};
 pub use engine::Stats;
 pub use operation::{Operation, Prepared};
 pub use part::{Part, Slice};

@@ -26,7 +26,7 @@ pub use fallback::{Fallback, FallbackStats};
 pub use file::{File, Outcome};
 
 use crate::EventFd;
-use crate::driver::{Driver, Reactor};
+use crate::{Driver, Reactor};
 use ::tokio::io::Interest;
 use ::tokio::io::unix::AsyncFd;
 use ::tokio::task::unconstrained;

@@ -20,7 +20,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 use fastrand::Rng;
-use linux_aio::driver::OpFuture;
+use linux_aio::OpFuture;
 use linux_aio::op::{self, Read, ReadV, Write};
 use linux_aio::{AlignedBuf, Driver, Errno, EventFd, Operation, PollEvents, Prepared};
 use std::fs::File;

@@ -2,7 +2,7 @@
 //! or has no resources for their operations.
 #![cfg(linux_aio_simulated)]
 
-use linux_aio::driver::{OpFuture, Reactor};
+use linux_aio::{OpFuture, Reactor};
 use linux_aio::op::{Poll, Read};
 use linux_aio::{Driver, Errno, PollEvents};
 use linux_aio_fuzz::simulated::driver::block_on;

@@ -13,10 +13,10 @@ use std::panic::catch_unwind;
 #[derive(Default)]
 pub(super) struct Deferred {
     actions: Vec<Action>,
-    /// A turn is to be taken soon, with what comes until then.
-    pub(super) later: bool,
-    /// Something is to be done now, unless the helper thread does it.
-    pub(super) turn: bool,
+    /// The event loop is to run when the tasks that are ready have run.
+    pub(super) run_later: bool,
+    /// The event loop is to run now; without a reactor, on the helper thread.
+    pub(super) run_now: bool,
 }
 
 /// Users' code that is to be run.
@@ -56,11 +56,12 @@ impl Deferred {
     }
 }
 
-/// Runs users' code and catches its panic, which the panic hook has reported already. Returns `None`
-/// if it panicked.
+/// Runs users' code and catches its panic, which the panic hook has reported already. Returns
+/// `None` if it panicked.
 ///
 /// Every call of users' code in the driver goes through this function, but for
-/// [`Operation::prepare`](crate::Operation::prepare), whose panic belongs to the operation's future.
+/// [`Operation::prepare`](crate::Operation::prepare), whose panic belongs to the operation's
+/// future.
 pub(crate) fn catch_and_forget<R>(code: impl FnOnce() -> R) -> Option<R> {
     let payload = match catch_unwind(AssertUnwindSafe(code)) {
         Ok(result) => return Some(result),

@@ -14,7 +14,7 @@ use std::time::Instant;
 /// A submit that takes longer has blocked.
 const BLOCKED: Duration = Duration::from_millis(1);
 
-/// The queue, and what only whoever turns needs.
+/// The queue, and what else only the thread in the event loop needs.
 pub(super) struct EventLoop {
     /// `None` when the driver has been closed.
     queue: Option<Queue<QueuedOperation>>,
@@ -23,9 +23,9 @@ pub(super) struct EventLoop {
     tokens: Vec<Option<Token>>,
     /// Taken from the state, and not pushed yet; its allocation is kept.
     admitted: Vec<(usize, Box<dyn Erased>)>,
-    /// Something has left the queue since the completions were looked at.
+    /// Operations have left the queue since the completions were taken.
     submitted: bool,
-    /// While the kernel takes nothing of what is queued.
+    /// The present stall, while the kernel takes none of the queued operations.
     stall: Option<Stall>,
     /// As in [`DriverStats`](super::DriverStats).
     blocked: u64,
@@ -48,8 +48,8 @@ impl EventLoop {
         }
     }
 
-    /// Takes the completions that are there, gives their slots to those who wait, cancels and
-    /// submits. `false` if nothing came of it that asks for another look.
+    /// Runs one step: takes the completions that are there, gives their slots to operations that
+    /// wait, cancels and submits. Returns `false` if the step did nothing that asks for another.
     pub(super) fn step(&mut self, shared: &Arc<Shared>) -> bool {
         let Some(queue) = &mut self.queue else { return false };
         let looked = shared.with_state(|state, deferred| {
@@ -88,7 +88,8 @@ impl EventLoop {
         self.submit(shared) || cancelled
     }
 
-    /// `true` if one was cancelled: it ends without a signal if the kernel did not have it.
+    /// Returns `true` if an operation was cancelled: it ends without a signal if the kernel did not
+    /// have it.
     fn cancel(&mut self, entries: &[usize]) -> bool {
         let Some(queue) = &mut self.queue else { return false };
         let tokens = entries.iter().filter_map(|&entry| *self.tokens.get(entry)?);
@@ -112,8 +113,8 @@ impl EventLoop {
         }
     }
 
-    /// `true` if anything left the queue: what the kernel refused ends without a signal, and what it
-    /// did inside of the call has ended.
+    /// Returns `true` if operations left the queue. Those that the kernel refused end without a
+    /// signal, and others may have completed inside of the call.
     fn submit(&mut self, shared: &Arc<Shared>) -> bool {
         let Some(queue) = &mut self.queue else { return false };
         let queued = queue.queued();
@@ -135,8 +136,8 @@ impl EventLoop {
         self.submitted || ended
     }
 
-    /// Decides what becomes of the operations that a submit has left queued: has them submitted again
-    /// later, or ends them. `true` if they have ended.
+    /// Decides what becomes of the operations that a submit has left queued: has them submitted
+    /// again later, or ends them. Returns `true` if they have ended.
     #[cold]
     fn end_or_retry(
         &mut self,
@@ -145,14 +146,15 @@ impl EventLoop {
         now: Instant,
     ) -> bool {
         let errno = match submitted.map_err(Errno::from) {
-            // Without an error, operations are in flight. They need not end soon: one may be a POLL.
+            // Without an error, operations are in flight. They need not end soon: one may be a
+            // POLL.
             Ok(_) | Err(Errno::EAGAIN) => {
                 self.stalled += 1;
                 let Ok(limit) = shared.lock().map(|state| state.retry_limit) else { return false };
                 let stall = self.stall.get_or_insert_with(|| Stall::new(now));
                 if !stall.is_over(now, limit) {
                     if let Some(at) = stall.next_attempt(now, limit) {
-                        shared.turn_at(at);
+                        shared.run_at(at);
                     }
                     return false;
                 }
@@ -169,14 +171,15 @@ impl EventLoop {
         true
     }
 
-    /// No more operations will come; those that are left end with the context.
+    /// Gives the context to the helper thread. No more operations will come; those that are left
+    /// end with it.
     fn end(&mut self, shared: &Arc<Shared>) {
         if let Some(queue) = self.take_queue() {
             shared.destroy(queue, Arc::downgrade(shared));
         }
     }
 
-    /// The queue, to be destroyed.
+    /// Takes the queue, to be destroyed.
     pub(super) fn take_queue(&mut self) -> Option<Queue<QueuedOperation>> {
         mem::take(&mut self.queue)
     }

@@ -12,8 +12,8 @@ use core::pin::Pin;
 use core::task::{Context, Poll, Waker};
 use std::panic::resume_unwind;
 
-/// An operation as a future, from [`Driver::perform`](super::Driver::perform). It gives the result and
-/// the operation, with its buffer.
+/// An operation as a future, from [`Driver::perform`](super::Driver::perform). It gives the result
+/// and the operation, with its buffer.
 ///
 /// It starts when it is polled first. Dropped before that, it does nothing; dropped later, it
 /// leaves the operation to the driver: a POLL is cancelled, others run to their end, and their
@@ -46,7 +46,8 @@ impl<O> OpFuture<O> {
 impl<O> Unpin for OpFuture<O> {}
 
 impl<O: Operation + Send + 'static> OpFuture<O> {
-    /// Gives the operation to the driver, and says how it has ended, if it has. `Err` where it takes none.
+    /// Gives the operation to the driver, and says how it has ended, if it has. `Err` where it
+    /// takes none.
     fn start(&mut self, waker: &Waker) -> Result<Option<Ended>, <Self as Future>::Output> {
         // The clone may panic. Until then the future keeps its operation.
         let waker = waker.clone();
@@ -55,14 +56,14 @@ impl<O: Operation + Send + 'static> OpFuture<O> {
             Ok(state) => state,
             Err(errno) => return Err((Err(errno), *op)),
         };
-        let (started, turned) = self.shared.with_locked(state, |state, deferred| {
+        let (started, ran) = self.shared.with_locked(state, |state, deferred| {
             let started = state.start(op, waker, deferred);
-            (started, deferred.turn)
+            (started, deferred.run_now)
         });
         let entry = started.map_err(|(errno, op)| (Err(errno), downcast(op)))?;
         self.phase = Phase::Started(entry);
         // Perhaps it has ended inside of `io_submit`.
-        Ok(if turned { self.take_end(entry) } else { None })
+        Ok(if ran { self.take_end(entry) } else { None })
     }
 
     fn take_end(&self, entry: usize) -> Option<Ended> {

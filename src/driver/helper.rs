@@ -23,8 +23,8 @@ enum Job {
     Destroy(Box<Queue<QueuedOperation>>, Weak<Shared>),
     /// Do what the reactor should: it has gone.
     Drive(Weak<Shared>, Arc<EventFd>),
-    /// Take a turn then.
-    Turn(Weak<Shared>, Instant),
+    /// Run the event loop at that time.
+    RunAt(Weak<Shared>, Instant),
 }
 
 impl Helper {
@@ -46,9 +46,9 @@ impl Helper {
         let _ = self.jobs.send(Job::Drive(Arc::downgrade(shared), Arc::clone(&shared.eventfd)));
     }
 
-    /// The thread takes a turn at that time, and not at one that was named before.
-    pub(super) fn turn_at(&self, at: Instant, shared: &Arc<Shared>) {
-        let _ = self.jobs.send(Job::Turn(Arc::downgrade(shared), at));
+    /// Has the thread run the event loop at that time, and not at one that was named before.
+    pub(super) fn run_at(&self, at: Instant, shared: &Arc<Shared>) {
+        let _ = self.jobs.send(Job::RunAt(Arc::downgrade(shared), at));
     }
 }
 
@@ -56,18 +56,18 @@ fn work(jobs: &Receiver<Job>) {
     let mut driven = None;
     let mut later = None;
     loop {
-        // Where the eventfd is watched, that is what the thread sleeps in.
+        // While the thread watches the eventfd, it sleeps there.
         let wait = if driven.is_some() { Duration::ZERO } else { until(&later) };
         match jobs.recv_timeout(wait) {
             Ok(Job::Drive(shared, eventfd)) => driven = Some((shared, eventfd)),
-            Ok(Job::Turn(shared, at)) => later = Some((shared, at)),
+            Ok(Job::RunAt(shared, at)) => later = Some((shared, at)),
             Ok(Job::Destroy(queue, shared)) => return destroy(*queue, &shared),
             Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {
                 let due = later.take_if(|(_, at)| *at <= Instant::now());
                 match (&driven, due) {
                     (Some((shared, eventfd)), _) => drive(shared, eventfd, until(&later)),
-                    (None, Some((shared, _))) => turn(&shared),
+                    (None, Some((shared, _))) => run_event_loop(&shared),
                     (None, None) => {}
                 }
             }
@@ -75,19 +75,19 @@ fn work(jobs: &Receiver<Job>) {
     }
 }
 
-/// How long it is until the turn that is to be taken later.
+/// Returns the time until the event loop is to run.
 fn until(later: &Option<(Weak<Shared>, Instant)>) -> Duration {
     later.as_ref().map_or(Duration::MAX, |(_, at)| at.saturating_duration_since(Instant::now()))
 }
 
-fn turn(shared: &Weak<Shared>) {
+fn run_event_loop(shared: &Weak<Shared>) {
     if let Some(shared) = Handle::upgrade(shared) {
-        shared.turn();
+        shared.run_event_loop();
     }
 }
 
-/// Waits for everything in flight and ends the context. What has not completed by then ends now, with
-/// the reason why its event could not be had.
+/// Waits for everything in flight and ends the context. An operation whose event could not be had
+/// ends now, with the reason.
 fn destroy(queue: Queue<QueuedOperation>, shared: &Weak<Shared>) {
     let reason = queue.poll_failure().unwrap_or(Errno::ECANCELED);
     let left = queue.into_operations();
@@ -106,13 +106,13 @@ fn destroy(queue: Queue<QueuedOperation>, shared: &Weak<Shared>) {
     let _ = shared.with_state(|state, deferred| state.set_destroyed(deferred));
 }
 
-/// One round of what the reactor would do. It sleeps for `most` at most. A job that comes meanwhile
-/// makes the eventfd readable.
+/// Does once what the reactor would do. Sleeps for `most` at most: a job that comes meanwhile makes
+/// the eventfd readable.
 fn drive(shared: &Weak<Shared>, eventfd: &EventFd, most: Duration) {
-    turn(shared);
-    // None where it does not fit, which is for ever.
+    run_event_loop(shared);
+    // `None` if it does not fit, which is indefinitely.
     let most = Timespec::try_from(most).ok();
-    // An error, a signal say, is a round that ends early.
+    // An error, such as a signal, only ends the sleep early.
     let _ = rustix::event::poll(&mut [PollFd::new(eventfd, PollFlags::IN)], most.as_ref());
     let _ = eventfd.take();
 }

@@ -1,8 +1,8 @@
 //! Models of the driver that loom runs through every order of their threads' steps.
 //!
-//! The [`State`], [`RunLock`] and [`ReactorPolling`] are the driver's own; the kernel, the reactor and the event loop
-//! are small ones. A lost wake-up is a deadlock, which loom reports; two threads in one turn are an
-//! access to the event loop that it reports, too.
+//! The [`State`], [`RunLock`] and [`ReactorPolling`] are the driver's own; the kernel, the reactor
+//! and the event loop are small ones. A lost wake-up is a deadlock, which loom reports; two threads
+//! in one step are an access to the event loop that it reports, too.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg loom" cargo test --release --lib driver::model
@@ -59,7 +59,7 @@ struct EventLoop {
 
 struct Model {
     state: Mutex<State>,
-    turns: RunLock,
+    run_lock: RunLock,
     woken: ReactorPolling,
     event_loop: UnsafeCell<EventLoop>,
     outside: Mutex<Outside>,
@@ -75,32 +75,32 @@ impl Model {
     fn new(capacity: usize) -> Arc<Self> {
         let model = Arc::new(Self {
             state: Mutex::new(State::new(capacity)),
-            turns: RunLock::new(),
+            run_lock: RunLock::new(),
             woken: ReactorPolling::new(),
             event_loop: UnsafeCell::new(EventLoop::default()),
             outside: Mutex::default(),
             changed: Condvar::new(),
             dropped: Arc::new(AtomicUsize::new(0)),
         });
-        model.turn();
+        model.run_event_loop();
         model
     }
 
     fn with_state<R>(&self, step: impl FnOnce(&mut State, &mut Deferred) -> R) -> R {
         let mut deferred = Deferred::default();
         let result = step(&mut lock(&self.state), &mut deferred);
-        if deferred.later {
+        if deferred.run_later {
             self.change(|outside| outside.readable = true);
         }
         deferred.run_users_code();
-        if deferred.turn {
-            self.turn();
+        if deferred.run_now {
+            self.run_event_loop();
         }
         result
     }
 
-    fn turn(&self) {
-        self.turns.take(|| {
+    fn run_event_loop(&self) {
+        self.run_lock.take(|| {
             self.woken.poll_until_pending(|| self.poll_reactor());
             self.step()
         });
@@ -116,7 +116,7 @@ impl Model {
 
     fn step(&self) -> bool {
         let event_loop = self.event_loop.get_mut();
-        // SAFETY: Only in a turn, which loom checks: it notices every other access during this one.
+        // SAFETY: Only in a step, which loom checks: it notices every other access during this one.
         let event_loop = unsafe { event_loop.deref() };
         let completed = mem::take(&mut lock(&self.outside).completed);
         let mut admitted = Vec::new();
@@ -148,7 +148,7 @@ impl Model {
                 outside.registered = false;
                 drop(outside);
                 self.woken.set();
-                self.turn();
+                self.run_event_loop();
                 outside = lock(&self.outside);
             } else if outside.ended {
                 return;
@@ -242,7 +242,7 @@ fn drop_against_completion() {
     model(1, &[Model::run_and_drop]);
 }
 
-/// One that waits for the slot of another gets it, whoever turns.
+/// One that waits for the slot of another gets it, whichever thread runs the event loop.
 #[test]
 fn two_futures_and_one_slot() {
     model(1, &[Model::run, Model::run]);

@@ -1,4 +1,4 @@
-//! [`Reactor`], what a driver asks of a runtime.
+//! [`Reactor`], which a runtime provides for a driver.
 
 use super::deferred::catch_and_forget;
 use alloc::boxed::Box;
@@ -6,37 +6,40 @@ use core::mem;
 use core::task::{Context, Poll, Waker};
 use std::io;
 
-/// Tells a driver when its eventfd is readable. A few lines for each runtime: with the feature
-/// `tokio`, `linux_aio::tokio` has them; `examples/smol_read.rs` shows them for
-/// `async-io`.
+/// Tells a driver when its eventfd is readable.
+///
+/// It takes a few lines for each runtime. The feature `tokio` brings them for tokio, as
+/// `linux_aio::tokio`. `examples/smol_read.rs` shows them for `async-io`.
 ///
 /// A forked child neither calls nor drops the reactors of its parent.
 pub trait Reactor: Send + Sync + 'static {
-    /// Ready when the eventfd may have become readable since the last time this was ready; the driver
-    /// empties it then. When pending, the waker of `cx` must be called once it is readable, and when
-    /// the reactor shuts down.
+    /// Returns `Ready` if the eventfd may have become readable since the last `Ready`. The driver
+    /// then empties it.
     ///
-    /// It is called with the same waker always, by one thread at a time. The waker does the driver's
-    /// work and is best called from the runtime's reactor, without locks held that polling takes.
+    /// If it returns `Pending`, the reactor must call the waker of `cx` once the eventfd is
+    /// readable, and when the reactor shuts down. The driver always passes the same waker, from one
+    /// thread at a time. The waker does the driver's work. Call it from the runtime's reactor,
+    /// without a lock that polling takes.
     ///
     /// # Errors
-    /// The reactor has gone: it is not polled again, and the driver's helper thread watches the
-    /// eventfd. A panic is taken for that, too.
+    /// An error says that the reactor is gone. It is not polled again, and the driver's helper
+    /// thread watches the eventfd instead. A panic counts as such an error.
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
-    /// Whether [`poll_readable`](Self::poll_readable) is ready again after each signal of the eventfd, and not only
-    /// after one that finds it empty. The driver then does not empty it, which is a system call.
-    /// A panic is taken for `false`.
+    /// Returns whether [`poll_readable`](Self::poll_readable) is ready again after each signal of
+    /// the eventfd, even if the eventfd was not emptied before it. The driver then saves the system
+    /// call that empties it. A panic counts as `false`.
     fn is_edge_triggered(&self) -> bool {
         false
     }
 
-    /// Has `waker` called when the tasks that can run now have run, so that what they start is submitted
-    /// together; if there are no more tasks to be run, then too. `false` if the runtime has no such moment:
-    /// the driver makes its eventfd readable instead, which takes more system calls.
+    /// Has `waker` called when the tasks that are ready have run, so that the driver submits
+    /// together what they start. If no task is ready, `waker` is called all the same.
     ///
-    /// It is called with the waker that [`poll_readable`](Self::poll_readable) is, from any thread. A panic is taken
-    /// for `false`.
+    /// Returns `false` if the runtime knows no such moment. The driver then signals its eventfd
+    /// instead, which takes more system calls. A panic counts as `false`.
+    ///
+    /// The driver passes the waker of [`poll_readable`](Self::poll_readable), from any thread.
     fn wake_later(&self, waker: &Waker) -> bool {
         let _ = waker;
         false
@@ -75,7 +78,7 @@ impl Drop for Contained {
     }
 }
 
-/// Leaves it to the helper thread from the start.
+/// The reactor of [`Driver::on_thread`](super::Driver::on_thread): it has failed from the start.
 pub(super) struct NoReactor;
 
 impl Reactor for NoReactor {

@@ -1,16 +1,16 @@
-//! [`RunLock`], by which one thread at a time turns, for all; and [`ReactorPolling`], by which the
-//! reactor is polled again after each call of the waker. Both are checked by the models.
+//! [`RunLock`], which admits one thread at a time to the event loop, and [`ReactorPolling`], by
+//! which the reactor is polled again after each call of the waker. The loom models check both.
 
 use crate::primitive::{AtomicBool, AtomicU8, Ordering};
 
-/// Nobody turns.
+/// No thread runs the event loop.
 const IDLE: u8 = 0;
-/// Somebody does.
+/// A thread does.
 const TURNING: u8 = 1;
-/// Somebody does, and must take one more round for somebody else.
+/// A thread does, and must run one more step for another caller.
 const AGAIN: u8 = 2;
 
-/// Whose turn it is.
+/// Who may run the event loop.
 pub(super) struct RunLock(AtomicU8);
 
 impl RunLock {
@@ -18,11 +18,11 @@ impl RunLock {
         Self(AtomicU8::new(IDLE))
     }
 
-    /// Calls `round` until it says that nothing is left to do and nobody has asked meanwhile; not at
-    /// all if another thread, or a caller of this one, is at it.
+    /// Calls `step` until it returns `false` and no other caller has asked meanwhile. Does not call
+    /// it if another thread, or a caller of this one, is at it: that one runs one more step.
     ///
-    /// In either case a round begins after this call does, and sees what was done before it: each
-    /// begins with a swap that acquires what those who ask release with theirs.
+    /// In either case a step begins after this call does, and sees what was done before it. Each
+    /// step begins with a swap that acquires what every caller releases with its own.
     pub(super) fn take(&self, mut step: impl FnMut() -> bool) {
         if self.0.swap(AGAIN, Ordering::AcqRel) != IDLE {
             return;
@@ -35,17 +35,17 @@ impl RunLock {
         }
     }
 
-    /// `false` where somebody has asked for one more round.
+    /// Returns `false` if a caller has asked for one more step.
     fn give_up(&self) -> bool {
         self.0.compare_exchange(TURNING, IDLE, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 }
 
-/// Whether the waker has been called since the reactor was polled.
+/// Notes whether the waker has been called since the reactor was polled.
 pub(super) struct ReactorPolling(AtomicBool);
 
 impl ReactorPolling {
-    /// As if it had been called: the reactor has not been polled yet.
+    /// Begins as if it had been called: the reactor has not been polled yet.
     pub(super) fn new() -> Self {
         Self(AtomicBool::new(true))
     }
@@ -54,8 +54,8 @@ impl ReactorPolling {
         self.0.swap(true, Ordering::AcqRel);
     }
 
-    /// Calls `poll`, which says whether the reactor was ready, until it has been called after the
-    /// last wake and was not ready. Only in a turn.
+    /// Calls `poll`, which says whether the reactor was ready, until a call that began after the
+    /// last wake says no. Only in a step.
     pub(super) fn poll_until_pending(&self, mut poll: impl FnMut() -> bool) {
         while self.0.swap(false, Ordering::AcqRel) {
             if poll() {

@@ -28,8 +28,8 @@ impl Stall {
         now.duration_since(self.since) >= limit
     }
 
-    /// Returns the time of the next retry, or `None` if one has been asked for that is not due yet: not
-    /// only retries submit.
+    /// Returns the time of the next retry, or `None` if one has been asked for that is not due yet:
+    /// not only retries submit.
     pub(super) fn next_attempt(&mut self, now: Instant, limit: Duration) -> Option<Instant> {
         if now < self.due {
             return None;

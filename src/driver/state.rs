@@ -1,5 +1,6 @@
-//! What a driver knows, behind its lock.
+//! [`State`], the table of a driver's operations. Plain data behind the driver's lock.
 
+use super::batching::{Batching, Decision};
 use super::deferred::Deferred;
 use super::queued_operation::{Ended, Erased};
 use super::stats::DriverStats;
@@ -11,20 +12,11 @@ use core::mem;
 use core::task::Waker;
 use core::time::Duration;
 
-/// How many operations come together at most before they are submitted without waiting for more.
-const BATCH: usize = 32;
-
-/// How many at least, so that a disk that has nothing to do gets the first ones early.
-const FIRST: usize = 4;
-
-/// Of so many operations that come alone, one waits for others.
-const PROBE: u64 = 64;
-
-/// See [`Driver::retry_submits_for`](super::Driver::retry_submits_for). What ends within this time is a
-/// shortage that passes; afterwards somebody must be told.
+/// See [`Driver::retry_submits_for`](super::Driver::retry_submits_for). What ends within this time
+/// is a shortage that passes; afterwards somebody must be told.
 const RETRY_LIMIT: Duration = Duration::from_secs(30);
 
-/// The operation of one future, from its first poll until the future has its result or the kernel
+/// The operation of one future: from its first poll until the future has the outcome or the kernel
 /// is finished, whichever is later.
 enum Entry {
     Vacant,
@@ -55,18 +47,12 @@ pub(super) struct State {
     capacity: usize,
     /// Entries that have been abandoned and are to be cancelled.
     cancels: Vec<usize>,
-    /// A turn has been asked for, for what waits.
-    awaits_turn: bool,
-    /// More than one had come by the last turn that was asked for.
-    crowded: bool,
-    /// What was submitted last did not all end inside of `io_submit`: the kernel has something to do while tasks
-    /// start more.
-    overlaps: bool,
-    /// Why no more operations are taken.
+    batching: Batching,
+    /// The reason if no more operations are taken.
     refusal: Option<Errno>,
     /// The context has ended.
     destroyed: bool,
-    /// Who waits for that, by ticket.
+    /// The callers that wait for that, by ticket.
     closers: BTreeMap<u64, Waker>,
     pub(super) stats: DriverStats,
     /// How long the kernel may take none of the operations that are queued, before they end.
@@ -83,9 +69,7 @@ impl State {
             admitted: 0,
             capacity,
             cancels: Vec::new(),
-            awaits_turn: false,
-            crowded: false,
-            overlaps: false,
+            batching: Batching::default(),
             refusal: None,
             destroyed: false,
             closers: BTreeMap::new(),
@@ -110,7 +94,8 @@ impl State {
 
     // ---- a future's side ----
 
-    /// Takes over the operation of a future and says where; or gives it back, with the reason.
+    /// Takes over the operation of a future, and returns its entry; or gives it back, with the
+    /// reason.
     pub(super) fn start(
         &mut self,
         op: Box<dyn Erased>,
@@ -129,39 +114,28 @@ impl State {
         self.fill(entry, Entry::Waiting { op, waker, ticket });
         self.waiting.push_back((ticket, entry));
         self.stats.submitted += 1;
-        self.turn_now_or_later(deferred);
+        self.submit_now_or_later(deferred);
         Ok(entry)
     }
 
-    /// Has what waits submitted: at once if there is enough for a batch, or if the kernel has nothing to do and no
-    /// others are expected; else later, with what has come by then. Without a free slot, the next completion
-    /// sees to it.
-    ///
-    /// As many are enough as the kernel has: when a disk has ended all at once, it works on the first few while
-    /// tasks start the others, which go to it by more and more.
-    fn turn_now_or_later(&mut self, deferred: &mut Deferred) {
-        if self.admitted == self.capacity {
-            return;
-        }
-        // Now and then it is tried whether others come, which one that ends inside of `io_submit` would not let run.
-        let alone = self.admitted == 0 && !self.crowded && self.next_ticket % PROBE != 0;
-        let enough = if self.overlaps { self.admitted.clamp(FIRST, BATCH) } else { BATCH };
-        if alone || self.waiting.len() >= enough {
-            deferred.turn = true;
-        } else if !self.awaits_turn {
-            self.awaits_turn = true;
-            deferred.later = true;
+    /// Has the operations that wait submitted, now or later.
+    fn submit_now_or_later(&mut self, deferred: &mut Deferred) {
+        let (waiting, admitted) = (self.waiting.len(), self.admitted);
+        match self.batching.decide(self.next_ticket, waiting, admitted, self.capacity) {
+            Decision::Now => deferred.run_now = true,
+            Decision::AfterReadyTasks => deferred.run_later = true,
+            Decision::WithNextStep => {}
         }
     }
 
-    /// The end of an entry's operation, which leaves the entry; `None` where it has not come.
+    /// Takes the outcome of an entry's operation. Returns `None` if it has not ended.
     pub(super) fn take_end(&mut self, entry: usize) -> Option<Ended> {
         if !matches!(self.entries[entry], Entry::Ended(_)) {
             return None;
         }
         match self.vacate(entry) {
             Entry::Ended(ended) => Some(ended),
-            _ => unreachable!("it has just been looked at"),
+            _ => unreachable!("the entry has ended, as was checked"),
         }
     }
 
@@ -174,8 +148,8 @@ impl State {
         deferred.drop_waker(unused);
     }
 
-    /// The future of an entry has been dropped. What the kernel can cancel, it does; the rest keeps
-    /// its slot and its buffer to its end.
+    /// Handles the drop of an entry's future. Cancels the operation if the kernel can; otherwise it
+    /// keeps its slot and its buffer to its end.
     pub(super) fn abandon(&mut self, entry: usize, deferred: &mut Deferred) {
         match mem::replace(&mut self.entries[entry], Entry::Abandoned) {
             Entry::Waiting { op, waker, ticket } => {
@@ -186,12 +160,12 @@ impl State {
                 deferred.drop_op(op);
                 deferred.drop_waker(waker);
                 // Perhaps it was the last.
-                deferred.turn = self.is_drained();
+                deferred.run_now = self.is_drained();
             }
             Entry::Admitted { waker } => {
                 self.cancels.push(entry);
                 deferred.drop_waker(waker);
-                deferred.turn = true;
+                deferred.run_now = true;
             }
             Entry::Ended(ended) => {
                 self.vacate(entry);
@@ -219,9 +193,7 @@ impl State {
 
     /// Moves operations that wait to `admitted`, oldest first, while there are free slots.
     pub(super) fn admit(&mut self, admitted: &mut Vec<(usize, Box<dyn Erased>)>) {
-        if mem::take(&mut self.awaits_turn) {
-            self.crowded = self.waiting.len() > 1;
-        }
+        self.batching.note_step(self.waiting.len());
         while self.admitted < self.capacity {
             let Some((entry, op, waker)) = self.next_waiting() else { return };
             self.fill(entry, Entry::Admitted { waker });
@@ -230,12 +202,13 @@ impl State {
         }
     }
 
-    /// Some have been submitted, and what ended inside of `io_submit` has been completed.
+    /// Notes that operations were submitted, and that those which ended inside of `io_submit` have
+    /// been completed.
     pub(super) fn note_submitted(&mut self) {
-        self.overlaps = self.admitted > 0;
+        self.batching.note_submitted(self.admitted);
     }
 
-    /// What has waited for a slot the longest, and does so no longer. Its entry is to be filled.
+    /// Takes the operation that has waited for a slot the longest. Its entry is to be filled.
     #[inline(always)]
     fn next_waiting(&mut self) -> Option<(usize, Box<dyn Erased>, Waker)> {
         let (_, entry) = self.waiting.pop_front()?;
@@ -245,12 +218,12 @@ impl State {
         }
     }
 
-    /// The entries that have been abandoned since the last time.
+    /// Takes the entries that have been abandoned since the last call.
     pub(super) fn take_cancels(&mut self) -> Vec<usize> {
         mem::take(&mut self.cancels)
     }
 
-    /// An operation that was admitted has ended.
+    /// Stores the outcome of an operation that was admitted, and has its future woken.
     pub(super) fn complete(&mut self, entry: usize, ended: Ended, deferred: &mut Deferred) {
         self.admitted -= 1;
         self.stats.completed += 1;
@@ -271,15 +244,15 @@ impl State {
 
     // ---- the end ----
 
-    /// Takes no more operations, and gives the ticket of one who waits for the end.
+    /// Takes no more operations. Returns the ticket of a caller that waits for the end.
     pub(super) fn close(&mut self, deferred: &mut Deferred) -> u64 {
         self.refusal.get_or_insert(Errno::ECANCELED);
-        deferred.turn = self.is_drained();
+        deferred.run_now = self.is_drained();
         self.ticket()
     }
 
-    /// Events can be had no longer, and that is why: takes no more operations, and ends those that wait
-    /// for a slot. Those that are admitted end with the context.
+    /// Takes no more operations, since events cannot be had any more, for this reason. Ends those
+    /// that wait for a slot; those that are admitted end with the context.
     pub(super) fn fail(&mut self, errno: Errno, deferred: &mut Deferred) {
         self.refusal = Some(errno);
         while let Some((entry, op, waker)) = self.next_waiting() {
@@ -288,7 +261,7 @@ impl State {
         }
     }
 
-    /// Whether the context has ended; if not, `waker` will be called then.
+    /// Returns whether the context has ended. If not, `waker` will be called then.
     pub(super) fn poll_destroyed(
         &mut self,
         closer: u64,
@@ -305,21 +278,21 @@ impl State {
         self.destroyed
     }
 
-    /// One who waited for the end does so no longer.
+    /// Forgets a caller that waited for the end.
     pub(super) fn forget_closer(&mut self, closer: u64, deferred: &mut Deferred) {
         if let Some(waker) = self.closers.remove(&closer) {
             deferred.drop_waker(waker);
         }
     }
 
-    /// The context has ended.
+    /// Notes that the context has ended, and wakes the callers that wait for it.
     pub(super) fn set_destroyed(&mut self, deferred: &mut Deferred) {
         self.destroyed = true;
         mem::take(&mut self.closers).into_values().for_each(|waker| deferred.wake(waker));
     }
 }
 
-/// Nobody takes this end.
+/// Drops an outcome that no future takes.
 fn discard(ended: Ended, deferred: &mut Deferred) {
     match ended {
         Ended::Done { op, .. } => deferred.drop_op(op),

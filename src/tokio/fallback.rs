@@ -1,7 +1,7 @@
 //! [`Fallback`], for reads and writes that would block.
 
-use crate::driver::{Driver, DriverStats};
 use crate::op::{Buffers, Read, ReadV, Write, WriteV};
+use crate::{Driver, DriverStats};
 use crate::{Errno, IoPrio, Operation, RwFlags};
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};

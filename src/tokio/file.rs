@@ -1,7 +1,7 @@
 //! [`File`], a file whose positioned reads and writes are futures.
 
 use super::fallback::{Fallback, Support, Transfer};
-use crate::driver::Driver;
+use crate::Driver;
 use crate::op::{Fdsync, Fsync, Read, ReadV, Write, WriteV};
 use crate::{Errno, IoPrio, Operation, RwFlags};
 use ::tokio::task::consume_budget;

@@ -4,7 +4,7 @@ use super::users_code::zero;
 use core::fmt;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
-use linux_aio::driver::Reactor;
+use linux_aio::Reactor;
 use linux_aio::op::{self, Read};
 use linux_aio::{Driver, EventFd, Operation, PollEvents, Prepared};
 use std::fs::File;

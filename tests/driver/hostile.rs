@@ -7,7 +7,7 @@ use common::{Watchdog, poll_once};
 use core::pin::pin;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::task::{Context, Poll, Waker};
-use linux_aio::driver::OpFuture;
+use linux_aio::OpFuture;
 use linux_aio::op::{self, Read};
 use linux_aio::{Driver, Errno, EventFd, Operation, PollEvents, Prepared};
 use smol::future::block_on;
@@ -24,7 +24,7 @@ fn zero() -> Arc<File> {
 /// The driver in its two forms: a reactor that is a thread of smol's, and a thread of its own.
 fn drivers(capacity: u32) -> [Driver; 2] {
     struct Reactor(smol::Async<Arc<EventFd>>);
-    impl linux_aio::driver::Reactor for Reactor {
+    impl linux_aio::Reactor for Reactor {
         fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
             self.0.poll_readable(cx)
         }

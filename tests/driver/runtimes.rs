@@ -8,7 +8,7 @@ use core::future::Future;
 use core::pin::pin;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use core::task::{Context, Poll, Waker};
-use linux_aio::driver::Reactor;
+use linux_aio::Reactor;
 use linux_aio::fd::AsFd;
 use linux_aio::op::Read;
 use linux_aio::{Driver, EventFd};

@@ -9,7 +9,7 @@ use common::{Watchdog, poll_once};
 use core::mem;
 use core::pin::Pin;
 use core::task::{Poll, Waker};
-use linux_aio::driver::OpFuture;
+use linux_aio::OpFuture;
 use linux_aio::op::{self, Read};
 use linux_aio::{Driver, Errno, EventFd, PollEvents};
 use smol::future::block_on;

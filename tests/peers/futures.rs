@@ -12,7 +12,7 @@ use core::future::poll_fn;
 use core::pin::Pin;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::task::Poll;
-use linux_aio::driver::OpFuture;
+use linux_aio::OpFuture;
 use linux_aio::op::{self, Read, Write};
 use linux_aio::{Driver, Errno, EventFd, Fd, IoPrio, Operation, PollEvents, Prepared, RwFlags};
 use std::fs::File;

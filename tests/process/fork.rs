@@ -11,8 +11,8 @@ use core::panic::AssertUnwindSafe;
 use core::sync::atomic::{AtomicI32, Ordering};
 use core::task::{self, Context, Waker};
 use core::time::Duration;
+use linux_aio::Reactor;
 use linux_aio::abi::syscall::NATIVE;
-use linux_aio::driver::Reactor;
 use linux_aio::op::{Any, Poll, Read};
 use linux_aio::raw::ForkGuard;
 use linux_aio::{

@@ -14,7 +14,7 @@ use super::queue::Fresh;
 use super::{Filters, Kernel, Object, Script, report};
 use crate::divergence::{Verdict, ensure};
 use crate::input::Source;
-use linux_aio::driver::{OpFuture, Reactor};
+use linux_aio::{OpFuture, Reactor};
 use linux_aio::op::Fsync;
 use linux_aio::{Driver, Errno, EventFd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};

@@ -6,7 +6,7 @@ use core::pin::Pin;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::Waker;
 use core::time::Duration;
-use linux_aio::driver::DriverStats;
+use linux_aio::DriverStats;
 use linux_aio::tokio::{self, Fallback, File, Outcome};
 use linux_aio::{Driver, Errno, IoPrio, RwFlags};
 use smol::future::block_on;

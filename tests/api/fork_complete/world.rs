@@ -4,13 +4,13 @@ use super::common::files::{Pipe, pipe};
 use super::common::{self, context, poll_once};
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use core::task::{Context, Poll, Waker};
-use linux_aio::driver::{Close, OpFuture, Reactor};
 use linux_aio::op::{self, Any, Callback, Read};
 use linux_aio::raw::ForkGuard;
 use linux_aio::{
     AlignedBuf, Driver, EventFd, IoContext, Iocb, Operation, OwnedReaper, OwnedSubmitter,
     PollEvents, Prepared, Queue, Ready, Reaper, Scope, Slot, Stats, Submitter, Token,
 };
+use linux_aio::{Close, OpFuture, Reactor};
 use smol::future::block_on;
 use std::fs::File;
 use std::io;

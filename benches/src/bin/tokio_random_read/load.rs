@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use hdrhistogram::Histogram;
 use linux_aio::AlignedBuf;
-use linux_aio::driver::DriverStats;
+use linux_aio::DriverStats;
 use linux_aio::tokio::{Fallback, FallbackStats, File, driver as new_driver};
 use std::io::{Seek, SeekFrom};
 use std::sync::Arc;
