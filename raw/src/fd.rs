@@ -9,7 +9,7 @@ use core::marker::PhantomData;
 
 /// A file descriptor that stays open for `'a`.
 ///
-/// Made from a [`BorrowedFd`](crate::fd::BorrowedFd) if there is an allocator, and otherwise by the
+/// Made from a [`BorrowedFd`] if there is an allocator, and otherwise by the
 /// `unsafe` [`Fd::borrow_raw`].
 #[derive(Clone, Copy)]
 #[repr(transparent)]
