@@ -479,40 +479,6 @@ impl<O> Engine<O> {
     fn token(&self, tag: Tag) -> Token {
         Token::new(self.id, tag)
     }
-
-    // ---- out of a slot ----
-
-    /// Moves the operation out of a slot, and frees the slot.
-    ///
-    /// # Safety
-    /// The slot is one of this engine and on no list. Its operation is initialised, not lent to the
-    /// kernel, and neither referred to nor used again.
-    #[inline]
-    unsafe fn move_out(&self, slot: &Slot<O>) -> O {
-        // SAFETY: It is initialised, and read once: by the caller's promise nobody uses it again.
-        let operation = unsafe { slot.operation().read() };
-        self.release(slot);
-        operation
-    }
-
-    /// Drops the operation in a slot and frees the slot, even if the drop panics.
-    ///
-    /// # Safety
-    /// As for [`move_out`](Self::move_out).
-    unsafe fn discard(&self, slot: &Slot<O>) {
-        let release = Release { engine: self, slot };
-        // SAFETY: It is initialised, and dropped once: by the caller's promise nobody uses it
-        // again.
-        unsafe { slot.operation().drop_in_place() };
-        drop(release);
-    }
-
-    /// Puts a slot of this engine whose operation is gone on the free list.
-    #[inline]
-    fn release(&self, slot: &Slot<O>) {
-        slot.next.set(self.free.get());
-        self.free.set(Some(NonNull::from(slot)));
-    }
 }
 
 /// Makes the kernel end an operation early. For a POLL, `EINVAL` is no error: its event is on the
@@ -521,18 +487,6 @@ fn cancel_in_flight<O>(context: &IoContext, slot: &Slot<O>) -> Result<(), Errno>
     match context.cancel(slot.iocb.get()) {
         Err(Errno::EINVAL) if slot.opcode() == Opcode::POLL => Ok(()),
         result => result,
-    }
-}
-
-/// Frees a slot whose operation has been dropped.
-struct Release<'e, O> {
-    engine: &'e Engine<O>,
-    slot: &'e Slot<O>,
-}
-
-impl<O> Drop for Release<'_, O> {
-    fn drop(&mut self) {
-        self.engine.release(self.slot);
     }
 }
 

@@ -1,15 +1,19 @@
 //! [`Queue`], a context that owns what its operations need.
 
+mod error;
+mod ready;
+
+pub use error::QueueError;
+pub use ready::Ready;
+
 use crate::engine::{BATCH, BatchBuffer, Engine, Finished, Stats, Storage};
 use crate::slot::{Completion, PushError, Slot, Token};
-use crate::{CallError, Diagnosis, Errno, Fd, IoContext, Operation, ScopeError, SetupError};
+use crate::{CallError, Errno, Fd, IoContext, Operation, ScopeError, SetupError};
 use alloc::boxed::Box;
 use core::fmt;
-use core::marker::PhantomData;
 use core::mem::{ManuallyDrop, MaybeUninit};
 use core::ptr::NonNull;
 use core::time::Duration;
-use static_assertions::{assert_impl_all, assert_not_impl_any};
 
 /// A context and the operations in it, each owned until its completion.
 ///
@@ -103,7 +107,7 @@ impl<O: Operation + 'static> Queue<O> {
     pub fn new(mut context: IoContext, capacity: u32) -> Result<Self, QueueError> {
         match ScopeError::check(&mut context) {
             Ok(()) => Ok(Self::over(context, capacity)),
-            Err(reason) => Err(QueueError { reason, context }),
+            Err(reason) => Err(QueueError::new(reason, context)),
         }
     }
 
@@ -490,151 +494,5 @@ impl<O: Operation + 'static> fmt::Debug for Queue<O> {
             .field("queued", &self.engine.queued())
             .field("in_flight", &self.engine.in_flight())
             .finish_non_exhaustive()
-    }
-}
-
-/// Says why [`Queue::new`] did not take a context, and gives the context back.
-///
-/// It converts to [`Errno`] and to `std::io::Error`. These do not have the context, which the
-/// conversion drops.
-///
-/// ```
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// use linux_aio::{Errno, IoContext, Iocb, Queue, op::Read};
-/// use std::{fs::File, mem::MaybeUninit, os::fd::AsRawFd};
-///
-/// let zero = File::open("/dev/zero")?;
-/// let mut buf = [1; 64];
-/// let mut iocb = Iocb::pread(zero.as_raw_fd(), buf.as_mut_ptr(), 64, 0);
-/// let mut context = IoContext::new(1)?;
-/// // SAFETY: `zero`, `buf` and `iocb` are there until the event has been reaped below.
-/// unsafe { context.split().0.submit(&[&raw mut iocb]) }?;
-///
-/// let mut refused = Queue::<Read<File, Vec<u8>>>::new(context, 1).unwrap_err();
-/// assert_eq!(refused.errno(), Errno::EBUSY);
-/// refused.context.split().1.wait(1, None, &mut [MaybeUninit::uninit()])?;
-/// let queue = Queue::<Read<File, Vec<u8>>>::new(refused.context, 1)?;
-/// # drop(queue);
-/// # Ok(()) }
-/// ```
-pub struct QueueError {
-    reason: ScopeError,
-    /// The context, as it was.
-    pub context: IoContext,
-}
-
-impl QueueError {
-    /// Returns `EBUSY` or [`Errno::FORKED`].
-    pub fn errno(&self) -> Errno {
-        self.reason.errno()
-    }
-}
-
-impl fmt::Debug for QueueError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("QueueError").field("reason", &self.reason).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Display for QueueError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.reason.fmt(f)
-    }
-}
-
-impl core::error::Error for QueueError {
-    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
-        self.reason.source()
-    }
-}
-
-impl From<QueueError> for Errno {
-    fn from(error: QueueError) -> Self {
-        error.errno()
-    }
-}
-
-#[cfg(feature = "std")]
-impl From<QueueError> for std::io::Error {
-    fn from(error: QueueError) -> Self {
-        // Without the context, which is not to live as long as the text.
-        error.reason.into()
-    }
-}
-
-assert_impl_all!(Ready<'static, crate::op::Fsync<crate::fd::OwnedFd>>: Send);
-assert_not_impl_any!(Ready<'static, crate::op::Fsync<crate::fd::OwnedFd>>: Sync, Clone);
-
-/// An operation that has completed and is still in its slot. From [`Queue::ready`].
-///
-/// Dropping it drops the operation. (Forgetting it keeps the slot until the queue is dropped.)
-pub struct Ready<'q, O: Operation + 'static> {
-    finished: Finished<'q, O>,
-    /// The queue is borrowed exclusively: it cannot be dropped, moved or sent meanwhile.
-    queue: PhantomData<&'q mut Queue<O>>,
-}
-
-// SAFETY: A `Finished` is not `Send` because it refers to an engine, which is not `Sync`. Here the
-// queue is borrowed exclusively, so nobody else uses the engine, and to send this is to send `&mut
-// Queue<O>`, which is `Send` if `O` is.
-unsafe impl<O: Operation + Send + 'static> Send for Ready<'_, O> {}
-
-impl<'q, O: Operation + 'static> Ready<'q, O> {
-    /// Callers borrow their queue exclusively for `'q`.
-    #[inline(always)]
-    fn new(finished: Finished<'q, O>) -> Self {
-        Self { finished, queue: PhantomData }
-    }
-
-    /// Returns the token that push returned for the operation.
-    pub fn token(&self) -> Token {
-        self.finished.token()
-    }
-
-    /// Returns the result: what [`Completion::result`] would be.
-    #[inline]
-    pub fn result(&self) -> Result<u32, Errno> {
-        self.finished.result()
-    }
-
-    /// Describes the operation and the likely cause of its error, as [`Completion::diagnose`] does.
-    pub fn diagnose(&mut self) -> Option<Diagnosis> {
-        let errno = self.result().err()?;
-        Some(self.op_mut().prepare().diagnose(errno))
-    }
-
-    /// Returns the operation.
-    #[inline]
-    pub fn op(&self) -> &O {
-        self.finished.operation()
-    }
-
-    /// Returns the operation, to change it before it is pushed again.
-    #[inline]
-    pub fn op_mut(&mut self) -> &mut O {
-        self.finished.operation_mut()
-    }
-
-    /// Pushes the operation again, from where it is. It has a new token.
-    #[inline]
-    pub fn push_again(self) -> Token {
-        // SAFETY: `over` made room for every slot in the submit queue.
-        unsafe { self.finished.push_again() }
-    }
-
-    /// Moves the operation out and frees its slot.
-    #[inline]
-    pub fn take(self) -> Completion<O> {
-        self.finished.take()
-    }
-}
-
-impl<O: Operation + fmt::Debug + 'static> fmt::Debug for Ready<'_, O> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ready")
-            .field("token", &self.token())
-            .field("result", &self.result())
-            .field("op", self.op())
-            .finish()
     }
 }

@@ -8,6 +8,7 @@ use crate::Operation;
 use crate::slot::{Completion, Slot, Tag, Token};
 use crate::{CallError, Errno, IoContext, IoEvent};
 use core::mem::ManuallyDrop;
+use core::ptr::NonNull;
 use core::time::Duration;
 
 /// How many queued operations make a wait submit them before it polls. With fewer, it first takes
@@ -403,5 +404,51 @@ impl<O> Engine<O> {
     #[cfg(feature = "std")]
     pub(crate) fn poll_failure(&self) -> Option<Errno> {
         self.poll_failure.get()
+    }
+
+    // ---- out of a slot ----
+
+    /// Moves the operation out of a slot, and frees the slot.
+    ///
+    /// # Safety
+    /// The slot is one of this engine and on no list. Its operation is initialised, not lent to the
+    /// kernel, and neither referred to nor used again.
+    #[inline]
+    pub(super) unsafe fn move_out(&self, slot: &Slot<O>) -> O {
+        // SAFETY: It is initialised, and read once: by the caller's promise nobody uses it again.
+        let operation = unsafe { slot.operation().read() };
+        self.release(slot);
+        operation
+    }
+
+    /// Drops the operation in a slot and frees the slot, even if the drop panics.
+    ///
+    /// # Safety
+    /// As for [`move_out`](Self::move_out).
+    pub(super) unsafe fn discard(&self, slot: &Slot<O>) {
+        let release = Release { engine: self, slot };
+        // SAFETY: It is initialised, and dropped once: by the caller's promise nobody uses it
+        // again.
+        unsafe { slot.operation().drop_in_place() };
+        drop(release);
+    }
+
+    /// Puts a slot of this engine whose operation is gone on the free list.
+    #[inline]
+    pub(super) fn release(&self, slot: &Slot<O>) {
+        slot.next.set(self.free.get());
+        self.free.set(Some(NonNull::from(slot)));
+    }
+}
+
+/// Frees a slot whose operation has been dropped.
+struct Release<'e, O> {
+    engine: &'e Engine<O>,
+    slot: &'e Slot<O>,
+}
+
+impl<O> Drop for Release<'_, O> {
+    fn drop(&mut self) {
+        self.engine.release(self.slot);
     }
 }

@@ -1,0 +1,86 @@
+//! [`Ready`], a completed operation in its slot.
+
+use super::Queue;
+use crate::engine::Finished;
+use crate::slot::{Completion, Token};
+use crate::{Diagnosis, Errno, Operation};
+use core::fmt;
+use core::marker::PhantomData;
+use static_assertions::{assert_impl_all, assert_not_impl_any};
+
+assert_impl_all!(Ready<'static, crate::op::Fsync<crate::fd::OwnedFd>>: Send);
+assert_not_impl_any!(Ready<'static, crate::op::Fsync<crate::fd::OwnedFd>>: Sync, Clone);
+
+/// An operation that has completed and is still in its slot. From [`Queue::ready`].
+///
+/// Dropping it drops the operation. (Forgetting it keeps the slot until the queue is dropped.)
+pub struct Ready<'q, O: Operation + 'static> {
+    finished: Finished<'q, O>,
+    /// The queue is borrowed exclusively: it cannot be dropped, moved or sent meanwhile.
+    queue: PhantomData<&'q mut Queue<O>>,
+}
+
+// SAFETY: A `Finished` is not `Send` because it refers to an engine, which is not `Sync`. Here the
+// queue is borrowed exclusively, so nobody else uses the engine, and to send this is to send `&mut
+// Queue<O>`, which is `Send` if `O` is.
+unsafe impl<O: Operation + Send + 'static> Send for Ready<'_, O> {}
+
+impl<'q, O: Operation + 'static> Ready<'q, O> {
+    /// Callers borrow their queue exclusively for `'q`.
+    #[inline(always)]
+    pub(super) fn new(finished: Finished<'q, O>) -> Self {
+        Self { finished, queue: PhantomData }
+    }
+
+    /// Returns the token that push returned for the operation.
+    pub fn token(&self) -> Token {
+        self.finished.token()
+    }
+
+    /// Returns the result: what [`Completion::result`] would be.
+    #[inline]
+    pub fn result(&self) -> Result<u32, Errno> {
+        self.finished.result()
+    }
+
+    /// Describes the operation and the likely cause of its error, as [`Completion::diagnose`] does.
+    pub fn diagnose(&mut self) -> Option<Diagnosis> {
+        let errno = self.result().err()?;
+        Some(self.op_mut().prepare().diagnose(errno))
+    }
+
+    /// Returns the operation.
+    #[inline]
+    pub fn op(&self) -> &O {
+        self.finished.operation()
+    }
+
+    /// Returns the operation, to change it before it is pushed again.
+    #[inline]
+    pub fn op_mut(&mut self) -> &mut O {
+        self.finished.operation_mut()
+    }
+
+    /// Pushes the operation again, from where it is. It has a new token.
+    #[inline]
+    pub fn push_again(self) -> Token {
+        // SAFETY: `over` made room for every slot in the submit queue.
+        unsafe { self.finished.push_again() }
+    }
+
+    /// Moves the operation out and frees its slot.
+    #[inline]
+    pub fn take(self) -> Completion<O> {
+        self.finished.take()
+    }
+}
+
+impl<O: Operation + fmt::Debug + 'static> fmt::Debug for Ready<'_, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ready")
+            .field("token", &self.token())
+            .field("result", &self.result())
+            .field("op", self.op())
+            .finish()
+    }
+}
