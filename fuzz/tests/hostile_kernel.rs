@@ -435,7 +435,7 @@ fn several_threads_submit_and_one_reaps() {
                         .map(|i| thread * EACH + i + 1)
                         .map(|number| {
                             let iocb = Iocb::fsync(FILE.as_raw_fd()).user_data(u64::from(number));
-                            iocb.rw_flags(RwFlags::from_bits(number as _))
+                            iocb.rw_flags(RwFlags::from_bits_retain(number as _))
                         })
                         .collect();
                     let iocbs: Vec<*mut Iocb> = iocbs.iter_mut().map(std::ptr::from_mut).collect();

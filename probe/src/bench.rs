@@ -35,7 +35,7 @@ pub(super) struct Request {
 impl Request {
     /// An operation without data, at the start of the file.
     pub(super) const fn empty(opcode: Opcode) -> Self {
-        Self { opcode, start: 0, len: 0, offset: 0, flags: RwFlags::NONE }
+        Self { opcode, start: 0, len: 0, offset: 0, flags: RwFlags::empty() }
     }
 }
 

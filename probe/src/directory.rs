@@ -171,7 +171,7 @@ impl Writes {
             let offset = u64::from(block) * len as u64;
             bench.run(file, Request { len, offset, flags, ..Request::empty(Opcode::PWRITE) })
         };
-        let (none, nowait) = (RwFlags::NONE, RwFlags::NOWAIT);
+        let (none, nowait) = (RwFlags::empty(), RwFlags::NOWAIT);
         let extending = Tally::of(WRITES, |n| write(n, none));
         let overwriting = Tally::of(WRITES, |n| write(n, none));
         let overwriting_nowait = Tally::of(WRITES, |n| write(n, nowait));

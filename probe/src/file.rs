@@ -254,7 +254,7 @@ impl File {
         // Of a block device, the first block again and again: its size is not known here.
         let blocks = self.size.map_or(1, |size| size.div_ceil(block as u64));
         let nowait = self.flags.of(RwFlags::NOWAIT).is_accepted();
-        let flags = if nowait { RwFlags::NOWAIT } else { RwFlags::NONE };
+        let flags = if nowait { RwFlags::NOWAIT } else { RwFlags::empty() };
         Submit::Measured(Tally::of(READS, |n| {
             let offset = u64::from(n) % blocks * block as u64;
             let request = Request { len: block, offset, flags, ..Request::empty(Opcode::PREAD) };

@@ -17,12 +17,12 @@ use linux_aio::{Errno, RwFlags};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlagSupport {
-    /// In the order of [`RwFlags::ALL`].
-    answers: [Support; RwFlags::ALL.len()],
+    /// In the order of [`RwFlags::FLAGS`].
+    answers: [Support; RwFlags::FLAGS.len()],
 }
 
 /// A flag that no kernel has. Who takes it looks at no flag.
-const NO_SUCH_FLAG: RwFlags = RwFlags::from_bits(1 << 30);
+const NO_SUCH_FLAG: RwFlags = RwFlags::from_bits_retain(1 << 30);
 
 impl FlagSupport {
     /// What came of the flag; of several, of the first among them that was not accepted.
@@ -34,13 +34,13 @@ impl FlagSupport {
 
     /// Every flag: its name, itself, and what came of it. Lowest bit first.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, RwFlags, Support)> + Clone {
-        let all = RwFlags::ALL.into_iter().zip(self.answers);
+        let all = RwFlags::FLAGS.iter().copied().zip(self.answers);
         all.map(|((name, flag), support)| (name, flag, support))
     }
 
     /// The same answer for all.
     pub(super) const fn all(support: Support) -> Self {
-        Self { answers: [support; RwFlags::ALL.len()] }
+        Self { answers: [support; RwFlags::FLAGS.len()] }
     }
 
     /// Tries every flag, after one that does not exist.
@@ -48,7 +48,7 @@ impl FlagSupport {
         match attempt(NO_SUCH_FLAG) {
             Support::Accepted => Self::all(Support::Ignored),
             Support::Refused(Errno::EOPNOTSUPP) => {
-                Self { answers: RwFlags::ALL.map(|(_, flag)| attempt(flag)) }
+                Self { answers: core::array::from_fn(|index| attempt(RwFlags::FLAGS[index].1)) }
             }
             same_for_all => Self::all(same_for_all),
         }
@@ -56,7 +56,7 @@ impl FlagSupport {
 
     /// Changes the answer for one flag.
     pub(super) fn amend(&mut self, flag: RwFlags, change: impl FnOnce(Support) -> Support) {
-        for ((_, known), answer) in RwFlags::ALL.into_iter().zip(&mut self.answers) {
+        for (&(_, known), answer) in RwFlags::FLAGS.iter().zip(&mut self.answers) {
             if known == flag {
                 return *answer = change(*answer);
             }
@@ -104,12 +104,12 @@ mod tests {
             );
         assert_eq!(flags.of(known), Support::Accepted);
         assert_eq!(flags.of(known | RwFlags::ATOMIC), Support::Refused(Errno::EOPNOTSUPP));
-        assert_eq!(flags.of(RwFlags::NONE), Support::Accepted);
+        assert_eq!(flags.of(RwFlags::empty()), Support::Accepted);
     }
 
     #[test]
     fn the_flag_that_does_not_exist_is_none_of_the_known() {
-        for (name, flag) in RwFlags::ALL {
+        for (name, flag) in RwFlags::FLAGS {
             assert!(!flag.contains(NO_SUCH_FLAG), "{name}");
         }
     }

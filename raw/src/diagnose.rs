@@ -74,7 +74,7 @@ impl fmt::Display for Diagnosis {
         }
         write!(f, "descriptor {}", raw.aio_fildes as i32)?;
         if raw.aio_rw_flags != 0 {
-            write!(f, " with {:?}", RwFlags::from_bits(raw.aio_rw_flags))?;
+            write!(f, " with {:?}", RwFlags::from_bits_retain(raw.aio_rw_flags))?;
         }
         write!(f, ": {}", self.errno)?;
         match self.cause() {
@@ -258,7 +258,7 @@ fn is_transfer(opcode: Opcode) -> bool {
 }
 
 fn has(raw: &iocb, flags: RwFlags) -> bool {
-    RwFlags::from_bits(raw.aio_rw_flags).contains(flags)
+    RwFlags::from_bits_retain(raw.aio_rw_flags).contains(flags)
 }
 
 /// The class and the level of the I/O priority, if there is one.

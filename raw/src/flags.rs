@@ -4,9 +4,11 @@
 //! `IOCB_FLAG_IOPRIO`. With one integer type for both somebody mixes them up, and every SYNC and
 //! APPEND is lost without an error.
 
+mod bits;
+
 use crate::abi;
+use bits::set_of_flags;
 use core::fmt;
-use core::ops::{BitOr, BitOrAssign};
 
 /// What an operation does: one of the `IOCB_CMD_*` numbers, or any other for fuzzing.
 ///
@@ -33,12 +35,12 @@ impl Opcode {
     /// Positioned write from several buffers.
     pub const PWRITEV: Self = Self(abi::IOCB_CMD_PWRITEV);
 
-    /// The opcode of that number, known to the kernel or not.
+    /// Returns the opcode of that number, known to the kernel or not.
     pub const fn from_raw(number: u16) -> Self {
         Self(number)
     }
 
-    /// The number, as in `aio_lio_opcode`.
+    /// Returns the number, as in `aio_lio_opcode`.
     pub const fn as_raw(self) -> u16 {
         self.0
     }
@@ -69,8 +71,8 @@ impl fmt::Debug for Opcode {
 
 /// Per-operation flags of a read or write: `RWF_*`, as for `preadv2(2)` and `pwritev2(2)`.
 ///
-/// A flag that the kernel does not know gives `EOPNOTSUPP` when the operation is submitted; one
-/// that the file does not support, there or in its event.
+/// A flag that the kernel does not know gives `EOPNOTSUPP` when the operation is submitted. A flag
+/// that the file does not support gives it then or in the event.
 ///
 /// ```
 /// use linux_aio_raw::RwFlags;
@@ -78,35 +80,44 @@ impl fmt::Debug for Opcode {
 /// let flags = RwFlags::DSYNC | RwFlags::NOWAIT;
 /// assert!(flags.contains(RwFlags::NOWAIT));
 /// assert_eq!(flags.bits(), 2 | 8);
+/// assert_eq!(flags.to_string(), "DSYNC | NOWAIT");
 /// ```
+#[doc(alias = "RWF_DSYNC")]
+#[doc(alias = "RWF_NOWAIT")]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[repr(transparent)]
 pub struct RwFlags(abi::__kernel_rwf_t);
 
 impl RwFlags {
-    /// No flag.
-    pub const NONE: Self = Self(0);
-    /// High priority: poll the device for completion where it can.
+    /// High priority: the kernel polls the device for completion if it can.
+    #[doc(alias = "RWF_HIPRI")]
     pub const HIPRI: Self = Self(abi::RWF_HIPRI);
     /// The write is complete when its data is on stable storage (`O_DSYNC` for one write).
     pub const DSYNC: Self = Self(abi::RWF_DSYNC);
-    /// As DSYNC, with the file's metadata (`O_SYNC` for one write).
+    /// The write is complete when its data and the file's metadata are on stable storage (`O_SYNC`
+    /// for one write).
+    #[doc(alias = "RWF_SYNC")]
     pub const SYNC: Self = Self(abi::RWF_SYNC);
-    /// Give `EAGAIN` instead of blocking.
+    /// The operation fails with `EAGAIN` instead of blocking.
     pub const NOWAIT: Self = Self(abi::RWF_NOWAIT);
-    /// Write at the end of the file, whatever the offset (`O_APPEND` for one write).
+    /// The write goes to the end of the file, whatever the offset (`O_APPEND` for one write).
+    #[doc(alias = "RWF_APPEND")]
     pub const APPEND: Self = Self(abi::RWF_APPEND);
-    /// Honour the offset although the file was opened with `O_APPEND`. Since Linux 6.9.
+    /// The offset counts although the file is open with `O_APPEND`. Since Linux 6.9.
+    #[doc(alias = "RWF_NOAPPEND")]
     pub const NOAPPEND: Self = Self(abi::RWF_NOAPPEND);
-    /// The write happens wholly or not at all, also over a power failure. Since Linux 6.11.
+    /// The write happens wholly or not at all, even if the power fails. Since Linux 6.11.
+    #[doc(alias = "RWF_ATOMIC")]
     pub const ATOMIC: Self = Self(abi::RWF_ATOMIC);
-    /// Do not keep the pages in the page cache. Since Linux 6.14.
+    /// The pages do not stay in the page cache. Since Linux 6.14.
+    #[doc(alias = "RWF_DONTCACHE")]
     pub const DONTCACHE: Self = Self(abi::RWF_DONTCACHE);
-    /// No SIGPIPE on a broken pipe. Since Linux 6.18.
+    /// A broken pipe raises no SIGPIPE. Since Linux 6.18.
+    #[doc(alias = "RWF_NOSIGNAL")]
     pub const NOSIGNAL: Self = Self(abi::RWF_NOSIGNAL);
 
-    /// Every flag above with its name, lowest bit first.
-    pub const ALL: [(&'static str, Self); 9] = [
+    /// Every flag with its name, lowest bit first.
+    pub const FLAGS: &'static [(&'static str, Self)] = &[
         ("HIPRI", Self::HIPRI),
         ("DSYNC", Self::DSYNC),
         ("SYNC", Self::SYNC),
@@ -117,56 +128,24 @@ impl RwFlags {
         ("DONTCACHE", Self::DONTCACHE),
         ("NOSIGNAL", Self::NOSIGNAL),
     ];
-
-    /// Any bits, known to the kernel or not.
-    pub const fn from_bits(bits: abi::__kernel_rwf_t) -> Self {
-        Self(bits)
-    }
-
-    /// The bits, as in `aio_rw_flags`.
-    pub const fn bits(self) -> abi::__kernel_rwf_t {
-        self.0
-    }
-
-    /// These flags and those of `other`; what `|` does, in constants too.
-    pub const fn union(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    /// Whether all flags of `other` are set.
-    pub const fn contains(self, other: Self) -> bool {
-        self.0 & other.0 == other.0
-    }
 }
 
-impl BitOr for RwFlags {
-    type Output = Self;
-    fn bitor(self, other: Self) -> Self {
-        self.union(other)
-    }
-}
-
-impl BitOrAssign for RwFlags {
-    fn bitor_assign(&mut self, other: Self) {
-        *self = self.union(other);
-    }
-}
-
-impl fmt::Debug for RwFlags {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_names(
-            f,
-            "RwFlags",
-            self.0 as u32,
-            &Self::ALL.map(|(name, flag)| (name, flag.0 as u32)),
-        )
-    }
-}
+set_of_flags!(RwFlags, abi::__kernel_rwf_t);
 
 /// The events of a POLL operation: `POLL*` of `poll(2)`.
 ///
-/// The kernel adds ERR and HUP to what is asked for, and refuses bits above the 16th. A completion
-/// may have more bits than were asked for: use [`contains`](Self::contains), not `==`.
+/// The kernel adds ERR and HUP to the events that are asked for, and refuses bits above the 16th. A
+/// completion may have more bits than were asked for: use [`contains`](Self::contains), not `==`.
+///
+/// ```
+/// use linux_aio_raw::PollEvents;
+///
+/// let seen = PollEvents::from_bits_retain(0x41);
+/// assert!(seen.contains(PollEvents::IN));
+/// assert_eq!((PollEvents::IN | PollEvents::OUT).to_string(), "IN | OUT");
+/// ```
+#[doc(alias = "POLLIN")]
+#[doc(alias = "POLLOUT")]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[repr(transparent)]
 pub struct PollEvents(u32);
@@ -176,16 +155,17 @@ impl PollEvents {
     pub const IN: Self = Self(abi::POLLIN as u32);
     /// There is urgent data to read.
     pub const PRI: Self = Self(abi::POLLPRI as u32);
-    /// Writing will not block.
+    /// A write will not block.
     pub const OUT: Self = Self(abi::POLLOUT as u32);
-    /// An error; reported whether asked for or not.
+    /// An error occurred. Reported even if not asked for.
     pub const ERR: Self = Self(abi::POLLERR as u32);
-    /// The other end hung up; reported whether asked for or not.
+    /// The other end hung up. Reported even if not asked for.
     pub const HUP: Self = Self(abi::POLLHUP as u32);
     /// The other end of a stream socket will not send any more.
     pub const RDHUP: Self = Self(abi::POLLRDHUP as u32);
 
-    const ALL: [(&'static str, Self); 6] = [
+    /// Every event with its name, lowest bit first.
+    pub const FLAGS: &'static [(&'static str, Self)] = &[
         ("IN", Self::IN),
         ("PRI", Self::PRI),
         ("OUT", Self::OUT),
@@ -193,68 +173,9 @@ impl PollEvents {
         ("HUP", Self::HUP),
         ("RDHUP", Self::RDHUP),
     ];
-
-    /// Any bits: what the completion of a POLL operation carries, or nonsense for fuzzing.
-    pub const fn from_bits(bits: u32) -> Self {
-        Self(bits)
-    }
-
-    /// The bits, as in `aio_buf` of a POLL operation.
-    pub const fn bits(self) -> u32 {
-        self.0
-    }
-
-    /// These events and those of `other`; what `|` does, in constants too.
-    pub const fn union(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    /// Whether all events of `other` are there.
-    pub const fn contains(self, other: Self) -> bool {
-        self.0 & other.0 == other.0
-    }
 }
 
-impl BitOr for PollEvents {
-    type Output = Self;
-    fn bitor(self, other: Self) -> Self {
-        self.union(other)
-    }
-}
-
-impl BitOrAssign for PollEvents {
-    fn bitor_assign(&mut self, other: Self) {
-        *self = self.union(other);
-    }
-}
-
-impl fmt::Debug for PollEvents {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_names(f, "PollEvents", self.0, &Self::ALL.map(|(name, events)| (name, events.0)))
-    }
-}
-
-/// `Type(A | B | 0x…)`: the names of the bits that have one, then the rest in hexadecimal.
-fn write_names(
-    f: &mut fmt::Formatter<'_>,
-    type_name: &str,
-    bits: u32,
-    names: &[(&str, u32)],
-) -> fmt::Result {
-    write!(f, "{type_name}(")?;
-    let (mut rest, mut separator) = (bits, "");
-    for (name, bit) in names {
-        if rest & bit != 0 {
-            write!(f, "{separator}{name}")?;
-            rest &= !bit;
-            separator = " | ";
-        }
-    }
-    if rest != 0 {
-        write!(f, "{separator}{rest:#x}")?;
-    }
-    f.write_str(")")
-}
+set_of_flags!(PollEvents, u32);
 
 /// The I/O priority of an operation: a class and a level, as for `ioprio_set(2)`; or, by default,
 /// [`INHERIT`](Self::INHERIT).
@@ -270,35 +191,37 @@ fn write_names(
 pub struct IoPrio(u32);
 
 impl IoPrio {
-    /// The priority of the thread that submits the operation.
+    /// Takes the priority of the thread that submits the operation.
     pub const INHERIT: Self = Self(0);
 
     /// In the upper half: whether there is a number in the lower half.
     const GIVEN: u32 = abi::IOCB_FLAG_IOPRIO << 16;
 
-    /// First access to the disk, `level` 0 (highest) to 7. Needs `CAP_SYS_ADMIN` or
+    /// Returns a priority of the real-time class: first access to the disk. `level` is 0 (highest)
+    /// to
+    /// 7. Needs `CAP_SYS_ADMIN` or
     /// `CAP_SYS_NICE`, else `EPERM` when the operation is submitted.
     pub const fn real_time(level: u8) -> Self {
         Self::new(abi::IOPRIO_CLASS_RT, level)
     }
 
-    /// The normal class, `level` 0 (highest) to 7.
+    /// Returns a priority of the normal class. `level` is 0 (highest) to 7.
     pub const fn best_effort(level: u8) -> Self {
         Self::new(abi::IOPRIO_CLASS_BE, level)
     }
 
-    /// Served when nobody else wants the disk.
+    /// Returns the priority of the idle class, which is served when nobody else wants the disk.
     pub const fn idle() -> Self {
         Self::new(abi::IOPRIO_CLASS_IDLE, 0)
     }
 
-    /// Any number. The kernel refuses unknown classes with `EINVAL`.
+    /// Returns the priority of any number. The kernel refuses unknown classes with `EINVAL`.
     pub const fn from_raw(number: i16) -> Self {
         Self(number as u16 as u32 | Self::GIVEN)
     }
 
-    /// The number, as in `aio_reqprio`: the class in the upper three bits. `None` for
-    /// [`INHERIT`](Self::INHERIT).
+    /// Returns the number, as in `aio_reqprio`: the class in the upper three bits. Returns `None`
+    /// for [`INHERIT`](Self::INHERIT).
     pub const fn as_raw(self) -> Option<i16> {
         if self.0 == Self::INHERIT.0 { None } else { Some(self.number()) }
     }

@@ -171,7 +171,7 @@ impl fmt::Debug for Iocb {
             .field("len", &raw.aio_nbytes)
             .field("offset", &raw.aio_offset)
             .field("user_data", &raw.aio_data)
-            .field("rw_flags", &RwFlags::from_bits(raw.aio_rw_flags))
+            .field("rw_flags", &RwFlags::from_bits_retain(raw.aio_rw_flags))
             .field("flags", &raw.aio_flags)
             .finish_non_exhaustive()
     }

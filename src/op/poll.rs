@@ -4,7 +4,7 @@ use crate::fd::AsFd;
 use crate::{Operation, PollEvents, Prepared};
 
 /// Waits, once, until one of `events` holds for a file. Completes with those that do:
-/// `PollEvents::from_bits(done.result?)`. There may be more bits than were asked for, so look with
+/// `PollEvents::from_bits_retain(done.result?)`. There may be more bits than were asked for, so look with
 /// [`PollEvents::contains`]: data on a pipe is `POLLIN | POLLRDNORM`. And there may be nothing after
 /// all: a write to a pipe that fails wakes a POLL, too. So try without blocking, and poll again.
 ///

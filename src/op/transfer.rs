@@ -32,7 +32,7 @@ impl<F, B> Read<F, B> {
     /// A read to `buf` at `offset`, without flags and priority.
     #[inline]
     pub const fn new(fd: F, buf: B, offset: u64) -> Self {
-        Self { fd, buf, offset, rw_flags: RwFlags::NONE, ioprio: IoPrio::INHERIT }
+        Self { fd, buf, offset, rw_flags: RwFlags::empty(), ioprio: IoPrio::INHERIT }
     }
 }
 
@@ -87,7 +87,7 @@ impl<F, B> Write<F, B> {
     /// A write of `buf` at `offset`, without flags and priority.
     #[inline]
     pub const fn new(fd: F, buf: B, offset: u64) -> Self {
-        Self { fd, buf, offset, rw_flags: RwFlags::NONE, ioprio: IoPrio::INHERIT }
+        Self { fd, buf, offset, rw_flags: RwFlags::empty(), ioprio: IoPrio::INHERIT }
     }
 }
 

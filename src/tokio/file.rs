@@ -80,7 +80,7 @@ impl File {
             file: Arc::new(file),
             driver: driver.clone(),
             fallback: None,
-            rw_flags: RwFlags::NONE,
+            rw_flags: RwFlags::empty(),
             ioprio: IoPrio::INHERIT,
         })
     }

@@ -63,14 +63,14 @@ fn each_field_that_the_kernel_refuses_is_named() {
         (with(Iocb::fsync(3), |raw| raw.aio_nbytes = 1), "must be 0"),
         (Iocb::fsync(3).eventfd(4), "eventfd"),
         (Iocb::fsync(3), "nothing to synchronize"),
-        (Iocb::poll(3, PollEvents::from_bits(1 << 16)), "16 bits"),
+        (Iocb::poll(3, PollEvents::from_bits_retain(1 << 16)), "16 bits"),
         (with(Iocb::poll(3, PollEvents::IN), |raw| raw.aio_offset = 1), "must be 0"),
         (Iocb::poll(3, PollEvents::IN), "two queues"),
     ];
     for (iocb, part) in einval {
         assert_cause(iocb, Errno::EINVAL, part);
     }
-    let unknown = RwFlags::from_bits(abi::RWF_SUPPORTED + 1);
+    let unknown = RwFlags::from_bits_retain(abi::RWF_SUPPORTED + 1);
     let others = [
         (read.rw_flags(unknown), Errno::EOPNOTSUPP, "a bit that no flag has"),
         (read.rw_flags(RwFlags::ATOMIC), Errno::EOPNOTSUPP, "writes only"),
@@ -164,7 +164,7 @@ fn the_cause_is_named_as_the_running_kernel_refuses() {
     let pipe = common::files::pipe(libc::O_NONBLOCK);
     let no_offset = Iocb::pread(socket.as_raw_fd(), memory, 512, 512);
     let both = RwFlags::APPEND | RwFlags::NOAPPEND;
-    let unknown = RwFlags::from_bits(1 << 30);
+    let unknown = RwFlags::from_bits_retain(1 << 30);
     let unmapped = core::ptr::without_provenance_mut(0xdead_0000);
 
     let mut cases = vec![

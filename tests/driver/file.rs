@@ -13,7 +13,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 
 /// A flag that no kernel has.
-const UNKNOWN: RwFlags = RwFlags::from_bits(1 << 30);
+const UNKNOWN: RwFlags = RwFlags::from_bits_retain(1 << 30);
 
 fn errno<T>(result: io::Result<T>) -> Option<Errno> {
     result.err().and_then(|error| Errno::from_io_error(&error))

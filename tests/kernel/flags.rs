@@ -23,12 +23,12 @@ fn unknown_bits_are_eopnotsupp_from_the_call() {
     let context = Context::new(4);
     let (_dir, path, file) = file_with(&pattern(64));
     let mut buf = [0u8; 64];
-    let known = RwFlags::ALL.iter().fold(0, |bits, (_, flag)| bits | flag.bits());
+    let known = RwFlags::FLAGS.iter().fold(0, |bits, (_, flag)| bits | flag.bits());
     assert_eq!(known, 0x1ff);
     // The lowest bits above may be known to a kernel that is newer than this list.
     for bit in 16..31 {
         for flags in [1 << bit, 1 << bit | RWF_DSYNC] {
-            let flags = RwFlags::from_bits(flags);
+            let flags = RwFlags::from_bits_retain(flags);
             let fd = file.as_raw_fd();
             let read = Iocb::pread(fd, buf.as_mut_ptr(), 64, 0).rw_flags(flags);
             let write = Iocb::pwrite(fd, buf.as_ptr(), 64, 0).rw_flags(flags);
@@ -54,7 +54,7 @@ fn flags_of_the_iocb_and_of_the_transfer_have_the_same_values() {
 fn every_flag_works_or_is_refused() {
     let _watchdog = Watchdog::new();
     let context = Context::new(4);
-    for (name, flag) in RwFlags::ALL {
+    for &(name, flag) in RwFlags::FLAGS {
         let content = pattern(4096);
         let (_dir, path, file) = file_with(&content);
         let mut buf = vec![0u8; 4096];
@@ -88,11 +88,11 @@ fn append_and_noappend_decide_where() {
         result(&context, Iocb::pwrite(file.as_raw_fd(), b"ab".as_ptr(), 2, 1).rw_flags(flags))
     };
     let content = || std::fs::read(&path).expect("the file");
-    assert_eq!(write(&plain, RwFlags::NONE), Ok(2));
+    assert_eq!(write(&plain, RwFlags::empty()), Ok(2));
     assert_eq!(content(), b"1ab45");
     assert_eq!(write(&plain, RwFlags::APPEND), Ok(2));
     assert_eq!(content(), b"1ab45ab");
-    assert_eq!(write(&appending, RwFlags::NONE), Ok(2));
+    assert_eq!(write(&appending, RwFlags::empty()), Ok(2));
     assert_eq!(content(), b"1ab45abab");
     match write(&appending, RwFlags::NOAPPEND) {
         Ok(2) => assert_eq!(content(), b"1ab45abab"),

@@ -59,10 +59,10 @@ fn sync_and_dsync_reach_the_kernel() {
     held.release();
     let file = Arc::new(held.file().try_clone().expect("a descriptor"));
     for (rw_flags, sync) in [
-        (RwFlags::NONE, None),
+        (RwFlags::empty(), None),
         (RwFlags::DSYNC, Some(Arrival::Fdatasync)),
         (RwFlags::SYNC, Some(Arrival::Fsync)),
-        (RwFlags::NONE, None),
+        (RwFlags::empty(), None),
     ] {
         // Whole pages, or the kernel would read the rest of them first.
         let write = Write::new(Arc::clone(&file), vec![1u8; 65536], 0);

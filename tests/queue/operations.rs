@@ -308,7 +308,7 @@ fn rw_flags_have_their_effect() {
         assert_eq!(run(with(sync, write())).result, Ok(3));
     }
     assert_eq!(content(), b"six45sixsix");
-    let unknown = run(with(RwFlags::from_bits(1 << 30), write()));
+    let unknown = run(with(RwFlags::from_bits_retain(1 << 30), write()));
     assert_eq!(unknown.result, Err(Errno::EOPNOTSUPP));
     assert_eq!(content(), b"six45sixsix");
     let appending = Arc::new(open(path.to_str().expect("text"), libc::O_WRONLY | libc::O_APPEND));

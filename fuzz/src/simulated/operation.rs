@@ -68,7 +68,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Operation for Op<B> {
             What::Fdsync(op) => op.prepare(),
             What::Poll(op) => op.prepare(),
         };
-        prepared.rw_flags(RwFlags::from_bits(self.number as _))
+        prepared.rw_flags(RwFlags::from_bits_retain(self.number as _))
     }
 }
 

@@ -102,7 +102,7 @@ impl Reapers<'_> {
             1 => op.iocb = Iocb::pwrite(fd, bytes.as_ptr(), bytes.len(), at),
             _ => {}
         }
-        let flags = RwFlags::from_bits(number as _);
+        let flags = RwFlags::from_bits_retain(number as _);
         op.iocb = op.iocb.user_data(u64::from(number)).rw_flags(flags);
         self.pending.push_back(op);
     }

@@ -31,7 +31,6 @@ const DATA: &[(&str, &str)] = &[
     ),
     ("Opcode", "as_raw from_raw"),
     ("Part", "get_mut get_ref into_inner new"),
-    ("PollEvents", "bits contains from_bits union"),
     (
         "Prepared",
         "Debug Drop diagnose eventfd fdsync from_iocb fsync ioprio poll read read_to readv \
@@ -46,7 +45,6 @@ const DATA: &[(&str, &str)] = &[
         "Room",
         "Debug Drop From<&'opmut[u8]> From<IoSliceMut<'op>> first is_empty len new shared skip",
     ),
-    ("RwFlags", "bits contains from_bits union"),
     ("ScopeError", "errno"),
     ("SetupError", "aio_max_nr aio_nr asked errno"),
     ("SigSet", "as_raw contains empty from_raw full with without"),

@@ -22,7 +22,7 @@ use linux_aio_freestanding::transfer::{Failure, context};
 
 const TIMES: i64 = 32;
 const FLAGS: [(&str, RwFlags); 6] = [
-    ("plain", RwFlags::NONE),
+    ("plain", RwFlags::empty()),
     ("nowait", RwFlags::NOWAIT),
     ("atomic", RwFlags::ATOMIC),
     ("dsync", RwFlags::DSYNC),
