@@ -32,7 +32,7 @@ use core::ptr::{self, NonNull};
 pub struct AlignedBuf {
     start: NonNull<u8>,
     len: usize,
-    /// What was mapped; `start` lies in it.
+    /// The mapping, in which `start` lies.
     mapping: NonNull<u8>,
     mapping_len: usize,
 }

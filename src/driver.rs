@@ -62,7 +62,7 @@ use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-/// How many steps one caller runs at most. It leaves the rest to the reactor.
+/// The number of steps that one caller runs at most. It leaves the rest to the reactor.
 const STEPS: u32 = 8;
 
 /// Performs operations as futures, for many tasks at once.
@@ -310,13 +310,13 @@ struct Shared {
     /// Locked by the thread that `run_lock` admits, and so never waited for.
     event_loop: Mutex<EventLoop>,
     run_lock: RunLock,
-    /// Whether tasks run the event loop, too. Otherwise the helper thread alone does.
+    /// True if tasks run the event loop, too; false if the helper thread alone does.
     tasks_run: bool,
     reactor_polling: ReactorPolling,
     /// The helper thread does what the reactor should.
     reactor_failed: AtomicBool,
     reactor: Contained,
-    /// Whether the eventfd must be emptied before it can tell the reactor anything again.
+    /// True if the eventfd must be emptied before it can tell the reactor anything again.
     empties: bool,
     /// The [`DriverWaker`]. Holds no strong reference: the reactor keeps it, and `self` the
     /// reactor.

@@ -128,7 +128,7 @@ impl<'op> Prepared<'op> {
         Self::new(Iocb::poll(fd.as_raw(), events))
     }
 
-    /// Any operation at all. `aio_data` is overwritten.
+    /// Makes any operation at all. `aio_data` is overwritten.
     ///
     /// # Safety
     /// For `'op`, every address in it must be of memory that the kernel may access as the
@@ -144,22 +144,23 @@ impl<'op> Prepared<'op> {
         Self { iocb, loan: PhantomData }
     }
 
-    /// Per-operation flags. Only reads and writes take any; others complete with `EINVAL`.
+    /// Sets the flags of the operation. Only reads and writes take any; others complete with
+    /// `EINVAL`.
     #[inline]
     pub fn rw_flags(mut self, flags: RwFlags) -> Self {
         self.iocb = self.iocb.rw_flags(flags);
         self
     }
 
-    /// The I/O priority, instead of that of the submitting thread.
+    /// Sets the I/O priority, instead of that of the submitting thread.
     #[inline]
     pub fn ioprio(mut self, priority: IoPrio) -> Self {
         self.iocb = self.iocb.ioprio(priority);
         self
     }
 
-    /// An eventfd to signal when the operation is complete. Another kind of descriptor makes the
-    /// operation complete with `EINVAL`.
+    /// Names an eventfd, which is signalled when the operation is complete. Another kind of
+    /// descriptor makes the operation complete with `EINVAL`.
     ///
     /// **An operation that the kernel refuses does not signal it.** The kernel signals it for
     /// events only. An operation that is cancelled before it is submitted has no event either, nor
@@ -179,7 +180,7 @@ impl<'op> Prepared<'op> {
         self.iocb.diagnose(errno)
     }
 
-    /// The operation for the kernel; the loan is the caller's to keep.
+    /// Returns the operation for the kernel; the loan is the caller's to keep.
     #[inline]
     pub(crate) fn into_iocb(self) -> Iocb {
         self.iocb

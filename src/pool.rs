@@ -154,7 +154,7 @@ impl BufferPool {
         self.shared.memory.advise_huge_pages()
     }
 
-    /// The buffer of a place that the caller has taken.
+    /// Returns the buffer of a place that the caller has taken.
     #[inline]
     fn buf(&self, place: usize) -> PoolBuf {
         debug_assert!(place < self.shared.count);

@@ -1,4 +1,5 @@
-//! What threads share by. In models it is loom's, which tries every order of their steps.
+//! The types that threads share data by. In models it is loom's, which tries every order of their
+//! steps.
 
 #[cfg(not(all(loom, test)))]
 pub(crate) use core::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering, fence};

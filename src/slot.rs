@@ -25,7 +25,7 @@ pub struct Slot<O> {
     pub(crate) next: Cell<Link<O>>,
     /// The error of an operation that the kernel refused.
     pub(crate) refused: Cell<Option<Errno>>,
-    /// Whether the slot was on the free list when the engine ended, which is not known before.
+    /// True if the slot was on the free list when the engine ended. Not known before.
     pub(crate) vacant: Cell<bool>,
     /// Initialised unless the slot is on the free list.
     operation: UnsafeCell<MaybeUninit<O>>,
@@ -36,7 +36,7 @@ pub struct Slot<O> {
 unsafe impl<O: Send> Send for Slot<O> {}
 
 impl<O> Slot<O> {
-    /// An empty slot.
+    /// Makes an empty slot.
     pub const fn new() -> Self {
         Self {
             iocb: UnsafeCell::new(Iocb::from_raw(crate::abi::iocb::ZERO)),
@@ -131,7 +131,7 @@ impl Token {
         Self { tag, engine }
     }
 
-    /// The operation's tag, if it is one of this engine's.
+    /// Returns the operation's tag, if it is one of this engine's.
     pub(crate) fn tag_in(self, engine: EngineId) -> Option<Tag> {
         (self.engine == engine).then_some(self.tag)
     }
@@ -151,7 +151,7 @@ impl fmt::Debug for Token {
 pub(crate) struct EngineId(u64);
 
 impl EngineId {
-    /// The number of a new engine.
+    /// Returns the number of a new engine.
     pub(crate) fn of_new_engine() -> Self {
         #[cfg(target_has_atomic = "64")]
         let number = {
@@ -222,7 +222,7 @@ impl Tag {
     /// One slot more than this could not be named.
     pub(crate) const MAX_SLOTS: usize = Self::STEP as usize;
 
-    /// What the tags of an engine begin with, dead. The first ones of engines lie far from each
+    /// Returns the first tag of an engine, dead. The first ones of engines lie far from each
     /// other, so that an event of one is not taken for another's by accident.
     pub(crate) fn first_of(engine: EngineId) -> Self {
         let generation = (engine.0 as u32).wrapping_mul(SPREAD);
@@ -239,7 +239,7 @@ impl Tag {
         self.0
     }
 
-    /// The index of a slot; of a dead tag, a number above that of any.
+    /// Returns the index of a slot; of a dead tag, a number above that of any.
     #[inline(always)]
     pub(crate) fn index(self) -> u32 {
         self.0 as u32
@@ -249,12 +249,13 @@ impl Tag {
         self.0 & Self::STEP == 0
     }
 
-    /// The tag of the same generation for the slot `index`, which is below [`Self::MAX_SLOTS`].
+    /// Returns the tag of the same generation for the slot `index`, which is below
+    /// [`Self::MAX_SLOTS`].
     pub(crate) fn at(self, index: u32) -> Self {
         Self(self.0 & !(Self::STEP - 1) | u64::from(index))
     }
 
-    /// The tag of the slot after its next beginning or end.
+    /// Returns the tag of the slot after its next beginning or end.
     #[inline(always)]
     pub(crate) fn next(self) -> Self {
         Self(self.0.wrapping_add(Self::STEP))

@@ -104,7 +104,7 @@ impl iocb {
         aio_resfd: 0,
     };
 
-    /// The bytes as they lie in memory, in the machine's byte order.
+    /// Returns the bytes as they lie in memory, in the machine's byte order.
     pub fn to_bytes(&self) -> [u8; 64] {
         let mut bytes = [0; 64];
         let at = &mut bytes;
@@ -123,8 +123,8 @@ impl iocb {
         bytes
     }
 
-    /// The request that these 64 bytes are in memory, in the machine's byte order. Every value of
-    /// every byte is accepted.
+    /// Returns the request that these 64 bytes are in memory, in the machine's byte order. Every
+    /// value of every byte is accepted.
     pub fn from_bytes(bytes: [u8; 64]) -> Self {
         let at = &bytes;
         Self {
@@ -174,14 +174,14 @@ pub struct io_event {
     pub data: u64,
     /// Address of the request's [`iocb`] when it was submitted.
     pub obj: u64,
-    /// What the operation returned: a count of bytes, event bits, or a negative errno.
+    /// The result of the operation: a count of bytes, event bits, or a negative errno.
     pub res: i64,
     /// A second result: 0 for reads and writes.
     pub res2: i64,
 }
 
 impl io_event {
-    /// The bytes as they lie in memory, in the machine's byte order.
+    /// Returns the bytes as they lie in memory, in the machine's byte order.
     pub fn to_bytes(&self) -> [u8; 32] {
         let mut bytes = [0; 32];
         let at = &mut bytes;
@@ -192,8 +192,8 @@ impl io_event {
         bytes
     }
 
-    /// The event that these 32 bytes are in memory, in the machine's byte order. Every value of
-    /// every byte is accepted.
+    /// Returns the event that these 32 bytes are in memory, in the machine's byte order. Every
+    /// value of every byte is accepted.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         let at = &bytes;
         Self {

@@ -59,6 +59,6 @@ pub const IOPRIO_CLASS_RT: i16 = 1;
 pub const IOPRIO_CLASS_BE: i16 = 2;
 /// Served when nobody else uses the disk (`include/uapi/linux/ioprio.h`).
 pub const IOPRIO_CLASS_IDLE: i16 = 3;
-/// How many levels the real-time and best-effort classes have (`include/uapi/linux/ioprio.h`); 0 is
-/// the most urgent.
+/// The number of levels in the real-time and best-effort classes (`include/uapi/linux/ioprio.h`); 0
+/// is the most urgent.
 pub const IOPRIO_NR_LEVELS: i16 = 8;

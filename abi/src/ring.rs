@@ -1,4 +1,4 @@
-//! What `fs/aio.c` shares with user space without a header of its own: the ring, the signal set
+//! The structures that `fs/aio.c` shares with user space without a header: the ring, the signal set
 //! argument and the key.
 //!
 //! It must never read or write a ring: that takes atomics and knowledge of the kernel's barriers,
@@ -17,8 +17,8 @@ pub const AIO_RING_COMPAT_FEATURES: u32 = 1;
 /// [`aio_ring::incompat_features`] of every kernel so far (`fs/aio.c`).
 pub const AIO_RING_INCOMPAT_FEATURES: u32 = 0;
 
-/// What `io_submit` writes into [`iocb::aio_key`](crate::iocb::aio_key), and `io_cancel` wants to
-/// find there (`fs/aio.c`).
+/// The number that `io_submit` writes into [`iocb::aio_key`](crate::iocb::aio_key), and `io_cancel`
+/// wants to find there (`fs/aio.c`).
 pub const KIOCB_KEY: u32 = 0;
 
 /// The head of the completion ring (`fs/aio.c`): 32 bytes, at the address that
@@ -34,7 +34,7 @@ pub const KIOCB_KEY: u32 = 0;
 pub struct aio_ring {
     /// The kernel's own index of the context.
     pub id: u32,
-    /// How many events the ring has room for, which is more than were asked for.
+    /// The number of events that the ring has room for, which is more than were asked for.
     pub nr: u32,
     /// Index of the oldest event that is not reaped. Equal to `tail` when there is none.
     pub head: u32,

@@ -89,7 +89,7 @@ const_assert_eq!(align_of::<iovec>(), align_of::<*const u8>());
 const_assert_eq!(core::mem::offset_of!(iovec, iov_base), 0);
 const_assert_eq!(core::mem::offset_of!(iovec, iov_len), size_of::<*const u8>());
 
-/// How many signals the kernel has (`asm/signal.h`): 64, and 128 on MIPS.
+/// The number of signals that the kernel has (`asm/signal.h`): 64, and 128 on MIPS.
 #[cfg(not(any(
     target_arch = "mips",
     target_arch = "mips32r6",
@@ -98,7 +98,7 @@ const_assert_eq!(core::mem::offset_of!(iovec, iov_len), size_of::<*const u8>());
 )))]
 pub const _NSIG: usize = 64;
 
-/// How many signals the kernel has (`asm/signal.h`): 64, and 128 on MIPS.
+/// The number of signals that the kernel has (`asm/signal.h`): 64, and 128 on MIPS.
 #[cfg(any(
     target_arch = "mips",
     target_arch = "mips32r6",

@@ -24,22 +24,22 @@ pub(super) struct Bench {
 #[derive(Clone, Copy)]
 pub(super) struct Request {
     pub(super) opcode: Opcode,
-    /// Where in the buffer of the bench, and how many bytes.
+    /// The place in the buffer of the bench, and the number of bytes.
     pub(super) start: usize,
     pub(super) len: usize,
-    /// Where in the file.
+    /// The offset in the file.
     pub(super) offset: u64,
     pub(super) flags: RwFlags,
 }
 
 impl Request {
-    /// An operation without data, at the start of the file.
+    /// Makes an operation without data, at the start of the file.
     pub(super) const fn empty(opcode: Opcode) -> Self {
         Self { opcode, start: 0, len: 0, offset: 0, flags: RwFlags::empty() }
     }
 }
 
-/// What came of an operation.
+/// Says what came of an operation.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Outcome {
     /// `io_submit` refused it.
@@ -52,7 +52,7 @@ pub(super) enum Outcome {
 }
 
 impl Outcome {
-    /// The result, wherever it came from.
+    /// Returns the result, wherever it came from.
     pub(super) fn result(self) -> Option<Result<u32, Errno>> {
         match self {
             Self::Refused(errno) => Some(Err(errno)),
@@ -145,7 +145,7 @@ impl Drop for Bench {
     }
 }
 
-/// An operation of any opcode that names no memory.
+/// Makes an operation of any opcode that names no memory.
 fn without_memory(opcode: Opcode, fd: i32) -> Iocb {
     let mut iocb = Iocb::fsync(fd);
     iocb.as_raw_mut().aio_lio_opcode = opcode.as_raw();

@@ -38,7 +38,7 @@ impl Call {
         Self::IoDestroy,
     ];
 
-    /// The name of its manual page.
+    /// Returns the name of its manual page.
     pub const fn name(self) -> &'static str {
         match self {
             Self::IoSetup => "io_setup",
@@ -50,7 +50,7 @@ impl Call {
         }
     }
 
-    /// Whether this process has the call: makes it once, without effect.
+    /// Finds out whether this process has the call. Makes it once, without effect.
     ///
     /// ```
     /// use linux_aio_probe::{Availability, Call};
@@ -78,7 +78,7 @@ impl fmt::Display for Call {
     }
 }
 
-/// Whether a process has a call.
+/// Says whether a process has a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Availability {

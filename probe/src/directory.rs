@@ -13,15 +13,15 @@ use linux_aio::geometry::Geometry;
 use linux_aio::{Errno, Opcode, RwFlags};
 use rustix::fs::{AtFlags, Mode, OFlags};
 
-/// How writes behave on the file system of a directory. From [`directory`].
+/// Describes how writes behave on the file system of a directory. From [`directory`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Directory {
     /// The file system.
     pub file_system: Option<FileSystem>,
-    /// What the temporary files were.
+    /// The kind of the temporary files.
     pub temporary_file: TemporaryFile,
-    /// What `O_DIRECT` asks for, as the kernel says it.
+    /// The alignment that `O_DIRECT` asks for, as the kernel says it.
     pub direct_io: DirectIo,
     /// The smallest multiple of a buffer's address with which a read through `O_DIRECT` was seen to
     /// work. Where this is less than the kernel says, the file system copies, or reads through the
@@ -38,7 +38,7 @@ pub struct Directory {
     pub buffered: Writes,
 }
 
-/// What became of writes to a temporary file.
+/// Counts what became of writes to a temporary file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Writes {
@@ -46,21 +46,21 @@ pub struct Writes {
     pub extending: Tally,
     /// Writes over the same blocks.
     pub overwriting: Tally,
-    /// As `extending`, with NOWAIT: `would_wait` counts those for which `io_submit` would have
+    /// The same writes with NOWAIT. `would_wait` counts those for which `io_submit` would have
     /// waited.
     pub extending_nowait: Tally,
-    /// As `overwriting`, with NOWAIT.
+    /// The same overwriting writes with NOWAIT.
     pub overwriting_nowait: Tally,
-    /// What came of a write with each flag. Of NOWAIT, [`Support::Accepted`] also where it gave
+    /// The outcome of a write with each flag. Of NOWAIT, [`Support::Accepted`] also where it gave
     /// `EAGAIN`; of APPEND, only where the data was appended.
     pub flags: FlagSupport,
-    /// What came of FSYNC.
+    /// The outcome of FSYNC.
     pub fsync: Support,
-    /// What came of FDSYNC.
+    /// The outcome of FDSYNC.
     pub fdsync: Support,
 }
 
-/// What a temporary file was.
+/// Names the kind of a temporary file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TemporaryFile {
@@ -71,7 +71,7 @@ pub enum TemporaryFile {
     Unlinked,
 }
 
-/// Why a directory could not be probed. Its text names the cause and the cure.
+/// Says why a directory could not be probed. Its text names the cause and the cure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DirectoryError {
@@ -145,7 +145,7 @@ impl Directory {
     }
 }
 
-/// The smallest power of two up to `largest` whose request is done.
+/// Returns the smallest power of two up to `largest` whose request is done.
 fn smallest(
     largest: usize,
     request: impl Fn(usize) -> Request,
@@ -158,7 +158,8 @@ fn smallest(
         .find(|&align| matches!(bench.run(file, request(align as usize)).result(), Some(Ok(_))))
 }
 
-/// What one write of a measurement has: the unit of `O_DIRECT`, or 4096 bytes if that is more.
+/// Returns the size of one write of a measurement: the unit of `O_DIRECT`, or 4096 bytes if that is
+/// more.
 fn block_of(reported: &Geometry) -> usize {
     reported.direct_io.offset().clamp(4096, LARGEST_BLOCK)
 }
@@ -210,7 +211,7 @@ fn size_of(file: BorrowedFd<'_>) -> Option<u64> {
     rustix::fs::fstat(file).ok().map(|stat| stat.st_size as u64)
 }
 
-/// A buffered file that is gone when it is closed, and how it was had.
+/// Makes a buffered file that is gone when it is closed, and returns how it was made.
 fn temporary(dir: BorrowedFd<'_>) -> Result<(OwnedFd, TemporaryFile), Errno> {
     match temporary_as(TemporaryFile::Unnamed, dir, OFlags::empty()) {
         Ok(file) => Ok((file, TemporaryFile::Unnamed)),
@@ -224,7 +225,7 @@ fn temporary(dir: BorrowedFd<'_>) -> Result<(OwnedFd, TemporaryFile), Errno> {
     }
 }
 
-/// A file that is gone when it is closed, with `flags`.
+/// Makes a file that is gone when it is closed, with `flags`.
 fn temporary_as(kind: TemporaryFile, dir: BorrowedFd<'_>, flags: OFlags) -> Result<OwnedFd, Errno> {
     const MODE: Mode = Mode::RUSR.union(Mode::WUSR);
     const NAMES: u32 = 1000;

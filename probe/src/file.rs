@@ -17,19 +17,19 @@ use linux_aio::geometry::Geometry;
 use linux_aio::{Errno, Opcode, RwFlags};
 use rustix::fs::{FileType, OFlags, Stat};
 
-/// What an open file wants and how it behaves. From [`file()`].
+/// Describes what an open file wants and how it behaves. From [`file()`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct File {
-    /// What kind of file it is.
+    /// The kind of the file.
     pub kind: FileKind,
-    /// What it is open for.
+    /// The access that it is open for.
     pub access: Access,
-    /// Whether it is open with `O_DIRECT`. Without it, all I/O is done inside `io_submit`.
+    /// True if it is open with `O_DIRECT`. Without it, all I/O is done inside `io_submit`.
     pub direct: bool,
-    /// Whether it is open with `O_NONBLOCK`.
+    /// True if it is open with `O_NONBLOCK`.
     pub nonblocking: bool,
-    /// Whether it is open with `O_APPEND`: writes ignore their offset.
+    /// True if it is open with `O_APPEND`: writes ignore their offset.
     pub append: bool,
     /// The size of a regular file, in bytes.
     pub size: Option<u64>,
@@ -37,7 +37,7 @@ pub struct File {
     pub logical_block: Option<u32>,
     /// The file system, of a regular file or directory.
     pub file_system: Option<FileSystem>,
-    /// What `O_DIRECT` asks for, also where the file is not open with it.
+    /// The alignment that `O_DIRECT` asks for, even if the file is not open with it.
     pub direct_io: DirectIo,
     /// The sizes of atomic writes, where the file supports them.
     pub atomic_writes: Option<AtomicWrites>,
@@ -74,7 +74,7 @@ pub enum FileKind {
     Anonymous,
 }
 
-/// What a file is open for.
+/// Names what a file is open for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Access {
@@ -109,7 +109,7 @@ pub enum Submit {
     Untried(Untried),
 }
 
-/// Why nothing was tried on a file.
+/// Says why nothing was tried on a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Untried {
@@ -183,7 +183,7 @@ impl File {
         matches!(self.kind, FileKind::Regular | FileKind::BlockDevice) && !interface
     }
 
-    /// What the kind of the file alone says; `None` where reads may be tried.
+    /// Returns what the kind of the file alone says, or `None` if reads may be tried.
     fn submit_by_kind(&self) -> Option<Submit> {
         if self.access == Access::Neither {
             return Some(Submit::Refused(Errno::EBADF));
@@ -280,7 +280,8 @@ impl FileKind {
     }
 }
 
-/// The memory devices that read and write nothing (`Documentation/admin-guide/devices.txt`).
+/// Returns whether the file is one of the memory devices that read and write nothing
+/// (`Documentation/admin-guide/devices.txt`).
 fn is_null_device(stat: &Stat) -> bool {
     const MEMORY: u32 = 1;
     let number = stat.st_rdev as _;

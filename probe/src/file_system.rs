@@ -13,8 +13,8 @@ pub struct FileSystem {
     pub magic: u32,
 }
 
-/// Whether the files of a file system hold data, or are the kernel's own interfaces, where a read
-/// may wait or have effects.
+/// Says whether the files of a file system hold data or are the kernel's own interfaces, where a
+/// read may wait or have effects.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Content {
     Data,
@@ -83,13 +83,13 @@ const KNOWN: [(u32, &str, Content); 56] = [
 ];
 
 impl FileSystem {
-    /// The usual name, where the number is a known one.
+    /// Returns the usual name, where the number is a known one.
     pub fn name(self) -> Option<&'static str> {
         self.entry().map(|(_, name, _)| name)
     }
 
-    /// Whether its files are the kernel's own interfaces (`/proc`, `/sys` and the like), whose
-    /// reads may wait or have effects.
+    /// Returns whether its files are the kernel's own interfaces (`/proc`, `/sys` and the like),
+    /// whose reads may wait or have effects.
     pub fn is_interface(self) -> bool {
         self.entry().is_some_and(|(_, _, content)| content == Interface)
     }

@@ -5,7 +5,7 @@ use super::report::Grouped;
 use core::fmt;
 use linux_aio::{Errno, RwFlags};
 
-/// What came of each [`RwFlags`] flag.
+/// Says what came of each [`RwFlags`] flag.
 ///
 /// ```
 /// use linux_aio::RwFlags;
@@ -25,20 +25,20 @@ pub struct FlagSupport {
 const NO_SUCH_FLAG: RwFlags = RwFlags::from_bits_retain(1 << 30);
 
 impl FlagSupport {
-    /// What came of the flag; of several, of the first among them that was not accepted.
+    /// Returns what came of the flag; of several, of the first among them that was not accepted.
     pub fn of(&self, flags: RwFlags) -> Support {
         let mut asked = self.iter().filter(|&(_, flag, _)| flags.contains(flag));
         let found = asked.find(|(_, _, support)| !support.is_accepted());
         found.map_or(Support::Accepted, |(_, _, support)| support)
     }
 
-    /// Every flag: its name, itself, and what came of it. Lowest bit first.
+    /// Iterates over every flag: its name, itself, and what came of it. Lowest bit first.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, RwFlags, Support)> + Clone {
         let all = RwFlags::FLAGS.iter().copied().zip(self.answers);
         all.map(|((name, flag), support)| (name, flag, support))
     }
 
-    /// The same answer for all.
+    /// Returns the same answer for all.
     pub(super) const fn all(support: Support) -> Self {
         Self { answers: [support; RwFlags::FLAGS.len()] }
     }

@@ -13,7 +13,7 @@ use linux_aio::fd::{AsFd, BorrowedFd, OwnedFd};
 use linux_aio::{Errno, EventFd, IoContext, Opcode, RwFlags};
 use rustix::fs::{MemfdFlags, Mode, OFlags};
 
-/// What this kernel and this process may do. From [`kernel`].
+/// Describes what this kernel and this process may do. From [`kernel`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Kernel {
@@ -42,7 +42,7 @@ pub struct Kernel {
 pub struct AioUsage {
     /// The operations that all processes of the system together have made contexts for.
     pub in_use: u64,
-    /// How many that may be. In a container, the host's.
+    /// The limit of that number. In a container, the host's.
     pub limit: u64,
 }
 
@@ -50,13 +50,13 @@ pub struct AioUsage {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Ring {
-    /// Whether events are taken off it without a system call.
+    /// The way events are taken off it.
     pub access: RingAccess,
     /// Its first 32 bytes.
     pub header: aio_ring,
 }
 
-/// Whether events are taken off the completion ring without a system call.
+/// Says whether events are taken off the completion ring without a system call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RingAccess {
@@ -120,26 +120,27 @@ pub fn kernel() -> Kernel {
 }
 
 impl Kernel {
-    /// Whether the process has the call.
+    /// Returns whether the process has the call.
     pub fn call(&self, call: Call) -> Availability {
         let mut calls = Call::ALL.into_iter().zip(self.calls);
         calls.find(|&(known, _)| known == call).map_or(Availability::Missing, |(_, is)| is)
     }
 
-    /// Whether the kernel takes the operation; [`Support::Unknown`] for one without a name.
+    /// Returns whether the kernel takes the operation. [`Support::Unknown`] for an opcode without a
+    /// name.
     pub fn opcode(&self, opcode: Opcode) -> Support {
         let mut opcodes = OPCODES.into_iter().zip(self.opcodes);
         let found = opcodes.find(|&((_, known), _)| known == opcode);
         found.map_or(Support::Unknown, |(_, support)| support)
     }
 
-    /// Every operation that has a name: the name, its number, and what came of it.
+    /// Iterates over every operation that has a name: the name, its number, and what came of it.
     pub fn opcodes(&self) -> impl Iterator<Item = (&'static str, Opcode, Support)> + Clone {
         let opcodes = OPCODES.into_iter().zip(self.opcodes);
         opcodes.map(|((name, opcode), support)| (name, opcode, support))
     }
 
-    /// Whether asynchronous reads can be made here.
+    /// Returns `Ok` if asynchronous reads can be made here.
     ///
     /// # Errors
     /// What is missing, with its cure.
@@ -147,12 +148,12 @@ impl Kernel {
         self.unusable.map_or(Ok(()), Err)
     }
 
-    /// What is missing or odd and leaves the rest usable.
+    /// Returns what is missing or odd and leaves the rest usable.
     pub fn notes(&self) -> Vec<Note> {
         Note::of(self)
     }
 
-    /// Whether this is gVisor, by its behaviour: no ring, and NOOP is taken.
+    /// Returns whether this is gVisor, by its behaviour: no ring, and NOOP is taken.
     pub fn is_gvisor(&self) -> bool {
         self.ring.is_some_and(|ring| ring.access == RingAccess::Absent)
             && self.opcode(Opcode::NOOP).is_accepted()
@@ -202,7 +203,7 @@ impl AioUsage {
     }
 }
 
-/// The number that a file of `/proc` holds.
+/// Returns the number that a file of `/proc` holds.
 fn read_number(path: &str) -> Option<u64> {
     let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
     let mut text = [0; 24];
@@ -245,7 +246,7 @@ fn try_opcode(bench: &mut Bench, scratch: &Scratch, opcode: Opcode) -> Support {
     bench.run(fd, Request::empty(opcode)).support()
 }
 
-/// Which flags the kernel knows, whatever the file supports.
+/// Finds out which flags the kernel knows, whatever the file supports.
 ///
 /// Three flags are refused with the same `EOPNOTSUPP` by a kernel that does not know them and for a
 /// file that does not support them. But a kernel looks at the flags themselves before it looks at

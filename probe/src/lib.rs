@@ -1,4 +1,4 @@
-//! What this kernel, this process, a file and a directory can do for asynchronous I/O.
+//! Finds out what this kernel, this process, a file and a directory can do for asynchronous I/O.
 //!
 //! AIO depends on what surrounds it: a kernel without it, a container's seccomp filter, a limit
 //! that others use up, a file system that does the work inside `io_submit`, a pipe on which

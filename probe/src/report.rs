@@ -1,4 +1,4 @@
-//! How the reports of a probe are laid out: a column of labels, a column
+//! Lays out the reports of a probe: a column of labels, a column
 //! of text, and lists grouped by what came of their items.
 
 use super::Support;
@@ -25,7 +25,7 @@ impl<'a, 'f> Rows<'a, 'f> {
     }
 }
 
-/// Whether an item is one of a group.
+/// Tells whether an item is one of a group.
 type Belongs = fn(Support) -> bool;
 
 /// The names of a list, grouped by what came of them: `A B; refused: C (EINVAL); unknown: D`.

@@ -3,7 +3,7 @@
 use core::fmt;
 use linux_aio::Errno;
 
-/// What came of something that was tried: an operation, a flag.
+/// Says what came of an operation or a flag that was tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Support {
@@ -19,7 +19,7 @@ pub enum Support {
 }
 
 impl Support {
-    /// Whether it was taken, and counts.
+    /// Returns whether it was taken, and counts.
     pub const fn is_accepted(self) -> bool {
         matches!(self, Self::Accepted)
     }

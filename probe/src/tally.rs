@@ -4,7 +4,7 @@ use super::bench::Outcome;
 use core::fmt;
 use linux_aio::Errno;
 
-/// How a few operations of one kind ended, one at a time.
+/// Counts how a few operations of one kind ended, one at a time.
 ///
 /// An operation that has ended when `io_submit` returns kept its caller waiting there: it was not
 /// asynchronous. (A fast device, or a busy machine that takes the processor away in that moment,
@@ -12,21 +12,21 @@ use linux_aio::Errno;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Tally {
-    /// How many were tried.
+    /// The operations that were tried.
     pub tried: u32,
-    /// How many were done, and their event there when `io_submit` returned.
+    /// The operations whose event was there when `io_submit` returned.
     pub ended_in_submit: u32,
-    /// How many were done later.
+    /// The operations that were done later.
     pub ended_later: u32,
-    /// How many gave `EAGAIN`: with [`NOWAIT`](linux_aio::RwFlags::NOWAIT), `io_submit` would have
-    /// waited.
+    /// The operations that gave `EAGAIN`: with [`NOWAIT`](linux_aio::RwFlags::NOWAIT), `io_submit`
+    /// would have waited.
     pub would_wait: u32,
     /// The error of the one that failed; no more were tried then.
     pub error: Option<Errno>,
 }
 
 impl Tally {
-    /// Whether most were asynchronous; `None` where none was done.
+    /// Returns whether most were asynchronous, or `None` if none was done.
     pub const fn is_asynchronous(&self) -> Option<bool> {
         if self.ended_in_submit + self.ended_later + self.would_wait == 0 {
             return None;

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use linux_aio::{Errno, Opcode, SetupError};
 
-/// Why AIO cannot be used here. Its text names the cause and the cure.
+/// Says why AIO cannot be used here. Its text names the cause and the cure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Unusable {
@@ -20,7 +20,7 @@ pub enum Unusable {
 }
 
 impl Unusable {
-    /// The first call without which nothing works and that is not there.
+    /// Returns the first call without which nothing works and that is not there.
     pub(super) fn missing_call(availability: impl Fn(Call) -> Availability) -> Option<Self> {
         // On 32-bit targets the other waiting call is used where this one is missing.
         let narrow = cfg!(all(target_pointer_width = "32", not(target_arch = "x86_64")));
@@ -69,7 +69,7 @@ impl From<Unusable> for std::io::Error {
     }
 }
 
-/// What an administrator can do where a call is not there.
+/// Says what an administrator can do if a call is not there.
 struct Cure {
     call: Call,
     availability: Availability,
@@ -147,7 +147,8 @@ impl Note {
     }
 }
 
-/// A note for an operation that Linux has and this kernel refuses. (NOOP is refused by Linux.)
+/// Returns a note for an operation that Linux has and this kernel refuses. (NOOP is refused by
+/// Linux.)
 fn refused((_, opcode, support): (&str, Opcode, Support)) -> Option<Note> {
     match support {
         Support::Refused(errno) if opcode != Opcode::NOOP => Some(Note::Refused(opcode, errno)),
@@ -156,7 +157,7 @@ fn refused((_, opcode, support): (&str, Opcode, Support)) -> Option<Note> {
 }
 
 impl AioUsage {
-    /// Whether less than a quarter is free.
+    /// Returns whether less than a quarter is free.
     fn is_near_limit(&self) -> bool {
         self.limit.saturating_sub(self.in_use) < self.limit / 4
     }

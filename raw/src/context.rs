@@ -115,7 +115,7 @@ impl IoContext {
         ManuallyDrop::new(self).id
     }
 
-    /// The number that the kernel knows the context by: the address of its ring.
+    /// Returns the number that the kernel knows the context by: the address of its ring.
     pub fn as_raw(&self) -> aio_context_t {
         self.id
     }
@@ -136,7 +136,7 @@ impl IoContext {
         self.ring = unsafe { Ring::of_context(self.id) }.unwrap_or(Ring::none());
     }
 
-    /// Whether events are taken off the ring without a system call.
+    /// Returns whether events are taken off the ring without a system call.
     pub fn uses_ring(&self) -> bool {
         self.ring.exists()
     }
@@ -148,7 +148,7 @@ impl IoContext {
         accepted.load(Ordering::Relaxed).wrapping_sub(reaped.load(Ordering::Relaxed))
     }
 
-    /// The way in, for any number of threads, and the one way out.
+    /// Returns the way in, for any number of threads, and the one way out.
     pub fn split(&mut self) -> (Submitter<'_>, Reaper<'_>) {
         // SAFETY: `self` is borrowed exclusively for as long as either half lives, so this is the
         // only reaper.

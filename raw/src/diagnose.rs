@@ -13,9 +13,9 @@ use core::fmt;
 
 /// A failed operation: its errno, its fields, and the likely cause of the error.
 ///
-/// From [`Iocb::diagnose`], and in `linux-aio` from `Completion::diagnose`. It is an error type, and
-/// converts to [`Errno`] and to `std::io::Error`. The methods of `linux_aio::tokio::File` return such
-/// an `io::Error`; [`Errno::from_io_error`] finds the errno in it again.
+/// From [`Iocb::diagnose`], and in `linux-aio` from `Completion::diagnose`. It is an error type,
+/// and converts to [`Errno`] and to `std::io::Error`. The methods of `linux_aio::tokio::File`
+/// return such an `io::Error`; [`Errno::from_io_error`] finds the errno in it again.
 ///
 /// ```
 /// use linux_aio_raw::{Errno, Iocb};
@@ -261,7 +261,7 @@ fn has(raw: &iocb, flags: RwFlags) -> bool {
     RwFlags::from_bits_retain(raw.aio_rw_flags).contains(flags)
 }
 
-/// The class and the level of the I/O priority, if there is one.
+/// Returns the class and the level of the I/O priority, if there is one.
 fn priority(raw: &iocb) -> Option<(i16, i16)> {
     let number = raw.aio_reqprio;
     let given = raw.aio_flags & IOCB_FLAG_IOPRIO != 0;

@@ -33,8 +33,8 @@ pub struct Errno(NonZeroU16);
 const MAX_ERRNO: u16 = 4095;
 
 impl Errno {
-    /// The error of that number, or `None` for a number that no system call returns as an error
-    /// (zero, negative, or above 4095).
+    /// Returns the error of that number, or `None` for a number that no system call returns as an
+    /// error (zero, negative, or above 4095).
     pub const fn from_raw(number: i32) -> Option<Self> {
         if number < 1 || number > MAX_ERRNO as i32 {
             return None;
@@ -45,7 +45,7 @@ impl Errno {
         }
     }
 
-    /// The number, as in `<errno.h>`.
+    /// Returns the number, as in `<errno.h>`.
     ///
     /// For [`Errno::FORKED`], which is no kernel error, the number of `EINVAL`: it is what the
     /// kernel says in a child to whoever uses the parent's context. For [`Errno::EXHAUSTED`], the
@@ -85,7 +85,7 @@ impl Errno {
         Err(Self::from_negative(res))
     }
 
-    /// A negative number as an error; one that no kernel gives reads as `EIO`.
+    /// Returns a negative number as an error; one that no kernel gives reads as `EIO`.
     #[cold]
     const fn from_negative(value: i64) -> Self {
         match value.checked_neg() {

@@ -25,7 +25,7 @@ pub struct EventFd {
 }
 
 impl EventFd {
-    /// A new counter at zero.
+    /// Makes a new counter at zero.
     ///
     /// # Errors
     /// `EMFILE` or `ENFILE` where no descriptor is left, `ENOMEM`, `ENODEV`.
@@ -56,7 +56,7 @@ impl EventFd {
         Errno::check(helper::write(self.number, &count.to_ne_bytes())).map(drop)
     }
 
-    /// The descriptor, to name it in an operation.
+    /// Returns the descriptor, to name it in an operation.
     pub fn fd(&self) -> Fd<'_> {
         // SAFETY: The descriptor is open until `self` is dropped, and `self` is borrowed.
         unsafe { Fd::borrow_raw(self.number) }

@@ -10,7 +10,7 @@ use crate::abi;
 use bits::set_of_flags;
 use core::fmt;
 
-/// What an operation does: one of the `IOCB_CMD_*` numbers, or any other for fuzzing.
+/// Names what an operation does: one of the `IOCB_CMD_*` numbers, or any other for fuzzing.
 ///
 /// Source: `enum` in `include/uapi/linux/aio_abi.h`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -226,12 +226,12 @@ impl IoPrio {
         if self.0 == Self::INHERIT.0 { None } else { Some(self.number()) }
     }
 
-    /// What goes into `aio_reqprio`.
+    /// Returns the value of `aio_reqprio`.
     pub(crate) const fn number(self) -> i16 {
         self.0 as i16
     }
 
-    /// What goes into `aio_flags`: without it, the kernel ignores the number.
+    /// Returns the bit of `aio_flags`: without it, the kernel ignores the number.
     pub(crate) const fn flag(self) -> u32 {
         self.0 >> 16
     }

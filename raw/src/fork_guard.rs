@@ -25,7 +25,7 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 /// The word at the start of the wiped page that was mapped last; null until the first context.
 static WORD: AtomicPtr<AtomicU32> = AtomicPtr::new(ptr::null_mut());
 
-/// What is in the word, in the process that has mapped the page.
+/// The content of the word in the process that has mapped the page.
 const MARK: u32 = 1;
 
 /// The word of a guard that got no page. It is marked in every process, so that
@@ -105,9 +105,9 @@ impl ForkGuard {
     }
 }
 
-/// The word of this process, in a page that is mapped by whoever comes first. The page is published
-/// only after the kernel has agreed to wipe it. It stays for good, in children too: contexts refer
-/// to it.
+/// Returns the word of this process, in a page that is mapped by whoever comes first. The page is
+/// published only after the kernel has agreed to wipe it. It stays for good, in children too:
+/// contexts refer to it.
 fn marked_word() -> Option<&'static AtomicU32> {
     let published = WORD.load(Ordering::Acquire);
     // SAFETY: Only this function stores to `WORD`: null, or a page that is aligned and never

@@ -12,27 +12,27 @@ assert_eq_align!(IoEvent, abi::io_event);
 pub struct IoEvent(abi::io_event);
 
 impl IoEvent {
-    /// The number that the iocb carried in `aio_data`.
+    /// Returns the number that the iocb carried in `aio_data`.
     #[inline]
     pub const fn user_data(&self) -> u64 {
         self.0.data
     }
 
-    /// How it ended: the byte count of a read or write, 0 for FSYNC and FDSYNC, the events of a
-    /// POLL; or the error.
+    /// Returns how the operation ended: the byte count of a read or write, 0 for FSYNC and FDSYNC,
+    /// the events of a POLL; or the error.
     #[inline]
     pub const fn result(&self) -> Result<u32, Errno> {
         Errno::check_result(self.0.res)
     }
 
-    /// The address from which the iocb was submitted. A number, since nothing says that there is
-    /// still an iocb.
+    /// Returns the address from which the iocb was submitted. A number, since nothing says that
+    /// there is still an iocb.
     #[inline]
     pub const fn iocb_addr(&self) -> u64 {
         self.0.obj
     }
 
-    /// The second result: 0 for reads and writes; USB gadgets put a status here.
+    /// Returns the second result: 0 for reads and writes; USB gadgets put a status here.
     #[inline]
     pub const fn res2(&self) -> i64 {
         self.0.res2
@@ -44,7 +44,7 @@ impl IoEvent {
         Self(raw)
     }
 
-    /// Every field.
+    /// Returns every field.
     #[inline]
     pub const fn as_raw(&self) -> &abi::io_event {
         &self.0

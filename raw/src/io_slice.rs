@@ -49,7 +49,7 @@ impl<'a> IoSlice<'a> {
         self.iovec.iov_len
     }
 
-    /// Whether the buffer has no byte.
+    /// Returns whether the buffer has length 0.
     pub const fn is_empty(&self) -> bool {
         self.iovec.iov_len == 0
     }
@@ -96,7 +96,7 @@ impl<'a> IoSliceMut<'a> {
         self.iovec.iov_len
     }
 
-    /// Whether the buffer has no byte.
+    /// Returns whether the buffer has length 0.
     pub const fn is_empty(&self) -> bool {
         self.iovec.iov_len == 0
     }

@@ -87,7 +87,8 @@ impl Iocb {
         })
     }
 
-    /// The number that comes back as [`IoEvent::user_data`](crate::IoEvent::user_data): `aio_data`.
+    /// Sets the number that comes back as [`IoEvent::user_data`](crate::IoEvent::user_data):
+    /// `aio_data`.
     #[must_use]
     #[inline]
     pub fn user_data(mut self, data: u64) -> Self {
@@ -95,7 +96,8 @@ impl Iocb {
         self
     }
 
-    /// Per-operation flags: `aio_rw_flags`. For reads and writes; others give `EINVAL` with any.
+    /// Sets the flags of the operation, `aio_rw_flags`. For reads and writes; others give `EINVAL`
+    /// with any.
     #[must_use]
     #[inline]
     pub fn rw_flags(mut self, flags: RwFlags) -> Self {
@@ -103,7 +105,7 @@ impl Iocb {
         self
     }
 
-    /// An I/O priority: `aio_reqprio`, and the flag without which the kernel ignores it.
+    /// Sets the I/O priority: `aio_reqprio`, and the flag without which the kernel ignores it.
     #[must_use]
     #[inline]
     pub fn ioprio(mut self, priority: IoPrio) -> Self {
@@ -112,7 +114,7 @@ impl Iocb {
         self
     }
 
-    /// An eventfd that is signalled when the event is on the ring: `aio_resfd`, and its flag.
+    /// Names an eventfd that is signalled when the event is on the ring: `aio_resfd`, and its flag.
     ///
     /// An operation that `io_submit` refuses, or has no room for, has no event and does not signal
     /// it.
@@ -124,7 +126,7 @@ impl Iocb {
         self
     }
 
-    /// What the operation does.
+    /// Returns what the operation does.
     #[inline]
     pub fn opcode(&self) -> Opcode {
         Opcode::from_raw(self.0.aio_lio_opcode)
@@ -136,25 +138,25 @@ impl Iocb {
         Self(raw)
     }
 
-    /// Every field, to read.
+    /// Returns every field, to read.
     #[inline]
     pub const fn as_raw(&self) -> &abi::iocb {
         &self.0
     }
 
-    /// Every field, to set to anything.
+    /// Returns every field, to set to anything.
     #[inline]
     pub const fn as_raw_mut(&mut self) -> &mut abi::iocb {
         &mut self.0
     }
 
-    /// The 64 bytes that the kernel sees.
+    /// Returns the 64 bytes that the kernel sees.
     #[inline]
     pub fn to_bytes(&self) -> [u8; 64] {
         self.0.to_bytes()
     }
 
-    /// Any 64 bytes as an operation.
+    /// Takes any 64 bytes as an operation.
     #[inline]
     pub fn from_bytes(bytes: [u8; 64]) -> Self {
         Self(abi::iocb::from_bytes(bytes))

@@ -71,8 +71,8 @@ impl Ring {
         self.nr > 0
     }
 
-    /// The ring of a context, or `None` where it is not one that this code understands: gVisor's
-    /// is a page of zeros, and a future kernel may announce an incompatible layout.
+    /// Returns the ring of a context, or `None` where it is not one that this code understands:
+    /// gVisor's is a page of zeros, and a future kernel may announce an incompatible layout.
     ///
     /// # Safety
     /// `context` must be a live context of this process (its number is the address of the ring),
@@ -133,7 +133,7 @@ impl Ring {
         if head < self.nr && tail < self.nr { Some(Positions { head, tail }) } else { None }
     }
 
-    /// The event at `head`, which stays on the ring until [`Ring::advance`].
+    /// Returns the event at `head`, which stays on the ring until [`Ring::advance`].
     ///
     /// # Safety
     /// `head` lies between the ring's head and its tail.
@@ -149,7 +149,7 @@ impl Ring {
         unsafe { event.read() }
     }
 
-    /// The place after `head`.
+    /// Returns the place after `head`.
     #[inline]
     fn after(self, head: u32) -> u32 {
         let next = head + 1;
@@ -300,7 +300,7 @@ mod tests {
         assert!(Memory::new().ring().is_some());
     }
 
-    /// The numbers of the events that are taken into room for `most`, at most four.
+    /// Returns the numbers of the events that are taken into room for `most`, at most four.
     fn take(ring: Ring, most: usize) -> Option<Vec<u64>> {
         let mut room = [const { MaybeUninit::uninit() }; 4];
         // SAFETY: One reader.

@@ -19,17 +19,19 @@ const WORDS: usize = size_of::<abi::sigset_t>() / (WORD_BITS / 8);
 pub struct SigSet(abi::sigset_t);
 
 impl SigSet {
-    /// No signal.
+    /// Returns the set without any signal.
     pub const fn empty() -> Self {
         Self([0; WORDS])
     }
 
-    /// Every signal. (SIGKILL and SIGSTOP cannot be blocked: the kernel leaves them out.)
+    /// Returns the set of every signal. (SIGKILL and SIGSTOP cannot be blocked: the kernel leaves
+    /// them out.)
     pub const fn full() -> Self {
         Self([!0; WORDS])
     }
 
-    /// The set and `signal`, a number from 1. A number beyond the last signal changes nothing.
+    /// Returns the set and `signal`, a number from 1. A number beyond the last signal changes
+    /// nothing.
     #[must_use]
     pub const fn with(mut self, signal: u32) -> Self {
         if let Some((word, bit)) = Self::place(signal) {
@@ -38,7 +40,8 @@ impl SigSet {
         self
     }
 
-    /// The set but `signal`, a number from 1. A number beyond the last signal changes nothing.
+    /// Returns the set but `signal`, a number from 1. A number beyond the last signal changes
+    /// nothing.
     #[must_use]
     pub const fn without(mut self, signal: u32) -> Self {
         if let Some((word, bit)) = Self::place(signal) {
@@ -47,7 +50,7 @@ impl SigSet {
         self
     }
 
-    /// Whether `signal` is in the set.
+    /// Returns whether `signal` is in the set.
     pub const fn contains(&self, signal: u32) -> bool {
         match Self::place(signal) {
             Some((word, bit)) => self.0[word] & bit != 0,
@@ -55,12 +58,12 @@ impl SigSet {
         }
     }
 
-    /// The kernel's words, signal 1 in the lowest bit of the first.
+    /// Makes a set of the kernel's words, signal 1 in the lowest bit of the first.
     pub const fn from_raw(words: abi::sigset_t) -> Self {
         Self(words)
     }
 
-    /// The kernel's words, signal 1 in the lowest bit of the first.
+    /// Returns the kernel's words, signal 1 in the lowest bit of the first.
     pub const fn as_raw(&self) -> &abi::sigset_t {
         &self.0
     }

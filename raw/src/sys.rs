@@ -49,7 +49,7 @@ use simulated::{syscall3, syscall6};
 #[cfg(linux_aio_tsan)]
 use tsan::{syscall3, syscall6};
 
-/// What fits one argument register: 64 bits on x32, where `usize` has 32.
+/// A word that fits one argument register: 64 bits on x32, where `usize` has 32.
 type Word = __kernel_ulong_t;
 
 fn address<T: ?Sized>(pointer: *const T) -> Word {
@@ -183,7 +183,7 @@ pub unsafe fn io_pgetevents_time64(
     unsafe { syscall6(NR, ctx_id, signed(min_nr), signed(nr), events, timeout, usig) }
 }
 
-/// The number of a call that every target compiled here has.
+/// Returns the number of a call that every target compiled here has.
 const fn number(entry: Option<u32>) -> u32 {
     match entry {
         Some(number) => number,

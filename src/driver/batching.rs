@@ -4,10 +4,10 @@
 //! A disk that has nothing to do should not wait for the rest of a batch. And a program that does
 //! one read at a time must not pay for a batch that never comes.
 
-/// How many operations make a batch full.
+/// The number of operations that make a batch full.
 const FULL: usize = 32;
 
-/// How many operations make a batch full at the least, if the kernel has few.
+/// The least number that makes a batch full, if the kernel has few.
 const FEWEST: usize = 4;
 
 /// Every operation of this number that finds the driver idle waits for others all the same. Only so
@@ -15,17 +15,17 @@ const FEWEST: usize = 4;
 /// other task start one.
 const PROBE: u64 = 64;
 
-/// When the operations that wait are to be submitted.
+/// Names the time at which the waiting operations are submitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Decision {
     Now,
-    /// When the tasks that are ready have run.
+    /// Once the tasks that are ready have run.
     AfterReadyTasks,
     /// A step is coming that submits them.
     WithNextStep,
 }
 
-/// What the driver has seen of how operations come and end.
+/// Remembers how operations have come and ended, and decides by it.
 #[derive(Debug, Default)]
 pub(super) struct Batching {
     /// A step was asked for that has not begun.

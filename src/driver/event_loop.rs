@@ -27,7 +27,7 @@ pub(super) struct EventLoop {
     submitted: bool,
     /// The present stall, while the kernel takes none of the queued operations.
     stall: Option<Stall>,
-    /// As in [`DriverStats`](super::DriverStats).
+    /// The counts of [`DriverStats`](super::DriverStats) that this part keeps.
     blocked: u64,
     stalled: u64,
     longest_submit: Duration,

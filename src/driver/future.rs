@@ -125,7 +125,7 @@ fn in_parent_only<R>(known: Result<R, Errno>) -> R {
     })
 }
 
-/// The operation in its own type again.
+/// Returns the operation in its own type again.
 fn downcast<O: 'static>(op: Box<dyn Erased>) -> O {
     match op.into_any().downcast() {
         Ok(op) => *op,

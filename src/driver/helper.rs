@@ -41,7 +41,7 @@ impl Helper {
         let _ = self.jobs.send(Job::Destroy(Box::new(queue), shared));
     }
 
-    /// From now on the thread watches the eventfd.
+    /// Makes the thread watch the eventfd.
     pub(super) fn drive(&self, shared: &Arc<Shared>) {
         let _ = self.jobs.send(Job::Drive(Arc::downgrade(shared), Arc::clone(&shared.eventfd)));
     }

@@ -40,7 +40,7 @@ impl Drop for Op {
     }
 }
 
-/// What is outside of the driver: the kernel's operations, and the eventfd with its reactor.
+/// The part outside of the driver: the kernel's operations, and the eventfd with its reactor.
 #[derive(Default)]
 struct Outside {
     in_flight: Vec<usize>,
@@ -53,7 +53,7 @@ struct Outside {
 
 #[derive(Default)]
 struct EventLoop {
-    /// What is in the kernel, with its entry.
+    /// The operations in the kernel, each with its entry.
     ops: Vec<(usize, Box<dyn Erased>)>,
 }
 

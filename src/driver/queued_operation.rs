@@ -17,14 +17,14 @@ impl<O: Operation + Send + 'static> Erased for O {
     }
 }
 
-/// What the driver's queue holds.
+/// Wraps an operation for the driver's queue.
 pub(super) struct QueuedOperation {
     pub(super) op: Box<dyn Erased>,
     /// The driver's, which is open as long as this may be submitted.
     pub(super) eventfd: Fd<'static>,
-    /// Where the state has the future's entry.
+    /// The index of the future's entry in the state.
     pub(super) entry: usize,
-    /// What `prepare` of the operation panicked with.
+    /// The payload, if `prepare` of the operation panicked.
     pub(super) panic: Option<Box<dyn Any + Send>>,
 }
 
@@ -42,7 +42,7 @@ pub(super) enum Ended {
 }
 
 impl QueuedOperation {
-    /// What has become of it.
+    /// Returns the outcome of the operation.
     pub(super) fn ended(self, result: Result<u32, Errno>) -> Ended {
         match self.panic {
             Some(payload) => Ended::Panicked { payload, op: self.op },

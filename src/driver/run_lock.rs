@@ -10,7 +10,7 @@ const TURNING: u8 = 1;
 /// A thread does, and must run one more step for another caller.
 const AGAIN: u8 = 2;
 
-/// Who may run the event loop.
+/// Admits one thread at a time to the event loop.
 pub(super) struct RunLock(AtomicU8);
 
 impl RunLock {

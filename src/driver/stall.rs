@@ -14,7 +14,7 @@ pub(super) struct Stall {
     since: Instant,
     /// The pause before the next retry.
     pause: Duration,
-    /// When a retry is due that has been asked for.
+    /// The time of the retry that has been asked for.
     due: Instant,
 }
 
@@ -23,7 +23,7 @@ impl Stall {
         Self { since: now, pause: FIRST, due: now }
     }
 
-    /// Whether it has lasted for as long as the driver retries.
+    /// Returns whether it has lasted for as long as the driver retries.
     pub(super) fn is_over(&self, now: Instant, limit: Duration) -> bool {
         now.duration_since(self.since) >= limit
     }
@@ -54,7 +54,7 @@ mod tests {
         Duration::from_millis(count)
     }
 
-    /// The retries of a stall that lasts, in milliseconds since its beginning.
+    /// Returns the retries of a stall that lasts, in milliseconds since its beginning.
     fn retries(limit: Duration) -> impl Iterator<Item = u64> {
         let since = Instant::now();
         let (mut stall, mut now) = (Stall::new(since), since);

@@ -30,7 +30,7 @@ enum Entry {
     Admitted {
         waker: Waker,
     },
-    /// As `Admitted`, but the future has been dropped.
+    /// Admitted, and its future has been dropped.
     Abandoned,
     /// Not taken by its future yet.
     Ended(Ended),
@@ -42,7 +42,7 @@ pub(super) struct State {
     /// Tickets and entries that wait for a slot, oldest first.
     waiting: VecDeque<(u64, usize)>,
     next_ticket: u64,
-    /// How many entries are admitted or abandoned; at most `capacity`.
+    /// The number of entries that are admitted or abandoned; at most `capacity`.
     admitted: usize,
     capacity: usize,
     /// Entries that have been abandoned and are to be cancelled.
@@ -55,7 +55,7 @@ pub(super) struct State {
     /// The callers that wait for that, by ticket.
     closers: BTreeMap<u64, Waker>,
     pub(super) stats: DriverStats,
-    /// How long the kernel may take none of the operations that are queued, before they end.
+    /// The time after which queued operations end, if the kernel takes none of them.
     pub(super) retry_limit: Duration,
 }
 
@@ -82,7 +82,7 @@ impl State {
         self.waiting.len() + self.admitted
     }
 
-    /// Whether every operation has ended and no more will come.
+    /// Returns whether every operation has ended and no more will come.
     pub(super) fn is_drained(&self) -> bool {
         self.refusal.is_some() && self.outstanding() == 0
     }

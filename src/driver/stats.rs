@@ -3,7 +3,7 @@
 use crate::Stats;
 use core::time::Duration;
 
-/// What a [`Driver`](super::Driver) has done so far.
+/// Counts what a [`Driver`](super::Driver) has done so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DriverStats {
@@ -18,6 +18,6 @@ pub struct DriverStats {
     pub stalled: u64,
     /// The longest call of `io_submit`.
     pub longest_submit: Duration,
-    /// What was asked of the kernel.
+    /// The calls and events of the driver's queue.
     pub queue: Stats,
 }

@@ -4,9 +4,10 @@ use crate::fd::AsFd;
 use crate::{Operation, PollEvents, Prepared};
 
 /// Waits, once, until one of `events` holds for a file. Completes with those that do:
-/// `PollEvents::from_bits_retain(done.result?)`. There may be more bits than were asked for, so look with
-/// [`PollEvents::contains`]: data on a pipe is `POLLIN | POLLRDNORM`. And there may be nothing after
-/// all: a write to a pipe that fails wakes a POLL, too. So try without blocking, and poll again.
+/// `PollEvents::from_bits_retain(done.result?)`. There may be more bits than were asked for, so
+/// look with [`PollEvents::contains`]: data on a pipe is `POLLIN | POLLRDNORM`. And there may be
+/// nothing after all: a write to a pipe that fails wakes a POLL, too. So try without blocking, and
+/// poll again.
 ///
 /// The one operation that can be cancelled while it is in flight; it completes then with what
 /// holds at that time. A file that does not support polling completes at once. Files with two
@@ -21,7 +22,7 @@ pub struct Poll<F> {
 }
 
 impl<F> Poll<F> {
-    /// Until one of `events` holds.
+    /// Makes a POLL that ends when one of `events` holds.
     pub const fn new(fd: F, events: PollEvents) -> Self {
         Self { fd, events }
     }

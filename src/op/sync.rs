@@ -5,9 +5,9 @@ use crate::{Operation, Prepared};
 
 /// Brings data and metadata of a file to stable storage (`fsync(2)`). Completes with 0.
 ///
-/// It covers the writes that have completed when it begins. It is not ordered with writes in flight:
-/// push it when the writes that it shall cover have completed. A [`Write`](super::Write) with
-/// [`RwFlags::SYNC`](crate::RwFlags::SYNC) needs none.
+/// It covers the writes that have completed when it begins. It is not ordered with writes in
+/// flight: push it when the writes that it shall cover have completed. A [`Write`](super::Write)
+/// with [`RwFlags::SYNC`](crate::RwFlags::SYNC) needs none.
 #[doc(alias("io_prep_fsync", "aio_fsync"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fsync<F> {
@@ -16,7 +16,7 @@ pub struct Fsync<F> {
 }
 
 impl<F> Fsync<F> {
-    /// Of the file that `fd` keeps open.
+    /// Makes the operation for the file that `fd` keeps open.
     pub const fn new(fd: F) -> Self {
         Self { fd }
     }
@@ -31,9 +31,9 @@ impl<F: AsFd> Operation for Fsync<F> {
 /// Brings data of a file, and the metadata needed to read it, to stable storage (`fdatasync(2)`).
 /// Completes with 0.
 ///
-/// It covers the writes that have completed when it begins. It is not ordered with writes in flight:
-/// push it when the writes that it shall cover have completed. A [`Write`](super::Write) with
-/// [`RwFlags::DSYNC`](crate::RwFlags::DSYNC) needs none; its page has an example.
+/// It covers the writes that have completed when it begins. It is not ordered with writes in
+/// flight: push it when the writes that it shall cover have completed. A [`Write`](super::Write)
+/// with [`RwFlags::DSYNC`](crate::RwFlags::DSYNC) needs none; its page has an example.
 #[doc(alias("io_prep_fdsync", "fdatasync", "aio_fsync"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fdsync<F> {
@@ -42,7 +42,7 @@ pub struct Fdsync<F> {
 }
 
 impl<F> Fdsync<F> {
-    /// Of the file that `fd` keeps open.
+    /// Makes the operation for the file that `fd` keeps open.
     pub const fn new(fd: F) -> Self {
         Self { fd }
     }

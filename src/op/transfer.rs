@@ -29,7 +29,7 @@ pub struct Read<F, B> {
 }
 
 impl<F, B> Read<F, B> {
-    /// A read to `buf` at `offset`, without flags and priority.
+    /// Makes a read to `buf` at `offset`, without flags and priority.
     #[inline]
     pub const fn new(fd: F, buf: B, offset: u64) -> Self {
         Self { fd, buf, offset, rw_flags: RwFlags::empty(), ioprio: IoPrio::INHERIT }
@@ -84,7 +84,7 @@ pub struct Write<F, B> {
 }
 
 impl<F, B> Write<F, B> {
-    /// A write of `buf` at `offset`, without flags and priority.
+    /// Makes a write of `buf` at `offset`, without flags and priority.
     #[inline]
     pub const fn new(fd: F, buf: B, offset: u64) -> Self {
         Self { fd, buf, offset, rw_flags: RwFlags::empty(), ioprio: IoPrio::INHERIT }

@@ -46,7 +46,7 @@ pub struct ReadV<F, S: Buffers> {
 }
 
 impl<F, S: Buffers> ReadV<F, S> {
-    /// A read to `bufs` at `offset`, without flags and priority.
+    /// Makes a read to `bufs` at `offset`, without flags and priority.
     pub fn new(fd: F, bufs: S, offset: u64) -> Self {
         let (rw_flags, ioprio, iovecs) = (RwFlags::empty(), IoPrio::INHERIT, bufs.iovecs());
         Self { fd, bufs, offset, rw_flags, ioprio, iovecs }
@@ -108,7 +108,7 @@ pub struct WriteV<F, S: Buffers> {
 }
 
 impl<F, S: Buffers> WriteV<F, S> {
-    /// A write of `bufs` at `offset`, without flags and priority.
+    /// Makes a write of `bufs` at `offset`, without flags and priority.
     pub fn new(fd: F, bufs: S, offset: u64) -> Self {
         let (rw_flags, ioprio, iovecs) = (RwFlags::empty(), IoPrio::INHERIT, bufs.iovecs());
         Self { fd, bufs, offset, rw_flags, ioprio, iovecs }

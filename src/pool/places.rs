@@ -62,13 +62,13 @@ impl Places {
         Self { free: words.collect(), waiting: AtomicUsize::new(0), waiters: Mutex::default() }
     }
 
-    /// How many places are free, as far as this thread sees.
+    /// Returns how many places are free, as far as this thread sees.
     pub(super) fn free(&self) -> usize {
         let count = |word: &AtomicUsize| word.load(Ordering::Relaxed).count_ones() as usize;
         self.free.iter().map(count).sum()
     }
 
-    /// Whether somebody waits.
+    /// Returns whether a future waits.
     pub(super) fn is_awaited(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) > 0
     }

@@ -19,7 +19,7 @@ pub struct OwnedSubmitter {
 }
 
 impl OwnedSubmitter {
-    /// The submitter, whose methods these are.
+    /// Returns the submitter, whose methods these are.
     pub fn submitter(&self) -> Submitter<'_> {
         Submitter::new(&self.context)
     }
@@ -36,13 +36,13 @@ pub struct OwnedReaper {
 }
 
 impl OwnedReaper {
-    /// The reaper, whose methods these are.
+    /// Returns the reaper, whose methods these are.
     pub fn reaper(&mut self) -> Reaper<'_> {
         // SAFETY: There is one `OwnedReaper` of a context, and it is borrowed exclusively.
         unsafe { Reaper::new(&self.context) }
     }
 
-    /// The context again, if every [`OwnedSubmitter`] is gone; else the reaper back.
+    /// Returns the context again, if every [`OwnedSubmitter`] is gone; else the reaper back.
     pub fn try_into_context(self) -> Result<IoContext, Self> {
         Arc::try_unwrap(self.context).map_err(|context| Self { context, not_sync: PhantomData })
     }

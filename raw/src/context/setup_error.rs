@@ -5,7 +5,7 @@ use crate::sys::helper;
 use core::ffi::CStr;
 use core::fmt;
 
-/// Why `io_setup` made no context. Its text names the limit and the cure.
+/// Says why `io_setup` made no context. Its text names the limit and the cure.
 ///
 /// ```
 /// use linux_aio_raw::{Errno, IoContext};
@@ -39,17 +39,17 @@ impl SetupError {
         self.errno
     }
 
-    /// How many operations in flight were asked for.
+    /// Returns the number of operations in flight that was asked for.
     pub fn asked(&self) -> u32 {
         self.asked
     }
 
-    /// For `EAGAIN`: `fs.aio-nr` at that time, what all processes together have asked for.
+    /// Returns, for `EAGAIN`, `fs.aio-nr` at that time: what all processes together have asked for.
     pub fn aio_nr(&self) -> Option<u64> {
         self.usage.map(|usage| usage.in_use)
     }
 
-    /// For `EAGAIN`: `fs.aio-max-nr` at that time, the limit of the system.
+    /// Returns, for `EAGAIN`, `fs.aio-max-nr` at that time: the limit of the system.
     pub fn aio_max_nr(&self) -> Option<u64> {
         self.usage.map(|usage| usage.limit)
     }
@@ -126,7 +126,7 @@ impl From<SetupError> for std::io::Error {
     }
 }
 
-/// The number that a file of /proc holds.
+/// Returns the number that a file of /proc holds.
 fn read_number(path: &CStr) -> Option<u64> {
     let fd = Errno::check(helper::open_for_reading(path)).ok()? as i32;
     let mut text = [0; 24];

@@ -52,7 +52,7 @@ fn with_sigset<R>(mask: Option<&SigSet>, call: impl FnOnce(*const __aio_sigset) 
     call(&raw const sigset)
 }
 
-/// Where `long` has 64 bits, so have the times of both calls.
+/// Makes the call for a `long` of 64 bits: both calls take times of 64 bits.
 ///
 /// # Safety
 /// As [`sys::io_getevents`].
@@ -81,7 +81,7 @@ unsafe fn getevents(
     })
 }
 
-/// Where `long` has 32 bits, `io_getevents` takes a time of 32 bits, and only
+/// Makes the call for a `long` of 32 bits. `io_getevents` takes a time of 32 bits, and only
 /// `io_pgetevents_time64` one of 64. The old call comes first, since old kernels and filters know
 /// it; it is not there on riscv32, nor where the kernel leaves the 32-bit times out.
 ///
@@ -122,7 +122,7 @@ unsafe fn getevents(
     returned
 }
 
-/// What the 32-bit calls can do where the 64-bit one is missing: times are cut to 68 years.
+/// Waits by the 32-bit calls, if the 64-bit one is missing. Times are cut to 68 years.
 ///
 /// # Safety
 /// As [`sys::io_getevents`].
@@ -172,7 +172,7 @@ fn time32(timeout: Duration) -> crate::abi::__kernel_old_timespec {
     }
 }
 
-/// Whether the kernel lacks the call, or a filter refuses it.
+/// Returns whether the kernel lacks the call, or a filter refuses it.
 #[cfg(all(target_pointer_width = "32", not(any(target_arch = "x86_64", target_arch = "riscv32"))))]
 fn is_missing(returned: isize) -> bool {
     matches!(Errno::check(returned), Err(Errno::ENOSYS | Errno::EPERM))

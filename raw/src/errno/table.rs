@@ -260,7 +260,7 @@ mod tests {
 
     type Numbers = BTreeMap<String, u16>;
 
-    /// The table of one architecture.
+    /// Returns the table of one architecture.
     fn table(column: usize, others: &Others) -> Numbers {
         let alias = COLUMNS.iter().find(|(name, _)| *name == "EDEADLK");
         let deadlock = alias.map(|&(_, numbers)| ("EDEADLOCK", numbers));
@@ -272,7 +272,7 @@ mod tests {
         same.chain(others).collect()
     }
 
-    /// The errors in the kernel's headers, by the C preprocessor.
+    /// Returns the errors in the kernel's headers, by the C preprocessor.
     fn kernel_headers(include: Option<&Path>) -> Option<Numbers> {
         let mut cc = Command::new("cc");
         cc.args(["-E", "-dM", "-x", "c", "-"]);

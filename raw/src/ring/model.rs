@@ -1,8 +1,8 @@
 //! A ring in memory that loom watches, with the kernel's side of it.
 //!
 //! [`Memory`] begins as a ring does, so that the code that reads rings runs as it is; but the words
-//! are loom's, which lets each be seen as late as the memory orders allow, and notices an event that is
-//! read while it may be written.
+//! are loom's, which lets each be seen as late as the memory orders allow, and notices an event
+//! that is read while it may be written.
 
 use super::{AtomicU32, Ordering, Ring};
 use crate::IoEvent;
@@ -13,7 +13,7 @@ use core::mem::MaybeUninit;
 use loom::cell::UnsafeCell;
 use loom::sync::Mutex;
 
-/// How many events the ring has room for, and one.
+/// The number of events that the ring has room for, and one.
 const NR: u32 = 3;
 
 /// A ring, and what its kernel knows. Its threads are loom's, of which one runs at a time.
@@ -67,8 +67,8 @@ impl Memory {
         (&raw const *self).expose_provenance() as aio_context_t
     }
 
-    /// Takes an operation (`get_reqs_available`, which looks at the head); `false` where there is no
-    /// room for its event.
+    /// Takes an operation (`get_reqs_available`, which looks at the head); `false` where there is
+    /// no room for its event.
     pub(crate) fn accept(&self) -> bool {
         let mut kernel = self.kernel.lock().expect("nothing panics under it");
         let head = self.head.load(Ordering::Acquire);
@@ -124,14 +124,14 @@ impl Ring {
     }
 
     pub(super) fn memory<'a>(self) -> &'a Memory {
-        // SAFETY: In models the header is a `Memory`'s first field (`repr(C)`), whose address was exposed
-        // whole, and which outlives the ring.
+        // SAFETY: In models the header is a `Memory`'s first field (`repr(C)`), whose address was
+        // exposed whole, and which outlives the ring.
         unsafe { self.header.cast::<Memory>().as_ref() }
     }
 }
 
-/// Runs a kernel that gives four events, through two places, against a reader that is called until it has
-/// had all of them, with how many it has had.
+/// Runs a kernel that gives four events, through two places, against a reader that is called until
+/// it has had all of them, with how many it has had.
 fn check(reader: impl Fn(Ring, u64) -> u64 + Send + Sync + 'static) {
     const EVENTS: u64 = 4;
     let mut builder = loom::model::Builder::new();
@@ -163,8 +163,8 @@ fn check(reader: impl Fn(Ring, u64) -> u64 + Send + Sync + 'static) {
     });
 }
 
-/// Each event is whole when it is read, is read once, and its place is not written before it was given
-/// back: as the reaper reads.
+/// Each event is whole when it is read, is read once, and its place is not written before it was
+/// given back: as the reaper reads.
 #[test]
 fn events_taken_against_the_kernel() {
     check(|ring, had| {
