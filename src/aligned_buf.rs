@@ -29,6 +29,8 @@ use core::ptr::{self, NonNull};
 /// assert_eq!(&buf[..6], b"hello\0");
 /// # Ok::<(), linux_aio::Errno>(())
 /// ```
+#[doc(alias = "posix_memalign")]
+#[doc(alias = "memalign")]
 pub struct AlignedBuf {
     start: NonNull<u8>,
     len: usize,

@@ -71,6 +71,8 @@ pub struct Prepared<'op> {
 impl<'op> Prepared<'op> {
     /// Reads at `offset` of the file to `buf`. Completes with the count, 0 at the end of the file,
     /// or if `buf` has length 0.
+    #[doc(alias = "pread")]
+    #[doc(alias = "io_prep_pread")]
     #[inline]
     pub fn read(fd: Fd<'op>, buf: &'op mut [u8], offset: u64) -> Self {
         Self::new(Iocb::pread(fd.as_raw(), buf.as_mut_ptr(), buf.len(), offset))
@@ -78,6 +80,8 @@ impl<'op> Prepared<'op> {
 
     /// Writes `buf` at `offset` of the file, or at its end if it is open with `O_APPEND`. Completes
     /// with the count, which may be short.
+    #[doc(alias = "pwrite")]
+    #[doc(alias = "io_prep_pwrite")]
     #[inline]
     pub fn write(fd: Fd<'op>, buf: &'op [u8], offset: u64) -> Self {
         Self::new(Iocb::pwrite(fd.as_raw(), buf.as_ptr(), buf.len(), offset))
@@ -97,12 +101,16 @@ impl<'op> Prepared<'op> {
     }
 
     /// Reads at `offset` of the file to several buffers, one after the other.
+    #[doc(alias = "preadv")]
+    #[doc(alias = "io_prep_preadv")]
     #[inline]
     pub fn readv(fd: Fd<'op>, bufs: &'op mut [IoSliceMut<'_>], offset: u64) -> Self {
         Self::new(Iocb::preadv(fd.as_raw(), bufs.as_ptr().cast(), bufs.len(), offset))
     }
 
     /// Writes several buffers, one after the other, at `offset` of the file.
+    #[doc(alias = "pwritev")]
+    #[doc(alias = "io_prep_pwritev")]
     #[inline]
     pub fn writev(fd: Fd<'op>, bufs: &'op [IoSlice<'_>], offset: u64) -> Self {
         Self::new(Iocb::pwritev(fd.as_raw(), bufs.as_ptr().cast(), bufs.len(), offset))
@@ -110,6 +118,7 @@ impl<'op> Prepared<'op> {
 
     /// Brings data and metadata of the file to stable storage: those of writes that have completed.
     /// Completes with 0.
+    #[doc(alias = "io_prep_fsync")]
     #[inline]
     pub fn fsync(fd: Fd<'op>) -> Self {
         Self::new(Iocb::fsync(fd.as_raw()))
@@ -117,12 +126,15 @@ impl<'op> Prepared<'op> {
 
     /// Brings data of the file, and the metadata needed to read it, to stable storage: those of
     /// writes that have completed. Completes with 0.
+    #[doc(alias = "fdatasync")]
+    #[doc(alias = "io_prep_fdsync")]
     #[inline]
     pub fn fdsync(fd: Fd<'op>) -> Self {
         Self::new(Iocb::fdsync(fd.as_raw()))
     }
 
     /// Waits, once, until one of `events` holds for the file. Completes with those that do.
+    #[doc(alias = "io_prep_poll")]
     #[inline]
     pub fn poll(fd: Fd<'op>, events: PollEvents) -> Self {
         Self::new(Iocb::poll(fd.as_raw(), events))
@@ -134,6 +146,7 @@ impl<'op> Prepared<'op> {
     /// For `'op`, every address in it must be of memory that the kernel may access as the
     /// operation asks, without aliasing what safe code holds; and its descriptor must be one that
     /// the operation may act on.
+    #[doc(alias = "iocb")]
     #[inline]
     pub unsafe fn from_iocb(iocb: Iocb) -> Self {
         Self::new(iocb)
@@ -167,6 +180,7 @@ impl<'op> Prepared<'op> {
     /// has one that stays queued because the kernel has no room. To wait for all of them, use the
     /// `completion_fd` of the queue or scope. An operation that names another eventfd than that
     /// completes with `EINVAL`.
+    #[doc(alias = "io_set_eventfd")]
     #[inline]
     pub fn eventfd(mut self, fd: Fd<'op>) -> Self {
         self.iocb = self.iocb.eventfd(fd.as_raw());

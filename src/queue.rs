@@ -76,6 +76,8 @@ impl<O: Operation + 'static> Queue<O> {
     /// # Errors
     /// [`SetupError`] says which limit was met: `EAGAIN` if `fs.aio-max-nr` is used up, `EINVAL`
     /// for zero or too many, `ENOMEM`, `ENOSYS` if the kernel has no AIO, `EPERM` by a filter.
+    #[doc(alias = "io_setup")]
+    #[doc(alias = "io_queue_init")]
     pub fn with_capacity(capacity: u32) -> Result<Self, SetupError> {
         let context = IoContext::new(capacity)?;
         Ok(Self::over(context, capacity))
@@ -154,6 +156,8 @@ impl<O: Operation + 'static> Queue<O> {
     /// [`cancel`](Self::cancel) it: it then completes with `ECANCELED`. With a
     /// [`completion_fd`](Self::completion_fd) the operations complete with `EAGAIN` instead.
     /// `ENOSYS` by a filter; [`Errno::FORKED`].
+    #[doc(alias = "io_submit")]
+    #[doc(alias = "lio_listio")]
     #[inline(always)]
     pub fn submit(&mut self) -> Result<usize, CallError> {
         self.engine.submit(&self.context).map_err(CallError::submit)
@@ -205,6 +209,9 @@ impl<O: Operation + 'static> Queue<O> {
     /// - [`Errno::FORKED`].
     ///
     /// Nothing is lost by an error.
+    #[doc(alias = "io_getevents")]
+    #[doc(alias = "io_queue_wait")]
+    #[doc(alias = "aio_suspend")]
     #[inline(always)]
     pub fn wait(&mut self) -> Result<Option<Completion<O>>, CallError> {
         Ok(self.engine.wait(&self.context, None)?.map(Finished::take))
@@ -219,6 +226,7 @@ impl<O: Operation + 'static> Queue<O> {
     /// # Errors
     /// `ETIMEDOUT` when the time is up, `EINTR` when a signal was handled: nothing is lost, wait
     /// again; otherwise as [`wait`](Self::wait).
+    #[doc(alias = "io_getevents")]
     pub fn wait_timeout(&mut self, timeout: Duration) -> Result<Option<Completion<O>>, CallError> {
         Ok(self.engine.wait(&self.context, Some(timeout))?.map(Finished::take))
     }
@@ -309,6 +317,8 @@ impl<O: Operation + 'static> Queue<O> {
     /// # Errors
     /// `ENOENT`: it has completed, or the token is of another queue or of a scope. `EINVAL`: the
     /// kernel cannot cancel it (any but POLL). `ENOSYS` on gVisor; [`Errno::FORKED`].
+    #[doc(alias = "io_cancel")]
+    #[doc(alias = "aio_cancel")]
     pub fn cancel(&mut self, token: Token) -> Result<(), Errno> {
         self.engine.cancel(&self.context, token)
     }

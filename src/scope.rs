@@ -277,6 +277,7 @@ impl<O: Operation> Scope<O> {
     /// [`cancel`](Self::cancel) it: it then completes with `ECANCELED`. With a
     /// [`completion_fd`](Self::completion_fd) the operations complete with `EAGAIN` instead.
     /// `ENOSYS` by a filter; [`Errno::FORKED`].
+    #[doc(alias = "io_submit")]
     #[inline(always)]
     pub fn submit(&self) -> Result<usize, CallError> {
         self.engine.submit(self.context()).map_err(CallError::submit)
@@ -310,6 +311,7 @@ impl<O: Operation> Scope<O> {
     /// - [`Errno::FORKED`].
     ///
     /// Nothing is lost by an error.
+    #[doc(alias = "io_getevents")]
     #[inline(always)]
     pub fn wait(&self) -> Result<Option<Completion<O>>, CallError> {
         Ok(self.engine.wait(self.context(), None)?.map(Finished::take))
@@ -346,6 +348,7 @@ impl<O: Operation> Scope<O> {
     /// # Errors
     /// `ENOENT`: it has completed, or the token is of another scope or of a queue. `EINVAL`: the
     /// kernel cannot cancel it (any but POLL). `ENOSYS` on gVisor; [`Errno::FORKED`].
+    #[doc(alias = "io_cancel")]
     pub fn cancel(&self, token: Token) -> Result<(), Errno> {
         self.engine.cancel(self.context(), token)
     }

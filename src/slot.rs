@@ -277,6 +277,9 @@ impl fmt::Debug for Tag {
 }
 
 /// An operation that has ended, given back whole with its result.
+#[doc(alias = "io_event")]
+#[doc(alias = "aio_return")]
+#[doc(alias = "aio_error")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a completion carries the result and the buffer"]
 pub struct Completion<O> {

@@ -61,6 +61,8 @@ use core::mem::ManuallyDrop;
 /// assert_eq!((events[0].user_data(), events[0].result()), (7, Ok(512)));
 /// # Ok(()) }
 /// ```
+#[doc(alias = "io_context_t")]
+#[doc(alias = "aio_context_t")]
 #[derive(Debug)]
 pub struct IoContext {
     /// Zero once it has been destroyed.
@@ -80,6 +82,8 @@ impl IoContext {
     /// [`SetupError`] says which limit was met and what would do: `EAGAIN` where
     /// `fs.aio-max-nr` is used up, `EINVAL` for zero or too many, `ENOMEM`, `ENOSYS` where the
     /// kernel has no AIO, `EPERM` where a filter refuses it.
+    #[doc(alias = "io_setup")]
+    #[doc(alias = "io_queue_init")]
     pub fn new(nr_events: u32) -> Result<Self, SetupError> {
         let mut id: aio_context_t = 0;
         // SAFETY: `id` is valid for reads and writes, and zero as the call wants it.
@@ -253,6 +257,8 @@ impl IoContext {
     ///
     /// # Errors
     /// [`Errno::FORKED`]; `ENOSYS` or `EPERM` by a filter. Operations may still be in flight then.
+    #[doc(alias = "io_destroy")]
+    #[doc(alias = "io_queue_release")]
     pub fn destroy(&mut self) -> Result<(), Errno> {
         self.check_process_strictly()?;
         if self.id == 0 {

@@ -19,6 +19,7 @@ use crate::{Errno, Fd};
 /// A forked child shares the counter with its parent, as it shares every descriptor: to take the
 /// count there is to take it from the parent, and to add to it wakes the parent. Dropping the value
 /// closes the child's descriptor alone.
+#[doc(alias = "eventfd")]
 #[derive(Debug)]
 pub struct EventFd {
     number: i32,

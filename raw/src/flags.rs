@@ -13,6 +13,9 @@ use core::fmt;
 /// Names what an operation does: one of the `IOCB_CMD_*` numbers, or any other for fuzzing.
 ///
 /// Source: `enum` in `include/uapi/linux/aio_abi.h`.
+#[doc(alias = "aio_lio_opcode")]
+#[doc(alias = "LIO_READ")]
+#[doc(alias = "LIO_WRITE")]
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(transparent)]
 pub struct Opcode(u16);
@@ -186,6 +189,7 @@ set_of_flags!(PollEvents, u32);
 /// assert_eq!(IoPrio::best_effort(4).as_raw(), Some(2 << 13 | 4));
 /// assert_eq!(IoPrio::default().as_raw(), None);
 /// ```
+#[doc(alias = "ioprio_set")]
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(transparent)]
 pub struct IoPrio(u32);

@@ -7,6 +7,7 @@ assert_eq_size!(IoEvent, abi::io_event);
 assert_eq_align!(IoEvent, abi::io_event);
 
 /// The kernel's record that an operation has ended: a `struct io_event`, 32 bytes.
+#[doc(alias = "io_event")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 #[repr(transparent)]
 pub struct IoEvent(abi::io_event);

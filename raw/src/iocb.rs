@@ -26,18 +26,23 @@ assert_eq_align!(Iocb, abi::iocb);
 /// assert_eq!(iocb.as_raw().aio_offset, 4096);
 /// assert_eq!(Iocb::from_bytes(iocb.to_bytes()), iocb);
 /// ```
+#[doc(alias = "iocb")]
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(transparent)]
 pub struct Iocb(abi::iocb);
 
 impl Iocb {
     /// Reads up to `len` bytes at `offset` of the file to `buf`. The event has the count.
+    #[doc(alias = "io_prep_pread")]
+    #[doc(alias = "IOCB_CMD_PREAD")]
     #[inline]
     pub fn pread(fd: i32, buf: *mut u8, len: usize, offset: u64) -> Self {
         Self::transfer(Opcode::PREAD, fd, buf.expose_provenance(), len, offset)
     }
 
     /// Writes up to `len` bytes of `buf` at `offset` of the file. The event has the count.
+    #[doc(alias = "io_prep_pwrite")]
+    #[doc(alias = "IOCB_CMD_PWRITE")]
     #[inline]
     pub fn pwrite(fd: i32, buf: *const u8, len: usize, offset: u64) -> Self {
         Self::transfer(Opcode::PWRITE, fd, buf.expose_provenance(), len, offset)
@@ -45,6 +50,8 @@ impl Iocb {
 
     /// Reads at `offset` to `count` buffers, one after the other. The array of iovecs is copied
     /// when the operation is submitted; `count` is at most 1024 (`UIO_MAXIOV`).
+    #[doc(alias = "io_prep_preadv")]
+    #[doc(alias = "IOCB_CMD_PREADV")]
     #[inline]
     pub fn preadv(fd: i32, iovecs: *const abi::iovec, count: usize, offset: u64) -> Self {
         Self::transfer(Opcode::PREADV, fd, iovecs.expose_provenance(), count, offset)
@@ -52,24 +59,32 @@ impl Iocb {
 
     /// Writes `count` buffers, one after the other, at `offset`. The array of iovecs is copied
     /// when the operation is submitted; `count` is at most 1024 (`UIO_MAXIOV`).
+    #[doc(alias = "io_prep_pwritev")]
+    #[doc(alias = "IOCB_CMD_PWRITEV")]
     #[inline]
     pub fn pwritev(fd: i32, iovecs: *const abi::iovec, count: usize, offset: u64) -> Self {
         Self::transfer(Opcode::PWRITEV, fd, iovecs.expose_provenance(), count, offset)
     }
 
     /// `fsync(2)`: data and metadata to stable storage. The event has 0.
+    #[doc(alias = "io_prep_fsync")]
+    #[doc(alias = "IOCB_CMD_FSYNC")]
     #[inline]
     pub fn fsync(fd: i32) -> Self {
         Self::transfer(Opcode::FSYNC, fd, 0, 0, 0)
     }
 
     /// `fdatasync(2)`: data, and the metadata needed to read it. The event has 0.
+    #[doc(alias = "io_prep_fdsync")]
+    #[doc(alias = "IOCB_CMD_FDSYNC")]
     #[inline]
     pub fn fdsync(fd: i32) -> Self {
         Self::transfer(Opcode::FDSYNC, fd, 0, 0, 0)
     }
 
     /// Waits, once, until one of `events` holds for the file. The event has those that do.
+    #[doc(alias = "io_prep_poll")]
+    #[doc(alias = "IOCB_CMD_POLL")]
     #[inline]
     pub fn poll(fd: i32, events: PollEvents) -> Self {
         Self::transfer(Opcode::POLL, fd, events.bits() as usize, 0, 0)
@@ -89,6 +104,7 @@ impl Iocb {
 
     /// Sets the number that comes back as [`IoEvent::user_data`](crate::IoEvent::user_data):
     /// `aio_data`.
+    #[doc(alias = "aio_data")]
     #[must_use]
     #[inline]
     pub fn user_data(mut self, data: u64) -> Self {
@@ -98,6 +114,7 @@ impl Iocb {
 
     /// Sets the flags of the operation, `aio_rw_flags`. For reads and writes; others give `EINVAL`
     /// with any.
+    #[doc(alias = "aio_rw_flags")]
     #[must_use]
     #[inline]
     pub fn rw_flags(mut self, flags: RwFlags) -> Self {
@@ -106,6 +123,8 @@ impl Iocb {
     }
 
     /// Sets the I/O priority: `aio_reqprio`, and the flag without which the kernel ignores it.
+    #[doc(alias = "aio_reqprio")]
+    #[doc(alias = "IOCB_FLAG_IOPRIO")]
     #[must_use]
     #[inline]
     pub fn ioprio(mut self, priority: IoPrio) -> Self {
@@ -118,6 +137,9 @@ impl Iocb {
     ///
     /// An operation that `io_submit` refuses, or has no room for, has no event and does not signal
     /// it.
+    #[doc(alias = "io_set_eventfd")]
+    #[doc(alias = "IOCB_FLAG_RESFD")]
+    #[doc(alias = "aio_resfd")]
     #[must_use]
     #[inline]
     pub fn eventfd(mut self, fd: i32) -> Self {

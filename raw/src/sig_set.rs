@@ -14,6 +14,7 @@ const WORDS: usize = size_of::<abi::sigset_t>() / (WORD_BITS / 8);
 /// let all_but_interrupt = SigSet::full().without(SIGINT);
 /// assert!(!all_but_interrupt.contains(SIGINT));
 /// ```
+#[doc(alias = "sigset_t")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 #[repr(transparent)]
 pub struct SigSet(abi::sigset_t);

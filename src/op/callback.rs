@@ -25,6 +25,8 @@ use core::fmt;
 /// assert_eq!(receiver.recv()?, vec![0; 64]);
 /// # Ok(()) }
 /// ```
+#[doc(alias = "io_set_callback")]
+#[doc(alias = "io_callback_t")]
 #[derive(Clone, Copy)]
 #[allow(clippy::type_complexity, reason = "an alias of it would be a cycle")]
 pub struct Callback<P: Operation + 'static, T: 'static> {

@@ -12,6 +12,7 @@ use crate::{Operation, PollEvents, Prepared};
 /// The one operation that can be cancelled while it is in flight; it completes then with what
 /// holds at that time. A file that does not support polling completes at once. Files with two
 /// wait queues complete with `EINVAL`, as everything does on gVisor.
+#[doc(alias = "poll")]
 #[doc(alias = "io_prep_poll")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Poll<F> {

@@ -8,6 +8,7 @@ use crate::{Operation, Prepared};
 /// It covers the writes that have completed when it begins. It is not ordered with writes in
 /// flight: push it when the writes that it shall cover have completed. A [`Write`](super::Write)
 /// with [`RwFlags::SYNC`](crate::RwFlags::SYNC) needs none.
+#[doc(alias = "fsync")]
 #[doc(alias("io_prep_fsync", "aio_fsync"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fsync<F> {

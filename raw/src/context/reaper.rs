@@ -39,6 +39,7 @@ impl<'a> Reaper<'a> {
     ///
     /// # Errors
     /// [`Errno::FORKED`]; where the system call is used, `ENOSYS` or `EPERM` by a filter.
+    #[doc(alias = "io_getevents")]
     #[inline]
     pub fn reap<'b>(
         &mut self,
@@ -59,6 +60,8 @@ impl<'a> Reaper<'a> {
     /// # Errors
     /// `EINVAL` where `min` is above the length of `events`; `EINTR` for a signal while no event is
     /// there; [`Errno::FORKED`].
+    #[doc(alias = "io_getevents")]
+    #[doc(alias = "io_queue_wait")]
     #[inline]
     pub fn wait<'b>(
         &mut self,
@@ -81,6 +84,7 @@ impl<'a> Reaper<'a> {
     /// # Errors
     /// As [`wait`](Self::wait); and `ENOSYS` (before Linux 4.18, gVisor) or `EPERM` (podman's
     /// filter), since no other call can do this.
+    #[doc(alias = "io_pgetevents")]
     pub fn wait_masked<'b>(
         &mut self,
         min: usize,

@@ -47,6 +47,7 @@ impl<'a> Submitter<'a> {
     ///   or the context has been dropped.
     /// - An operation that may be cancelled must stay at its address, unchanged, until its event,
     ///   and no other may be submitted from there.
+    #[doc(alias = "io_submit")]
     #[inline(always)]
     pub unsafe fn submit(&self, iocbs: &[*mut Iocb]) -> Result<usize, Errno> {
         // SAFETY: The caller's promise is that of the call.
@@ -62,6 +63,7 @@ impl<'a> Submitter<'a> {
     /// `EINVAL`: no operation in flight was submitted from there, or it cannot be cancelled. Only
     /// POLL and a few drivers' operations can; reads and writes of disks never. `EFAULT`: nothing
     /// is mapped at the address. `ENOSYS` on gVisor. [`Errno::FORKED`].
+    #[doc(alias = "io_cancel")]
     pub fn cancel(&self, iocb: *const Iocb) -> Result<(), Errno> {
         self.context.cancel(iocb)
     }
