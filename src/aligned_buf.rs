@@ -47,7 +47,7 @@ const SMALLEST_PAGE: usize = 4096;
 
 // SAFETY: It owns its memory alone, as a `Box<[u8]>` does, and bytes may be sent.
 unsafe impl Send for AlignedBuf {}
-// SAFETY: As above; through `&` it can only be read.
+// SAFETY: Through `&` it gives out `&[u8]` alone, and a `[u8]` is `Sync`.
 unsafe impl Sync for AlignedBuf {}
 
 impl AlignedBuf {

@@ -490,9 +490,9 @@ impl<O> Drop for Boxes<O> {
         // SAFETY: `over` made it by `Box::leak`, and it is freed once. The owner drops this when
         // nothing refers to the storage any more.
         drop(unsafe { Box::from_raw(self.slab.as_ptr()) });
-        // SAFETY: As for `slab`.
+        // SAFETY: `over` made it by `Box::leak`, it is freed once, and nothing refers to it any more.
         drop(unsafe { Box::from_raw(self.queued.as_ptr()) });
-        // SAFETY: As for `slab`.
+        // SAFETY: `over` made it by `Box::leak`, it is freed once, and nothing refers to it any more.
         drop(unsafe { Box::from_raw(self.buffer.as_ptr()) });
     }
 }

@@ -27,7 +27,7 @@ pub struct Room<'op> {
 // SAFETY: It is a mutable borrow of bytes, which may be sent, or a shared one of atomics, which
 // may, too.
 unsafe impl Send for Room<'_> {}
-// SAFETY: Through `&` only its length can be had.
+// SAFETY: Through `&` only the length can be had, which nothing changes while it is borrowed.
 unsafe impl Sync for Room<'_> {}
 
 impl<'op> Room<'op> {

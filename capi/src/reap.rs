@@ -141,8 +141,8 @@ impl Ring for Taking {
             let from = unsafe { &*from };
             for word in from {
                 // Relaxed: if this is not what the kernel wrote before it stored the tail, the
-                // commit fails. SAFETY: The caller gave room for `count` events, at any address, as
-                // C may.
+                // commit fails.
+                // SAFETY: The caller gave room for `count` events, at any address, as C may.
                 unsafe { to.write_unaligned(word.load(Relaxed)) };
                 // SAFETY: As above; one past the end at most.
                 to = unsafe { to.add(1) };

@@ -49,7 +49,8 @@ pub struct ForkGuard {
 // SAFETY: The word is mapped for good. It was written before the guard was made, and nobody writes
 // to it any more, so that threads may read it at the same time.
 unsafe impl Send for ForkGuard {}
-// SAFETY: As above.
+// SAFETY: Through `&` the word is only read, which any number of threads may do: nobody writes to
+// it.
 unsafe impl Sync for ForkGuard {}
 
 impl ForkGuard {
@@ -129,6 +130,7 @@ fn marked_word() -> Option<&'static AtomicU32> {
             of_another_thread
         }
     };
-    // SAFETY: It is published, hence mapped for good.
+    // SAFETY: A published page is never unmapped, so the reference may live for ever. A mapping is
+    // aligned to a page, and an atomic word allows every bit pattern.
     Some(unsafe { &*word })
 }

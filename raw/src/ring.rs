@@ -227,7 +227,8 @@ impl Ring {
 impl Ring {
     #[inline]
     fn head<'a>(self) -> &'a AtomicU32 {
-        // SAFETY: In bounds of the header, which is mapped.
+        // SAFETY: The field is within the header, which is mapped while the `Ring` may be used. No
+        // reference is made, so nothing is said of what the kernel does meanwhile.
         let head = unsafe { &raw mut (*self.header.as_ptr()).head };
         // SAFETY: Aligned, mapped while the `Ring` may be used, and every access from user space
         // is atomic.
@@ -236,7 +237,8 @@ impl Ring {
 
     #[inline]
     fn tail<'a>(self) -> &'a AtomicU32 {
-        // SAFETY: In bounds of the header, which is mapped.
+        // SAFETY: The field is within the header, which is mapped while the `Ring` may be used. No
+        // reference is made, so nothing is said of what the kernel does meanwhile.
         let tail = unsafe { &raw mut (*self.header.as_ptr()).tail };
         // SAFETY: Aligned, mapped while the `Ring` may be used, and every access from user space
         // is atomic.

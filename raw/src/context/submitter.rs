@@ -50,7 +50,7 @@ impl<'a> Submitter<'a> {
     #[doc(alias = "io_submit")]
     #[inline(always)]
     pub unsafe fn submit(&self, iocbs: &[*mut Iocb]) -> Result<usize, Errno> {
-        // SAFETY: The caller's promise is that of the call.
+        // SAFETY: The caller makes the same promises, for the iocbs, their buffers and their descriptors.
         let accepted = unsafe { self.context.submit(iocbs) }?;
         self.context.accepted.fetch_add(accepted, Ordering::Relaxed);
         Ok(accepted)
@@ -78,7 +78,7 @@ impl<'a> Submitter<'a> {
     pub fn is_alive(&self) -> bool {
         // Not `io_getevents` of no events: that stores the ring's `head`, and takes back what the
         // reaper has stored meanwhile.
-        // SAFETY: There are no iocbs.
+        // SAFETY: The promises are about iocbs, and there is none.
         unsafe { self.context.submit(&[]) }.is_ok()
     }
 }

@@ -98,7 +98,7 @@ unsafe fn getevents(
 ) -> isize {
     #[cfg(not(target_arch = "riscv32"))]
     if mask.is_none() && timeout.is_none_or(|timeout| i32::try_from(timeout.as_secs()).is_ok()) {
-        // SAFETY: The caller's promise.
+        // SAFETY: The caller promises room for `nr` events at `events`, all that the call asks for.
         let returned = unsafe { getevents_time32(id, min, nr, events, timeout) };
         if !is_missing(returned) {
             return returned;
@@ -116,7 +116,7 @@ unsafe fn getevents(
     });
     #[cfg(not(target_arch = "riscv32"))]
     if is_missing(returned) {
-        // SAFETY: The caller's promise.
+        // SAFETY: The caller promises room for `nr` events at `events`, all that the call asks for.
         return unsafe { old_getevents(id, min, nr, events, timeout, mask) };
     }
     returned
@@ -136,7 +136,7 @@ unsafe fn old_getevents(
     mask: Option<&SigSet>,
 ) -> isize {
     if mask.is_none() {
-        // SAFETY: The caller's promise.
+        // SAFETY: The caller promises room for `nr` events at `events`, all that the call asks for.
         return unsafe { getevents_time32(id, min, nr, events, timeout) };
     }
     let mut time = timeout.map(time32);

@@ -45,7 +45,7 @@ pub fn mmap_wiped_on_fork(length: usize) -> Option<*mut u8> {
         return None;
     }
     let start = ptr::with_exposed_provenance_mut::<u8>(address as usize);
-    // SAFETY: The pages are fresh and ours.
+    // SAFETY: The pages were mapped above and shown to nobody, so a child may find them zeroed.
     if !unsafe { wipe_on_fork(start, length) } {
         // SAFETY: This thread has mapped the pages and shown them to nobody.
         unsafe { munmap(start, length) };
@@ -74,7 +74,8 @@ pub fn is_error(result: isize) -> bool {
 /// # Safety
 /// Nobody may use the pages any more.
 pub unsafe fn munmap(start: *mut u8, length: usize) -> isize {
-    // SAFETY: The caller gives the pages up.
+    // SAFETY: The caller promises that nobody uses the pages any more, so taking them away breaks
+    // no reference. The call reads no memory.
     unsafe { syscall3(NATIVE.munmap, address(start), length as Word, 0) }
 }
 
@@ -90,7 +91,8 @@ pub unsafe fn madvise(start: *mut u8, length: usize, advice: i32) -> isize {
 
 /// `eventfd2(2)`: the new descriptor or a negative errno.
 pub(crate) fn eventfd2(initial: u32, flags: i32) -> isize {
-    // SAFETY: Two numbers; no memory is touched.
+    // SAFETY: The call takes two numbers, touches no memory, and gives a descriptor that nobody
+    // else has.
     unsafe { syscall3(NATIVE.eventfd2, initial as Word, flags as Word, 0) }
 }
 

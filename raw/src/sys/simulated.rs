@@ -8,8 +8,8 @@ use super::{Word, arch};
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
-/// Answers a system call, given by its number and its arguments as the kernel gets them, or leaves it
-/// to the running kernel. It may unwind.
+/// Answers a system call, given by its number and its arguments as the kernel gets them, or leaves
+/// it to the running kernel. It may unwind.
 pub type Kernel = fn(u32, &[Word]) -> Option<isize>;
 
 static KERNEL: AtomicPtr<Kernel> = AtomicPtr::new(ptr::null_mut());

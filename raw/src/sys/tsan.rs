@@ -5,8 +5,8 @@
 //! first look like races with those of the second; in fact the kernel changes mappings one after
 //! the other, under the lock of the address space, which orders them. This is that lock.
 //!
-//! It knows which thread uses a descriptor in the C library's calls, too, and takes one that is closed without it for the
-//! one that has its number next. So descriptors are closed with it.
+//! It knows which thread uses a descriptor in the C library's calls, too, and takes one that is
+//! closed without it for the one that has its number next. So descriptors are closed with it.
 
 use super::{Word, arch};
 use crate::abi::syscall::NATIVE;
@@ -22,9 +22,10 @@ unsafe extern "C" {
 /// # Safety
 /// The descriptor must be the caller's own.
 unsafe fn noticed_close(fd: i32) -> isize {
-    // SAFETY: The caller's promise.
+    // SAFETY: The caller owns the descriptor, so no other code relies on its staying open.
     match unsafe { close(fd) } {
-        // SAFETY: The thread's own, for as long as it runs.
+        // SAFETY: The C library gives each thread an `errno` of its own, aligned and valid for as
+        // long as the thread runs.
         -1 => -(unsafe { *__errno_location() } as isize),
         done => done as isize,
     }
@@ -32,7 +33,8 @@ unsafe fn noticed_close(fd: i32) -> isize {
 
 static MMAP_LOCK: AtomicU32 = AtomicU32::new(0);
 
-/// What this thread has done to memory comes before whatever is done to it after it is mapped again.
+/// What this thread has done to memory comes before whatever is done to it after it is mapped
+/// again.
 fn before(number: u32) {
     if number == NATIVE.io_destroy || number == NATIVE.munmap {
         MMAP_LOCK.fetch_add(1, Ordering::Release);
