@@ -16,7 +16,8 @@ may_install() {
 install() {
     local missing=() package
     for package in "$@"; do
-        dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+        dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' ||
+            missing+=("$package")
     done
     [ ${#missing[@]} = 0 ] && return
     may_install || { echo "missing: ${missing[*]} (CI=true installs them)"; return 1; }

@@ -42,7 +42,8 @@ quietly() {
 need_packages() {
     local missing=() package
     for package in "$@"; do
-        dpkg-query -W -f='${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
+        dpkg-query -W -f='${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed ||
+            missing+=("$package")
     done
     ((${#missing[@]} == 0)) && return
     if ((EUID != 0)) || ! command -v apt-get >/dev/null || [[ ${CI:-} != true && -t 0 ]]; then
@@ -50,7 +51,8 @@ need_packages() {
     fi
     progress "installing ${missing[*]}"
     # A list that was never fetched or is out of date makes the first try fail.
-    if ! DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=600 install -y --no-remove --no-install-recommends \
+    if ! DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=600 install -y \
+        --no-remove --no-install-recommends \
         "${missing[@]}" >/dev/null 2>&1; then
         quietly apt-get -q -o DPkg::Lock::Timeout=600 update
         DEBIAN_FRONTEND=noninteractive quietly apt-get -q -o DPkg::Lock::Timeout=600 install -y \
@@ -90,7 +92,8 @@ need_toolchain() {
         die "the source of core is not beside $RUSTC (package rust-web-src, or rustup's component rust-src)"
     LINKER=
     for sysroot in "$("$RUSTC" --print sysroot)" "$(rustc --print sysroot 2>/dev/null || true)"; do
-        candidate=$(find "$sysroot/lib/rustlib" -maxdepth 3 -name rust-lld -print -quit 2>/dev/null || true)
+        candidate=$(find "$sysroot/lib/rustlib" -maxdepth 3 -name rust-lld -print -quit \
+            2>/dev/null || true)
         if [[ -n $candidate ]]; then
             LINKER=$candidate
             break
@@ -102,7 +105,8 @@ need_toolchain() {
     fi
     export RUSTC RUSTC_BOOTSTRAP=1
     # Flags of the environment were meant for another compiler and another target.
-    unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_TARGET CARGO_BUILD_RUSTFLAGS RUSTUP_TOOLCHAIN
+    unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_TARGET CARGO_BUILD_RUSTFLAGS \
+        RUSTUP_TOOLCHAIN
 }
 
 # Where the machine's own apt fetches Debian from; only the places are taken, with whatever proxy,
@@ -114,7 +118,8 @@ debian_archives() {
         return
     fi
     # shellcheck disable=SC2016 # apt expands these.
-    apt-get indextargets --format '$(ORIGIN)|$(RELEASE)|$(REPO_URI)' 'Identifier: Packages' 2>/dev/null |
+    apt-get indextargets --format '$(ORIGIN)|$(RELEASE)|$(REPO_URI)' 'Identifier: Packages' \
+        2>/dev/null |
         awk -F'|' '
             $1 == "Debian" && $2 ~ /-security$/ { security = $3 }
             $1 == "Debian" && $2 !~ /-/ { main = $3 }
@@ -133,21 +138,24 @@ apt_root() {
     [[ -n $main ]] ||
         die "apt has no Debian archive here (after apt-get update); set LINUX_AIO_DEBIAN='URI [URI of the security archive]'"
     if [[ $suite == *-security ]]; then
-        [[ -n $security ]] || die "no Debian security archive is known here; set LINUX_AIO_DEBIAN='URI SECURITY-URI'"
+        [[ -n $security ]] || die \
+            "no Debian security archive is known here; set LINUX_AIO_DEBIAN='URI SECURITY-URI'"
         main=$security
     fi
     mkdir -p "$root/state/lists/partial" "$root/cache/archives/partial"
     : >"$root/status"
     printf 'deb [signed-by=%s] %s %s main\n' "$keyring" "$main" "$suite" >"$root/sources.list"
     APT=(
-        -o APT::Architecture="$architecture" -o APT::Architectures="$architecture" -o APT::Sandbox::User=
+        -o APT::Architecture="$architecture" -o APT::Architectures="$architecture" -o \
+            APT::Sandbox::User=
         -o Dir::State="$root/state" -o Dir::State::status="$root/status" -o Dir::Cache="$root/cache"
         -o Dir::Etc::sourcelist="$root/sources.list" -o Dir::Etc::sourceparts=/dev/null
         -o Dir::Etc::preferences=/dev/null -o Dir::Etc::preferencesparts=/dev/null
         -o Acquire::Languages=none -o Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled=false
         -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false
     )
-    quietly apt-get "${APT[@]}" -q update || die "the archive's index of $suite for $architecture cannot be fetched"
+    quietly apt-get "${APT[@]}" -q update || die \
+        "the archive's index of $suite for $architecture cannot be fetched"
 }
 
 # need_unpacked SUITE PACKAGE...: packages for this machine's architecture and all they depend on,
@@ -163,7 +171,8 @@ need_unpacked() {
         packages=$UNPACKED.packages
         mkdir -p "$packages/partial"
         apt_root "$suite" "$(dpkg --print-architecture)"
-        quietly apt-get "${APT[@]}" -o Dir::Cache::archives="$packages" -q -y --no-install-recommends --download-only \
+        quietly apt-get "${APT[@]}" -o Dir::Cache::archives="$packages" -q -y \
+            --no-install-recommends --download-only \
             install "$@" || die "$suite has not all of: $*"
         rm -rf "$UNPACKED"
         mkdir "$UNPACKED"
@@ -173,7 +182,8 @@ need_unpacked() {
         rm -r "$packages"
         touch "$UNPACKED/complete"
     fi
-    libraries=$(find "$UNPACKED" -maxdepth 4 -name 'lib*.so.*' -printf '%h\n' | sort -u | paste -sd :)
+    libraries=$(find "$UNPACKED" -maxdepth 4 -name 'lib*.so.*' -printf '%h\n' | sort -u |
+        paste -sd :)
     LOADER=("$(find "$UNPACKED" -name 'ld*.so.[0-9]' -print -quit)" --library-path "$libraries")
 }
 
@@ -220,7 +230,8 @@ need_zig() {
     if [[ ! -x $zig/ziglang/zig ]]; then
         need_packages python3 python3-pip
         progress "fetching zig $ZIG_VERSION"
-        quietly python3 -m pip install --quiet --no-deps --root-user-action ignore --target "$zig" "ziglang==$ZIG_VERSION"
+        quietly python3 -m pip install --quiet --no-deps --root-user-action ignore --target "$zig" \
+            "ziglang==$ZIG_VERSION"
     fi
     case $architecture in
     i?86) architecture=x86 ;;
@@ -276,7 +287,8 @@ build_static() {
     for program in "$@"; do
         case $program in
         aio-*) options+=(--bin "$program") built+=("$CACHE/musl/$target/release/$program") ;;
-        *) options+=(--example "$program") built+=("$CACHE/musl/$target/release/examples/$program") ;;
+        *) options+=(--example "$program") \
+            built+=("$CACHE/musl/$target/release/examples/$program") ;;
         esac
     done
     need_standard_library "$target" std,panic_abort
@@ -297,13 +309,15 @@ build_hosted() {
     need_standard_library "$target" std,panic_abort "$PLATFORMS/hosted/Cargo.toml"
     HOSTED=$CACHE/musl/$target/release
     progress "building for $target"
-    quietly "${BUILD[@]}" build --release "${OPTIONS[@]}" || die "the hosted programs cannot be built for $target"
+    quietly "${BUILD[@]}" build --release "${OPTIONS[@]}" ||
+        die "the hosted programs cannot be built for $target"
 }
 
 # replace_table NAME FILE: puts the file between the lines `<!-- NAME: begin -->` and `<!-- NAME:
 # end -->` of docs/platforms.md.
 replace_table() {
-    local begin="<!-- $1: begin -->" end="<!-- $1: end -->" page=$REPOSITORY/docs/platforms.md marker changed
+    local begin="<!-- $1: begin -->" end="<!-- $1: end -->" page=$REPOSITORY/docs/platforms.md \
+        marker changed
     for marker in "$begin" "$end"; do
         grep -qxF "$marker" "$page" || die "$page lacks the line '$marker'"
     done

@@ -90,7 +90,8 @@ at_most() {
 # way to panic. What may be missing is weak.
 self_contained() {
 	! nm "$libraries/libaio.o" | grep -iE 'panic|unwind' || return 1
-	! nm -u "$libraries/libaio.o" | grep -vE ' (w .*|U (io_(setup|destroy|cancel|getevents)|_GLOBAL_OFFSET_TABLE_))$'
+	! nm -u "$libraries/libaio.o" | grep -vE \
+		' (w .*|U (io_(setup|destroy|cancel|getevents)|_GLOBAL_OFFSET_TABLE_))$'
 }
 
 machine=$(readelf -h "$libraries/libaio.so.1" | sed -n 's/.*Machine: *//p')
@@ -110,9 +111,11 @@ check 'size of libaio.a' test "$(stat -c %s "$libraries/libaio.a")" -le 32768
 installed_tree() {
 	local root=$work/root file
 	rm -rf "$root"
-	make -s -C "$capi" O="$libraries" DESTDIR="$root" PREFIX=/usr LIBDIR=/usr/lib/x INCLUDEDIR=/usr/include/x install || return 1
+	make -s -C "$capi" O="$libraries" DESTDIR="$root" PREFIX=/usr LIBDIR=/usr/lib/x \
+		INCLUDEDIR=/usr/include/x install || return 1
 	local name
-	for file in lib/x/libaio.so.1.0.2 lib/x/libaio.so.1t64.0.2 lib/x/libaio.a lib/x/pkgconfig/libaio.pc include/x/libaio.h \
+	for file in lib/x/libaio.so.1.0.2 lib/x/libaio.so.1t64.0.2 lib/x/libaio.a \
+		lib/x/pkgconfig/libaio.pc include/x/libaio.h \
 		share/man/man3/libaio.3 share/doc/linux-aio/{LICENSE-APACHE,LICENSE-MIT,README.md}; do
 		[[ -f $root/usr/$file && ! -L $root/usr/$file ]] || { echo "no $file"; return 1; }
 	done
@@ -122,7 +125,8 @@ installed_tree() {
 	grep -qx 'libdir=/usr/lib/x' "$root/usr/lib/x/pkgconfig/libaio.pc" || return 1
 	grep -qx 'includedir=/usr/include/x' "$root/usr/lib/x/pkgconfig/libaio.pc" || return 1
 	# Every function that the header declares or defines has a page.
-	for name in $(sed -n 's/^\(extern\|LIBAIO_INLINE_\) [a-z]* \(io_[a-z0-9_]*\)(.*/\2/p' "$capi/include/libaio.h"); do
+	for name in $(sed -n 's/^\(extern\|LIBAIO_INLINE_\) [a-z]* \(io_[a-z0-9_]*\)(.*/\2/p' \
+		"$capi/include/libaio.h"); do
 		[[ -s $root/usr/share/man/man3/$name.3 ]] || { echo "no manual page of $name"; return 1; }
 	done
 	[[ -s $root/usr/share/man/man3/io_prep_pwritev2.3 ]] || return 1
@@ -136,7 +140,8 @@ symbols_files() {
 	local package
 	mkdir -p symbols/debian
 	for package in libaio1:libaio.so.1.0.2 libaio1t64:libaio.so.1t64.0.2; do
-		printf 'Source: libaio\n\nPackage: %s\nArchitecture: any\n' "${package%:*}" >symbols/debian/control
+		printf 'Source: libaio\n\nPackage: %s\nArchitecture: any\n' "${package%:*}" \
+			>symbols/debian/control
 		(cd symbols && dpkg-gensymbols -q -c4 -p"${package%:*}" -v0.3.113 -e"$libraries/${package#*:}" \
 			-I"$capi/packaging/${package%:*}.symbols" -O/dev/null) || return 1
 	done
@@ -148,7 +153,8 @@ have 'symbols files of dpkg' dpkg-gensymbols dpkg-dev && check 'symbols files of
 same_elsewhere() {
 	local elsewhere=$work/elsewhere/in/a/directory/with/a/longer/name file
 	mkdir -p "$elsewhere"
-	tar -C "$capi/.." --exclude=./target --exclude=./capi/target --exclude=./.git -cf - . | tar -C "$elsewhere" -xf - || return 1
+	tar -C "$capi/.." --exclude=./target --exclude=./capi/target --exclude=./.git -cf - . |
+		tar -C "$elsewhere" -xf - || return 1
 	make -s -C "$elsewhere/capi" REAP="${REAP:-1}" || return 1
 	for file in libaio.so.1 libaio.so.1t64 libaio.a; do
 		cmp "$libraries/$file" "$elsewhere"/capi/target/libaio*/"$file" || return 1
@@ -185,13 +191,15 @@ knows() {
 for compiler in gcc clang; do
 	have "header with $compiler" "$compiler" "$compiler" || continue
 	for standard in c89 gnu89 c99 gnu99 c11 c17 c2x gnu2x c23; do
-		knows "$compiler" "$standard" c && check "header as $standard with $compiler" compiles "$compiler" "-std=$standard"
+		knows "$compiler" "$standard" c && check "header as $standard with $compiler" compiles \
+			"$compiler" "-std=$standard"
 	done
 done
 for compiler in g++ clang++; do
 	have "header with $compiler" "$compiler" "${compiler/clang++/clang}" || continue
 	for standard in c++98 c++03 c++11 c++14 c++17 c++20 c++2b; do
-		knows "$compiler" "$standard" c++ && check "header as $standard with $compiler" compiles "$compiler" -x c++ "-std=$standard"
+		knows "$compiler" "$standard" c++ && check "header as $standard with $compiler" compiles \
+			"$compiler" -x c++ "-std=$standard"
 	done
 done
 # musl has no <linux/fs.h> beside it: the plain form only.
@@ -204,8 +212,10 @@ layout_on() {
 }
 if have 'layouts of other architectures' clang clang; then
 	# Both byte orders with both widths, and every architecture that the library knows.
-	for target in x86_64-linux-gnu x86_64-linux-gnux32 i686-linux-gnu aarch64-linux-gnu aarch64_be-linux-gnu \
-		armv7-linux-gnueabihf armv7eb-linux-gnueabihf riscv64-linux-gnu riscv32-linux-gnu s390x-linux-gnu \
+	for target in x86_64-linux-gnu x86_64-linux-gnux32 i686-linux-gnu aarch64-linux-gnu \
+		aarch64_be-linux-gnu \
+		armv7-linux-gnueabihf armv7eb-linux-gnueabihf riscv64-linux-gnu riscv32-linux-gnu \
+			s390x-linux-gnu \
 		powerpc-linux-gnu powerpc64-linux-gnu powerpc64le-linux-gnu mips-linux-gnu mipsel-linux-gnu \
 		mips64-linux-gnuabi64 mips64-linux-gnuabin32 sparc-linux-gnu sparc64-linux-gnu; do
 		check "layout on $target" layout_on "$target"
@@ -225,7 +235,8 @@ programs() {
 	done
 	shift
 	for program in functions contexts fork queue_run inlines; do
-		check "$program, $kind" build_and_run "${compiler[@]}" -std=c99 "${strict[@]}" "$source/$program.c" "$@"
+		check "$program, $kind" build_and_run "${compiler[@]}" -std=c99 "${strict[@]}" \
+			"$source/$program.c" "$@"
 	done
 }
 
@@ -236,12 +247,14 @@ programs 'static' $cc -- -static "$libraries/libaio.a"
 programs 'static library in a position-independent program' $cc -pie -fPIE -- "$libraries/libaio.a"
 programs 'static, link-time optimization' $cc -flto -- -static "$libraries/libaio.a"
 programs 'shared, link-time optimization' $cc -flto -- "${shared[@]}"
-programs 'static, unused sections dropped' $cc -ffunction-sections -Wl,--gc-sections -- -static "$libraries/libaio.a"
+programs 'static, unused sections dropped' $cc -ffunction-sections -Wl,--gc-sections -- -static \
+    "$libraries/libaio.a"
 if have 'programs with lld' ld.lld lld; then
 	programs 'shared, lld' $cc -fuse-ld=lld -- "${shared[@]}"
 	programs 'static, lld' $cc -fuse-ld=lld -- -static "$libraries/libaio.a"
 	have 'programs with clang and lld' clang clang &&
-		programs 'static, link-time optimization by clang and lld' clang -flto -fuse-ld=lld -- -static "$libraries/libaio.a"
+		programs 'static, link-time optimization by clang and lld' clang -flto -fuse-ld=lld -- -static \
+			"$libraries/libaio.a"
 fi
 if have 'programs with musl' musl-gcc musl-tools; then
 	programs 'static, musl' musl-gcc -- -static "$libraries/libaio.a"
@@ -254,16 +267,20 @@ for kind in shared static; do
 	else
 		library=(-DSTATIC_LIBRARY -static "$libraries/libaio.a")
 	fi
-	check "functions replaced by the program, $kind" build_and_run $cc -std=c99 "${strict[@]}" "$source/interposed.c" \
+	check "functions replaced by the program, $kind" build_and_run $cc -std=c99 "${strict[@]}" \
+		"$source/interposed.c" \
 		"${library[@]}"
 done
 if have 'functions replaced by the program, musl' musl-gcc musl-tools; then
-	check 'functions replaced by the program, musl' build_and_run musl-gcc -std=c99 "${strict[@]}" "$source/interposed.c" \
+	check 'functions replaced by the program, musl' build_and_run musl-gcc -std=c99 "${strict[@]}" \
+		"$source/interposed.c" \
 		"${shared[@]}" -idirafter /usr/include -idirafter "/usr/include/$($cc -print-multiarch)"
 fi
 for program in ends asking; do
-	check "$program, shared" build_and_run $cc -std=c99 "${strict[@]}" "$source/$program.c" "${shared[@]}" -pthread
-	check "$program, static" build_and_run $cc -std=c99 "${strict[@]}" "$source/$program.c" -static "$libraries/libaio.a" \
+	check "$program, shared" build_and_run $cc -std=c99 "${strict[@]}" "$source/$program.c" \
+		"${shared[@]}" -pthread
+	check "$program, static" build_and_run $cc -std=c99 "${strict[@]}" "$source/$program.c" -static \
+		"$libraries/libaio.a" \
 		-pthread
 done
 
@@ -273,21 +290,25 @@ seen_by() {
 	local program=$1
 	shift
 	"$@" "./$program" || return 1
-	! "$@" "./$program" bad >output 2>&1 || { echo "it has not noticed a byte that nobody has written"; return 1; }
+	! "$@" "./$program" bad >output 2>&1 || { echo \
+		"it has not noticed a byte that nobody has written"; return 1; }
 	grep -q 'ninitiali[sz]ed' output
 }
 
 for kind in shared static; do
 	[[ $kind == shared ]] && library=("${shared[@]}") || library=("$libraries/libaio.a")
-	check "memory that was written, $kind" build_and_run $cc -std=c99 "${strict[@]}" "$source/written.c" "${library[@]}" -- refused
+	check "memory that was written, $kind" build_and_run $cc -std=c99 "${strict[@]}" \
+		"$source/written.c" "${library[@]}" -- refused
 	have "valgrind, $kind" valgrind valgrind &&
 		check "valgrind, $kind" seen_by program valgrind -q --error-exitcode=9
 	if have "MemorySanitizer, $kind" clang 'clang libclang-rt-14-dev'; then
-		if clang -fsanitize=memory -g -O1 -std=c99 "-I$capi/include" "$source/written.c" -o sanitized "${library[@]}" 2>output; then
+		if clang -fsanitize=memory -g -O1 -std=c99 "-I$capi/include" "$source/written.c" -o sanitized \
+			"${library[@]}" 2>output; then
 			check "MemorySanitizer, $kind" seen_by sanitized env
 			check "MemorySanitizer, what is refused, $kind" ./sanitized refused
 		else
-			skip "MemorySanitizer, $kind" "clang has no runtime for it (Debian: apt-get install libclang-rt-14-dev)"
+			skip "MemorySanitizer, $kind" \
+				"clang has no runtime for it (Debian: apt-get install libclang-rt-14-dev)"
 		fi
 	fi
 done
@@ -297,11 +318,13 @@ for file in libaio.so.1 libaio.so.1t64; do
 		"-Wl,-rpath,$libraries" "$libraries/$file" -ldl -- "$libraries/$file"
 done
 check 'C++ program' build_and_run "$cxx" "${strict[@]}" "$source/cplusplus.cc" "${shared[@]}"
-check 'C++98 program, static' build_and_run "$cxx" -std=c++98 "${strict[@]}" "$source/cplusplus.cc" -static "$libraries/libaio.a"
+check 'C++98 program, static' build_and_run "$cxx" -std=c++98 "${strict[@]}" \
+    "$source/cplusplus.cc" -static "$libraries/libaio.a"
 
 beside_another_rust_library() {
 	rustc --edition 2024 --crate-type staticlib -O -o libother.a "$tests/rust/other.rs" &&
-		build_and_run $cc "${strict[@]}" "$tests/rust/main.c" "$libraries/libaio.a" libother.a -lpthread -ldl -lgcc_s
+		build_and_run $cc "${strict[@]}" "$tests/rust/main.c" "$libraries/libaio.a" libother.a -lpthread \
+			-ldl -lgcc_s
 }
 have 'beside another Rust static library' rustc rustc &&
 	check 'beside another Rust static library' beside_another_rust_library
@@ -322,24 +345,30 @@ does_not_reap() {
 
 if [[ ${REAP:-1} == 0 || $class == 32 ]]; then
 	check 'no reaping' does_not_reap "$libraries"
-	check 'loaded and unloaded' build_and_run $cc -std=c99 "${strict[@]}" "$source/loading.c" -ldl -- "$libraries/libaio.so.1" no-reap
+	check 'loaded and unloaded' build_and_run $cc -std=c99 "${strict[@]}" "$source/loading.c" -ldl -- \
+		"$libraries/libaio.so.1" no-reap
 else
 	for kind in shared static; do
 		[[ $kind == shared ]] && library=("${shared[@]}") || library=(-static "$libraries/libaio.a")
-		check "reaping and its switch, $kind" build_and_run $cc -std=c99 "${strict[@]}" "$source/reaping.c" "${library[@]}"
+		check "reaping and its switch, $kind" build_and_run $cc -std=c99 "${strict[@]}" \
+			"$source/reaping.c" "${library[@]}"
 		check "reaping or not, the same, $kind" same_edges "${library[@]}"
 	done
 	# Then its constructor runs before those of the C library.
-	check 'reaping and its switch, named after the C library' build_and_run $cc -std=c99 "${strict[@]}" "$source/reaping.c" \
+	check 'reaping and its switch, named after the C library' build_and_run $cc -std=c99 \
+		"${strict[@]}" "$source/reaping.c" \
 		-Wl,--no-as-needed -lc "${shared[@]}"
 	if have 'reaping and its switch with musl' musl-gcc musl-tools; then
 		kernel_headers=(-idirafter /usr/include -idirafter "/usr/include/$($cc -print-multiarch)")
-		check 'reaping and its switch, static, musl' build_and_run musl-gcc -std=c99 "${strict[@]}" "$source/reaping.c" \
+		check 'reaping and its switch, static, musl' build_and_run musl-gcc -std=c99 "${strict[@]}" \
+			"$source/reaping.c" \
 			"${kernel_headers[@]}" -static "$libraries/libaio.a"
-		check 'reaping and its switch, shared, musl' build_and_run musl-gcc -std=c99 "${strict[@]}" "$source/reaping.c" \
+		check 'reaping and its switch, shared, musl' build_and_run musl-gcc -std=c99 "${strict[@]}" \
+			"$source/reaping.c" \
 			"${kernel_headers[@]}" "${shared[@]}"
 	fi
-	check 'loaded and unloaded' build_and_run $cc -std=c99 "${strict[@]}" "$source/loading.c" -ldl -- "$libraries/libaio.so.1"
+	check 'loaded and unloaded' build_and_run $cc -std=c99 "${strict[@]}" "$source/loading.c" -ldl -- \
+		"$libraries/libaio.so.1"
 fi
 
 # What lld has in common with GNU ld. It does not write down which node comes after which, and
@@ -391,18 +420,23 @@ same_inlines() {
 	done
 	shift
 	"${compiler[@]}" -std=c99 -O2 "-I$capi/include" "$source/inlines.c" "$@" -o ours &&
-		"${compiler[@]}" -std=c99 -O2 -DORIGINAL_HEADER "-I$(dirname "$original_header")" "$source/inlines.c" "$@" -o theirs &&
-		./ours >ours.txt && ./theirs >theirs.txt && [[ $(wc -l <ours.txt) -ge 13 ]] && diff -u theirs.txt ours.txt
+		"${compiler[@]}" -std=c99 -O2 -DORIGINAL_HEADER "-I$(dirname "$original_header")" \
+			"$source/inlines.c" "$@" -o theirs &&
+		./ours >ours.txt && ./theirs >theirs.txt && [[ $(wc -l <ours.txt) -ge 13 ]] &&
+			diff -u theirs.txt ours.txt
 }
 
 if ! command -v apt-get >/dev/null; then
-	skip 'comparison with the original libaio' 'it is taken from Debian packages, and there is no apt-get'
+	skip 'comparison with the original libaio' \
+		'it is taken from Debian packages, and there is no apt-get'
 elif ! fetch_original; then
-	skip 'comparison with the original libaio' 'apt-get download libaio1 libaio-dev gave nothing (try apt-get update)'
+	skip 'comparison with the original libaio' \
+		'apt-get download libaio1 libaio-dev gave nothing (try apt-get update)'
 else
 	check 'inlines as in the original header' same_inlines $cc -- "${shared[@]}"
 	# What the program can replace is what it can with the original.
-	check 'functions replaced by the program, with the original library' build_and_run $cc -std=c99 "${strict[@]}" \
+	check 'functions replaced by the program, with the original library' build_and_run $cc -std=c99 \
+		"${strict[@]}" \
 		"$source/interposed.c" "$original_library" "-Wl,-rpath,$(dirname "$original_library")" -ldl
 	if [[ $class == 64 ]]; then
 		check 'functions as in the original library' build_and_run $cc -std=c99 "${strict[@]}" \
@@ -438,7 +472,8 @@ surface_for() {
 		"$tests/surface.sh" "$built/$file" >found || return 1
 		but_for_the_linker "$tests/surface/$file.64" >wanted
 		but_for_the_linker found | diff -u wanted - || return 1
-		[[ $(stat -Lc %s "$built/$file") -le 20480 ]] || { echo "$file has $(stat -Lc %s "$built/$file") bytes"; return 1; }
+		[[ $(stat -Lc %s "$built/$file") -le 20480 ]] || { echo \
+			"$file has $(stat -Lc %s "$built/$file") bytes"; return 1; }
 	done
 }
 if [[ $machine == *X86-64* ]] && have 'libraries for aarch64' ld.lld 'clang lld llvm'; then
@@ -460,7 +495,8 @@ runs_32_bit() {
 
 # The object refers to the functions with the 64-bit time, and to no others that take a time.
 redirected() {
-	$cc "${m32[@]}" -D_TIME_BITS=64 -D_FILE_OFFSET_BITS=64 -std=c99 "${strict[@]}" -c "$source/functions.c" -o time64.o || return 1
+	$cc "${m32[@]}" -D_TIME_BITS=64 -D_FILE_OFFSET_BITS=64 -std=c99 "${strict[@]}" -c \
+		"$source/functions.c" -o time64.o || return 1
 	nm -u time64.o | grep -qw io_getevents_time64 && nm -u time64.o | grep -qw io_pgetevents_time64 &&
 		! nm -u time64.o | grep -qwE 'io_p?getevents'
 }
@@ -474,22 +510,27 @@ if [[ $machine == *X86-64* ]]; then
 		surfaces "$libraries32" 32
 		check 'no reaping, 32 bits' does_not_reap "$libraries32"
 		if ! runs_32_bit 2>/dev/null; then
-			skip '32-bit programs' 'cc -m32 makes no program that runs (Debian: apt-get install gcc-multilib, or gcc-12-multilib beside a cross gcc)'
+			skip '32-bit programs' \
+				'cc -m32 makes no program that runs (Debian: apt-get install gcc-multilib, or gcc-12-multilib beside a cross gcc)'
 		else
 			shared32=("-Wl,-rpath,$libraries32" "$libraries32/libaio.so")
 			wide=(-D_TIME_BITS=64 -D_FILE_OFFSET_BITS=64)
 			programs '32 bits, shared' $cc "${m32[@]}" -- "${shared32[@]}"
 			programs '32 bits, static' $cc "${m32[@]}" -- -static "$libraries32/libaio.a"
 			programs '32 bits, shared, 64-bit time' $cc "${m32[@]}" "${wide[@]}" -- "${shared32[@]}"
-			programs '32 bits, static, 64-bit time' $cc "${m32[@]}" "${wide[@]}" -- -static "$libraries32/libaio.a"
+			programs '32 bits, static, 64-bit time' $cc "${m32[@]}" "${wide[@]}" -- -static \
+				"$libraries32/libaio.a"
 			[[ -z ${original_header:-} ]] ||
-				check 'inlines as in the original header, 32 bits' same_inlines $cc "${m32[@]}" -- "${shared32[@]}"
+				check 'inlines as in the original header, 32 bits' same_inlines $cc "${m32[@]}" -- \
+					"${shared32[@]}"
 			check '32 bits, 64-bit time: the header redirects' redirected
 			for file in libaio.so.1 libaio.so.1t64; do
 				check "versions of $file, 32 bits" build_and_run $cc "${m32[@]}" -std=c99 "${strict[@]}" \
-					"$source/versions.c" "-Wl,-rpath,$libraries32" "$libraries32/$file" -ldl -- "$libraries32/$file"
+					"$source/versions.c" "-Wl,-rpath,$libraries32" "$libraries32/$file" -ldl -- \
+						"$libraries32/$file"
 			done
-			check '32 bits, 64-bit time: refused by a filter' build_and_run $cc "${m32[@]}" "${wide[@]}" -std=c99 "${strict[@]}" \
+			check '32 bits, 64-bit time: refused by a filter' build_and_run $cc "${m32[@]}" "${wide[@]}" \
+				-std=c99 "${strict[@]}" \
 				"$source/time64.c" "${shared32[@]}"
 		fi
 		;;

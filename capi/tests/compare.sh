@@ -25,12 +25,14 @@ command -v fio >/dev/null || { echo 'SKIPPED: no fio (Debian: apt-get install fi
 rate() {
 	local ours=$1
 	shift
-	LD_LIBRARY_PATH=$ours fio --name=x --ioengine=libaio --rw=randread --time_based --runtime=1 --size=64m --norandommap \
+	LD_LIBRARY_PATH=$ours fio --name=x --ioengine=libaio --rw=randread --time_based --runtime=1 \
+		--size=64m --norandommap \
 		--randrepeat=0 --output-format=terse --terse-version=3 "$@" | awk -F';' 'NF > 50 { print $8 }'
 }
 
 median() {
-	sort -n | awk '{ value[NR] = $1 } END { print NR % 2 ? value[(NR + 1) / 2] : (value[NR / 2] + value[NR / 2 + 1]) / 2 }'
+	sort -n | awk \
+		'{ value[NR] = $1 } END { print NR % 2 ? value[(NR + 1) / 2] : (value[NR / 2] + value[NR / 2 + 1]) / 2 }'
 }
 
 # compare NAME ARGUMENTS...
@@ -58,7 +60,8 @@ all() {
 	shift
 	compare "$name, depth 1" "$@" --iodepth=1
 	compare "$name, depth 32" "$@" --iodepth=32
-	compare "$name, depth 32 in batches of 8" "$@" --iodepth=32 --iodepth_batch_submit=8 --iodepth_batch_complete_min=8 \
+	compare "$name, depth 32 in batches of 8" "$@" --iodepth=32 --iodepth_batch_submit=8 \
+		--iodepth_batch_complete_min=8 \
 		--iodepth_batch_complete_max=32
 }
 

@@ -19,9 +19,11 @@ skip() {
 	exit 0
 }
 
-[[ -n $server && -n $client ]] || skip 'no mariadbd and mariadb (Debian: apt-get install mariadb-server)'
+[[ -n $server && -n $client ]] || skip \
+    'no mariadbd and mariadb (Debian: apt-get install mariadb-server)'
 soname=$(readelf -dW "$server" | sed -n 's/.*(NEEDED).*\[\(libaio[^]]*\)\].*/\1/p')
-[[ -n $soname ]] || skip "$server was not linked with libaio; MARIADBD=, MARIADB= and LD_LIBRARY_PATH= name another one"
+[[ -n $soname ]] || skip \
+    "$server was not linked with libaio; MARIADBD=, MARIADB= and LD_LIBRARY_PATH= name another one"
 [[ -e $libraries/$soname ]] || skip "$server loads $soname"
 
 # Not in /tmp, which may be a tmpfs without O_DIRECT.
@@ -50,9 +52,12 @@ ask() {
 # Starts it, and waits until it answers: after a kill that is once it has recovered.
 start() {
 	local patience
-	LD_LIBRARY_PATH=$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} ./without_io_uring "$server" --no-defaults \
-		--user="$(id -un)" --datadir="$work/data" --socket="$work/socket" --pid-file="$work/pid" --skip-networking \
-		--skip-grant-tables --innodb-use-native-aio=1 --innodb-flush-method=O_DIRECT --innodb-buffer-pool-size=8M \
+	LD_LIBRARY_PATH=$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} ./without_io_uring "$server" \
+		--no-defaults \
+		--user="$(id -un)" --datadir="$work/data" --socket="$work/socket" --pid-file="$work/pid" \
+			--skip-networking \
+		--skip-grant-tables --innodb-use-native-aio=1 --innodb-flush-method=O_DIRECT \
+			--innodb-buffer-pool-size=8M \
 		--innodb-log-file-size=8M --innodb-flush-log-at-trx-commit=1 --innodb-fast-shutdown=0 >>log 2>&1 &
 	pid=$!
 	for ((patience = 0; patience < 3000; patience++)); do
@@ -62,7 +67,8 @@ start() {
 	done
 	grep -q "$libraries/libaio.so.1" "/proc/$pid/maps" || fail 'it did not load this library'
 	grep -qF '/[aio]' "/proc/$pid/maps" || fail 'it made no context'
-	[[ $("$client" --no-defaults --socket="$work/socket" -BNe 'SELECT @@innodb_use_native_aio' 2>&1) == 1 ]] ||
+	[[ $("$client" --no-defaults --socket="$work/socket" -BNe 'SELECT @@innodb_use_native_aio' 2>&1) \
+		== 1 ]] ||
 		fail 'it does not use native AIO'
 }
 
@@ -74,7 +80,8 @@ write() {
 		echo "INSERT INTO t$1 VALUES ($row, REPEAT(SHA2($row, 512), 12), CRC32(REPEAT(SHA2($row, 512), 12)));"
 		echo "UPDATE t$1 SET content = REVERSE(content), sum = CRC32(content) WHERE id = 1 + ($row * 7919) % $row;"
 		echo "SELECT $row;"
-	done | "$client" --no-defaults --socket="$work/socket" --batch --skip-column-names --unbuffered test \
+	done | "$client" --no-defaults --socket="$work/socket" --batch --skip-column-names --unbuffered \
+		test \
 		>"acknowledged.$1" 2>/dev/null
 }
 
@@ -87,7 +94,8 @@ check_table() {
 	[[ $answer == *$'\tcheck\tstatus\tOK' ]] || fail "CHECK TABLE t$table: $answer"
 	last=$(ask "SELECT COALESCE(MAX(id), 0) FROM t$table") || fail "t$table: $(tail -n 1 answers)"
 	answer=$(ask "SELECT COUNT(*), COALESCE(SUM(CRC32(content) = sum), 0) FROM t$table")
-	[[ $answer == "$last"$'\t'"$last" ]] || fail "t$table has rows up to $last; count and right ones are $answer"
+	[[ $answer == "$last"$'\t'"$last" ]] || fail \
+		"t$table has rows up to $last; count and right ones are $answer"
 	((last >= ${acknowledged:-0})) || fail "t$table: $acknowledged was acknowledged, $last is the last"
 	rows[table]=$last
 }

@@ -32,16 +32,19 @@ skip() {
 # suitable NAME PROGRAM: whether the program is there and loads one of our libraries.
 suitable() {
 	local path soname
-	path=$(command -v "$2") || { skip "$1" "no $2 (Debian: apt-get install fio qemu-utils)"; return 1; }
+	path=$(command -v "$2") || { skip "$1" "no $2 (Debian: apt-get install fio qemu-utils)"; return \
+		1; }
 	soname=$(readelf -dW "$path" | sed -n 's/.*(NEEDED).*\[\(libaio[^]]*\)\].*/\1/p')
-	[[ -n $soname && -e $libraries/$soname ]] || { skip "$1" "$path loads ${soname:-no libaio}"; return 1; }
+	[[ -n $soname && -e $libraries/$soname ]] || { skip "$1" "$path loads ${soname:-no libaio}"; \
+		return 1; }
 }
 
 # on_ours COMMAND...: runs it on our libraries; what it printed is in `output`, what was bound to
 # what in `bindings`.
 on_ours() {
 	rm -f bindings bindings.* output
-	LD_LIBRARY_PATH=$libraries LD_DEBUG=bindings LD_DEBUG_OUTPUT=$work/bindings LD_BIND_NOW=1 "$@" >output 2>&1 || return 1
+	LD_LIBRARY_PATH=$libraries LD_DEBUG=bindings LD_DEBUG_OUTPUT=$work/bindings LD_BIND_NOW=1 "$@" \
+		>output 2>&1 || return 1
 	cat bindings.* >bindings
 }
 
@@ -49,14 +52,17 @@ on_ours() {
 # none to another.
 all_ours() {
 	local name imports
-	imports=$(readelf --dyn-syms -W "$(command -v "$1")" | sed -n 's/.* UND \(io_[a-z]*\)@LIBAIO_.*/\1/p')
-	grep -E 'symbol .io_[a-z_]*.( |$)' bindings | grep LIBAIO | sed 's/^ *[0-9]*:[ \t]*//' | sort -u >aio_bindings
+	imports=$(readelf --dyn-syms -W "$(command -v "$1")" |
+		sed -n 's/.* UND \(io_[a-z]*\)@LIBAIO_.*/\1/p')
+	grep -E 'symbol .io_[a-z_]*.( |$)' bindings | grep LIBAIO | sed 's/^ *[0-9]*:[ \t]*//' |
+		sort -u >aio_bindings
 	if grep -v " to $libraries/libaio\.so\.1" aio_bindings >>output; then
 		echo 'these were bound elsewhere' >>output
 		return 1
 	fi
 	for name in io_submit $imports; do
-		grep -q "symbol .$name' \[LIBAIO_0\.[0-9]\]" aio_bindings || { echo "$name was not bound" >>output; return 1; }
+		grep -q "symbol .$name' \[LIBAIO_0\.[0-9]\]" aio_bindings ||
+			{ echo "$name was not bound" >>output; return 1; }
 	done
 }
 
@@ -65,11 +71,13 @@ has_direct() {
 }
 
 direct=1
-has_direct || { direct=0; echo "note: the file system of $libraries has no O_DIRECT: operations will finish inside io_submit"; }
+has_direct || { direct=0; echo \
+    "note: the file system of $libraries has no O_DIRECT: operations will finish inside io_submit"; }
 
 name='fio: 4 KiB random writes, depth 32, crc32c verified'
 if suitable "$name" fio; then
-	if on_ours fio --name=verify --ioengine=libaio --rw=randwrite --bs=4k --size=32m --iodepth=32 --direct=$direct \
+	if on_ours fio --name=verify --ioengine=libaio --rw=randwrite --bs=4k --size=32m --iodepth=32 \
+		--direct=$direct \
 		--verify=crc32c --do_verify=1 --verify_fatal=1 --filename=fio.data --output-format=normal &&
 		grep -q 'err= 0' output && grep -qE 'issued rwts: total=8192,8192,' output &&
 		all_ours fio; then
@@ -78,7 +86,8 @@ if suitable "$name" fio; then
 		fail "$name"
 	fi
 	name='fio: reads reaped in batches, with polls of the ring in user space'
-	if on_ours fio --name=reap --ioengine=libaio --userspace_reap --rw=randread --bs=4k --size=32m --iodepth=32 \
+	if on_ours fio --name=reap --ioengine=libaio --userspace_reap --rw=randread --bs=4k --size=32m \
+		--iodepth=32 \
 		--iodepth_batch_complete_min=4 --direct=$direct --filename=fio.data && grep -q 'err= 0' output &&
 		grep -qE 'issued rwts: total=8192,0,' output && all_ours fio; then
 		pass "$name"
@@ -90,7 +99,8 @@ fi
 name='qemu-img: bench with native AIO'
 if suitable "$name" qemu-img; then
 	truncate -s 64m disk.raw
-	if on_ours qemu-img bench -n -t none -f raw -c 5000 -d 32 -s 4096 disk.raw && grep -q '^Run completed' output &&
+	if on_ours qemu-img bench -n -t none -f raw -c 5000 -d 32 -s 4096 disk.raw &&
+		grep -q '^Run completed' output &&
 		all_ours qemu-img; then
 		pass "$name"
 	elif [[ $direct == 0 ]]; then
@@ -103,10 +113,13 @@ fi
 name='qemu-io: patterns written and read with native AIO'
 if suitable "$name" qemu-io; then
 	truncate -s 64m disk.raw
-	if on_ours qemu-io -n -t none -f raw -c 'write -P 0xa5 0 1m' -c 'aio_write -P 0x5a 1m 4m' -c 'aio_write -P 0x3c 8m 64k' \
-		-c aio_flush -c 'read -P 0xa5 0 1m' -c 'aio_read -P 0x5a 1m 4m' -c 'aio_read -P 0x3c 8m 64k' -c aio_flush \
+	if on_ours qemu-io -n -t none -f raw -c 'write -P 0xa5 0 1m' -c 'aio_write -P 0x5a 1m 4m' -c \
+		'aio_write -P 0x3c 8m 64k' \
+		-c aio_flush -c 'read -P 0xa5 0 1m' -c 'aio_read -P 0x5a 1m 4m' -c 'aio_read -P 0x3c 8m 64k' -c \
+			aio_flush \
 		-c 'read -P 0 5m 1m' disk.raw && ! grep -qiE 'fail|error' output &&
-		[[ $(grep -c '^read .* bytes at offset' output) -eq 4 && $(grep -c '^wrote .* bytes at offset' output) -eq 3 ]] &&
+		[[ $(grep -c '^read .* bytes at offset' output) -eq 4 &&
+			$(grep -c '^wrote .* bytes at offset' output) -eq 3 ]] &&
 		all_ours qemu-io; then
 		pass "$name"
 	elif [[ $direct == 0 ]]; then
@@ -116,7 +129,8 @@ if suitable "$name" qemu-io; then
 	fi
 	# A wrong pattern must be noticed, or the test above says nothing.
 	name='qemu-io: a wrong pattern is noticed'
-	if on_ours qemu-io -n -t none -f raw -c 'read -P 0xa6 0 4096' disk.raw; grep -q 'Pattern verification failed' output; then
+	if on_ours qemu-io -n -t none -f raw -c 'read -P 0xa6 0 4096' disk.raw; grep -q \
+		'Pattern verification failed' output; then
 		pass "$name"
 	elif [[ $direct == 0 ]]; then
 		skip "$name" "it wants O_DIRECT, and the file system of $libraries has none"
