@@ -43,11 +43,13 @@ typedef int getevents_function(aio_context_t, long, long, struct io_event *, str
 #define INLINE_CALL 1
 #endif
 
-static inline __attribute__((always_inline)) int submit_call(aio_context_t context, long count, struct iocb **iocbs)
+static inline __attribute__((always_inline)) int submit_call(aio_context_t context, long count,
+	struct iocb **iocbs)
 {
 #ifdef INLINE_CALL
 	long result = SYS_io_submit;
-	__asm__ volatile("syscall" : "+a"(result) : "D"(context), "S"(count), "d"(iocbs) : "rcx", "r11", "memory");
+	__asm__ volatile("syscall" : "+a"(result) : "D"(context), "S"(count), "d"(iocbs) : "rcx", "r11",
+		"memory");
 	return (int)result;
 #else
 	long result = syscall(SYS_io_submit, context, count, iocbs);
@@ -55,7 +57,8 @@ static inline __attribute__((always_inline)) int submit_call(aio_context_t conte
 #endif
 }
 
-static inline __attribute__((always_inline)) int getevents_call(aio_context_t context, long min, long count,
+static inline __attribute__((always_inline)) int getevents_call(aio_context_t context, long min,
+	long count,
 								 struct io_event *events, struct timespec *timeout)
 {
 #ifdef INLINE_CALL
@@ -74,7 +77,8 @@ static inline __attribute__((always_inline)) int getevents_call(aio_context_t co
 }
 
 // Takes what is on the ring, and waits by system call for what is missing to `min`.
-static inline __attribute__((always_inline)) int getevents_ring(aio_context_t context, long min, long count,
+static inline __attribute__((always_inline)) int getevents_ring(aio_context_t context, long min,
+	long count,
 								struct io_event *events, struct timespec *timeout)
 {
 	struct ring *ring = (struct ring *)context;
@@ -122,7 +126,8 @@ static inline __attribute__((always_inline)) void fill(struct loop *loop, struct
 	}
 }
 
-static inline __attribute__((always_inline)) int is_expected(const struct loop *loop, const struct iocb *iocb, int64_t result)
+static inline __attribute__((always_inline)) int is_expected(const struct loop *loop,
+	const struct iocb *iocb, int64_t result)
 {
 	if (__builtin_expect(iocb->aio_lio_opcode == IOCB_CMD_PREAD, 1))
 		return result == loop->expected_read;
@@ -130,7 +135,8 @@ static inline __attribute__((always_inline)) int is_expected(const struct loop *
 }
 
 // Submits what was not accepted at once: the last `count - gone` of what is pending.
-static __attribute__((noinline, cold)) int submit_rest(struct loop *loop, submit_function *submit, uint64_t gone, uint64_t count)
+static __attribute__((noinline, cold)) int submit_rest(struct loop *loop, submit_function *submit,
+	uint64_t gone, uint64_t count)
 {
 	while (gone < count) {
 		int accepted = submit(loop->context, (long)(count - gone), loop->pending + gone);
@@ -142,7 +148,8 @@ static __attribute__((noinline, cold)) int submit_rest(struct loop *loop, submit
 }
 
 // Submits what is pending, all of it.
-static inline __attribute__((always_inline)) int submit_all(struct loop *loop, submit_function *submit, uint64_t count)
+static inline __attribute__((always_inline)) int submit_all(struct loop *loop,
+	submit_function *submit, uint64_t count)
 {
 	int accepted = submit(loop->context, (long)count, loop->pending);
 	if (__builtin_expect(accepted == (long)count, 1))
@@ -153,7 +160,8 @@ static inline __attribute__((always_inline)) int submit_all(struct loop *loop, s
 // Runs `operations` of them, a multiple of the batch and not fewer than the depth. With
 // `latencies`, room for one each, writes how many nanoseconds each took from its submission until
 // it was taken. 0, or a negative error number.
-static inline __attribute__((always_inline)) int run(struct loop *loop, uint64_t operations, uint64_t *latencies, int fills,
+static inline __attribute__((always_inline)) int run(struct loop *loop, uint64_t operations,
+	uint64_t *latencies, int fills,
 						     submit_function *submit, getevents_function *getevents)
 {
 	uint64_t batch = loop->batch, submitted = 0, ended = 0, timed = 0;
@@ -233,12 +241,14 @@ int loop_by_ring_prefilled(struct loop *loop, uint64_t operations)
 	return run(loop, operations, NULL, 0, submit_call, getevents_ring);
 }
 
-int loop_by_library(struct loop *loop, uint64_t operations, submit_function *submit, getevents_function *getevents)
+int loop_by_library(struct loop *loop, uint64_t operations, submit_function *submit,
+	getevents_function *getevents)
 {
 	return run(loop, operations, NULL, 1, submit, getevents);
 }
 
-int loop_by_library_timed(struct loop *loop, uint64_t operations, uint64_t *latencies, submit_function *submit,
+int loop_by_library_timed(struct loop *loop, uint64_t operations, uint64_t *latencies,
+	submit_function *submit,
 			  getevents_function *getevents)
 {
 	return run(loop, operations, latencies, 1, submit, getevents);

@@ -1,7 +1,8 @@
 /*
  * libaio.h: asynchronous I/O through the Linux kernel's own AIO system calls.
  *
- * The interface of the C library libaio 0.3.113, declared afresh for the drop-in of the linux-aio project.
+ * The interface of the C library libaio 0.3.113, declared afresh for the drop-in of the linux-aio
+ * project.
  * SPDX-License-Identifier: MIT OR Apache-2.0
  *
  * Every function returns a negative errno value on failure and leaves errno itself alone.
@@ -62,9 +63,10 @@ typedef enum io_iocb_cmd {
 } io_iocb_cmd_t;
 
 /*
- * Flags for iocb.aio_rw_flags (RWF_*) and for iocb.u.c.flags (IOCB_FLAG_*). The two sets share values: never
- * mix them up. They are enumerators, not macros, so that a program which defines such a macro itself, or includes
- * <sys/uio.h> or <linux/fs.h> before or after this header, goes on compiling.
+ * Flags for iocb.aio_rw_flags (RWF_*) and for iocb.u.c.flags (IOCB_FLAG_*). The two sets share
+ * values: never mix them up. They are enumerators, not macros, so that a program which defines such
+ * a macro itself, or includes <sys/uio.h> or <linux/fs.h> before or after this header, goes on
+ * compiling.
  */
 enum {
 #ifndef RWF_HIPRI
@@ -105,9 +107,10 @@ enum {
 };
 
 /*
- * The kernel's records have 64-bit fields on every architecture. LIBAIO_WIDE_ declares one that holds a pointer or
- * a long: where those have 32 bits it adds the other half, on the side the byte order asks for. LIBAIO_HALVES_
- * declares the two 32-bit halves of one field, the less significant half first.
+ * The kernel's records have 64-bit fields on every architecture. LIBAIO_WIDE_ declares one that
+ * holds a pointer or a long: where those have 32 bits it adds the other half, on the side the byte
+ * order asks for. LIBAIO_HALVES_ declares the two 32-bit halves of one field, the less significant
+ * half first.
  */
 #if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
 #define LIBAIO_HALVES_(low, high) high; low
@@ -180,7 +183,10 @@ struct io_sigset {
 
 typedef void (*io_callback_t)(io_context_t ctx, struct iocb *iocb, long res, long res2);
 
-/* With a 64-bit time_t on a 32-bit target, the two functions that take a time are the ones made for it. */
+/*
+ * With a 64-bit time_t on a 32-bit target, the two functions that take a time are the ones made for
+ * it.
+ */
 #if __SIZEOF_LONG__ == 4 && (defined(__USE_TIME_BITS64) || defined(_REDIR_TIME64))
 #ifdef __GNUC__
 #define LIBAIO_TIME64_(name) __asm__(#name "_time64")
@@ -215,11 +221,12 @@ LIBAIO_INLINE_ void io_set_callback(struct iocb *iocb, io_callback_t cb)
 }
 
 /*
- * Each io_prep function clears the whole iocb first, so io_set_callback, io_set_eventfd, io_set_ioprio and
- * assignments to data come after it.
+ * Each io_prep function clears the whole iocb first, so io_set_callback, io_set_eventfd,
+ * io_set_ioprio and assignments to data come after it.
  */
 
-LIBAIO_INLINE_ void io_prep_pread(struct iocb *iocb, int fd, void *buf, size_t count, __libaio_offset_t offset)
+LIBAIO_INLINE_ void io_prep_pread(struct iocb *iocb, int fd, void *buf, size_t count,
+	__libaio_offset_t offset)
 {
 	memset(iocb, 0, sizeof(*iocb));
 	iocb->aio_lio_opcode = IO_CMD_PREAD;
@@ -229,7 +236,8 @@ LIBAIO_INLINE_ void io_prep_pread(struct iocb *iocb, int fd, void *buf, size_t c
 	iocb->u.c.offset = offset;
 }
 
-LIBAIO_INLINE_ void io_prep_pwrite(struct iocb *iocb, int fd, void *buf, size_t count, __libaio_offset_t offset)
+LIBAIO_INLINE_ void io_prep_pwrite(struct iocb *iocb, int fd, void *buf, size_t count,
+	__libaio_offset_t offset)
 {
 	io_prep_pread(iocb, fd, buf, count, offset);
 	iocb->aio_lio_opcode = IO_CMD_PWRITE;
@@ -290,7 +298,8 @@ LIBAIO_INLINE_ void io_prep_fdsync(struct iocb *iocb, int fd)
 
 /* Prepare, set the callback and submit, in one call; the result is io_submit's. */
 
-LIBAIO_INLINE_ int io_poll(io_context_t ctx, struct iocb *iocb, io_callback_t cb, int fd, int events)
+LIBAIO_INLINE_ int io_poll(io_context_t ctx, struct iocb *iocb, io_callback_t cb, int fd,
+	int events)
 {
 	io_prep_poll(iocb, fd, events);
 	io_set_callback(iocb, cb);
@@ -319,8 +328,8 @@ LIBAIO_INLINE_ void io_set_eventfd(struct iocb *iocb, int eventfd)
 }
 
 /*
- * The operation's I/O priority: IOPRIO_PRIO_VALUE(class, level) of <linux/ioprio.h>. Without the flag set here the
- * kernel ignores aio_reqprio. Not in libaio 0.3.113.
+ * The operation's I/O priority: IOPRIO_PRIO_VALUE(class, level) of <linux/ioprio.h>. Without the
+ * flag set here the kernel ignores aio_reqprio. Not in libaio 0.3.113.
  */
 LIBAIO_INLINE_ void io_set_ioprio(struct iocb *iocb, int ioprio)
 {

@@ -62,7 +62,10 @@ static void is_none(void *context)
 	RETURNS(-EINVAL, io_destroy(ctx));
 }
 
-/* As libaio has it: the empty ring answers before nonsense is noticed; and only if no time is given. */
+/*
+ * As libaio has it: the empty ring answers before nonsense is noticed; and only if no time is
+ * given.
+ */
 static void is_empty(io_context_t ctx)
 {
 	sigset_t mask;
@@ -81,7 +84,8 @@ static void is_empty(io_context_t ctx)
 
 int main(void)
 {
-	static const uintptr_t wild[] = { 0, 1, 8, 4095, 4096, 4097, 0x10008, 0xdeadbeefu, ~(uintptr_t)0, ~(uintptr_t)7,
+	static const uintptr_t wild[] = { 0, 1, 8, 4095, 4096, 4097, 0x10008, 0xdeadbeefu, ~(uintptr_t)0,
+		~(uintptr_t)7,
 		~(uintptr_t)4095 };
 	uint32_t *ring = pages(65536, PROT_READ | PROT_WRITE);
 	char *hidden = pages(65536, PROT_NONE);

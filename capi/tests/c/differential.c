@@ -84,7 +84,8 @@ static struct library load(const char *path)
 
 static void say_event(const struct io_event *event)
 {
-	fprintf(record, "event: operation %d, data %lu, res %ld, res2 %ld\n", (int)(event->obj - operations),
+	fprintf(record, "event: operation %d, data %lu, res %ld, res2 %ld\n",
+		(int)(event->obj - operations),
 		(unsigned long)(uintptr_t)event->data, (long)event->res, (long)event->res2);
 }
 
@@ -269,7 +270,8 @@ int main(int argc, char **argv)
 	CHECK(argc == 3);
 	ours = play_and_record(argv[1]);
 	original = play_and_record(argv[2]);
-	if (strstr(ours, "lib->setup(8, &ctx) = -38") != NULL || strstr(ours, "lib->setup(8, &ctx) = -1,") != NULL)
+	if (strstr(ours, "lib->setup(8, &ctx) = -38") != NULL || strstr(ours,
+		"lib->setup(8, &ctx) = -1,") != NULL)
 		SKIP("this kernel or container has no AIO");
 	while (1) {
 		a = strsep(&ours, "\n");

@@ -42,11 +42,13 @@ static void say(const char *timeout, int there, long min, long nr, int result)
 	printf("%d there, min %ld, nr %ld, %s: %d", there, min, nr, timeout, result);
 	for (i = 0; i < MOST + 2; i++)
 		printf(" %lu/%ld/%ld/%ld", (unsigned long)(uintptr_t)events[i].data,
-			events[i].obj == NULL ? -1 : (long)(events[i].obj - operations), (long)events[i].res, (long)events[i].res2);
+			events[i].obj == NULL ? -1 : (long)(events[i].obj - operations), (long)events[i].res,
+				(long)events[i].res2);
 	printf("\n");
 }
 
-static void call(io_context_t ctx, int file, int there, long min, long nr, const char *name, struct timespec *timeout)
+static void call(io_context_t ctx, int file, int there, long min, long nr, const char *name,
+	struct timespec *timeout)
 {
 	struct timespec zero = { 0, 0 };
 	int result;

@@ -54,7 +54,8 @@ static void *take(void *argument)
 	do {
 		int before = GET(destroyed);
 
-		result = io_getevents(ctx, kind == 0 ? NEVER : 1, kind == 0 ? NEVER : 1 + (long)kind, events, timeout);
+		result = io_getevents(ctx, kind == 0 ? NEVER : 1, kind == 0 ? NEVER : 1 + (long)kind, events,
+			timeout);
 		for (i = 0; i < result; i++) {
 			struct read *read = events[i].data;
 

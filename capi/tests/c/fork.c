@@ -111,7 +111,8 @@ int main(void)
 			be_child(parents, round % 2);
 		CHECK(waitpid(child, &status, 0) == child);
 		if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
-			fprintf(stderr, "a child%s ended with status %#x\n", round % 2 ? " without the rings" : "", status);
+			fprintf(stderr, "a child%s ended with status %#x\n", round % 2 ? " without the rings" : "",
+				status);
 		CHECK(status == 0);
 		take(parents[1]);
 		RETURNS(0, io_getevents(parents[0], 1, 1, events, &zero));

@@ -51,7 +51,8 @@ static struct iocb *noise(struct iocb *iocb)
 	return iocb;
 }
 
-static void is(const struct iocb *iocb, unsigned opcode, int fd, uint64_t buf, uint64_t nbytes, uint64_t offset,
+static void is(const struct iocb *iocb, unsigned opcode, int fd, uint64_t buf, uint64_t nbytes,
+	uint64_t offset,
 	       unsigned rw_flags)
 {
 	const unsigned char *bytes = (const unsigned char *)iocb;
@@ -159,9 +160,11 @@ int main(void)
 	iocb.u.saddr.addr = (struct sockaddr *)(void *)buf;
 	iocb.u.saddr.len = 28;
 	is(&iocb, 0, 0, (uintptr_t)buf, 28, 0, 0);
-	printf("%d %d %d %d %d %d %d %d\n", IO_CMD_PREAD, IO_CMD_PWRITE, IO_CMD_FSYNC, IO_CMD_FDSYNC, IO_CMD_POLL,
+	printf("%d %d %d %d %d %d %d %d\n", IO_CMD_PREAD, IO_CMD_PWRITE, IO_CMD_FSYNC, IO_CMD_FDSYNC,
+		IO_CMD_POLL,
 	       IO_CMD_NOOP, IO_CMD_PREADV, IO_CMD_PWRITEV);
-	printf("%u %u %u %u %u %u\n", (unsigned)sizeof(struct io_iocb_common), (unsigned)sizeof(struct io_iocb_vector),
+	printf("%u %u %u %u %u %u\n", (unsigned)sizeof(struct io_iocb_common),
+		(unsigned)sizeof(struct io_iocb_vector),
 	       (unsigned)sizeof(struct io_iocb_poll), (unsigned)sizeof(struct io_iocb_sockaddr),
 	       (unsigned)sizeof(struct io_sigset), (unsigned)sizeof(io_iocb_cmd_t));
 

@@ -55,10 +55,12 @@ int io_cancel(io_context_t ctx, struct iocb *iocb, struct io_event *event)
 	PASS_ON((io_context_t, struct iocb *, struct io_event *), io_cancel, ctx, iocb, event);
 }
 
-int io_getevents(io_context_t ctx, long min, long nr, struct io_event *events, struct timespec *timeout)
+int io_getevents(io_context_t ctx, long min, long nr, struct io_event *events,
+	struct timespec *timeout)
 {
 	takes++;
-	PASS_ON((io_context_t, long, long, struct io_event *, struct timespec *), io_getevents, ctx, min, nr, events, timeout);
+	PASS_ON((io_context_t, long, long, struct io_event *, struct timespec *), io_getevents, ctx, min,
+		nr, events, timeout);
 }
 
 static void callback(io_context_t ctx, struct iocb *iocb, long res, long res2)

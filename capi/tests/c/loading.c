@@ -82,7 +82,8 @@ static void rounds(const char *library)
 	}
 	measure(&after[0], &after[1]);
 	if (after[0] >= before[0] + ROUNDS || after[1] >= before[1] + ROUNDS / 2) {
-		fprintf(stderr, "%d rounds: %ld pages in %ld mappings became %ld in %ld\n", ROUNDS, before[0], before[1],
+		fprintf(stderr, "%d rounds: %ld pages in %ld mappings became %ld in %ld\n", ROUNDS, before[0],
+			before[1],
 			after[0], after[1]);
 		exit(1);
 	}

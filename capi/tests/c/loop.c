@@ -72,7 +72,8 @@ static double measure(const struct library *library, int batch)
 			CHECK(events[i].res == BYTES);
 	}
 	CHECK(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &end) == 0);
-	return ((double)(end.tv_sec - start.tv_sec) * 1e9 + (double)(end.tv_nsec - start.tv_nsec)) / OPERATIONS;
+	return ((double)(end.tv_sec - start.tv_sec) * 1e9 + (double)(end.tv_nsec - start.tv_nsec)) /
+		OPERATIONS;
 }
 
 static int by_size(const void *a, const void *b)
@@ -113,7 +114,8 @@ int main(int argc, char **argv)
 				theirs[pair] = measure(&their, batches[i]);
 			ratios[pair] = ours[pair] / theirs[pair];
 		}
-		printf("| C loop, /dev/zero %d B, batch %d | %.0f ns | %.0f ns | %.3f |\n", BYTES, batches[i], median(theirs, pairs),
+		printf("| C loop, /dev/zero %d B, batch %d | %.0f ns | %.0f ns | %.3f |\n", BYTES, batches[i],
+			median(theirs, pairs),
 			median(ours, pairs), median(ratios, pairs));
 		fflush(stdout);
 	}

@@ -186,7 +186,10 @@ int main(void)
 		RETURNS(0, io_queue_run(ctx));
 	close(fd);
 
-	/* The callback ends the context: the kernel says so, and nothing faults, although events were left. */
+	/*
+	 * The callback ends the context: the kernel says so, and nothing faults, although events were
+	 * left.
+	 */
 	calls = 0;
 	for (i = 0; i < 3; i++)
 		submit(read_of(7, destroy));

@@ -138,7 +138,10 @@ static void with_reaping(io_context_t ctx)
 	ASKS(io_getevents(ctx, 1, 8, events, NULL));
 	ASKS(io_getevents(ctx, 1, 8, events, &instant));
 
-	/* A signal mask, nowhere to put events, and nonsense are the kernel's affair; none of it loses events. */
+	/*
+	 * A signal mask, nowhere to put events, and nonsense are the kernel's affair; none of it loses
+	 * events.
+	 */
 	complete(ctx, 8);
 	ASKS(io_pgetevents(ctx, 1, 8, events, NULL, NULL));
 	ASKS(io_pgetevents(ctx, 1, 8, events, &zero, NULL));
@@ -233,7 +236,9 @@ static void look(int on, char **doing)
 	exit(0);
 }
 
-/* This program in another process, which must find that reaping is on, or off, in that environment. */
+/*
+ * This program in another process, which must find that reaping is on, or off, in that environment.
+ */
 static void start(int on, char **environment, const char *doing, const char *file)
 {
 	char *arguments[] = { "reaping", on ? "on" : "off", (char *)doing, NULL };
@@ -251,11 +256,13 @@ static void start(int on, char **environment, const char *doing, const char *fil
 	if (WIFEXITED(status) && (WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == 77))
 		return;
 	/* The dynamic linker's: the stranger may not read what the program needs. */
-	if (WIFEXITED(status) && WEXITSTATUS(status) == 127 && doing != NULL && strcmp(doing, "secure") == 0) {
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 127 && doing != NULL && strcmp(doing,
+		"secure") == 0) {
 		printf("no programs with privileges: they cannot read the library\n");
 		return;
 	}
-	fprintf(stderr, "reaping was not %s after %s in this environment:\n", arguments[1], doing ? doing : "nothing");
+	fprintf(stderr, "reaping was not %s after %s in this environment:\n", arguments[1],
+		doing ? doing : "nothing");
 	for (i = 0; environment[i] != NULL; i++)
 		fprintf(stderr, "    %s\n", environment[i]);
 	exit(1);
@@ -265,8 +272,10 @@ static void environments(void)
 {
 	static char *on[] = {
 		"LINUX_AIO_REAP=1", "LINUX_AIO_REAP=", "LINUX_AIO_REAP", "LINUX_AIO_REAP=00", "LINUX_AIO_REAP=0 ",
-		"LINUX_AIO_REAP=off", "LINUX_AIO_REAP= 0", "LINUX_AIO_REAPS=0", "LINUX_AIO_REA=0", "LINUX_AIO_REAP0",
-		"XLINUX_AIO_REAP=0", "X=" OFF, " LINUX_AIO_REAP=0", "LINUX_AIO_REALINUX_AIO_REAP=0", "linux_aio_reap=0", "",
+		"LINUX_AIO_REAP=off", "LINUX_AIO_REAP= 0", "LINUX_AIO_REAPS=0", "LINUX_AIO_REA=0",
+			"LINUX_AIO_REAP0",
+		"XLINUX_AIO_REAP=0", "X=" OFF, " LINUX_AIO_REAP=0", "LINUX_AIO_REALINUX_AIO_REAP=0",
+			"linux_aio_reap=0", "",
 	};
 	char *environment[4];
 	size_t i;

@@ -142,12 +142,14 @@ static void account(const struct io_event *event)
 	struct operation *operation = operation_of(number);
 	uint64_t expected = number;
 
-	if (number == FREE || !__atomic_compare_exchange_n(&operation->number, &expected, BUSY, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+	if (number == FREE || !__atomic_compare_exchange_n(&operation->number, &expected, BUSY, 0,
+		__ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
 		ADD(total->twice, 1);
 		return;
 	}
 	if (event->obj != &operation->iocb || (long)event->res != BLOCK || event->res2 != 0 ||
-		(operation->block < 0 ? !is_zero(operation->buffer) : sum(operation->buffer) != sums[operation->block]))
+		(operation->block < 0 ? !is_zero(operation->buffer) : sum(operation->buffer) !=
+			sums[operation->block]))
 		ADD(total->wrong, 1);
 	ADD(total->events, 1);
 	SET(operation->number, FREE);
@@ -167,7 +169,8 @@ static void submit(struct context *context, uint64_t *random)
 		struct operation *operation = &context->operations[place];
 		uint64_t expected = FREE, number;
 
-		if (!__atomic_compare_exchange_n(&operation->number, &expected, BUSY, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+		if (!__atomic_compare_exchange_n(&operation->number, &expected, BUSY, 0, __ATOMIC_SEQ_CST,
+			__ATOMIC_SEQ_CST))
 			continue;
 		operation->block = below(random, 4) == 0 ? (int)below(random, BLOCKS) : -1;
 		memset(operation->buffer, 0xee, BLOCK);
@@ -194,11 +197,13 @@ static int take(io_context_t handle, struct io_event *events, uint64_t *random, 
 {
 	static const long instants[] = { 1, 1000, 20000, 500000 };
 	struct timespec time = { 0, 0 }, *timeout = &time;
-	long nr = 1 + (long)below(random, EVENTS), min = below(random, 3) == 0 ? (long)below(random, (unsigned)nr + 1) : 1;
+	long nr = 1 + (long)below(random, EVENTS), min = below(random, 3) == 0 ? (long)below(random,
+		(unsigned)nr + 1) : 1;
 	int result, i;
 
 	if (mode & DESTROYS || below(random, 2) == 0)
-		time.tv_nsec = instants[may_wait && below(random, 16) == 0 ? 2 + below(random, 2) : below(random, 2)];
+		time.tv_nsec = instants[may_wait && below(random, 16) == 0 ? 2 + below(random, 2) : below(random,
+			2)];
 	/* A signal will end it, if nothing else does. */
 	if (may_wait && mode & HANDLERS && below(random, 64) == 0)
 		timeout = NULL;
@@ -239,7 +244,10 @@ static int was_set_apart(uint64_t number)
 /* A child has no contexts: it gets no events, and takes none away. */
 static void fork_and_look(int in_handler)
 {
-	/* What a handler interrupts may be fork, whose locks of the C library a second fork would wait for. */
+	/*
+	 * What a handler interrupts may be fork, whose locks of the C library a second fork would wait
+	 * for.
+	 */
 	pid_t child = in_handler ? (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0) : fork();
 	int status;
 
@@ -287,7 +295,8 @@ static void revive(struct context *context)
 	int expected = 1, i;
 	io_context_t handle = NULL;
 
-	if (!__atomic_compare_exchange_n(&context->dead, &expected, 2, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+	if (!__atomic_compare_exchange_n(&context->dead, &expected, 2, 0, __ATOMIC_SEQ_CST,
+		__ATOMIC_SEQ_CST))
 		return;
 	for (i = 0; i < thread_count; i++)
 		seen[i] = GET(workers[i].calls);
@@ -331,7 +340,10 @@ static void end_cancellation(void)
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
 }
 
-/* Interrupts anything, takes events itself, dawdles, and sometimes does not return to where it was called. */
+/*
+ * Interrupts anything, takes events itself, dawdles, and sometimes does not return to where it was
+ * called.
+ */
 static void on_signal(int number)
 {
 	uint64_t *random;
@@ -376,7 +388,10 @@ static void on_signal(int number)
 	}
 }
 
-/* One turn of a worker: everything that the accounting says of it happens between the two odd steps. */
+/*
+ * One turn of a worker: everything that the accounting says of it happens between the two odd
+ * steps.
+ */
 static void turn(void)
 {
 	struct context *context = &contexts[below(&me->random, (unsigned)context_count)];
@@ -533,7 +548,8 @@ static void play(uint64_t seed)
 		revive(&contexts[i]);
 	/* Disks may be slow. */
 	end = milliseconds();
-	while ((in_flight(0) > 0 && milliseconds() - end < 200) || (in_flight(1) > 0 && milliseconds() - end < 30000)) {
+	while ((in_flight(0) > 0 && milliseconds() - end < 200) || (in_flight(1) > 0 &&
+		milliseconds() - end < 30000)) {
 		for (i = 0; i < context_count; i++) {
 			int count;
 
@@ -574,7 +590,8 @@ static int status_of(pid_t round)
 
 	while (waitpid(round, &status, WNOHANG) == 0) {
 		if (milliseconds() - begin > 100000) {
-			snprintf(command, sizeof(command), "grep . /proc/%d/task/*/syscall /proc/%d/task/*/wchan", (int)round, (int)round);
+			snprintf(command, sizeof(command), "grep . /proc/%d/task/*/syscall /proc/%d/task/*/wchan",
+				(int)round, (int)round);
 			if (system(command) != 0)
 				printf("and nobody knows where it is\n");
 			kill(round, SIGKILL);
@@ -642,16 +659,21 @@ int main(int argc, char **argv)
 			fflush(stdout);
 			total->crashed++;
 		}
-		if (total->crashed + total->lost + total->twice + total->wrong > 0 && getenv("STRESS_GO_ON") == NULL)
+		if (total->crashed + total->lost + total->twice + total->wrong > 0 &&
+			getenv("STRESS_GO_ON") == NULL)
 			break;
 	}
-	printf("%llu events, %llu lost, %llu twice, %llu wrong, %llu rounds crashed\n", (unsigned long long)total->events,
-		(unsigned long long)total->lost, (unsigned long long)total->twice, (unsigned long long)total->wrong,
+	printf("%llu events, %llu lost, %llu twice, %llu wrong, %llu rounds crashed\n",
+		(unsigned long long)total->events,
+		(unsigned long long)total->lost, (unsigned long long)total->twice,
+			(unsigned long long)total->wrong,
 		(unsigned long long)total->crashed);
 	printf("%llu rounds, %llu signals, %llu jumps, %llu cancellations, %llu contexts destroyed, %llu children; "
 		"%llu events went with jumps and %llu with contexts\n", (unsigned long long)total->rounds,
-		(unsigned long long)total->signals, (unsigned long long)total->jumps, (unsigned long long)total->cancels,
-		(unsigned long long)total->destroys, (unsigned long long)total->forks, (unsigned long long)total->set_apart,
+		(unsigned long long)total->signals, (unsigned long long)total->jumps,
+			(unsigned long long)total->cancels,
+		(unsigned long long)total->destroys, (unsigned long long)total->forks,
+			(unsigned long long)total->set_apart,
 		(unsigned long long)total->destroyed_with);
 	return total->lost + total->twice + total->wrong + total->crashed > 0 || total->events == 0;
 }

@@ -37,7 +37,8 @@ static const struct {
 	const char *name;
 	const char *version;
 } absent[] = {
-	{ "io_submit", "LIBAIO_0.4" },	 { "io_setup", "LIBAIO_0.1" },	    { "io_pgetevents", "LIBAIO_0.4" },
+	{ "io_submit", "LIBAIO_0.4" },	 { "io_setup", "LIBAIO_0.1" },	    { "io_pgetevents",
+		"LIBAIO_0.4" },
 	{ "io_getevents", "LIBAIO_0.5" }, { "io_queue_init", "LIBAIO_0.4" },
 };
 

@@ -53,11 +53,14 @@ static void take(io_context_t ctx, int with_mask, struct iocb *iocb, long res)
 	} else {
 		RETURNS(1, io_getevents(ctx, 1, 4, events, NULL));
 	}
-	CHECK(events[0].data == NULL && events[0].obj == iocb && (long)events[0].res == res && events[0].res2 == 0);
+	CHECK(events[0].data == NULL && events[0].obj == iocb && (long)events[0].res == res &&
+		events[0].res2 == 0);
 	free(events);
 }
 
-/* What is refused is not looked at: a count without an array, an array without an iocb, no count. */
+/*
+ * What is refused is not looked at: a count without an array, an array without an iocb, no count.
+ */
 static void refused(io_context_t ctx, struct iocb *iocb)
 {
 	struct iocb *operations[2] = { iocb, NULL };
@@ -75,7 +78,10 @@ static void callback(io_context_t ctx, struct iocb *iocb, long res, long res2)
 	called++;
 }
 
-/* Leaves its arguments' shadows uninitialized, for whoever is called next without a word about its own. */
+/*
+ * Leaves its arguments' shadows uninitialized, for whoever is called next without a word about its
+ * own.
+ */
 static void poison(long a, long b, long c, long d)
 {
 	(void)a, (void)b, (void)c, (void)d;

@@ -50,7 +50,8 @@ impl<'a> Submitter<'a> {
     #[doc(alias = "io_submit")]
     #[inline(always)]
     pub unsafe fn submit(&self, iocbs: &[*mut Iocb]) -> Result<usize, Errno> {
-        // SAFETY: The caller makes the same promises, for the iocbs, their buffers and their descriptors.
+        // SAFETY: The caller makes the same promises, for the iocbs, their buffers and their
+        // descriptors.
         let accepted = unsafe { self.context.submit(iocbs) }?;
         self.context.accepted.fetch_add(accepted, Ordering::Relaxed);
         Ok(accepted)

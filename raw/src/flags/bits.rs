@@ -1,7 +1,7 @@
 //! The functions that every type of flags has, by the names of the crate `bitflags`.
 
-/// Gives `$type`, a tuple struct around `$bits` with the constant `FLAGS`, the functions and traits of
-/// a set of flags.
+/// Gives `$type`, a tuple struct around `$bits` with the constant `FLAGS`, the functions and traits
+/// of a set of flags.
 macro_rules! set_of_flags {
     ($type:ident, $bits:ty) => {
         impl $type {
@@ -37,8 +37,8 @@ macro_rules! set_of_flags {
                 Self(bits & Self::all().0)
             }
 
-            /// Returns the set of these bits. Bits without a name are kept, for kernels that are newer
-            /// than this library and for fuzzing.
+            /// Returns the set of these bits. Bits without a name are kept, for kernels that are
+            /// newer than this library and for fuzzing.
             #[inline]
             pub const fn from_bits_retain(bits: $bits) -> Self {
                 Self(bits)
@@ -92,8 +92,8 @@ macro_rules! set_of_flags {
                 *self = self.difference(other);
             }
 
-            /// Iterates over the flags that are set, lowest bit first. Bits without a name come last,
-            /// together.
+            /// Iterates over the flags that are set, lowest bit first. Bits without a name come
+            /// last, together.
             pub fn iter(self) -> impl Iterator<Item = Self> {
                 let rest = self.difference(Self::all());
                 let rest = (!rest.is_empty()).then_some(rest);
