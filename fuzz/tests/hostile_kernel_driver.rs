@@ -2,9 +2,9 @@
 //! or has no resources for their operations.
 #![cfg(linux_aio_simulated)]
 
-use linux_aio::{OpFuture, Reactor};
 use linux_aio::op::{Poll, Read};
 use linux_aio::{Driver, Errno, PollEvents};
+use linux_aio::{OpFuture, Reactor};
 use linux_aio_fuzz::simulated::driver::block_on;
 use linux_aio_fuzz::simulated::memory::{Buffer, Buffers};
 use linux_aio_fuzz::simulated::{Filters, Kernel, Object, Script};
@@ -297,7 +297,10 @@ fn refused_operations_end_without_those_in_flight() {
             kernel.filter(Filters::default());
             kernel.set_readable(true);
             let (result, _) = driven.result(&kernel, poll);
-            assert!(result.is_ok_and(|seen| PollEvents::from_bits_retain(seen).contains(PollEvents::IN)));
+            assert!(
+                result
+                    .is_ok_and(|seen| PollEvents::from_bits_retain(seen).contains(PollEvents::IN))
+            );
             let close = driven.driver.clone().close();
             driven.result(&kernel, close);
         }

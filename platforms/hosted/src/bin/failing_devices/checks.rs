@@ -161,7 +161,9 @@ fn held(mapped: &Mapped, disk: &mut Disk, table: &[Target]) -> Outcome {
         queue.push(owned(&disk.file, disk.read(block..block + 1))).map_err(at("a push"))?;
     }
     let submitted = queue.submit().map_err(at("a submit"))?;
-    ensure(submitted == 16 && queue.try_next().expect("a poll").is_none(), || "they were not held".into())?;
+    ensure(submitted == 16 && queue.try_next().expect("a poll").is_none(), || {
+        "they were not held".into()
+    })?;
     mapped.load(table)?;
     mapped.resume()?;
     let mut ended = 0;
