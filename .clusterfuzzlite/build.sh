@@ -1,0 +1,3 @@
+#!/bin/bash -eu
+# ClusterFuzzLite looks for this script here.
+"$SRC/linux-aio/fuzz/build-for-service"
