@@ -129,6 +129,12 @@ impl Ring {
         let head = self.head().load(Ordering::Relaxed);
         // Pairs with the kernel's smp_wmb() between an event and `tail`.
         let tail = self.tail().load(Ordering::Acquire);
+        #[cfg(feature = "sim")]
+        if head == tail && self.exists() {
+            if let Some(kernel) = crate::sys::sim::installed() {
+                kernel.ring_is_empty(self.header.as_ptr().expose_provenance() as aio_context_t);
+            }
+        }
         // Two comparisons, since the greater of both takes one instruction more.
         if head < self.nr && tail < self.nr { Some(Positions { head, tail }) } else { None }
     }

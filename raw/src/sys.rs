@@ -36,6 +36,9 @@ use crate::abi::{__aio_sigset, __kernel_long_t, __kernel_ulong_t, aio_context_t,
 )]
 mod arch;
 pub mod helper;
+#[cfg(feature = "sim")]
+#[doc(hidden)]
+pub mod sim;
 #[cfg(linux_aio_simulated)]
 #[doc(hidden)]
 pub mod simulated;
@@ -48,6 +51,14 @@ use arch::{syscall3, syscall6};
 use simulated::{syscall3, syscall6};
 #[cfg(linux_aio_tsan)]
 use tsan::{syscall3, syscall6};
+
+#[cfg(feature = "sim")]
+use sim::simulated;
+/// Expands to nothing: there is no simulated kernel without the feature `sim`.
+#[cfg(not(feature = "sim"))]
+macro_rules! simulated {
+    ($($call:tt)*) => {};
+}
 
 /// A word that fits one argument register: 64 bits on x32, where `usize` has 32.
 type Word = __kernel_ulong_t;
@@ -69,6 +80,7 @@ fn signed(value: __kernel_long_t) -> Word {
 /// context into the process; the context must end by [`io_destroy`] or with the process.
 #[inline(always)]
 pub unsafe fn io_setup(nr_events: u32, ctxp: *mut aio_context_t) -> isize {
+    simulated!(io_setup(nr_events, ctxp));
     // SAFETY: The caller vouches for `ctxp`, the only memory that the call touches.
     unsafe { syscall3(NATIVE.io_setup, nr_events as Word, address(ctxp), 0) }
 }
@@ -79,6 +91,7 @@ pub unsafe fn io_setup(nr_events: u32, ctxp: *mut aio_context_t) -> isize {
 /// Nobody may read the ring of `ctx_id` any more: it is unmapped first.
 #[inline(always)]
 pub unsafe fn io_destroy(ctx_id: aio_context_t) -> isize {
+    simulated!(io_destroy(ctx_id));
     // SAFETY: The caller vouches that nobody reads the memory that goes away.
     unsafe { syscall3(NATIVE.io_destroy, ctx_id, 0, 0) }
 }
@@ -96,6 +109,7 @@ pub unsafe fn io_submit(
     nr: __kernel_long_t,
     iocbpp: *const *mut iocb,
 ) -> isize {
+    simulated!(io_submit(ctx_id, nr, iocbpp));
     // SAFETY: The caller vouches for the array, the iocbs and the buffers they name.
     unsafe { syscall3(NATIVE.io_submit, ctx_id, signed(nr), address(iocbpp)) }
 }
@@ -109,6 +123,7 @@ pub unsafe fn io_submit(
 /// `aio_key` there and answers `EFAULT` where it cannot.
 #[inline(always)]
 pub unsafe fn io_cancel(ctx_id: aio_context_t, iocb: *const iocb, result: *mut io_event) -> isize {
+    simulated!(io_cancel(ctx_id, iocb));
     // SAFETY: The caller vouches for `result`; the kernel only reads at `iocb`, with checks.
     unsafe { syscall3(NATIVE.io_cancel, ctx_id, address(iocb), address(result)) }
 }
@@ -131,6 +146,7 @@ pub unsafe fn io_getevents(
     events: *mut io_event,
     timeout: *mut __kernel_old_timespec,
 ) -> isize {
+    simulated!(io_getevents(ctx_id, min_nr, nr, events; timeout));
     const NR: u32 = number(NATIVE.io_getevents);
     // SAFETY: The caller vouches for `events`, `timeout` and being the ring's only reader.
     unsafe {
@@ -154,6 +170,7 @@ pub unsafe fn io_pgetevents(
     timeout: *mut __kernel_old_timespec,
     usig: *const __aio_sigset,
 ) -> isize {
+    simulated!(io_getevents(ctx_id, min_nr, nr, events; timeout));
     const NR: u32 = number(NATIVE.io_pgetevents);
     let (events, timeout, usig) = (address(events), address(timeout), address(usig));
     // SAFETY: The caller vouches for the three pointers and being the ring's only reader.
@@ -177,6 +194,7 @@ pub unsafe fn io_pgetevents_time64(
     timeout: *mut __kernel_timespec,
     usig: *const __aio_sigset,
 ) -> isize {
+    simulated!(io_getevents(ctx_id, min_nr, nr, events; timeout));
     const NR: u32 = number(NATIVE.io_pgetevents_time64);
     let (events, timeout, usig) = (address(events), address(timeout), address(usig));
     // SAFETY: The caller vouches for the three pointers and being the ring's only reader.

@@ -1,0 +1,118 @@
+//! With the feature `sim` only: a simulated kernel that is asked before the running one.
+//!
+//! This is for `linux-aio-sim`, and not part of the public interface. The simulated kernel answers
+//! for its own contexts, and leaves the others to the running kernel. Until one is installed, a
+//! call costs one load more. Without the feature nothing of this is compiled.
+
+use crate::abi::{__kernel_long_t, aio_context_t, io_event, iocb};
+use core::ptr;
+use core::sync::atomic::{AtomicPtr, Ordering};
+use core::time::Duration;
+
+/// A simulated kernel. Each method returns what the system call would return, or `None` to leave
+/// the call to the running kernel. A method may unwind.
+///
+/// # Safety
+/// The implementation keeps what the library trusts a kernel to keep:
+/// - The ring of a context stays readable and writable until `io_destroy` returns 0 for it.
+/// - When the event of an operation is on the ring, or has been returned, or `io_destroy` has
+///   returned 0, the implementation does not use the operation's memory any more.
+/// - An operation gets at most one event with its `aio_data`, and only after `io_submit` has
+///   counted the operation among those that it accepted.
+/// - `io_getevents` has written as many events as it says.
+pub unsafe trait Kernel: Sync {
+    /// `io_setup(2)`.
+    ///
+    /// # Safety
+    /// As [`sys::io_setup`](super::io_setup).
+    unsafe fn io_setup(&self, nr_events: u32, ctxp: *mut aio_context_t) -> Option<isize>;
+
+    /// `io_destroy(2)`.
+    ///
+    /// # Safety
+    /// As [`sys::io_destroy`](super::io_destroy).
+    unsafe fn io_destroy(&self, ctx_id: aio_context_t) -> Option<isize>;
+
+    /// `io_submit(2)`.
+    ///
+    /// # Safety
+    /// As [`sys::io_submit`](super::io_submit).
+    unsafe fn io_submit(
+        &self,
+        ctx_id: aio_context_t,
+        nr: __kernel_long_t,
+        iocbpp: *const *mut iocb,
+    ) -> Option<isize>;
+
+    /// `io_cancel(2)`, whose last argument no kernel looks at.
+    ///
+    /// # Safety
+    /// As [`sys::io_cancel`](super::io_cancel).
+    unsafe fn io_cancel(&self, ctx_id: aio_context_t, iocb: *const iocb) -> Option<isize>;
+
+    /// `io_getevents(2)` and `io_pgetevents(2)`. Without a timeout it waits indefinitely. Simulated
+    /// contexts have no signals, so there is no mask.
+    ///
+    /// # Safety
+    /// `events` must be valid for writes of `nr` events. No user-space reader of the same ring may
+    /// run at the same time.
+    unsafe fn io_getevents(
+        &self,
+        ctx_id: aio_context_t,
+        min_nr: __kernel_long_t,
+        nr: __kernel_long_t,
+        events: *mut io_event,
+        timeout: Option<Duration>,
+    ) -> Option<isize>;
+
+    /// Hears that a reader has found the ring of a context empty, without a system call. A program
+    /// that polls the ring makes no call by which simulated time could pass.
+    fn ring_is_empty(&self, ctx_id: aio_context_t);
+}
+
+static KERNEL: AtomicPtr<&'static dyn Kernel> = AtomicPtr::new(ptr::null_mut());
+
+/// Asks `kernel` first from now on, at every call of every thread. Returns `false`, and changes
+/// nothing, if one is installed already.
+pub fn install(kernel: &'static &'static dyn Kernel) -> bool {
+    let new = ptr::from_ref(kernel).cast_mut();
+    KERNEL.compare_exchange(ptr::null_mut(), new, Ordering::AcqRel, Ordering::Acquire).is_ok()
+}
+
+#[inline]
+pub(crate) fn installed() -> Option<&'static dyn Kernel> {
+    let kernel = KERNEL.load(Ordering::Acquire);
+    // SAFETY: The pointer is null, or `install` has made it of a reference that lives for ever.
+    unsafe { kernel.as_ref() }.copied()
+}
+
+/// The time of a `timespec`. A negative one waits indefinitely, as in the kernel.
+pub(super) fn duration(seconds: i64, nanoseconds: i64) -> Option<Duration> {
+    let (seconds, nanoseconds) = (seconds.try_into().ok()?, nanoseconds.try_into().ok()?);
+    Some(Duration::new(seconds, nanoseconds))
+}
+
+/// Returns the simulated kernel's answer to a call, if it has one. A time-out, which is null or a
+/// pointer to a `timespec`, follows a semicolon.
+macro_rules! simulated {
+    ($call:ident($($argument:expr),*)) => {
+        if let Some(kernel) = $crate::sys::sim::installed() {
+            // SAFETY: The method asks of its caller what this function asks of its own.
+            if let Some(returned) = unsafe { kernel.$call($($argument),*) } {
+                return returned;
+            }
+        }
+    };
+    ($call:ident($($argument:expr),*; $timeout:expr)) => {
+        if $crate::sys::sim::installed().is_some() {
+            // SAFETY: The caller of this function promises that it is null or valid for reads.
+            let time = unsafe { $timeout.as_ref() };
+            #[allow(clippy::unnecessary_cast, reason = "the fields are not everywhere as wide")]
+            let time = time.and_then(|time| {
+                $crate::sys::sim::duration(time.tv_sec as i64, time.tv_nsec as i64)
+            });
+            $crate::sys::sim::simulated!($call($($argument,)* time));
+        }
+    };
+}
+pub(super) use simulated;
