@@ -1,0 +1,24 @@
+#![doc = include_str!("guide.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod check;
+mod descriptor;
+mod disk;
+mod execute;
+mod faults;
+mod inode;
+mod memory;
+mod random;
+mod ring;
+mod seam;
+mod sim;
+mod world;
+
+pub use check::{Failure, check, check_seeds};
+pub use faults::Faults;
+pub use sim::{Entered, Sim};
+
+/// Compiles and runs the example in the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,0 +1,262 @@
+//! The system calls of this process, as simulations answer them.
+//!
+//! `io_setup` belongs to the simulation that its thread has entered. Every other call belongs to
+//! the simulation of its context, from whichever thread it comes. The rest is left to the running
+//! kernel.
+
+use crate::descriptor::name_of_simulated;
+use crate::sim::Shared;
+use crate::world::{Stop, Wait, World, negative};
+use linux_aio::Errno;
+use linux_aio::abi::{aio_context_t, io_event, iocb};
+use linux_aio::sys::sim::{Kernel, install};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ptr;
+use std::sync::{Arc, LazyLock, Once, PoisonError, RwLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a thread waits, by the clock of the machine, for another thread to do something.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The contexts of all simulations. An entry keeps its simulation, and so the ring, until
+/// `io_destroy`.
+static CONTEXTS: LazyLock<RwLock<HashMap<aio_context_t, Entry>>> = LazyLock::new(RwLock::default);
+
+#[derive(Clone)]
+struct Entry {
+    shared: Arc<Shared>,
+    number: u64,
+}
+
+thread_local! {
+    /// The simulations that this thread has entered, the present one last.
+    static ENTERED: RefCell<Vec<Arc<Shared>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Has this thread make its contexts in a simulation.
+pub(crate) fn enter(shared: &Arc<Shared>) {
+    static INSTALL: Once = Once::new();
+    static KERNEL: &'static dyn Kernel = &Simulations;
+    INSTALL.call_once(|| {
+        assert!(install(&KERNEL), "another simulated kernel is installed in this process");
+    });
+    ENTERED.with_borrow_mut(|entered| entered.push(Arc::clone(shared)));
+}
+
+/// Undoes [`enter`].
+pub(crate) fn leave(shared: &Arc<Shared>) {
+    // Nothing is left to undo where the thread is about to end.
+    let _ = ENTERED.try_with(|entered| {
+        let mut entered = entered.borrow_mut();
+        if let Some(last) = entered.iter().rposition(|it| Arc::ptr_eq(it, shared)) {
+            entered.remove(last);
+        }
+    });
+}
+
+fn current() -> Option<Arc<Shared>> {
+    ENTERED.try_with(|entered| entered.borrow().last().cloned()).ok().flatten()
+}
+
+fn of_context(id: aio_context_t) -> Option<Entry> {
+    CONTEXTS.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+}
+
+impl Shared {
+    /// Makes a call, and lets other threads that wait look again.
+    fn call<R>(&self, call: impl FnOnce(&mut World) -> Result<R, Stop>) -> Result<R, Stop> {
+        let result = call(&mut self.world());
+        self.changed.notify_all();
+        result
+    }
+
+    fn wait(
+        &self,
+        context: u64,
+        bounds: (usize, usize),
+        timeout: Option<Duration>,
+        events: &mut Vec<io_event>,
+    ) -> Result<Result<usize, Errno>, Stop> {
+        let mut world = self.world();
+        world.begin_wait()?;
+        let nanoseconds = |timeout: Duration| u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
+        let deadline = timeout.map(|timeout| world.now.saturating_add(nanoseconds(timeout)));
+        let start = Instant::now();
+        loop {
+            match world.go_on_waiting(context, bounds, deadline, events) {
+                Wait::Over(result) => return Ok(result),
+                Wait::ForOthers if world.is_dead(context) => {
+                    return Err(Stop::Misuse(
+                        "a wait without a timeout for a context from before the last crash or \
+                         kill, where nothing is in flight any more"
+                            .into(),
+                    ));
+                }
+                Wait::ForOthers if start.elapsed() > PATIENCE => {
+                    return Err(Stop::Misuse(
+                        "a wait without a timeout: nothing is in flight that could complete, and \
+                         no other thread has done anything for ten seconds"
+                            .into(),
+                    ));
+                }
+                Wait::ForOthers => {}
+            }
+            // Nothing of the simulation says when a descriptor of the running kernel is ready.
+            let pause = if world.has_polls() { Duration::from_millis(1) } else { PATIENCE };
+            let woken = self.changed.wait_timeout(world, pause);
+            world = woken.unwrap_or_else(PoisonError::into_inner).0;
+            if world.is_down && !thread::panicking() {
+                return Err(Stop::PowerFails);
+            }
+        }
+    }
+}
+
+/// What a thread unwinds with when the power fails.
+pub(crate) struct PowerFailure;
+
+/// Ends a call that does not return. A thread that unwinds already gets an error.
+fn stop(stop: Stop) -> isize {
+    if thread::panicking() {
+        return negative(Errno::EIO);
+    }
+    match stop {
+        // Without the panic hook, since nothing is wrong with the program.
+        Stop::PowerFails => std::panic::resume_unwind(Box::new(PowerFailure)),
+        Stop::Misuse(text) => panic!("linux-aio-sim: {text}"),
+    }
+}
+
+/// Complains of simulated files in a context that is not simulated.
+///
+/// # Safety
+/// As `sys::io_submit`.
+unsafe fn check_real(iocbs: &[*mut iocb]) {
+    if thread::panicking() {
+        return;
+    }
+    for &pointer in iocbs {
+        // SAFETY: The caller's promise, for pointers that are not null.
+        let Some(operation) = (unsafe { pointer.as_ref() }) else { continue };
+        if let Some(name) = name_of_simulated(operation.aio_fildes as i32) {
+            panic!(
+                "linux-aio-sim: the simulated file {name:?} is used in a context of the running \
+                 kernel; the thread that makes the context must enter the simulation before, by \
+                 Sim::enter"
+            );
+        }
+    }
+}
+
+/// All simulations of this process, as the library sees them.
+struct Simulations;
+
+// SAFETY: A ring lives in its context, which `io_destroy` drops after the context has left
+// `CONTEXTS`. An operation leaves `in_flight` before its event is published, once, and its memory
+// is not used after that. `World::io_destroy` ends every operation that has memory.
+// `go_on_waiting` fills `events` with what it counts.
+unsafe impl Kernel for Simulations {
+    unsafe fn io_setup(&self, nr_events: u32, ctxp: *mut aio_context_t) -> Option<isize> {
+        let shared = current()?;
+        // SAFETY: The caller promises that it is valid for reads and writes.
+        let place = unsafe { &mut *ctxp };
+        if *place != 0 {
+            return Some(negative(Errno::EINVAL));
+        }
+        Some(match shared.call(|world| world.io_setup(nr_events)) {
+            Ok(Ok((number, address))) => {
+                let id = address as aio_context_t;
+                let mut contexts = CONTEXTS.write().unwrap_or_else(PoisonError::into_inner);
+                contexts.insert(id, Entry { shared, number });
+                *place = id;
+                0
+            }
+            Ok(Err(errno)) => negative(errno),
+            Err(reason) => stop(reason),
+        })
+    }
+
+    unsafe fn io_destroy(&self, ctx_id: aio_context_t) -> Option<isize> {
+        let Entry { shared, number } = of_context(ctx_id)?;
+        let context = shared.world().io_destroy(number);
+        // Before the ring is gone, since its address may then be that of another context.
+        CONTEXTS.write().unwrap_or_else(PoisonError::into_inner).remove(&ctx_id);
+        shared.changed.notify_all();
+        Some(if context.is_some() { 0 } else { negative(Errno::EINVAL) })
+    }
+
+    unsafe fn io_submit(
+        &self,
+        ctx_id: aio_context_t,
+        nr: isize,
+        iocbpp: *const *mut iocb,
+    ) -> Option<isize> {
+        let count = usize::try_from(nr).unwrap_or(0);
+        let iocbs = match count {
+            0 => &[],
+            // SAFETY: The caller promises that it is valid for reads of `nr` pointers.
+            _ => unsafe { std::slice::from_raw_parts(iocbpp, count) },
+        };
+        let Some(Entry { shared, number }) = of_context(ctx_id) else {
+            // SAFETY: The caller's promise.
+            unsafe { check_real(iocbs) };
+            return None;
+        };
+        if nr < 0 {
+            return Some(negative(Errno::EINVAL));
+        }
+        // SAFETY: The caller's promise.
+        let call = |world: &mut World| unsafe { world.io_submit(number, iocbs) };
+        Some(shared.call(call).unwrap_or_else(stop))
+    }
+
+    unsafe fn io_cancel(&self, ctx_id: aio_context_t, iocb: *const iocb) -> Option<isize> {
+        let Entry { shared, number } = of_context(ctx_id)?;
+        let address = iocb.addr() as u64;
+        Some(shared.call(|world| world.io_cancel(number, address)).unwrap_or_else(stop))
+    }
+
+    unsafe fn io_getevents(
+        &self,
+        ctx_id: aio_context_t,
+        min_nr: isize,
+        nr: isize,
+        events: *mut io_event,
+        timeout: Option<Duration>,
+    ) -> Option<isize> {
+        let Entry { shared, number } = of_context(ctx_id)?;
+        let (Ok(min), Ok(most)) = (usize::try_from(min_nr), usize::try_from(nr)) else {
+            return Some(negative(Errno::EINVAL));
+        };
+        if min > most {
+            return Some(negative(Errno::EINVAL));
+        }
+        let mut taken = Vec::new();
+        let result = shared.wait(number, (min, most), timeout, &mut taken);
+        shared.changed.notify_all();
+        Some(match result {
+            Ok(Ok(count)) => {
+                debug_assert!(count == taken.len() && count <= most, "as many as it says");
+                // SAFETY: The caller promises room for `nr`, and no more have been taken.
+                unsafe { ptr::copy_nonoverlapping(taken.as_ptr(), events, count) };
+                count as isize
+            }
+            Ok(Err(errno)) => negative(errno),
+            Err(reason) => stop(reason),
+        })
+    }
+
+    fn ring_is_empty(&self, ctx_id: aio_context_t) {
+        if let Some(Entry { shared, .. }) = of_context(ctx_id) {
+            let mut world = shared.world();
+            if !world.is_down {
+                world.pass(LOOK);
+            }
+        }
+    }
+}
+
+/// Nanoseconds that a look at an empty ring takes.
+const LOOK: u64 = 100;

@@ -1,0 +1,321 @@
+//! [`Sim`], a simulated machine.
+
+use crate::descriptor::Target;
+use crate::faults::Faults;
+use crate::seam::{self, PowerFailure};
+use crate::world::{End, World};
+use rustix::fd::OwnedFd;
+use std::fmt;
+use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    world: Mutex<World>,
+    /// Something has been submitted, has completed or has ended.
+    pub(crate) changed: Condvar,
+    seed: u64,
+}
+
+impl Shared {
+    pub(crate) fn world(&self) -> MutexGuard<'_, World> {
+        // The state is whole between two calls, and calls do not panic half-way.
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A simulated machine: a kernel for contexts, a disk with files, and a clock.
+///
+/// [`check`](crate::check) makes one for each seed and enters it. A clone is another handle of the
+/// same machine.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use linux_aio::{Queue, op::Write};
+/// use linux_aio_sim::{Faults, Sim};
+///
+/// let sim = Sim::new(1, Faults::legal());
+/// let _entered = sim.enter(); // Contexts of this thread are simulated from here on.
+/// let mut queue = Queue::with_capacity(8)?;
+/// queue.push(Write::new(sim.file("log"), vec![7; 512], 0))?;
+/// let done = queue.wait()?.expect("one operation is queued");
+/// assert!(done.result? > 0);
+/// assert_eq!(sim.read("log").expect("a file of this name")[0], 7);
+///
+/// sim.crash(); // Neither the data nor the name of the file was synced.
+/// assert!(sim.names().len() <= 1);
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Sim {
+    shared: Arc<Shared>,
+}
+
+/// While this guard lives, its thread makes contexts in a simulation. From [`Sim::enter`].
+#[derive(Debug)]
+#[must_use = "the thread leaves the simulation when the guard is dropped"]
+pub struct Entered {
+    sim: Sim,
+    /// The guard belongs to its thread.
+    not_send: PhantomData<*const ()>,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        seam::leave(&self.sim.shared);
+    }
+}
+
+impl Sim {
+    /// Makes a machine with an empty disk. The same seed gives the same machine: every fault and
+    /// every duration follows from it and from the calls of the program.
+    ///
+    /// # Panics
+    /// If [`Faults::sector`] is neither 512 nor 4096.
+    pub fn new(seed: u64, faults: Faults) -> Self {
+        Self::with(seed, faults, false)
+    }
+
+    /// Makes a machine as [`new`](Self::new) does, and records what happens for
+    /// [`trace`](Self::trace).
+    ///
+    /// # Panics
+    /// If [`Faults::sector`] is neither 512 nor 4096.
+    pub fn with_trace(seed: u64, faults: Faults) -> Self {
+        Self::with(seed, faults, true)
+    }
+
+    fn with(seed: u64, faults: Faults, traced: bool) -> Self {
+        let world = Mutex::new(World::new(seed, faults, traced));
+        Self { shared: Arc::new(Shared { world, changed: Condvar::new(), seed }) }
+    }
+
+    /// Makes this machine the one in which the thread makes contexts, until the guard is dropped.
+    ///
+    /// Only the thread that makes a context enters. Every other call follows its context, so queues
+    /// may be moved to other threads.
+    pub fn enter(&self) -> Entered {
+        seam::enter(&self.shared);
+        Entered { sim: self.clone(), not_send: PhantomData }
+    }
+
+    /// Returns the seed.
+    pub fn seed(&self) -> u64 {
+        self.shared.seed
+    }
+
+    // ---- files ----
+
+    /// Opens a file for reading and writing, and creates it if there is none (`open(2)` with
+    /// `O_CREAT`).
+    ///
+    /// The name of a new file is lost in a crash unless the [directory](Self::directory) is synced.
+    /// The descriptor is for operations of contexts in this simulation, and ends with the next
+    /// crash or kill. `metadata` tells the length of the file. Other uses give `EBADF`.
+    ///
+    /// # Panics
+    /// If the process cannot open more descriptors, or has no /proc.
+    pub fn file(&self, name: &str) -> OwnedFd {
+        self.open(name, false)
+    }
+
+    /// Opens a file as [`file`](Self::file) does, with `O_DIRECT`: offsets, lengths and addresses
+    /// must be multiples of [`Faults::sector`], otherwise operations end with `EINVAL`.
+    ///
+    /// # Panics
+    /// If the process cannot open more descriptors, or has no /proc.
+    pub fn direct(&self, name: &str) -> OwnedFd {
+        self.open(name, true)
+    }
+
+    fn open(&self, name: &str, direct: bool) -> OwnedFd {
+        let mut world = self.shared.world();
+        let file = world.disk.open(name);
+        let length = world.disk.inode(file).len();
+        world.note(|_| format!("open {name}{}", if direct { ", direct" } else { "" }));
+        world.descriptors.open(Target::File { file, direct }, name, length)
+    }
+
+    /// Opens the directory of all files. fsync and fdatasync of it make the names durable.
+    ///
+    /// # Panics
+    /// If the process cannot open more descriptors, or has no /proc.
+    pub fn directory(&self) -> OwnedFd {
+        self.shared.world().descriptors.open(Target::Directory, "the directory", 0)
+    }
+
+    /// Gives a file another name, and replaces the file that has it (`rename(2)`). The change is
+    /// durable when the [directory](Self::directory) has been synced.
+    ///
+    /// # Panics
+    /// If there is no file of the name `from`.
+    pub fn rename(&self, from: &str, to: &str) {
+        let mut world = self.shared.world();
+        let renamed = world.disk.rename(from, to);
+        world.note(|_| format!("rename {from} to {to}"));
+        drop(world);
+        assert!(renamed, "linux-aio-sim: there is no file {from:?} to be renamed");
+    }
+
+    /// Removes a file (`unlink(2)`). The change is durable when the [directory](Self::directory)
+    /// has been synced.
+    ///
+    /// # Panics
+    /// If there is no such file.
+    pub fn remove(&self, name: &str) {
+        let mut world = self.shared.world();
+        let removed = world.disk.remove(name);
+        world.note(|_| format!("remove {name}"));
+        drop(world);
+        assert!(removed, "linux-aio-sim: there is no file {name:?} to be removed");
+    }
+
+    /// Changes the length of a file (`truncate(2)`). The change is durable when the file has been
+    /// synced.
+    ///
+    /// # Panics
+    /// If there is no such file.
+    pub fn set_len(&self, name: &str, length: u64) {
+        let mut world = self.shared.world();
+        let found = world.disk.find(name);
+        if let Some(file) = found {
+            world.disk.inode_mut(file).set_len(length);
+            world.descriptors.set_len(file, length);
+            world.note(|_| format!("truncate {name} to {length}"));
+        }
+        drop(world);
+        assert!(found.is_some(), "linux-aio-sim: there is no file {name:?}");
+    }
+
+    /// Returns the names of all files, sorted.
+    pub fn names(&self) -> Vec<String> {
+        self.shared.world().disk.names().map(String::from).collect()
+    }
+
+    /// Returns the content of a file as programs see it now, or `None` if there is none of that
+    /// name. For assertions: nothing fails and no time passes.
+    pub fn read(&self, name: &str) -> Option<Vec<u8>> {
+        let world = self.shared.world();
+        let file = world.disk.find(name)?;
+        Some(world.disk.inode(file).content().to_vec())
+    }
+
+    // ---- crashes ----
+
+    /// Has the power fail now, and the machine start again. Data, lengths and names that no sync
+    /// has made durable are kept, lost, or kept by sectors.
+    ///
+    /// Descriptors and contexts from before are of no use afterwards: a submit panics. Operations
+    /// in flight end with `EIO`.
+    pub fn crash(&self) {
+        self.end(End::Crash);
+    }
+
+    /// Has the process end now and start again. The kernel goes on: what has been written is still
+    /// there, and what was not durable is still not durable. Operations in flight are carried out.
+    ///
+    /// What a failed sync has lost is not to be seen any more afterwards: the kernel is free to
+    /// drop these pages from its cache.
+    ///
+    /// Descriptors and contexts from before are of no use afterwards: a submit panics.
+    pub fn kill(&self) {
+        self.end(End::Kill);
+    }
+
+    fn end(&self, end: End) {
+        let mut world = self.shared.world();
+        world.end_machine(end);
+        world.show_lengths();
+        drop(world);
+        self.shared.changed.notify_all();
+    }
+
+    /// Runs `life` until it returns, or until the power fails at the start of one of its next
+    /// `most` system calls. Returns what `life` returns, or `None` after a power failure.
+    ///
+    /// The thread unwinds from the system call, as by a panic. So tests must be built with
+    /// `panic = "unwind"`, and `life` must not catch all panics.
+    ///
+    /// ```
+    /// use linux_aio::{Queue, op::{Any, Fdsync, Write}};
+    /// use linux_aio_sim::{Faults, Sim};
+    /// use std::sync::Arc;
+    ///
+    /// let sim = Sim::new(7, Faults::none());
+    /// let _entered = sim.enter();
+    /// let done = sim.until_crash(3, || {
+    ///     let file = Arc::new(sim.file("data"));
+    ///     let mut queue: Queue<Any<_, Vec<u8>>> = Queue::with_capacity(8).expect("a context");
+    ///     for i in 0..100 {
+    ///         queue.push(Write::new(file.clone(), vec![1; 512], i * 512).into()).expect("a slot");
+    ///         queue.wait().expect("a completion");
+    ///     }
+    ///     queue.push(Fdsync::new(file.clone()).into()).expect("a slot");
+    ///     queue.wait().expect("a completion");
+    /// });
+    /// assert!(done.is_none(), "the power fails within three calls");
+    /// ```
+    pub fn until_crash<R>(&self, most: u64, life: impl FnOnce() -> R) -> Option<R> {
+        self.until(End::Crash, most, life)
+    }
+
+    /// Runs `life` as [`until_crash`](Self::until_crash) does, with a [crash](Self::crash) or a
+    /// [kill](Self::kill) at the end, whichever the seed says.
+    pub fn until_end<R>(&self, most: u64, life: impl FnOnce() -> R) -> Option<R> {
+        let is_kill = self.shared.world().random.one_in(2);
+        self.until(if is_kill { End::Kill } else { End::Crash }, most, life)
+    }
+
+    fn until<R>(&self, end: End, most: u64, life: impl FnOnce() -> R) -> Option<R> {
+        let mut world = self.shared.world();
+        let calls = world.random.below(most);
+        world.light_fuse(calls, end);
+        drop(world);
+        let result = catch_unwind(AssertUnwindSafe(life));
+        let ended = self.shared.world().put_fuse_out();
+        match result {
+            Ok(result) if !ended => Some(result),
+            Ok(_) => None,
+            Err(payload) if ended && payload.is::<PowerFailure>() => None,
+            Err(payload) => resume_unwind(payload),
+        }
+    }
+
+    // ---- time and chance ----
+
+    /// Returns the time since the machine was made. Only system calls, looks at empty rings and
+    /// [`sleep`](Self::sleep) let it pass.
+    pub fn now(&self) -> Duration {
+        Duration::from_nanos(self.shared.world().now)
+    }
+
+    /// Lets time pass. Operations that are due complete.
+    pub fn sleep(&self, time: Duration) {
+        self.shared.world().pass(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+        self.shared.changed.notify_all();
+    }
+
+    /// Returns a number below `limit` that follows from the seed, or 0 if `limit` is 0. Tests
+    /// choose by it what they do.
+    pub fn below(&self, limit: u64) -> u64 {
+        self.shared.world().random.below(limit)
+    }
+
+    /// Returns what has happened so far, a line for each event; nothing if the machine was not made
+    /// by [`with_trace`](Self::with_trace) or [`check`](crate::check).
+    ///
+    /// The trace names files and contexts, and no descriptors or addresses. So it is the same in
+    /// every run of a seed.
+    pub fn trace(&self) -> String {
+        self.shared.world().trace.clone().unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Sim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let now = self.now();
+        f.debug_struct("Sim").field("seed", &self.seed()).field("now", &now).finish()
+    }
+}

@@ -1,0 +1,381 @@
+//! What a simulated machine does for programs, and what it says to those that use it wrongly.
+
+use linux_aio::op::{Any, Fdsync, Poll, Read, Write};
+use linux_aio::{AlignedBuf, Errno, PollEvents, Queue, RwFlags};
+use linux_aio_sim::{Faults, Sim, check, check_seeds};
+use std::error::Error;
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+type Outcome = Result<(), Box<dyn Error>>;
+
+/// One operation in a queue of its own.
+fn write(fd: OwnedFd, bytes: &[u8], at: u64) -> Result<u32, Errno> {
+    let mut queue = Queue::with_capacity(1).expect("a context");
+    queue.push(Write::new(fd, bytes.to_vec(), at)).expect("a free slot");
+    queue.wait().expect("a completion").expect("one operation is queued").result
+}
+
+fn read(fd: OwnedFd, length: usize, at: u64) -> Result<Vec<u8>, Errno> {
+    let mut queue = Queue::with_capacity(1).expect("a context");
+    queue.push(Read::new(fd, vec![0; length], at)).expect("a free slot");
+    let done = queue.wait().expect("a completion").expect("one operation is queued");
+    let count = done.result? as usize;
+    Ok(done.op.buf[..count].to_vec())
+}
+
+fn sync(fd: OwnedFd) -> Result<u32, Errno> {
+    let mut queue = Queue::with_capacity(1).expect("a context");
+    queue.push(Fdsync::new(fd)).expect("a free slot");
+    queue.wait().expect("a completion").expect("one operation is queued").result
+}
+
+/// The message of the panic of `call`.
+fn panic_of(call: impl FnOnce()) -> String {
+    let payload = catch_unwind(AssertUnwindSafe(call)).expect_err("it panics");
+    *payload.downcast::<String>().expect("a panic with a message")
+}
+
+#[test]
+fn what_is_written_can_be_read_and_survives_when_synced() {
+    let sim = Sim::new(1, Faults::none());
+    let _entered = sim.enter();
+    assert_eq!(write(sim.file("a"), b"hello", 3), Ok(5));
+    assert_eq!(read(sim.file("a"), 100, 0).as_deref(), Ok(&b"\0\0\0hello"[..]));
+    assert_eq!(read(sim.file("a"), 100, 8).as_deref(), Ok(&b""[..]));
+    assert_eq!((sync(sim.file("a")), sync(sim.directory())), (Ok(0), Ok(0)));
+    sim.crash();
+    assert_eq!(read(sim.file("a"), 100, 3).as_deref(), Ok(&b"hello"[..]));
+}
+
+/// Goal: data loss is not hidden from a test that forgets to sync.
+#[test]
+fn a_test_that_forgets_to_sync_loses_data() {
+    let lost = check_seeds(0..100, &Faults::legal(), |sim| {
+        assert!(write(sim.file("a"), b"1", 0).is_ok());
+        sim.crash();
+        if sim.read("a").as_deref() == Some(b"1") { Ok(()) } else { Err("lost".into()) }
+    });
+    let failure = lost.expect_err("some seed loses it");
+    assert_eq!(failure.error, "lost");
+    assert!(failure.trace.contains("write a 0+1 -> 1"), "{failure}");
+    assert!(failure.to_string().contains(&format!("LINUX_AIO_SIM_SEED={}", failure.seed)));
+}
+
+#[test]
+fn a_kill_keeps_what_is_written_and_it_is_not_durable() {
+    let left: Vec<bool> = (0..100)
+        .map(|seed| {
+            let sim = Sim::new(seed, Faults::legal());
+            let _entered = sim.enter();
+            assert_eq!(sync(sim.directory()), Ok(0));
+            assert!(write(sim.file("a"), b"1", 0).is_ok());
+            sim.kill();
+            assert_eq!(sim.read("a").as_deref(), Some(&b"1"[..]));
+            sim.crash();
+            sim.read("a").as_deref() == Some(b"1")
+        })
+        .collect();
+    assert!(left.contains(&true) && left.contains(&false), "{left:?}");
+}
+
+#[test]
+fn fstat_tells_the_length_of_a_file() -> Outcome {
+    let sim = Sim::new(1, Faults::none());
+    let _entered = sim.enter();
+    let file = File::from(sim.file("a"));
+    assert_eq!(file.metadata()?.len(), 0);
+    assert_eq!(write(sim.file("a"), &[1; 700], 0), Ok(700));
+    assert_eq!(file.metadata()?.len(), 700);
+    sim.set_len("a", 100);
+    assert_eq!(file.metadata()?.len(), 100);
+    Ok(())
+}
+
+#[test]
+fn a_duplicate_names_the_same_file_and_other_uses_fail_aloud() -> Outcome {
+    let sim = Sim::new(1, Faults::none());
+    let _entered = sim.enter();
+    let file = sim.file("a");
+    let duplicate = file.try_clone()?;
+    drop(file);
+    assert_eq!(write(duplicate.try_clone()?, b"x", 0), Ok(1));
+    let error = File::from(duplicate).sync_all().expect_err("it bypasses the simulation");
+    assert_eq!(Errno::from_io_error(&error), Some(Errno::EBADF));
+    Ok(())
+}
+
+#[test]
+fn direct_files_want_alignment_to_their_sectors() -> Outcome {
+    for sector in [512, 4096] {
+        let mut faults = Faults::none();
+        faults.sector = sector;
+        let sim = Sim::new(1, faults);
+        let _entered = sim.enter();
+        let mut queue = Queue::with_capacity(1)?;
+        for (length, at, expected) in [
+            (sector, 0, Ok(sector as u32)),
+            (sector / 2, 0, Err(Errno::EINVAL)),
+            (sector, 1, Err(Errno::EINVAL)),
+        ] {
+            let buf = AlignedBuf::with_alignment(length, sector)?;
+            queue.push(Write::new(sim.direct("a"), buf, at))?;
+            let done = queue.wait()?.expect("one operation is queued");
+            assert_eq!(done.result, expected, "{length} bytes at {at}, sectors of {sector}");
+        }
+        assert_eq!(write(sim.file("a"), b"x", 1), Ok(1));
+    }
+    Ok(())
+}
+
+#[test]
+fn a_full_disk_takes_a_part_and_then_nothing() {
+    let mut faults = Faults::none();
+    faults.capacity = 1000;
+    let sim = Sim::new(1, faults);
+    let _entered = sim.enter();
+    assert_eq!(write(sim.file("a"), &[1; 600], 0), Ok(600));
+    assert_eq!(write(sim.file("b"), &[1; 600], 0), Ok(400));
+    assert_eq!(write(sim.file("b"), &[1; 1], 400), Err(Errno::ENOSPC));
+    assert_eq!(write(sim.file("a"), &[2; 600], 0), Ok(600));
+}
+
+#[test]
+fn dsync_makes_a_write_durable() {
+    for seed in 0..100 {
+        let sim = Sim::new(seed, Faults::legal());
+        let _entered = sim.enter();
+        sim.file("a");
+        assert_eq!(sync(sim.directory()), Ok(0));
+        let mut queue = Queue::with_capacity(1).expect("a context");
+        let mut operation = Write::new(sim.file("a"), b"x".to_vec(), 0);
+        operation.rw_flags = RwFlags::DSYNC;
+        queue.push(operation).expect("a free slot");
+        let done = queue.wait().expect("a completion").expect("one operation is queued");
+        assert_eq!(done.result, Ok(1));
+        drop(queue);
+        sim.crash();
+        assert_eq!(sim.read("a").as_deref(), Some(&b"x"[..]), "seed {seed}");
+    }
+}
+
+#[test]
+fn operations_of_the_kernel_are_checked_as_by_the_kernel() {
+    let sim = Sim::new(1, Faults::none());
+    let _entered = sim.enter();
+    assert_eq!(write(sim.directory(), b"x", 0), Err(Errno::EBADF));
+    assert_eq!(write(sim.file("a"), b"x", 1 << 40), Err(Errno::EFBIG));
+    let mut queue = Queue::with_capacity(1).expect("a context");
+    let mut operation = Write::new(sim.file("a"), b"x".to_vec(), 0);
+    operation.rw_flags = RwFlags::from_bits_retain(1 << 20);
+    queue.push(operation).expect("a free slot");
+    let done = queue.wait().expect("a completion").expect("one operation is queued");
+    assert_eq!(done.result, Err(Errno::EOPNOTSUPP));
+}
+
+#[test]
+fn waits_with_a_timeout_move_the_clock() -> Outcome {
+    let sim = Sim::new(1, Faults::none());
+    let _entered = sim.enter();
+    let mut queue = Queue::with_capacity(2)?;
+    let (reader, _writer) = std::os::unix::net::UnixStream::pair()?;
+    let token = queue.push(Poll::new(reader, PollEvents::IN))?;
+    queue.submit()?;
+    let start = sim.now();
+    let error = queue.next_timeout(Duration::from_secs(3600)).expect_err("nothing comes");
+    assert_eq!(error.errno(), Errno::ETIMEDOUT);
+    assert!(sim.now() - start >= Duration::from_secs(3600));
+    queue.cancel(token)?;
+    assert!(queue.wait()?.is_some());
+    Ok(())
+}
+
+#[test]
+fn polling_without_system_calls_lets_time_pass() -> Outcome {
+    let sim = Sim::new(1, Faults::none());
+    let _entered = sim.enter();
+    let mut queue = Queue::with_capacity(2)?;
+    queue.push(Fdsync::new(sim.file("a")))?;
+    queue.submit()?;
+    let found = (0..1_000_000).any(|_| matches!(queue.try_next(), Ok(Some(_))));
+    assert!(found, "time passes with each look");
+    Ok(())
+}
+
+#[test]
+fn a_queue_moves_to_another_thread() -> Outcome {
+    let sim = Sim::new(1, Faults::legal());
+    let _entered = sim.enter();
+    let mut queue = Queue::with_capacity(2)?;
+    let file = sim.file("a");
+    thread::spawn(move || {
+        queue.push(Write::new(file, vec![1; 8], 0)).expect("a free slot");
+        let done = queue.wait().expect("a completion").expect("one operation is queued");
+        assert!(done.result.is_ok());
+    })
+    .join()
+    .expect("no panic");
+    assert!(sim.read("a").is_some_and(|content| content.starts_with(&[1])));
+    Ok(())
+}
+
+#[test]
+fn two_simulations_in_two_threads_do_not_meet() {
+    let run = |byte: u8| {
+        let sim = Sim::with_trace(5, Faults::legal());
+        let _entered = sim.enter();
+        assert!(write(sim.file("a"), &[byte; 100], 0).is_ok());
+        sim.trace()
+    };
+    thread::scope(|scope| {
+        let threads = [1, 2].map(|byte| scope.spawn(move || run(byte)));
+        let [first, second] = threads.map(|thread| thread.join().expect("no panic"));
+        assert_eq!(first, second);
+    });
+}
+
+#[test]
+fn power_fails_within_the_calls_of_a_life() {
+    let mut lives = 0;
+    for seed in 0..50 {
+        let sim = Sim::new(seed, Faults::legal());
+        let _entered = sim.enter();
+        let whole = sim.until_crash(40, || {
+            for at in 0..10 {
+                let _ = write(sim.file("a"), &[1; 10], at * 10);
+            }
+        });
+        lives += u32::from(whole.is_some());
+        // The machine works again.
+        assert!(write(sim.file("b"), b"x", 0).is_ok());
+    }
+    assert!((1..50).contains(&lives), "some are cut off, some are not: {lives}");
+}
+
+#[test]
+fn a_panic_of_the_life_is_not_a_power_failure() {
+    let sim = Sim::new(1, Faults::legal());
+    let text = panic_of(|| {
+        let _ = sim.until_crash(1000, || panic!("{}", "of the program"));
+    });
+    assert_eq!(text, "of the program");
+}
+
+// ---- bad input ----
+
+#[test]
+fn a_thread_that_has_not_entered_is_told_so() {
+    let sim = Sim::new(1, Faults::none());
+    {
+        let _entered = sim.enter();
+        assert_eq!(write(sim.file("log"), b"x", 0), Ok(1));
+    }
+    let text = panic_of(|| assert_eq!(write(sim.file("log"), b"x", 0), Ok(1)));
+    assert!(text.contains("\"log\"") && text.contains("Sim::enter"), "{text}");
+}
+
+#[test]
+fn a_file_that_is_not_simulated_is_named() {
+    let sim = Sim::new(1, Faults::none());
+    let _entered = sim.enter();
+    let text = panic_of(|| {
+        let file = File::open("/etc/os-release").expect("a file that is everywhere");
+        drop(read(file.into(), 10, 0));
+    });
+    assert!(text.contains("os-release") && text.contains("Sim::file"), "{text}");
+}
+
+#[test]
+fn a_file_of_another_simulation_is_named() {
+    let [first, second] = [1, 2].map(|seed| Sim::new(seed, Faults::none()));
+    let _entered = first.enter();
+    let text = panic_of(|| drop(read(second.file("log"), 10, 0)));
+    assert!(text.contains("\"log\" of a simulation"), "{text}");
+}
+
+#[test]
+fn a_descriptor_from_before_a_crash_is_named() {
+    for end in [Sim::crash, Sim::kill] {
+        let sim = Sim::new(1, Faults::none());
+        let _entered = sim.enter();
+        let file = sim.file("log");
+        end(&sim);
+        let text = panic_of(|| drop(read(file, 10, 0)));
+        assert!(text.contains("\"log\"") && text.contains("open the file again"), "{text}");
+    }
+}
+
+#[test]
+fn a_queue_from_before_a_crash_is_told_so() -> Outcome {
+    let sim = Sim::new(1, Faults::none());
+    let _entered = sim.enter();
+    let mut queue = Queue::with_capacity(1)?;
+    sim.crash();
+    let text = panic_of(|| {
+        queue.push(Fdsync::new(sim.file("log"))).expect("a free slot");
+        let _ = queue.submit();
+    });
+    assert!(text.contains("before the last crash"), "{text}");
+    Ok(())
+}
+
+#[test]
+fn a_closed_descriptor_is_ebadf() -> Outcome {
+    let sim = Sim::new(1, Faults::none());
+    let _entered = sim.enter();
+    let (mut context, mut byte) = (linux_aio::IoContext::new(1)?, [0; 1]);
+    let mut iocb = linux_aio::Iocb::pread(-1, byte.as_mut_ptr(), 1, 0);
+    // SAFETY: The iocb and the buffer outlive the call, which starts nothing.
+    let submitted = unsafe { context.split().0.submit(&[&raw mut iocb]) };
+    assert_eq!(submitted, Err(Errno::EBADF));
+    Ok(())
+}
+
+#[test]
+fn operations_in_flight_at_a_crash_give_their_buffers_back() -> Outcome {
+    let sim = Sim::new(1, Faults::none());
+    let _entered = sim.enter();
+    let file = Arc::new(sim.file("a"));
+    let mut queue: Queue<Any<Arc<OwnedFd>, Vec<u8>>> = Queue::with_capacity(4)?;
+    for at in 0..4 {
+        queue.push(Write::new(file.clone(), vec![1; 100], at * 100).into())?;
+    }
+    queue.submit()?;
+    sim.crash();
+    let ends: Vec<_> =
+        std::iter::from_fn(|| queue.try_next().ok()?).map(|done| done.result).collect();
+    assert_eq!(ends, vec![Err(Errno::EIO); 4]);
+    Ok(())
+}
+
+#[test]
+fn a_real_file_works_beside_a_simulation() -> Outcome {
+    let sim = Sim::new(1, Faults::none());
+    let entered = sim.enter();
+    assert_eq!(write(sim.file("a"), b"x", 0), Ok(1));
+    drop(entered);
+    let content = read(File::open("/etc/os-release")?.as_fd().try_clone_to_owned()?, 1 << 16, 0)?;
+    assert_eq!(content, std::fs::read("/etc/os-release")?);
+    Ok(())
+}
+
+#[test]
+fn a_test_that_is_not_deterministic_is_told_so() {
+    let runs = std::sync::atomic::AtomicU32::new(0);
+    let failure = check_seeds(3..4, &Faults::none(), |_| {
+        let run = runs.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        if run == 0 { Err("first".into()) } else { Ok(()) }
+    });
+    let error = failure.expect_err("the first run fails").error;
+    assert!(error.contains("the second run of the seed passes"), "{error}");
+}
+
+#[test]
+#[should_panic(expected = "the test fails with seed 0: of the test")]
+fn check_shows_the_seed_of_a_panic() {
+    check(|_| panic!("of the test"));
+}
