@@ -16,6 +16,7 @@ use crate::abi::__kernel_timespec;
 use crate::abi::syscall::NATIVE;
 use crate::abi::{__aio_sigset, __kernel_long_t, __kernel_ulong_t, aio_context_t, io_event, iocb};
 
+#[cfg(not(miri))]
 #[cfg_attr(target_arch = "x86_64", path = "sys/x86_64.rs")]
 #[cfg_attr(target_arch = "x86", path = "sys/x86.rs")]
 #[cfg_attr(target_arch = "arm", path = "sys/arm.rs")]
@@ -34,6 +35,9 @@ use crate::abi::{__aio_sigset, __kernel_long_t, __kernel_ulong_t, aio_context_t,
     ),
     path = "sys/libc.rs"
 )]
+mod arch;
+#[cfg(miri)]
+#[path = "sys/miri.rs"]
 mod arch;
 pub mod helper;
 #[cfg(feature = "sim")]

@@ -606,6 +606,7 @@ fn outcome(result: i64) -> String {
 }
 
 /// Returns which of the events a descriptor of the running kernel is ready for.
+#[allow(clippy::unnecessary_cast, reason = "rustix takes the C library's type where it has that")]
 fn poll(number: i32, events: u16) -> u16 {
     use rustix::event::{PollFd, PollFlags, Timespec};
     if number < 0 || cfg!(miri) {
@@ -614,10 +615,10 @@ fn poll(number: i32, events: u16) -> u16 {
     // SAFETY: The number is not -1. The program has named the descriptor in an operation, which
     // lends it to the kernel until the event.
     let fd = unsafe { rustix::fd::BorrowedFd::borrow_raw(number) };
-    let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::from_bits_retain(events))];
+    let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::from_bits_retain(events as _))];
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     match rustix::event::poll(&mut fds, Some(&now)) {
-        Ok(1..) => fds[0].revents().bits(),
+        Ok(1..) => fds[0].revents().bits() as u16,
         _ => 0,
     }
 }
