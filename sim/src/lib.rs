@@ -5,6 +5,7 @@ mod check;
 mod descriptor;
 mod disk;
 mod execute;
+mod executor;
 mod faults;
 mod inode;
 mod memory;
@@ -15,6 +16,7 @@ mod sim;
 mod world;
 
 pub use check::{Failure, check, check_seeds};
+pub use executor::Executor;
 pub use faults::Faults;
 pub use sim::{Entered, Sim};
 

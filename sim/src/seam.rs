@@ -9,7 +9,7 @@ use crate::sim::Shared;
 use crate::world::{Stop, Wait, World, negative};
 use linux_aio::Errno;
 use linux_aio::abi::{aio_context_t, io_event, iocb};
-use linux_aio::sys::sim::{Kernel, install};
+use linux_aio::sys::sim::{Kernel, Step, install};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ptr;
@@ -255,6 +255,19 @@ unsafe impl Kernel for Simulations {
                 world.pass(LOOK);
             }
         }
+    }
+
+    fn adopts(&self) -> bool {
+        current().is_some()
+    }
+
+    fn adopt(&self, step: Step) {
+        let adopted = current().is_some_and(|shared| shared.adopt(step));
+        assert!(
+            adopted || thread::panicking(),
+            "linux-aio-sim: a Driver in a simulation needs an executor that runs its work; make \
+             an Executor of the simulation first, and run the futures by it"
+        );
     }
 }
 

@@ -4,25 +4,59 @@ use crate::descriptor::Target;
 use crate::faults::Faults;
 use crate::seam::{self, PowerFailure};
 use crate::world::{End, World};
+use linux_aio::sys::sim::{Step, Stepped};
 use rustix::fd::OwnedFd;
 use std::fmt;
 use std::marker::PhantomData;
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-#[derive(Debug)]
 pub(crate) struct Shared {
     world: Mutex<World>,
     /// Something has been submitted, has completed or has ended.
     pub(crate) changed: Condvar,
     seed: u64,
+    /// The work of threads that the library would have started, where an executor runs it.
+    helpers: Mutex<Option<Vec<Step>>>,
 }
 
 impl Shared {
     pub(crate) fn world(&self) -> MutexGuard<'_, World> {
         // The state is whole between two calls, and calls do not panic half-way.
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn helpers(&self) -> MutexGuard<'_, Option<Vec<Step>>> {
+        self.helpers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes over the work of a thread; `false` if no executor would run it.
+    pub(crate) fn adopt(&self, step: Step) -> bool {
+        self.helpers().as_mut().map(|helpers| helpers.push(step)).is_some()
+    }
+
+    /// Has an executor run the work of threads from now on.
+    pub(crate) fn expect_helpers(&self) {
+        self.helpers().get_or_insert_default();
+    }
+
+    /// Runs one step of each helper. `true` if one has done something.
+    pub(crate) fn step_helpers(&self) -> bool {
+        let mut busy = false;
+        // Taken out, since a step may start a helper.
+        let mut helpers = self.helpers().as_mut().map(mem::take).unwrap_or_default();
+        helpers.retain_mut(|step| {
+            let stepped = step();
+            busy |= stepped == Stepped::Busy;
+            stepped != Stepped::Over
+        });
+        if let Some(started) = self.helpers().as_mut() {
+            helpers.append(started);
+            *started = helpers;
+        }
+        busy
     }
 }
 
@@ -50,7 +84,7 @@ impl Shared {
 /// ```
 #[derive(Clone)]
 pub struct Sim {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// While this guard lives, its thread makes contexts in a simulation. From [`Sim::enter`].
@@ -89,7 +123,8 @@ impl Sim {
 
     fn with(seed: u64, faults: Faults, traced: bool) -> Self {
         let world = Mutex::new(World::new(seed, faults, traced));
-        Self { shared: Arc::new(Shared { world, changed: Condvar::new(), seed }) }
+        let (changed, helpers) = (Condvar::new(), Mutex::new(None));
+        Self { shared: Arc::new(Shared { world, changed, seed, helpers }) }
     }
 
     /// Makes this machine the one in which the thread makes contexts, until the guard is dropped.
@@ -224,7 +259,7 @@ impl Sim {
         self.end(End::Kill);
     }
 
-    fn end(&self, end: End) {
+    pub(crate) fn end(&self, end: End) {
         let mut world = self.shared.world();
         world.end_machine(end);
         world.show_lengths();
@@ -295,6 +330,17 @@ impl Sim {
     pub fn sleep(&self, time: Duration) {
         self.shared.world().pass(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
         self.shared.changed.notify_all();
+    }
+
+    /// Lets time pass until the next operation completes. Returns `false` if none is in flight.
+    ///
+    /// A program that waits for [`Queue::completion_fd`](linux_aio::Queue::completion_fd) in an
+    /// event loop makes no system call by which time could pass. Its test calls this in place of
+    /// the wait.
+    pub fn run_next(&self) -> bool {
+        let has_ended = self.shared.world().end_next(None);
+        self.shared.changed.notify_all();
+        has_ended
     }
 
     /// Returns a number below `limit` that follows from the seed, or 0 if `limit` is 0. Tests

@@ -56,6 +56,8 @@ pub(crate) struct World {
     fuse: Option<(u64, End)>,
     /// The power has failed, and the threads have not unwound yet.
     pub(crate) is_down: bool,
+    /// An executor drops the futures of a process that has ended: their driver may still submit.
+    pub(crate) is_ending: bool,
     pub(crate) trace: Option<String>,
 }
 
@@ -119,6 +121,7 @@ impl World {
             last_due: 0,
             fuse: None,
             is_down: false,
+            is_ending: false,
             trace: traced.then(String::new),
         }
     }
@@ -322,6 +325,9 @@ impl World {
         if it.is_dead {
             if iocbs.is_empty() {
                 return Ok(negative(Errno::EINVAL));
+            }
+            if self.is_ending {
+                return Ok(negative(Errno::EIO));
             }
             return Err(Stop::Misuse(
                 "io_submit to a context from before the last crash or kill; drop the queue with \

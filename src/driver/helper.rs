@@ -30,6 +30,12 @@ enum Job {
 impl Helper {
     pub(super) fn start() -> io::Result<Self> {
         let (jobs, receiver) = channel();
+        #[cfg(feature = "sim")]
+        let mut receiver = Some(receiver);
+        #[cfg(feature = "sim")]
+        let adopted = crate::sys::sim::adopt(|| steps(receiver.take()));
+        #[cfg(feature = "sim")]
+        let Some(receiver) = receiver.filter(|_| !adopted) else { return Ok(Self { jobs }) };
         thread::Builder::new().name("linux-aio".into()).spawn(move || work(&receiver))?;
         Ok(Self { jobs })
     }
@@ -73,6 +79,38 @@ fn work(jobs: &Receiver<Job>) {
             }
         }
     }
+}
+
+/// Returns the same work in steps that do not block, for a simulation. Its time is another, so that
+/// what is to be done later is done in the next step.
+#[cfg(feature = "sim")]
+fn steps(mut jobs: Option<Receiver<Job>>) -> crate::sys::sim::Step {
+    use crate::sys::sim::Stepped;
+    use std::sync::mpsc::TryRecvError;
+    let mut driven: Option<(Weak<Shared>, Arc<EventFd>)> = None;
+    let mut later = None;
+    Box::new(move || {
+        match jobs.as_ref().map(Receiver::try_recv) {
+            Some(Ok(Job::Drive(shared, eventfd))) => {
+                run_event_loop(&shared);
+                driven = Some((shared, eventfd));
+            }
+            Some(Ok(Job::RunAt(shared, _))) => later = Some(shared),
+            Some(Ok(Job::Destroy(queue, shared))) => {
+                jobs = None;
+                destroy(*queue, &shared);
+            }
+            Some(Err(TryRecvError::Disconnected)) | None => return Stepped::Over,
+            Some(Err(TryRecvError::Empty)) => match (later.take(), &driven) {
+                (Some(shared), _) => run_event_loop(&shared),
+                (None, Some((shared, eventfd))) if matches!(eventfd.take(), Ok(Some(_))) => {
+                    run_event_loop(shared);
+                }
+                _ => return Stepped::Idle,
+            },
+        }
+        Stepped::Busy
+    })
 }
 
 /// Returns the time until the event loop is to run.

@@ -68,6 +68,38 @@ pub unsafe trait Kernel: Sync {
     /// Hears that a reader has found the ring of a context empty, without a system call. A program
     /// that polls the ring makes no call by which simulated time could pass.
     fn ring_is_empty(&self, ctx_id: aio_context_t);
+
+    /// Returns whether the work of a thread that the library is about to start is for
+    /// [`adopt`](Self::adopt): the calling thread makes its contexts in a simulation.
+    fn adopts(&self) -> bool;
+
+    /// Takes over the work of a thread, in steps that do not block.
+    #[cfg(feature = "alloc")]
+    fn adopt(&self, step: Step);
+}
+
+/// A step of the work of a thread that a simulation has taken over.
+#[cfg(feature = "alloc")]
+pub type Step = alloc::boxed::Box<dyn FnMut() -> Stepped + Send>;
+
+/// What a [`Step`] has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stepped {
+    /// It has done something, and there may be more.
+    Busy,
+    /// There is nothing to do now.
+    Idle,
+    /// The thread would have ended.
+    Over,
+}
+
+/// Gives the work of a thread to a simulation. `step` makes the work, and is not called if the
+/// calling thread is in none: then the result is `false`, and the thread must be started.
+#[cfg(feature = "alloc")]
+pub fn adopt(step: impl FnOnce() -> Step) -> bool {
+    let Some(kernel) = installed().filter(|kernel| kernel.adopts()) else { return false };
+    kernel.adopt(step());
+    true
 }
 
 static KERNEL: AtomicPtr<&'static dyn Kernel> = AtomicPtr::new(ptr::null_mut());
