@@ -24,21 +24,26 @@
 //! it.
 
 mod batching;
+mod deadline;
 mod deferred;
 mod event_loop;
 mod future;
 mod helper;
 #[cfg(all(test, loom))]
 mod model;
+mod overdue;
 mod queued_operation;
 mod reactor;
 mod run_lock;
 mod stall;
 mod state;
 mod stats;
+mod timer;
 
+pub use deadline::{TimedOut, WithDeadline};
 pub(crate) use deferred::catch_and_forget;
 pub use future::{Close, OpFuture};
+pub use overdue::{CloseWithin, Overdue, Unfinished};
 pub use reactor::Reactor;
 pub use stats::DriverStats;
 
@@ -46,6 +51,7 @@ use crate::raw::ForkGuard;
 use crate::{Errno, EventFd, IoContext, Operation, Queue};
 use alloc::sync::{Arc, Weak};
 use alloc::task::Wake;
+use alloc::vec::Vec;
 use core::fmt;
 use core::mem;
 use core::ops::Deref;
@@ -61,6 +67,7 @@ use state::State;
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
+use timer::Timer;
 
 /// The number of steps that one caller runs at most. It leaves the rest to the reactor.
 const STEPS: u32 = 8;
@@ -210,6 +217,7 @@ impl Driver {
             waker: Arc::new(DriverWaker(weak.clone())).into(),
             eventfd,
             helper,
+            timer: Arc::default(),
             process: ForkGuard::of_this_process(),
         });
         // The reactor learns whom to wake.
@@ -286,6 +294,70 @@ impl Driver {
         Close::new(self.shared)
     }
 
+    /// Closes the driver as [`close`](Self::close) does, but waits for `time` at most.
+    ///
+    /// Use it where the program must end even if a disk hangs. The time begins with this call.
+    ///
+    /// # Errors
+    /// [`Unfinished`] lists the operations that the kernel still has when the time is up. The
+    /// driver leaks rather than waits: it keeps these operations and their buffers, and its helper
+    /// thread destroys the context once the kernel has finished them, if that happens. Operations
+    /// that wait for a slot end with `ECANCELED` then. Futures of operations in the kernel stay
+    /// pending. If the thread of the timer cannot be started, the time is up at once.
+    ///
+    /// The kernel itself waits for the operations of a process that exits. A program cannot prevent
+    /// that.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use linux_aio::{Driver, EventFd, PollEvents, op::Poll};
+    /// use std::{pin::pin, task::{Context, Waker}, time::Duration};
+    ///
+    /// let driver = Driver::on_thread(8)?;
+    /// let silent = EventFd::new()?;
+    /// let mut poll = pin!(driver.perform(Poll::new(silent, PollEvents::IN)));
+    /// assert!(poll.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    ///
+    /// let close = driver.close_within(Duration::from_millis(50));
+    /// let unfinished = pollster::block_on(close).unwrap_err();
+    /// for operation in unfinished.operations() {
+    ///     println!("still in the kernel: {operation}");
+    /// }
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "io_destroy")]
+    pub fn close_within(self, time: Duration) -> CloseWithin {
+        CloseWithin::new(self.shared, time)
+    }
+
+    /// Lists the operations that the kernel has had for `age` or longer, the oldest first.
+    ///
+    /// It lists abandoned operations as well: those whose future was dropped or has passed its
+    /// deadline. An operation that the kernel has had no resources for counts from its first
+    /// submit. One that waits for a slot is not listed. Returns nothing in a forked child.
+    ///
+    /// The call never waits for `io_submit`, so it also lists the operations of a call that blocks.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use linux_aio::Driver;
+    /// use std::time::Duration;
+    ///
+    /// let driver = Driver::on_thread(8)?;
+    /// for operation in driver.overdue(Duration::from_secs(10)) {
+    ///     println!("late: {operation}");
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn overdue(&self, age: Duration) -> Vec<Overdue> {
+        let now = Instant::now();
+        self.shared.lock().map(|state| state.overdue(age, now)).unwrap_or_default()
+    }
+
     /// Returns the number of operations that the driver has: in the kernel, queued, and waiting for
     /// a slot. Returns 0 in a forked child.
     pub fn outstanding(&self) -> usize {
@@ -323,6 +395,7 @@ struct Shared {
     waker: Waker,
     eventfd: Arc<EventFd>,
     helper: Helper,
+    timer: Arc<Timer>,
     process: ForkGuard,
 }
 
@@ -393,6 +466,12 @@ impl Shared {
 
     /// Does what a step under the lock has left to do.
     fn finish(self: &Arc<Self>, mut deferred: Deferred) {
+        if let Some(at) = deferred.arm {
+            self.timer.arm(at);
+        }
+        if deferred.run_on_helper {
+            self.run_on_helper();
+        }
         if deferred.run_now && !self.tasks_run {
             self.signal_eventfd();
         } else if deferred.run_later {
@@ -475,6 +554,28 @@ impl Shared {
         let _ = self.eventfd.add(1);
     }
 
+    /// Has the helper thread run the event loop now.
+    fn run_on_helper(self: &Arc<Self>) {
+        if self.tasks_run {
+            self.helper.run(self);
+        }
+        if !self.tasks_run || self.reactor_has_failed() {
+            // The thread may be waiting for the eventfd.
+            self.signal_eventfd();
+        }
+    }
+
+    /// Starts the timer's thread, unless it runs.
+    fn start_timer(self: &Arc<Self>) -> Result<(), Errno> {
+        let started = self.timer.start(self);
+        started.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::EAGAIN))
+    }
+
+    /// Wakes the futures whose deadlines have passed.
+    fn expire(self: &Arc<Self>) {
+        let _ = self.with_state(|state, deferred| state.expire(Instant::now(), deferred));
+    }
+
     /// Has the helper thread run the event loop at that time.
     fn run_at(self: &Arc<Self>, at: Instant) {
         self.helper.run_at(at, self);
@@ -500,6 +601,7 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
+        self.timer.end();
         let event_loop = self.event_loop.get_mut().unwrap_or_else(PoisonError::into_inner);
         if let Some(queue) = event_loop.take_queue() {
             self.destroy(queue, Weak::new());

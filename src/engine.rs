@@ -466,6 +466,12 @@ impl<O> Engine<O> {
         }
     }
 
+    /// Returns the iocb of a live operation.
+    #[cfg(feature = "std")]
+    pub(crate) fn iocb(&self, token: Token) -> Option<Iocb> {
+        Some(self.live(token.tag_in(self.id)?)?.iocb())
+    }
+
     /// Returns the slot whose live tag this is.
     #[inline(always)]
     fn live(&self, tag: Tag) -> Option<&Slot<O>> {

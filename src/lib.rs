@@ -68,7 +68,10 @@ pub use aligned_buf::AlignedBuf;
 pub use buffer::{Plain, ReadTo, Shared, WriteFrom};
 pub use call_error::CallError;
 #[cfg(feature = "std")]
-pub use driver::{Close, Driver, DriverStats, OpFuture, Reactor};
+pub use driver::{
+    Close, CloseWithin, Driver, DriverStats, OpFuture, Overdue, Reactor, TimedOut, Unfinished,
+    WithDeadline,
+};
 pub use engine::Stats;
 pub use operation::{Operation, Prepared};
 pub use part::{Part, Slice};

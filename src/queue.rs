@@ -6,6 +6,8 @@ mod ready;
 pub use error::QueueError;
 pub use ready::Ready;
 
+#[cfg(feature = "std")]
+use crate::Iocb;
 use crate::engine::{BATCH, BatchBuffer, Engine, Finished, Stats, Storage};
 use crate::slot::{Completion, PushError, Slot, Token};
 use crate::{CallError, Errno, Fd, IoContext, Operation, ScopeError, SetupError};
@@ -309,6 +311,12 @@ impl<O: Operation + 'static> Queue<O> {
             each(self, done);
         }
         Ok(())
+    }
+
+    /// Returns the operation of a token as it was prepared, if it has not completed.
+    #[cfg(feature = "std")]
+    pub(crate) fn iocb(&self, token: Token) -> Option<Iocb> {
+        self.engine.iocb(token)
     }
 
     /// Asks for an operation to end early. It completes all the same: with `ECANCELED` if the

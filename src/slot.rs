@@ -80,6 +80,15 @@ impl<O> Slot<O> {
         unsafe { (*self.iocb.get()).opcode() }
     }
 
+    /// Returns a copy of the iocb.
+    #[cfg(feature = "std")]
+    pub(crate) fn iocb(&self) -> Iocb {
+        // SAFETY: The pointer of the cell is valid for reads and aligned, and `Iocb` is `Copy`.
+        // Nobody writes the iocb meanwhile: the slot is not `Sync`, and the kernel writes to an
+        // iocb inside of `io_submit` alone.
+        unsafe { *self.iocb.get() }
+    }
+
     /// Replaces the iocb.
     ///
     /// # Safety

@@ -8,6 +8,7 @@ use core::mem;
 use core::panic::AssertUnwindSafe;
 use core::task::Waker;
 use std::panic::catch_unwind;
+use std::time::Instant;
 
 /// See the [module](self).
 #[derive(Default)]
@@ -17,6 +18,10 @@ pub(super) struct Deferred {
     pub(super) run_later: bool,
     /// The event loop is to run now; without a reactor, on the helper thread.
     pub(super) run_now: bool,
+    /// The event loop is to run now, on the helper thread: this one must not block in `io_submit`.
+    pub(super) run_on_helper: bool,
+    /// The timer is to wake at this time.
+    pub(super) arm: Option<Instant>,
 }
 
 /// Users' code that is to be run.

@@ -1,9 +1,10 @@
 //! [`EventLoop`], which moves operations to the kernel and completions back.
 
 use super::Shared;
+use super::overdue::Submitted;
 use super::queued_operation::{Erased, QueuedOperation};
 use super::stall::Stall;
-use crate::{CallError, Errno, EventFd, Fd, Queue, Token};
+use crate::{CallError, Errno, EventFd, Fd, Iocb, Queue, Token};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -23,6 +24,8 @@ pub(super) struct EventLoop {
     tokens: Vec<Option<Token>>,
     /// Taken from the state, and not pushed yet; its allocation is kept.
     admitted: Vec<(usize, Box<dyn Erased>)>,
+    /// Pushed, and not submitted yet. Emptied by each submit; its allocation is kept.
+    pushed: Vec<(usize, Iocb)>,
     /// Operations have left the queue since the completions were taken.
     submitted: bool,
     /// The present stall, while the kernel takes none of the queued operations.
@@ -40,6 +43,7 @@ impl EventLoop {
             eventfd,
             tokens: Vec::new(),
             admitted: Vec::new(),
+            pushed: Vec::new(),
             submitted: false,
             stall: None,
             blocked: 0,
@@ -107,7 +111,10 @@ impl EventLoop {
                 self.tokens.resize(entry + 1, None);
             }
             match pushed {
-                Ok(token) => self.tokens[entry] = Some(token),
+                Ok(token) => {
+                    self.tokens[entry] = Some(token);
+                    self.pushed.extend(queue.iocb(token).map(|iocb| (entry, iocb)));
+                }
                 Err(_) => unreachable!("no more are admitted than there are slots"),
             }
         }
@@ -123,6 +130,7 @@ impl EventLoop {
             return false;
         }
         let start = Instant::now();
+        note_submits(shared, &mut self.pushed, start);
         let submitted = queue.submit();
         let took = start.elapsed();
         self.blocked += u64::from(took > BLOCKED);
@@ -183,4 +191,17 @@ impl EventLoop {
     pub(super) fn take_queue(&mut self) -> Option<Queue<QueuedOperation>> {
         mem::take(&mut self.queue)
     }
+}
+
+/// Notes what is about to be submitted, before the call, which may block.
+fn note_submits(shared: &Shared, pushed: &mut Vec<(usize, Iocb)>, at: Instant) {
+    if pushed.is_empty() {
+        return;
+    }
+    if let Ok(mut state) = shared.lock() {
+        for (entry, iocb) in pushed.iter() {
+            state.note_submit(*entry, Submitted::new(iocb, at));
+        }
+    }
+    pushed.clear();
 }

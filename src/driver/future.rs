@@ -1,8 +1,10 @@
 //! The futures of a driver.
 
 use super::Handle;
+use super::deadline::{TimedOut, WithDeadline};
 use super::deferred::catch_and_forget;
 use super::queued_operation::{Ended, Erased};
+use super::state::GivenUp;
 use crate::{Errno, Operation};
 use alloc::boxed::Box;
 use core::fmt;
@@ -10,7 +12,9 @@ use core::future::Future;
 use core::mem;
 use core::pin::Pin;
 use core::task::{Context, Poll, Waker};
+use core::time::Duration;
 use std::panic::resume_unwind;
+use std::time::Instant;
 
 /// An operation as a future, from [`Driver::perform`](super::Driver::perform). It gives the result
 /// and the operation, with its buffer.
@@ -40,15 +44,76 @@ impl<O> OpFuture<O> {
     pub(super) fn new(shared: Handle, op: O) -> Self {
         Self { shared, phase: Phase::New(Box::new(op)) }
     }
+
+    pub(super) fn is_new(&self) -> bool {
+        matches!(self.phase, Phase::New(_))
+    }
 }
 
 // Nothing is pinned: the operation is in a box, and moves to the driver's slot.
 impl<O> Unpin for OpFuture<O> {}
 
 impl<O: Operation + Send + 'static> OpFuture<O> {
+    /// Gives the operation up at `deadline`, unless it has completed by then.
+    ///
+    /// [`WithDeadline`] says what becomes of the operation. If `deadline` has passed when the
+    /// future is polled first, the operation is not started, and comes back.
+    ///
+    /// # Errors
+    /// The future gives [`TimedOut`] at the deadline. The result is otherwise that of
+    /// [`perform`](crate::Driver::perform), or `EAGAIN` if the driver could not start the thread of
+    /// its timer; the operation is not started then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use linux_aio::{Driver, op::Read};
+    /// use std::{fs::File, time::{Duration, Instant}};
+    ///
+    /// let driver = Driver::on_thread(8)?;
+    /// let deadline = Instant::now() + Duration::from_secs(30);
+    /// let read = driver.perform(Read::new(File::open("/dev/zero")?, vec![1; 64], 0));
+    /// let (result, read) = pollster::block_on(read.deadline(deadline))?;
+    /// assert_eq!((result?, read.buf), (64, vec![0; 64]));
+    /// # Ok(()) }
+    /// ```
+    pub fn deadline(self, deadline: Instant) -> WithDeadline<O> {
+        WithDeadline::new(self, Some(deadline))
+    }
+
+    /// Gives the operation up when `timeout` has passed since this call, unless it has completed by
+    /// then. [`Duration::MAX`] sets no deadline.
+    ///
+    /// # Errors
+    /// Those of [`deadline`](Self::deadline).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use linux_aio::{Driver, op::Read};
+    /// use std::{fs::File, time::Duration};
+    ///
+    /// let driver = Driver::on_thread(8)?;
+    /// let read = driver.perform(Read::new(File::open("/dev/zero")?, vec![1; 64], 0));
+    /// match pollster::block_on(read.timeout(Duration::from_secs(30))) {
+    ///     Ok((result, read)) => assert_eq!((result?, read.buf), (64, vec![0; 64])),
+    ///     Err(timed_out) => println!("the disk hangs: {timed_out}"),
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn timeout(self, timeout: Duration) -> WithDeadline<O> {
+        WithDeadline::new(self, Instant::now().checked_add(timeout))
+    }
+
     /// Gives the operation to the driver, and says how it has ended, if it has. `Err` where it
     /// takes none.
-    fn start(&mut self, waker: &Waker) -> Result<Option<Ended>, <Self as Future>::Output> {
+    fn start(
+        &mut self,
+        waker: &Waker,
+        deadline: Option<Instant>,
+    ) -> Result<Option<Ended>, <Self as Future>::Output> {
         // The clone may panic. Until then the future keeps its operation.
         let waker = waker.clone();
         let op = self.take_op();
@@ -58,6 +123,9 @@ impl<O: Operation + Send + 'static> OpFuture<O> {
         };
         let (started, ran) = self.shared.with_locked(state, |state, deferred| {
             let started = state.start(op, waker, deferred);
+            if let (Ok(entry), Some(at)) = (&started, deadline) {
+                state.set_deadline(*entry, at, deferred);
+            }
             (started, deferred.run_now)
         });
         let entry = started.map_err(|(errno, op)| (Err(errno), downcast(op)))?;
@@ -91,25 +159,73 @@ impl<O: Operation + Send + 'static> Future for OpFuture<O> {
     type Output = (Result<u32, Errno>, O);
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.poll_with(cx, None)
+    }
+}
+
+impl<O: Operation + Send + 'static> OpFuture<O> {
+    /// Polls the future. If it starts, its task is woken at `deadline`.
+    #[inline(always)]
+    pub(super) fn poll_with(
+        &mut self,
+        cx: &mut Context<'_>,
+        deadline: Option<Instant>,
+    ) -> Poll<(Result<u32, Errno>, O)> {
         let ended = match self.phase {
-            Phase::New(_) => match self.start(cx.waker()) {
+            Phase::New(_) => match self.start(cx.waker(), deadline) {
                 Ok(ended) => ended,
                 Err(refused) => return Poll::Ready(refused),
             },
             Phase::Started(entry) => {
                 self.take_end(entry).or_else(|| self.wait(entry, cx.waker().clone()))
             }
-            Phase::Finished => panic!("an operation's future was polled deferred its end"),
+            Phase::Finished => panic!("an operation's future was polled after its end"),
         };
         let Some(ended) = ended else { return Poll::Pending };
+        Poll::Ready(self.finish(ended))
+    }
+
+    fn finish(&mut self, ended: Ended) -> (Result<u32, Errno>, O) {
         self.phase = Phase::Finished;
         match ended {
-            Ended::Done { result, op } => Poll::Ready((result, downcast(op))),
+            Ended::Done { result, op } => (result, downcast(op)),
             Ended::Panicked { payload, op } => {
                 // Its drop must not panic while this one unwinds.
                 catch_and_forget(|| drop(op));
                 resume_unwind(payload)
             }
+        }
+    }
+
+    /// Ends a future that has not started, if its deadline has passed or nothing could tell that it
+    /// does.
+    pub(super) fn refuse_new(
+        &mut self,
+        deadline: Instant,
+    ) -> Option<<WithDeadline<O> as Future>::Output> {
+        // A forked child gets its own answer when the operation is started.
+        self.shared.check_process().ok()?;
+        if deadline <= Instant::now() {
+            return Some(Err(TimedOut { op: Some(*self.take_op()) }));
+        }
+        let errno = self.shared.start_timer().err()?;
+        Some(Ok((Err(errno), *self.take_op())))
+    }
+
+    /// Leaves the operation to the driver, since its deadline has passed. If it has just completed,
+    /// returns that.
+    pub(super) fn give_up(&mut self) -> <WithDeadline<O> as Future>::Output {
+        let Phase::Started(entry) = self.phase else {
+            unreachable!("a future that is pending has started")
+        };
+        let given_up = in_parent_only(
+            self.shared.with_state(|state, deferred| state.give_up(entry, deferred)),
+        );
+        self.phase = Phase::Finished;
+        match given_up {
+            GivenUp::Ended(ended) => Ok(self.finish(ended)),
+            GivenUp::NotAdmitted(op) => Err(TimedOut { op: Some(downcast(op)) }),
+            GivenUp::Left => Err(TimedOut { op: None }),
         }
     }
 }

@@ -23,6 +23,8 @@ enum Job {
     Destroy(Box<Queue<QueuedOperation>>, Weak<Shared>),
     /// Do what the reactor should: it has gone.
     Drive(Weak<Shared>, Arc<EventFd>),
+    /// Run the event loop now.
+    Run(Weak<Shared>),
     /// Run the event loop at that time.
     RunAt(Weak<Shared>, Instant),
 }
@@ -52,6 +54,11 @@ impl Helper {
         let _ = self.jobs.send(Job::Drive(Arc::downgrade(shared), Arc::clone(&shared.eventfd)));
     }
 
+    /// Has the thread run the event loop now.
+    pub(super) fn run(&self, shared: &Arc<Shared>) {
+        let _ = self.jobs.send(Job::Run(Arc::downgrade(shared)));
+    }
+
     /// Has the thread run the event loop at that time, and not at one that was named before.
     pub(super) fn run_at(&self, at: Instant, shared: &Arc<Shared>) {
         let _ = self.jobs.send(Job::RunAt(Arc::downgrade(shared), at));
@@ -66,6 +73,7 @@ fn work(jobs: &Receiver<Job>) {
         let wait = if driven.is_some() { Duration::ZERO } else { until(&later) };
         match jobs.recv_timeout(wait) {
             Ok(Job::Drive(shared, eventfd)) => driven = Some((shared, eventfd)),
+            Ok(Job::Run(shared)) => run_event_loop(&shared),
             Ok(Job::RunAt(shared, at)) => later = Some((shared, at)),
             Ok(Job::Destroy(queue, shared)) => return destroy(*queue, &shared),
             Err(RecvTimeoutError::Disconnected) => return,

@@ -2,8 +2,10 @@
 
 use super::batching::{Batching, Decision};
 use super::deferred::Deferred;
+use super::overdue::{Overdue, Submitted};
 use super::queued_operation::{Ended, Erased};
 use super::stats::DriverStats;
+use super::timer::{Deadlines, Sleeper};
 use crate::Errno;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
@@ -11,6 +13,7 @@ use alloc::vec::Vec;
 use core::mem;
 use core::task::Waker;
 use core::time::Duration;
+use std::time::Instant;
 
 /// See [`Driver::retry_submits_for`](super::Driver::retry_submits_for). What ends within this time
 /// is a shortage that passes; afterwards somebody must be told.
@@ -36,6 +39,15 @@ enum Entry {
     Ended(Ended),
 }
 
+/// Tells what has become of an operation whose future gives it up.
+pub(super) enum GivenUp {
+    Ended(Ended),
+    /// It waited for a slot.
+    NotAdmitted(Box<dyn Erased>),
+    /// It is in the queue or in the kernel, and stays with the driver.
+    Left,
+}
+
 pub(super) struct State {
     entries: Vec<Entry>,
     vacant: Vec<usize>,
@@ -45,9 +57,12 @@ pub(super) struct State {
     /// The number of entries that are admitted or abandoned; at most `capacity`.
     admitted: usize,
     capacity: usize,
+    /// The operation of each entry that has been submitted and has not ended.
+    submitted: Vec<Option<Submitted>>,
     /// Entries that have been abandoned and are to be cancelled.
     cancels: Vec<usize>,
     batching: Batching,
+    deadlines: Deadlines,
     /// The reason if no more operations are taken.
     refusal: Option<Errno>,
     /// The context has ended.
@@ -68,8 +83,10 @@ impl State {
             next_ticket: 0,
             admitted: 0,
             capacity,
+            submitted: Vec::new(),
             cancels: Vec::new(),
             batching: Batching::default(),
+            deadlines: Deadlines::default(),
             refusal: None,
             destroyed: false,
             closers: BTreeMap::new(),
@@ -151,28 +168,73 @@ impl State {
     /// Handles the drop of an entry's future. Cancels the operation if the kernel can; otherwise it
     /// keeps its slot and its buffer to its end.
     pub(super) fn abandon(&mut self, entry: usize, deferred: &mut Deferred) {
+        let (left, run) = self.leave(entry, deferred);
+        match left {
+            GivenUp::NotAdmitted(op) => deferred.drop_op(op),
+            GivenUp::Ended(ended) => discard(ended, deferred),
+            GivenUp::Left => {}
+        }
+        deferred.run_now = run;
+    }
+
+    /// Does the same for a future whose deadline has passed. Gives back what the kernel does not
+    /// have.
+    pub(super) fn give_up(&mut self, entry: usize, deferred: &mut Deferred) -> GivenUp {
+        let (left, run) = self.leave(entry, deferred);
+        // The task has asked for a bound, and `io_submit` has none.
+        deferred.run_on_helper = run;
+        left
+    }
+
+    /// Parts an entry from its future. Returns also whether the event loop is to run.
+    fn leave(&mut self, entry: usize, deferred: &mut Deferred) -> (GivenUp, bool) {
+        self.deadlines.clear(Sleeper::Operation(entry));
         match mem::replace(&mut self.entries[entry], Entry::Abandoned) {
             Entry::Waiting { op, waker, ticket } => {
                 let at = self.waiting.binary_search_by_key(&ticket, |&(ticket, _)| ticket);
                 self.waiting.remove(at.expect("every entry that waits is on the list"));
                 self.vacate(entry);
                 self.stats.completed += 1;
-                deferred.drop_op(op);
                 deferred.drop_waker(waker);
                 // Perhaps it was the last.
-                deferred.run_now = self.is_drained();
+                (GivenUp::NotAdmitted(op), self.is_drained())
             }
             Entry::Admitted { waker } => {
                 self.cancels.push(entry);
                 deferred.drop_waker(waker);
-                deferred.run_now = true;
+                (GivenUp::Left, true)
             }
             Entry::Ended(ended) => {
                 self.vacate(entry);
-                discard(ended, deferred);
+                (GivenUp::Ended(ended), false)
             }
             Entry::Vacant | Entry::Abandoned => unreachable!("a future is dropped once"),
         }
+    }
+
+    /// Has the future of an entry woken at that time, unless it is woken before.
+    pub(super) fn set_deadline(&mut self, entry: usize, at: Instant, deferred: &mut Deferred) {
+        if self.deadlines.set(Sleeper::Operation(entry), at) {
+            deferred.arm = Some(at);
+        }
+    }
+
+    /// Wakes the futures whose deadlines have passed, and has the timer armed for the next.
+    pub(super) fn expire(&mut self, now: Instant, deferred: &mut Deferred) {
+        while let Some(sleeper) = self.deadlines.take_due(now) {
+            let waker = match sleeper {
+                Sleeper::Operation(entry) => match &mut self.entries[entry] {
+                    Entry::Waiting { waker, .. } | Entry::Admitted { waker } => {
+                        Some(mem::replace(waker, Waker::noop().clone()))
+                    }
+                    // Its deadline went when it ended.
+                    _ => None,
+                },
+                Sleeper::Closer(ticket) => self.closers.remove(&ticket),
+            };
+            waker.into_iter().for_each(|waker| deferred.wake(waker));
+        }
+        deferred.arm = self.deadlines.next();
     }
 
     /// Replaces a vacant entry.
@@ -202,6 +264,27 @@ impl State {
         }
     }
 
+    /// Notes that the operation of an entry is about to be submitted.
+    pub(super) fn note_submit(&mut self, entry: usize, submitted: Submitted) {
+        if self.submitted.len() <= entry {
+            self.submitted.resize(entry + 1, None);
+        }
+        self.submitted[entry] = Some(submitted);
+    }
+
+    /// Lists the operations that were submitted so long before `now`, the oldest first.
+    pub(super) fn overdue(&self, age: Duration, now: Instant) -> Vec<Overdue> {
+        let of_entry = |(entry, submitted): (usize, &Option<Submitted>)| {
+            let submitted = submitted.as_ref()?;
+            let since = now.saturating_duration_since(submitted.at);
+            let abandoned = matches!(self.entries[entry], Entry::Abandoned);
+            (since >= age).then(|| submitted.overdue(since, abandoned))
+        };
+        let mut overdue: Vec<_> = self.submitted.iter().enumerate().filter_map(of_entry).collect();
+        overdue.sort_by_key(|operation| core::cmp::Reverse(operation.age));
+        overdue
+    }
+
     /// Notes that operations were submitted, and that those which ended inside of `io_submit` have
     /// been completed.
     pub(super) fn note_submitted(&mut self) {
@@ -227,6 +310,10 @@ impl State {
     pub(super) fn complete(&mut self, entry: usize, ended: Ended, deferred: &mut Deferred) {
         self.admitted -= 1;
         self.stats.completed += 1;
+        // Absent only if the process forked before the submit.
+        if let Some(submitted) = self.submitted.get_mut(entry) {
+            *submitted = None;
+        }
         match mem::replace(&mut self.entries[entry], Entry::Vacant) {
             Entry::Admitted { waker } => self.end(entry, ended, waker, deferred),
             _ => {
@@ -238,6 +325,7 @@ impl State {
 
     #[inline(always)]
     fn end(&mut self, entry: usize, ended: Ended, waker: Waker, deferred: &mut Deferred) {
+        self.deadlines.clear(Sleeper::Operation(entry));
         self.fill(entry, Entry::Ended(ended));
         deferred.wake(waker);
     }
@@ -251,10 +339,26 @@ impl State {
         self.ticket()
     }
 
+    /// Does the same, and has the caller woken at the deadline.
+    pub(super) fn close_until(
+        &mut self,
+        deadline: Option<Instant>,
+        deferred: &mut Deferred,
+    ) -> u64 {
+        let closer = self.close(deferred);
+        deferred.arm = deadline.filter(|&at| self.deadlines.set(Sleeper::Closer(closer), at));
+        closer
+    }
+
     /// Takes no more operations, since events cannot be had any more, for this reason. Ends those
     /// that wait for a slot; those that are admitted end with the context.
     pub(super) fn fail(&mut self, errno: Errno, deferred: &mut Deferred) {
         self.refusal = Some(errno);
+        self.end_waiting(errno, deferred);
+    }
+
+    /// Ends the operations that wait for a slot.
+    pub(super) fn end_waiting(&mut self, errno: Errno, deferred: &mut Deferred) {
         while let Some((entry, op, waker)) = self.next_waiting() {
             self.end(entry, Ended::Done { result: Err(errno), op }, waker, deferred);
             self.stats.completed += 1;
@@ -280,6 +384,7 @@ impl State {
 
     /// Forgets a caller that waited for the end.
     pub(super) fn forget_closer(&mut self, closer: u64, deferred: &mut Deferred) {
+        self.deadlines.clear(Sleeper::Closer(closer));
         if let Some(waker) = self.closers.remove(&closer) {
             deferred.drop_waker(waker);
         }

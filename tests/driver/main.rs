@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod deadlines;
 #[cfg(feature = "tokio")]
 mod file;
 mod hooks;

@@ -2,7 +2,7 @@
 
 use super::checks::{Check, FORKED, panic_of, silently};
 use super::common::poll_once;
-use super::world::{Op, World, read, told};
+use super::world::{FAR, Op, World, read, told};
 use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 use linux_aio::Driver;
@@ -11,6 +11,7 @@ use linux_aio::{DriverStats, OpFuture, Reactor};
 use smol::future::block_on;
 use std::io;
 use std::sync::Arc;
+use std::time::Instant;
 
 fn reads(driver: &Driver, world: &World<'_>) {
     let (result, op) = block_on(driver.perform(Read::new(Arc::clone(&world.file), [1; 8], 0)));
@@ -59,6 +60,17 @@ pub(crate) const DRIVER: &[(&str, Check)] = &[
             drop(driver.take().expect("it").close());
         }
     }),
+    ("Driver::close_within", |world| {
+        for driver in [&mut world.busy, &mut world.full] {
+            assert_eq!(block_on(driver.clone().expect("it").close_within(FAR)), Ok(()));
+            drop(driver.take().expect("it").close_within(Duration::ZERO));
+        }
+    }),
+    ("Driver::overdue", |world| {
+        for driver in [&world.busy, &world.full] {
+            assert_eq!(driver.as_ref().expect("it").overdue(Duration::ZERO), []);
+        }
+    }),
     ("Driver::retry_submits_for", |world| {
         for driver in [&world.busy, &world.full] {
             driver.as_ref().expect("it").retry_submits_for(Duration::ZERO);
@@ -87,7 +99,7 @@ pub(crate) const DRIVER: &[(&str, Check)] = &[
         silently(|| {
             drop((world.alone.take(), world.busy.take(), world.full.take(), world.reacting.take()));
             drop((world.in_flight.take(), world.waiting.take(), world.ended.take()));
-            drop(world.close.take());
+            drop((world.close.take(), world.close_within.take(), world.timed.take()));
         });
     }),
     ("OpFuture: Future", |world| {
@@ -97,6 +109,38 @@ pub(crate) const DRIVER: &[(&str, Check)] = &[
         panics_when_polled(&mut world.in_flight);
         panics_when_polled(&mut world.waiting);
         panics_when_polled(&mut world.ended);
+    }),
+    ("OpFuture::deadline", |world| {
+        for driver in [&world.busy, &world.full] {
+            let read = Read::new(Arc::clone(&world.file), [1; 8], 0);
+            let future = driver.as_ref().expect("it").perform(read).deadline(Instant::now());
+            assert_eq!(block_on(future).expect("refused").0, Err(FORKED));
+        }
+    }),
+    ("OpFuture::timeout", |world| {
+        for time in [Duration::ZERO, FAR, Duration::MAX] {
+            let read = Read::new(Arc::clone(&world.file), [1; 8], 0);
+            let future = world.full.as_ref().expect("it").perform(read).timeout(time);
+            assert_eq!(block_on(future).expect("refused").0, Err(FORKED));
+        }
+    }),
+    ("WithDeadline: Future", |world| {
+        let timed = world.timed.as_mut().expect("it");
+        let poll = || drop(poll_once(&mut *timed, Waker::noop()));
+        let text = silently(|| panic_of(poll));
+        assert!(text.contains("fork"), "{text}");
+    }),
+    ("WithDeadline: Drop", |world| silently(|| drop(world.timed.take()))),
+    ("WithDeadline: Debug", |world| assert!(format!("{:?}", world.timed).contains("started"))),
+    ("CloseWithin: Future", |world| {
+        let close = world.close_within.as_mut().expect("it");
+        silently(|| {
+            assert_eq!(poll_once(close, Waker::noop()), Poll::Ready(Ok(())));
+        });
+    }),
+    ("CloseWithin: Drop", |world| silently(|| drop(world.close_within.take()))),
+    ("CloseWithin: Debug", |world| {
+        assert!(format!("{:?}", world.close_within).contains("CloseWithin"));
     }),
     ("OpFuture: Drop", |world| {
         silently(|| drop((world.in_flight.take(), world.waiting.take(), world.ended.take())));

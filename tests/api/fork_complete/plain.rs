@@ -17,7 +17,7 @@ const DATA: &[(&str, &str)] = &[
     (
         "Error",
         "From<CallError> From<Diagnosis> From<Errno> From<PoolError> From<PushError<O>> \
-         From<QueueError> From<ScopeError> From<SetupError>",
+         From<QueueError> From<ScopeError> From<SetupError> From<TimedOut<O>> From<Unfinished>",
     ),
     ("Fd", "AsFd AsRawFd Clone Debug From<crate::fd::BorrowedFd<'a>> as_raw borrow_raw"),
     ("IoEvent", "as_raw from_raw iocb_addr res2 result user_data"),
@@ -50,6 +50,8 @@ const DATA: &[(&str, &str)] = &[
     ("SigSet", "as_raw contains empty from_raw full with without"),
     ("Slice", "part"),
     ("Slot", "Debug Default Drop new"),
+    ("TimedOut", "Debug Display Drop Error errno into_operation"),
+    ("Unfinished", "Clone Debug Display Drop Error PartialEq operations"),
     ("WriteFrom", "lend_bytes"),
     (
         "op::Any",

@@ -4,13 +4,14 @@ use super::common::files::{Pipe, pipe};
 use super::common::{self, context, poll_once};
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use core::task::{Context, Poll, Waker};
+use core::time::Duration;
 use linux_aio::op::{self, Any, Callback, Read};
 use linux_aio::raw::ForkGuard;
 use linux_aio::{
     AlignedBuf, Driver, EventFd, IoContext, Iocb, Operation, OwnedReaper, OwnedSubmitter,
     PollEvents, Prepared, Queue, Ready, Reaper, Scope, Slot, Stats, Submitter, Token,
 };
-use linux_aio::{Close, OpFuture, Reactor};
+use linux_aio::{Close, CloseWithin, OpFuture, Reactor, WithDeadline};
 use smol::future::block_on;
 use std::fs::File;
 use std::io;
@@ -86,6 +87,9 @@ impl Drop for TellingReactor {
     }
 }
 
+/// A deadline that does not come.
+pub(crate) const FAR: Duration = Duration::from_secs(1_000_000);
+
 type Submitted = Option<OpFuture<Op>>;
 
 /// Everything. What a child takes out of it, it takes out of its copy.
@@ -106,6 +110,9 @@ pub(crate) struct World<'w> {
     pub(crate) alone: Option<(Driver, Submitted, Submitted)>,
     /// Has a POLL in flight and is closed.
     pub(crate) close: Option<Close>,
+    pub(crate) close_within: Option<CloseWithin>,
+    /// Waits for the slot of `full`. Its deadline is far away.
+    pub(crate) timed: Option<WithDeadline<Op>>,
     poll_of_closed: Submitted,
     pub(crate) reacting: Option<Driver>,
     pub(crate) waker_of_reacting: Arc<Mutex<Option<Waker>>>,
@@ -206,6 +213,10 @@ pub(crate) fn run(locked: impl FnOnce(&mut World<'_>), rest: impl FnOnce(&mut Wo
     let alone = Driver::on_thread(1).expect("a driver");
     let of_alone = (started(&alone, poll(&pipe)), started(&alone, read(&file)));
     let poll_of_closed = started(&closed, poll(&pipe));
+    let mut timed = full.perform(read(&file)).timeout(FAR);
+    assert!(poll_once(&mut timed, &Waker::from(Arc::new(TellingWaker))).is_pending());
+    let mut close_within = closed.clone().close_within(FAR);
+    assert!(poll_once(&mut close_within, &Waker::from(Arc::new(TellingWaker))).is_pending());
     let mut close = closed.close();
     assert!(poll_once(&mut close, &Waker::from(Arc::new(TellingWaker))).is_pending());
     let waker_of_reacting = Arc::default();
@@ -223,6 +234,8 @@ pub(crate) fn run(locked: impl FnOnce(&mut World<'_>), rest: impl FnOnce(&mut Wo
             ended,
             alone: Some((alone, of_alone.0, of_alone.1)),
             close: Some(close),
+            close_within: Some(close_within),
+            timed: Some(timed),
             poll_of_closed,
             reacting: Some(reacting),
             waker_of_reacting,
@@ -325,6 +338,9 @@ impl World<'_> {
             assert!(block_on(future.expect("it")).0.is_ok());
         }
         block_on(self.close.take().expect("it"));
+        assert_eq!(block_on(self.close_within.take().expect("it")), Ok(()));
+        let (result, _) = block_on(self.timed.take().expect("it")).expect("its time is not up");
+        assert!(result.is_ok());
         #[cfg(feature = "tokio")]
         self.tokio.is_as_it_was();
         let mut events = common::room::<4>();

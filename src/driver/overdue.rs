@@ -1,0 +1,190 @@
+//! [`Overdue`], an operation that the kernel has had for long, and [`CloseWithin`], which names
+//! those that keep a driver open.
+
+use super::Handle;
+use crate::{Errno, Iocb, Opcode};
+use alloc::vec::Vec;
+use core::fmt;
+use core::future::Future;
+use core::pin::Pin;
+use core::task::{Context, Poll};
+use core::time::Duration;
+use std::io;
+use std::time::Instant;
+
+/// Describes an operation that the kernel has had for long.
+///
+/// [`Driver::overdue`](super::Driver::overdue) lists them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Overdue {
+    /// The operation's kind.
+    pub opcode: Opcode,
+    /// The number of the operation's descriptor.
+    pub fd: i32,
+    /// The offset in the file, in bytes. 0 for a sync and a POLL.
+    pub offset: u64,
+    /// The bytes of the buffer of a PREAD or PWRITE. The number of buffers of a PREADV or PWRITEV.
+    /// 0 for a sync and a POLL.
+    pub length: u64,
+    /// The time since the driver submitted the operation first.
+    pub age: Duration,
+    /// True if the future is gone: dropped, or past its deadline.
+    pub abandoned: bool,
+}
+
+impl fmt::Display for Overdue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} ", self.opcode)?;
+        match self.opcode {
+            Opcode::PREAD | Opcode::PWRITE => {
+                write!(f, "of {} bytes at offset {} ", self.length, self.offset)?;
+            }
+            Opcode::PREADV | Opcode::PWRITEV => {
+                write!(f, "of {} buffers at offset {} ", self.length, self.offset)?;
+            }
+            _ => {}
+        }
+        write!(f, "of descriptor {}, for {:?}", self.fd, self.age)?;
+        if self.abandoned { f.write_str(", abandoned") } else { Ok(()) }
+    }
+}
+
+/// An operation as it was given to the kernel. Plain numbers: neither the operation nor its slot
+/// may be looked at while the kernel has them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Submitted {
+    pub(super) opcode: Opcode,
+    fd: i32,
+    offset: u64,
+    length: u64,
+    pub(super) at: Instant,
+}
+
+impl Submitted {
+    pub(super) fn new(iocb: &Iocb, at: Instant) -> Self {
+        let (opcode, raw) = (iocb.opcode(), iocb.as_raw());
+        let transfers =
+            matches!(opcode, Opcode::PREAD | Opcode::PWRITE | Opcode::PREADV | Opcode::PWRITEV);
+        let of_transfer = |number| if transfers { number } else { 0 };
+        Self {
+            opcode,
+            fd: raw.aio_fildes as i32,
+            offset: of_transfer(raw.aio_offset as u64),
+            length: of_transfer(raw.aio_nbytes),
+            at,
+        }
+    }
+
+    pub(super) fn overdue(&self, age: Duration, abandoned: bool) -> Overdue {
+        let Self { opcode, fd, offset, length, .. } = *self;
+        Overdue { opcode, fd, offset, length, age, abandoned }
+    }
+}
+
+/// Waits for the end of a driver, but not for longer than a given time.
+///
+/// [`Driver::close_within`](super::Driver::close_within) makes it. It is ready at once in a forked
+/// child.
+#[must_use = "a future does nothing unless it is polled"]
+pub struct CloseWithin {
+    shared: Handle,
+    closer: u64,
+    /// `None` if it is too far away for the clock.
+    deadline: Option<Instant>,
+}
+
+impl CloseWithin {
+    pub(super) fn new(shared: Handle, time: Duration) -> Self {
+        let now = Instant::now();
+        let mut deadline = now.checked_add(time);
+        // Without a timer nothing would tell that the time is up: it is up then.
+        if deadline.is_some() && shared.check_process().is_ok() && shared.start_timer().is_err() {
+            deadline = Some(now);
+        }
+        let close = shared.with_state(|state, deferred| state.close_until(deadline, deferred));
+        Self { closer: close.unwrap_or_default(), shared, deadline }
+    }
+}
+
+impl Future for CloseWithin {
+    type Output = Result<(), Unfinished>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let waker = cx.waker().clone();
+        let destroyed = self
+            .shared
+            .with_state(|state, deferred| state.poll_destroyed(self.closer, waker, deferred));
+        // A forked child has nothing to wait for.
+        if destroyed.unwrap_or(true) {
+            return Poll::Ready(Ok(()));
+        }
+        // After the waker was stored, as in `WithDeadline`.
+        let now = Instant::now();
+        if self.deadline.is_none_or(|at| now < at) {
+            return Poll::Pending;
+        }
+        let operations = self.shared.with_state(|state, deferred| {
+            state.end_waiting(Errno::ECANCELED, deferred);
+            deferred.run_on_helper = state.is_drained();
+            state.overdue(Duration::ZERO, now)
+        });
+        Poll::Ready(Err(Unfinished { operations: operations.unwrap_or_default() }))
+    }
+}
+
+impl Drop for CloseWithin {
+    fn drop(&mut self) {
+        let _ =
+            self.shared.with_state(|state, deferred| state.forget_closer(self.closer, deferred));
+    }
+}
+
+impl fmt::Debug for CloseWithin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CloseWithin").field("deadline", &self.deadline).finish_non_exhaustive()
+    }
+}
+
+/// Names the operations that a driver could not end in time.
+///
+/// [`Driver::close_within`](super::Driver::close_within) gives it. As an [`io::Error`] it is of the
+/// kind [`TimedOut`](io::ErrorKind::TimedOut).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unfinished {
+    operations: Vec<Overdue>,
+}
+
+impl Unfinished {
+    /// Returns the operations that the kernel still has, the oldest first. The list is empty if the
+    /// kernel had finished all, and only the end of the context was missing.
+    pub fn operations(&self) -> &[Overdue] {
+        &self.operations
+    }
+}
+
+impl fmt::Display for Unfinished {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.operations.len();
+        match self.operations.first() {
+            None => f.write_str("the driver has not ended in time"),
+            Some(oldest) => write!(
+                f,
+                "the driver has not ended in time: {count} operations are in the kernel, the \
+                 oldest is {oldest}"
+            ),
+        }
+    }
+}
+
+impl core::error::Error for Unfinished {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        Some(&Errno::ETIMEDOUT)
+    }
+}
+
+impl From<Unfinished> for io::Error {
+    fn from(error: Unfinished) -> Self {
+        Self::new(io::ErrorKind::TimedOut, error)
+    }
+}
