@@ -11,8 +11,10 @@
 //! - a future on its first poll, if no other operation is outstanding or the batch is full: see
 //!   `State::decide`;
 //! - the reactor, once the runtime has run the tasks that were ready ([`Reactor::wake_later`]);
-//! - the helper thread, while the kernel has no resources ([`stall`]), and for good once the
-//!   reactor has failed because its runtime is gone.
+//! - the helper thread, while the kernel has no resources ([`stall`]), when a future gives up at
+//!   its deadline, and for good once the reactor has failed because its runtime is gone.
+//!
+//! Deadlines have a thread of their own ([`timer`]).
 //!
 //! # What is locked when
 //!
@@ -29,6 +31,8 @@ mod deferred;
 mod event_loop;
 mod future;
 mod helper;
+mod meter;
+mod metrics;
 #[cfg(all(test, loom))]
 mod model;
 mod overdue;
@@ -43,6 +47,7 @@ mod timer;
 pub use deadline::{TimedOut, WithDeadline};
 pub(crate) use deferred::catch_and_forget;
 pub use future::{Close, OpFuture};
+pub use metrics::{Histogram, Metrics, OperationMetrics};
 pub use overdue::{CloseWithin, Overdue, Unfinished};
 pub use reactor::Reactor;
 pub use stats::DriverStats;
@@ -106,6 +111,13 @@ const STEPS: u32 = 8;
 /// **A read of an empty pipe, socket or terminal without `O_NONBLOCK` blocks indefinitely**, and
 /// with it the whole driver. POLL first.
 ///
+/// # Deadlines
+///
+/// [`OpFuture::timeout`] and [`OpFuture::deadline`] end a future even if the disk hangs.
+/// [`overdue`](Self::overdue) lists the operations that the kernel has had for long, and
+/// [`close_within`](Self::close_within) ends the driver in spite of them. The first deadline starts
+/// a second thread, which sleeps until the next one.
+///
 /// # Without resources
 ///
 /// The context has room for as many operations as there are slots. So `EAGAIN` from `io_submit`
@@ -141,7 +153,8 @@ const STEPS: u32 = 8;
 ///   give: the kernel may still be using the buffer, and the child has no thread that would wake
 ///   the task.
 /// - [`outstanding`](Self::outstanding) returns 0, and [`stats`](Self::stats) returns zeros.
-/// - [`close`](Self::close) resolves at once, and the parent's driver stays open.
+///   [`overdue`](Self::overdue) and [`metrics`](Self::metrics) return nothing.
+/// - [`close`](Self::close) and [`close_within`](Self::close_within) resolve at once, and the parent's driver stays open.
 /// - Dropping handles and futures drops nothing that the driver has. Operations, their buffers,
 ///   wakers and the [`Reactor`] are leaked, since they may belong to a thread or a runtime of the
 ///   parent. Their descriptors stay open in the child until it ends or executes another program.
@@ -362,6 +375,38 @@ impl Driver {
     /// a slot. Returns 0 in a forked child.
     pub fn outstanding(&self) -> usize {
         self.shared.lock().map_or(0, |state| state.outstanding())
+    }
+
+    /// Begins to measure where operations spend their time, with counts of zero, or ends it.
+    ///
+    /// A driver does not measure unless this is called. While it does, it reads the clock some more
+    /// times for each operation. It holds for all handles of the driver. Does nothing in a forked
+    /// child.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use linux_aio::Driver;
+    ///
+    /// let driver = Driver::on_thread(8)?;
+    /// driver.measure(true);
+    /// // Perform operations, and then:
+    /// println!("{}", driver.metrics());
+    /// # Ok(()) }
+    /// ```
+    pub fn measure(&self, on: bool) {
+        if let Ok(mut state) = self.shared.lock() {
+            state.meter.turn(on);
+        }
+    }
+
+    /// Returns where operations have spent their time since the driver was told to
+    /// [`measure`](Self::measure). The counts stay when measuring ends.
+    ///
+    /// Returns empty metrics if the driver has not measured, and in a forked child.
+    pub fn metrics(&self) -> Metrics {
+        self.shared.lock().map(|state| state.meter.snapshot()).unwrap_or_default()
     }
 
     /// Returns counts of what the driver has done so far. Returns zeros in a forked child.

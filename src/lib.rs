@@ -69,8 +69,8 @@ pub use buffer::{Plain, ReadTo, Shared, WriteFrom};
 pub use call_error::CallError;
 #[cfg(feature = "std")]
 pub use driver::{
-    Close, CloseWithin, Driver, DriverStats, OpFuture, Overdue, Reactor, TimedOut, Unfinished,
-    WithDeadline,
+    Close, CloseWithin, Driver, DriverStats, Histogram, Metrics, OpFuture, OperationMetrics,
+    Overdue, Reactor, TimedOut, Unfinished, WithDeadline,
 };
 pub use engine::Stats;
 pub use operation::{Operation, Prepared};

@@ -26,6 +26,8 @@ pub(super) struct EventLoop {
     admitted: Vec<(usize, Box<dyn Erased>)>,
     /// Pushed, and not submitted yet. Emptied by each submit; its allocation is kept.
     pushed: Vec<(usize, Iocb)>,
+    /// The beginning of the last submit and its time, until the next step.
+    last_submit: Option<(Instant, Duration)>,
     /// Operations have left the queue since the completions were taken.
     submitted: bool,
     /// The present stall, while the kernel takes none of the queued operations.
@@ -44,6 +46,7 @@ impl EventLoop {
             tokens: Vec::new(),
             admitted: Vec::new(),
             pushed: Vec::new(),
+            last_submit: None,
             submitted: false,
             stall: None,
             blocked: 0,
@@ -57,6 +60,10 @@ impl EventLoop {
     pub(super) fn step(&mut self, shared: &Arc<Shared>) -> bool {
         let Some(queue) = &mut self.queue else { return false };
         let looked = shared.with_state(|state, deferred| {
+            state.meter.step();
+            if let Some((at, took)) = self.last_submit.take() {
+                state.meter.returned(at, took);
+            }
             let failed = loop {
                 match queue.try_next() {
                     Ok(Some(done)) => {
@@ -133,6 +140,7 @@ impl EventLoop {
         note_submits(shared, &mut self.pushed, start);
         let submitted = queue.submit();
         let took = start.elapsed();
+        self.last_submit = Some((start, took));
         self.blocked += u64::from(took > BLOCKED);
         self.longest_submit = self.longest_submit.max(took);
         let left = queue.queued();
@@ -171,7 +179,11 @@ impl EventLoop {
             Err(errno) => errno,
         };
         let Some(queue) = &mut self.queue else { return false };
+        let last_submit = self.last_submit.take();
         let _ = shared.with_state(|state, deferred| {
+            if let Some((at, took)) = last_submit {
+                state.meter.returned(at, took);
+            }
             while let Some(op) = queue.take_queued() {
                 state.complete(op.entry, op.ended(Err(errno)), deferred);
             }

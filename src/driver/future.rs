@@ -21,7 +21,7 @@ use std::time::Instant;
 ///
 /// It starts when it is polled first. Dropped before that, it does nothing; dropped later, it
 /// leaves the operation to the driver: a POLL is cancelled, others run to their end, and their
-/// buffers are dropped then.
+/// buffers are dropped then. [`timeout`](Self::timeout) ends the future of an operation that hangs.
 ///
 /// # Panics
 ///

@@ -144,6 +144,7 @@ fn destroy(queue: Queue<QueuedOperation>, shared: &Weak<Shared>) {
         return;
     };
     let _ = shared.with_state(|state, deferred| {
+        state.meter.step();
         for op in left {
             state.complete(op.entry, op.ended(Err(reason)), deferred);
         }

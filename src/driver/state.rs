@@ -2,6 +2,7 @@
 
 use super::batching::{Batching, Decision};
 use super::deferred::Deferred;
+use super::meter::Meter;
 use super::overdue::{Overdue, Submitted};
 use super::queued_operation::{Ended, Erased};
 use super::stats::DriverStats;
@@ -63,6 +64,7 @@ pub(super) struct State {
     cancels: Vec<usize>,
     batching: Batching,
     deadlines: Deadlines,
+    pub(super) meter: Meter,
     /// The reason if no more operations are taken.
     refusal: Option<Errno>,
     /// The context has ended.
@@ -87,6 +89,7 @@ impl State {
             cancels: Vec::new(),
             batching: Batching::default(),
             deadlines: Deadlines::default(),
+            meter: Meter::default(),
             refusal: None,
             destroyed: false,
             closers: BTreeMap::new(),
@@ -131,6 +134,7 @@ impl State {
         self.fill(entry, Entry::Waiting { op, waker, ticket });
         self.waiting.push_back((ticket, entry));
         self.stats.submitted += 1;
+        self.meter.started(entry);
         self.submit_now_or_later(deferred);
         Ok(entry)
     }
@@ -150,6 +154,7 @@ impl State {
         if !matches!(self.entries[entry], Entry::Ended(_)) {
             return None;
         }
+        self.meter.polled(entry);
         match self.vacate(entry) {
             Entry::Ended(ended) => Some(ended),
             _ => unreachable!("the entry has ended, as was checked"),
@@ -269,6 +274,7 @@ impl State {
         if self.submitted.len() <= entry {
             self.submitted.resize(entry + 1, None);
         }
+        self.meter.submits(entry, &submitted);
         self.submitted[entry] = Some(submitted);
     }
 
@@ -310,6 +316,7 @@ impl State {
     pub(super) fn complete(&mut self, entry: usize, ended: Ended, deferred: &mut Deferred) {
         self.admitted -= 1;
         self.stats.completed += 1;
+        self.meter.completed(entry, &ended);
         // Absent only if the process forked before the submit.
         if let Some(submitted) = self.submitted.get_mut(entry) {
             *submitted = None;

@@ -9,6 +9,7 @@ mod deadlines;
 mod file;
 mod hooks;
 mod hostile;
+mod metrics;
 mod runtimes;
 #[cfg(feature = "tokio")]
 mod tokio;

@@ -7,7 +7,7 @@ use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 use linux_aio::Driver;
 use linux_aio::op::Read;
-use linux_aio::{DriverStats, OpFuture, Reactor};
+use linux_aio::{DriverStats, Metrics, OpFuture, Reactor};
 use smol::future::block_on;
 use std::io;
 use std::sync::Arc;
@@ -64,6 +64,17 @@ pub(crate) const DRIVER: &[(&str, Check)] = &[
         for driver in [&mut world.busy, &mut world.full] {
             assert_eq!(block_on(driver.clone().expect("it").close_within(FAR)), Ok(()));
             drop(driver.take().expect("it").close_within(Duration::ZERO));
+        }
+    }),
+    ("Driver::measure", |world| {
+        for driver in [&world.busy, &world.full] {
+            driver.as_ref().expect("it").measure(true);
+            driver.as_ref().expect("it").measure(false);
+        }
+    }),
+    ("Driver::metrics", |world| {
+        for driver in [&world.busy, &world.full] {
+            assert_eq!(driver.as_ref().expect("it").metrics(), Metrics::default());
         }
     }),
     ("Driver::overdue", |world| {

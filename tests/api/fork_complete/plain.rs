@@ -20,6 +20,7 @@ const DATA: &[(&str, &str)] = &[
          From<QueueError> From<ScopeError> From<SetupError> From<TimedOut<O>> From<Unfinished>",
     ),
     ("Fd", "AsFd AsRawFd Clone Debug From<crate::fd::BorrowedFd<'a>> as_raw borrow_raw"),
+    ("Histogram", "Clone Debug Display Drop PartialEq buckets count max mean quantile sum"),
     ("IoEvent", "as_raw from_raw iocb_addr res2 result user_data"),
     ("IoPrio", "as_raw best_effort from_raw idle real_time"),
     ("IoSlice", "Clone Debug as_ptr is_empty len new shared"),
@@ -29,7 +30,9 @@ const DATA: &[(&str, &str)] = &[
         "as_raw as_raw_mut diagnose eventfd fdsync from_bytes from_raw fsync ioprio opcode poll \
          pread preadv pwrite pwritev rw_flags to_bytes user_data",
     ),
+    ("Metrics", "Clone Debug Default Display Drop PartialEq for_each_value kinds of"),
     ("Opcode", "as_raw from_raw"),
+    ("OperationMetrics", "Clone Debug Drop PartialEq"),
     ("Part", "get_mut get_ref into_inner new"),
     (
         "Prepared",

@@ -1,0 +1,179 @@
+//! [`Meter`], which takes the times of operations while a driver measures.
+//!
+//! The meter lives behind the lock of the [`State`](super::state::State), which is held at each
+//! event anyway. It reads the clock twice for each operation, and twice for each step and submit.
+//! It allocates when it is turned on, and when the table of operations grows. While it is off, each
+//! event costs one comparison and reads no clock.
+
+use super::metrics::{Counts, Metrics};
+use super::overdue::Submitted;
+use super::queued_operation::Ended;
+use crate::Opcode;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::time::Duration;
+use std::time::Instant;
+
+#[derive(Default)]
+pub(super) struct Meter {
+    on: Option<Box<Measured>>,
+    /// The counts of the last time that it was on.
+    past: Option<Box<Counts>>,
+}
+
+/// The counts, and the operations that are on their way.
+struct Measured {
+    counts: Box<Counts>,
+    /// By entry. Operations that were started before the meter was turned on have none.
+    marks: Vec<Mark>,
+    /// Entries whose call of `io_submit` has not returned.
+    submitting: Vec<usize>,
+    /// The time of the present step.
+    step: Instant,
+}
+
+/// What is known of the operation of an entry.
+#[derive(Clone, Copy, Default)]
+struct Mark {
+    /// The index of its kind.
+    kind: Option<usize>,
+    /// The beginning of the present stretch.
+    since: Option<Instant>,
+}
+
+impl Meter {
+    /// Turns the meter on, with counts of zero, or off.
+    pub(super) fn turn(&mut self, on: bool) {
+        if on && self.on.is_none() {
+            self.past = None;
+            self.on = Some(Box::new(Measured {
+                counts: Box::new(Counts::new()),
+                marks: Vec::new(),
+                submitting: Vec::new(),
+                step: Instant::now(),
+            }));
+        } else if !on {
+            self.past = self.on.take().map(|measured| measured.counts).or(self.past.take());
+        }
+    }
+
+    pub(super) fn snapshot(&self) -> Metrics {
+        let counts = self.on.as_ref().map(|measured| &measured.counts).or(self.past.as_ref());
+        counts.map(|counts| counts.snapshot()).unwrap_or_default()
+    }
+
+    /// A future was polled first.
+    #[inline(always)]
+    pub(super) fn started(&mut self, entry: usize) {
+        if let Some(measured) = &mut self.on {
+            measured.started(entry);
+        }
+    }
+
+    /// Its operation is about to be submitted.
+    #[inline(always)]
+    pub(super) fn submits(&mut self, entry: usize, submitted: &Submitted) {
+        if let Some(measured) = &mut self.on {
+            measured.submits(entry, submitted);
+        }
+    }
+
+    /// A step begins.
+    #[inline(always)]
+    pub(super) fn step(&mut self) {
+        if let Some(measured) = &mut self.on {
+            measured.step = Instant::now();
+        }
+    }
+
+    /// The last call of `io_submit` took this long.
+    #[inline(always)]
+    pub(super) fn returned(&mut self, at: Instant, took: Duration) {
+        if let Some(measured) = &mut self.on {
+            measured.returned(at, took);
+        }
+    }
+
+    /// An operation has completed.
+    #[inline(always)]
+    pub(super) fn completed(&mut self, entry: usize, ended: &Ended) {
+        if let Some(measured) = &mut self.on {
+            measured.completed(entry, ended);
+        }
+    }
+
+    /// Its future has given the result.
+    #[inline(always)]
+    pub(super) fn polled(&mut self, entry: usize) {
+        if let Some(measured) = &mut self.on {
+            measured.polled(entry);
+        }
+    }
+}
+
+impl Measured {
+    #[cold]
+    fn started(&mut self, entry: usize) {
+        if self.marks.len() <= entry {
+            self.marks.resize(entry + 1, Mark::default());
+        }
+        self.marks[entry] = Mark { kind: None, since: Some(Instant::now()) };
+    }
+
+    #[cold]
+    fn submits(&mut self, entry: usize, submitted: &Submitted) {
+        let Some(mark) = self.marks.get_mut(entry) else { return };
+        mark.kind = Counts::index(submitted.opcode);
+        if let Some((kind, waited)) = mark.stretch(submitted.at) {
+            self.counts.at(kind).waiting.record(waited);
+            self.submitting.push(entry);
+        }
+    }
+
+    #[cold]
+    fn returned(&mut self, at: Instant, took: Duration) {
+        while let Some(entry) = self.submitting.pop() {
+            if let Some((kind, took)) = self.marks[entry].stretch(at + took) {
+                self.counts.at(kind).submitting.record(took);
+            }
+        }
+    }
+
+    #[cold]
+    fn completed(&mut self, entry: usize, ended: &Ended) {
+        let Some(mark) = self.marks.get_mut(entry) else { return };
+        let Some((index, took)) = mark.stretch(self.step) else { return };
+        let kind = self.counts.at(index);
+        kind.in_kernel.record(took);
+        kind.operations += 1;
+        match ended {
+            Ended::Done { result: Ok(count), .. } => {
+                if matches!(
+                    kind.opcode,
+                    Opcode::PREAD | Opcode::PWRITE | Opcode::PREADV | Opcode::PWRITEV
+                ) {
+                    kind.bytes += u64::from(*count);
+                }
+            }
+            Ended::Done { result: Err(_), .. } | Ended::Panicked { .. } => kind.failed += 1,
+        }
+    }
+
+    #[cold]
+    fn polled(&mut self, entry: usize) {
+        let Some(mark) = self.marks.get_mut(entry) else { return };
+        if let Some((kind, took)) = mark.stretch(Instant::now()) {
+            self.counts.at(kind).until_polled.record(took);
+        }
+        *mark = Mark::default();
+    }
+}
+
+impl Mark {
+    /// Ends the present stretch at `now`, and begins the next. Returns the kind and the time.
+    fn stretch(&mut self, now: Instant) -> Option<(usize, Duration)> {
+        let (kind, since) = (self.kind?, self.since?);
+        self.since = Some(now);
+        Some((kind, now.saturating_duration_since(since)))
+    }
+}
