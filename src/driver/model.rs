@@ -21,9 +21,10 @@ use core::task::{Poll, Waker};
 use loom::cell::UnsafeCell;
 use loom::future::block_on;
 use loom::model::Builder;
-use loom::sync::atomic::{AtomicUsize, Ordering};
+use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::sync::{Arc, Condvar, Mutex, MutexGuard};
 use loom::thread;
+use std::time::Instant;
 
 /// An operation that says when it is dropped. The kernel of the model never prepares it.
 struct Op(Arc<AtomicUsize>);
@@ -65,6 +66,11 @@ struct Model {
     outside: Mutex<Outside>,
     changed: Condvar,
     dropped: Arc<AtomicUsize>,
+    /// The deadline of all, and whether the model's clock has come to it.
+    deadline: Instant,
+    late: AtomicBool,
+    /// The kernel completes nothing before every future has ended.
+    hangs: bool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -72,7 +78,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Model {
-    fn new(capacity: usize) -> Arc<Self> {
+    fn new(capacity: usize, hangs: bool) -> Arc<Self> {
         let model = Arc::new(Self {
             state: Mutex::new(State::new(capacity)),
             run_lock: RunLock::new(),
@@ -81,6 +87,9 @@ impl Model {
             outside: Mutex::default(),
             changed: Condvar::new(),
             dropped: Arc::new(AtomicUsize::new(0)),
+            deadline: Instant::now(),
+            late: AtomicBool::new(false),
+            hangs,
         });
         model.run_event_loop();
         model
@@ -89,7 +98,7 @@ impl Model {
     fn with_state<R>(&self, step: impl FnOnce(&mut State, &mut Deferred) -> R) -> R {
         let mut deferred = Deferred::default();
         let result = step(&mut lock(&self.state), &mut deferred);
-        if deferred.run_later {
+        if deferred.run_later || deferred.run_on_helper {
             self.change(|outside| outside.readable = true);
         }
         deferred.run_users_code();
@@ -141,7 +150,9 @@ impl Model {
     fn complete(&self) {
         let mut outside = lock(&self.outside);
         loop {
-            if let Some(entry) = outside.in_flight.pop() {
+            let completed =
+                if self.hangs && !outside.ended { None } else { outside.in_flight.pop() };
+            if let Some(entry) = completed {
                 outside.completed.push(entry);
                 outside.readable = true;
             } else if outside.readable && outside.registered {
@@ -190,6 +201,47 @@ impl Model {
         }));
     }
 
+    /// A future with a deadline, as it is: it ends with its operation, or when the clock has come
+    /// to the deadline.
+    fn run_until_deadline(&self) {
+        let mut started = None;
+        block_on(poll_fn(|cx| {
+            let waker = cx.waker().clone();
+            let (entry, ended) = match started {
+                None => {
+                    let op = Box::new(Op(Arc::clone(&self.dropped)));
+                    let entry = self.with_state(|state, deferred| {
+                        let entry = state.start(op, waker, deferred).ok().expect("it is open");
+                        state.set_deadline(entry, self.deadline, deferred);
+                        entry
+                    });
+                    (*started.insert(entry), lock(&self.state).take_end(entry))
+                }
+                Some(entry) => self.with_state(|state, deferred| {
+                    state.set_waker(entry, waker, deferred);
+                    (entry, state.take_end(entry))
+                }),
+            };
+            if ended.is_some() {
+                return Poll::Ready(());
+            }
+            if !self.late.load(Ordering::SeqCst) {
+                return Poll::Pending;
+            }
+            // It may have ended since, or never been admitted: it is dropped here then.
+            let given_up = self.with_state(|state, deferred| state.give_up(entry, deferred));
+            drop(given_up);
+            Poll::Ready(())
+        }));
+    }
+
+    /// The timer: its clock comes to the deadline, and it wakes those that are asleep. A deadline
+    /// that is set later finds the clock there.
+    fn pass_deadline(&self) {
+        self.late.store(true, Ordering::SeqCst);
+        self.with_state(|state, deferred| state.expire(self.deadline, deferred));
+    }
+
     /// A future that is polled once, and dropped.
     fn run_and_drop(&self) {
         let entry = self.start(Waker::noop().clone());
@@ -204,10 +256,19 @@ impl Model {
 
 /// Runs the kernel with these futures, each on a thread, in every order with few preemptions.
 fn model(capacity: usize, futures: &'static [fn(&Model)]) {
+    run(capacity, futures, futures.len(), false);
+}
+
+/// Does the same with a kernel that hangs. The last of these is the timer.
+fn model_of_deadlines(capacity: usize, futures: &'static [fn(&Model)], hangs: bool) {
+    run(capacity, futures, futures.len() - 1, hangs);
+}
+
+fn run(capacity: usize, futures: &'static [fn(&Model)], operations: usize, hangs: bool) {
     let mut builder = Builder::new();
     builder.preemption_bound = Some(2);
     builder.check(move || {
-        let model = Model::new(capacity);
+        let model = Model::new(capacity, hangs);
         let kernel = thread::spawn({
             let model = Arc::clone(&model);
             move || model.complete()
@@ -226,7 +287,7 @@ fn model(capacity: usize, futures: &'static [fn(&Model)]) {
         }
         model.change(|outside| outside.ended = true);
         kernel.join().expect("no panic");
-        model.check(futures.len());
+        model.check(operations);
     });
 }
 
@@ -258,4 +319,23 @@ fn two_futures_and_two_slots() {
 #[test]
 fn a_dropped_future_and_one_that_waits() {
     model(1, &[Model::run_and_drop, Model::run]);
+}
+
+/// A future whose deadline passes while it registers its waker ends, even if its operation hangs.
+#[test]
+fn deadline_against_registration() {
+    model_of_deadlines(1, &[Model::run_until_deadline, Model::pass_deadline], true);
+}
+
+/// A deadline that passes while the operation completes leaves nothing, and drops it once.
+#[test]
+fn deadline_against_completion() {
+    model_of_deadlines(1, &[Model::run_until_deadline, Model::pass_deadline], false);
+}
+
+/// One that waits for the slot of another whose deadline passes ends, too.
+#[test]
+fn two_deadlines_and_one_slot() {
+    const TIMED: fn(&Model) = Model::run_until_deadline;
+    model_of_deadlines(1, &[TIMED, TIMED, Model::pass_deadline], true);
 }
