@@ -103,6 +103,7 @@ fn steps(mut jobs: Option<Receiver<Job>>) -> crate::sys::sim::Step {
                 run_event_loop(&shared);
                 driven = Some((shared, eventfd));
             }
+            Some(Ok(Job::Run(shared))) => run_event_loop(&shared),
             Some(Ok(Job::RunAt(shared, _))) => later = Some(shared),
             Some(Ok(Job::Destroy(queue, shared))) => {
                 jobs = None;
