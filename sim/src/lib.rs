@@ -12,6 +12,7 @@ mod memory;
 mod random;
 mod ring;
 mod seam;
+mod shared;
 mod sim;
 mod world;
 

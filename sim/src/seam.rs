@@ -5,7 +5,7 @@
 //! kernel.
 
 use crate::descriptor::name_of_simulated;
-use crate::sim::Shared;
+use crate::shared::Shared;
 use crate::world::{Stop, Wait, World, negative};
 use linux_aio::Errno;
 use linux_aio::abi::{aio_context_t, io_event, iocb};

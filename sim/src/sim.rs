@@ -3,62 +3,14 @@
 use crate::descriptor::Target;
 use crate::faults::Faults;
 use crate::seam::{self, PowerFailure};
+use crate::shared::Shared;
 use crate::world::{End, World};
-use linux_aio::sys::sim::{Step, Stepped};
 use rustix::fd::OwnedFd;
 use std::fmt;
 use std::marker::PhantomData;
-use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
-
-pub(crate) struct Shared {
-    world: Mutex<World>,
-    /// Something has been submitted, has completed or has ended.
-    pub(crate) changed: Condvar,
-    seed: u64,
-    /// The work of threads that the library would have started, where an executor runs it.
-    helpers: Mutex<Option<Vec<Step>>>,
-}
-
-impl Shared {
-    pub(crate) fn world(&self) -> MutexGuard<'_, World> {
-        // The state is whole between two calls, and calls do not panic half-way.
-        self.world.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn helpers(&self) -> MutexGuard<'_, Option<Vec<Step>>> {
-        self.helpers.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Takes over the work of a thread; `false` if no executor would run it.
-    pub(crate) fn adopt(&self, step: Step) -> bool {
-        self.helpers().as_mut().map(|helpers| helpers.push(step)).is_some()
-    }
-
-    /// Has an executor run the work of threads from now on.
-    pub(crate) fn expect_helpers(&self) {
-        self.helpers().get_or_insert_default();
-    }
-
-    /// Runs one step of each helper. `true` if one has done something.
-    pub(crate) fn step_helpers(&self) -> bool {
-        let mut busy = false;
-        // Taken out, since a step may start a helper.
-        let mut helpers = self.helpers().as_mut().map(mem::take).unwrap_or_default();
-        helpers.retain_mut(|step| {
-            let stepped = step();
-            busy |= stepped == Stepped::Busy;
-            stepped != Stepped::Over
-        });
-        if let Some(started) = self.helpers().as_mut() {
-            helpers.append(started);
-            *started = helpers;
-        }
-        busy
-    }
-}
 
 /// A simulated machine: a kernel for contexts, a disk with files, and a clock.
 ///
@@ -122,9 +74,7 @@ impl Sim {
     }
 
     fn with(seed: u64, faults: Faults, traced: bool) -> Self {
-        let world = Mutex::new(World::new(seed, faults, traced));
-        let (changed, helpers) = (Condvar::new(), Mutex::new(None));
-        Self { shared: Arc::new(Shared { world, changed, seed, helpers }) }
+        Self { shared: Arc::new(Shared::new(seed, World::new(seed, faults, traced))) }
     }
 
     /// Makes this machine the one in which the thread makes contexts, until the guard is dropped.

@@ -1,0 +1,58 @@
+//! [`Shared`], which the handles and the contexts of a machine share.
+
+use crate::world::World;
+use linux_aio::sys::sim::{Step, Stepped};
+use std::mem;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+pub(crate) struct Shared {
+    world: Mutex<World>,
+    /// Something has been submitted, has completed or has ended.
+    pub(crate) changed: Condvar,
+    pub(crate) seed: u64,
+    /// The work of threads that the library would have started, where an executor runs it.
+    helpers: Mutex<Option<Vec<Step>>>,
+}
+
+impl Shared {
+    pub(crate) fn new(seed: u64, world: World) -> Self {
+        let (world, changed) = (Mutex::new(world), Condvar::new());
+        Self { world, changed, seed, helpers: Mutex::new(None) }
+    }
+
+    pub(crate) fn world(&self) -> MutexGuard<'_, World> {
+        // The state is whole between two calls, and calls do not panic half-way.
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn helpers(&self) -> MutexGuard<'_, Option<Vec<Step>>> {
+        self.helpers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes over the work of a thread; `false` if no executor would run it.
+    pub(crate) fn adopt(&self, step: Step) -> bool {
+        self.helpers().as_mut().map(|helpers| helpers.push(step)).is_some()
+    }
+
+    /// Has an executor run the work of threads from now on.
+    pub(crate) fn expect_helpers(&self) {
+        self.helpers().get_or_insert_default();
+    }
+
+    /// Runs one step of each helper. `true` if one has done something.
+    pub(crate) fn step_helpers(&self) -> bool {
+        let mut busy = false;
+        // Taken out, since a step may start a helper.
+        let mut helpers = self.helpers().as_mut().map(mem::take).unwrap_or_default();
+        helpers.retain_mut(|step| {
+            let stepped = step();
+            busy |= stepped == Stepped::Busy;
+            stepped != Stepped::Over
+        });
+        if let Some(started) = self.helpers().as_mut() {
+            helpers.append(started);
+            *started = helpers;
+        }
+        busy
+    }
+}
