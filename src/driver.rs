@@ -26,6 +26,7 @@
 //! it.
 
 mod batching;
+mod blocking;
 mod deadline;
 mod deferred;
 mod event_loop;
@@ -44,6 +45,7 @@ mod state;
 mod stats;
 mod timer;
 
+pub(crate) use blocking::Lane;
 pub use deadline::{TimedOut, WithDeadline};
 pub(crate) use deferred::catch_and_forget;
 pub use future::{Close, OpFuture};
@@ -57,6 +59,7 @@ use crate::{Errno, EventFd, IoContext, Operation, Queue};
 use alloc::sync::{Arc, Weak};
 use alloc::task::Wake;
 use alloc::vec::Vec;
+use blocking::{BlockingCall, BlockingThreads};
 use core::fmt;
 use core::mem;
 use core::ops::Deref;
@@ -231,6 +234,7 @@ impl Driver {
             eventfd,
             helper,
             timer: Arc::default(),
+            blocking: BlockingThreads::default(),
             process: ForkGuard::of_this_process(),
         });
         // The reactor learns whom to wake.
@@ -304,6 +308,9 @@ impl Driver {
     ///
     /// In a forked child the future resolves at once, and the parent's driver stays open.
     pub fn close(self) -> Close {
+        if self.shared.check_process().is_ok() {
+            self.shared.blocking.closed.store(true, Ordering::Relaxed);
+        }
         Close::new(self.shared)
     }
 
@@ -369,6 +376,26 @@ impl Driver {
     pub fn overdue(&self, age: Duration) -> Vec<Overdue> {
         let now = Instant::now();
         self.shared.lock().map(|state| state.overdue(age, now)).unwrap_or_default()
+    }
+
+    /// Has a thread of the driver make a call that blocks.
+    pub(crate) fn call_blocking<A, R, C>(
+        &self,
+        lane: Lane,
+        input: A,
+        call: C,
+    ) -> BlockingCall<A, R, C>
+    where
+        A: Send + 'static,
+        R: Send + 'static,
+        C: FnOnce(&mut A) -> R + Send + 'static,
+    {
+        BlockingCall::new(self.shared.clone(), lane, input, call)
+    }
+
+    /// Returns the errno of a driver that takes no more operations: it is closed, or the parent's.
+    pub(crate) fn check_open(&self) -> Result<(), Errno> {
+        self.shared.check_open()
     }
 
     /// Returns the number of operations that the driver has: in the kernel, queued, and waiting for
@@ -441,6 +468,8 @@ struct Shared {
     eventfd: Arc<EventFd>,
     helper: Helper,
     timer: Arc<Timer>,
+    /// The threads that make calls for files.
+    blocking: BlockingThreads,
     process: ForkGuard,
 }
 

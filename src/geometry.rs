@@ -31,6 +31,13 @@ pub struct Alignment {
     pub read_offset: u32,
 }
 
+impl Alignment {
+    #[cfg(feature = "std")]
+    pub(crate) fn new(memory: u32, offset: u32) -> Self {
+        Self { memory, offset, read_offset: offset }
+    }
+}
+
 /// What serves nearly every file whose file system does not say: a page, the usual block.
 const UNREPORTED: usize = 4096;
 

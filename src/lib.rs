@@ -1,9 +1,4 @@
 #![cfg_attr(feature = "std", doc = include_str!("guide.md"))]
-#![cfg_attr(feature = "tokio", doc = "\n[`tokio::File`]: crate::tokio::File")]
-#![cfg_attr(
-    not(feature = "tokio"),
-    doc = "\n[`tokio::File`]: https://docs.rs/linux-aio/latest/linux_aio/tokio/struct.File.html"
-)]
 #![cfg_attr(
     not(feature = "std"),
     doc = "Asynchronous disk I/O for Linux through the kernel's own AIO system calls, without a C library."
@@ -44,6 +39,8 @@ mod call_error;
 #[cfg(feature = "std")]
 mod driver;
 mod engine;
+#[cfg(feature = "std")]
+mod file;
 #[cfg(feature = "alloc")]
 pub mod geometry;
 #[cfg(feature = "alloc")]
@@ -73,6 +70,8 @@ pub use driver::{
     Overdue, Reactor, TimedOut, Unfinished, WithDeadline,
 };
 pub use engine::Stats;
+#[cfg(feature = "std")]
+pub use file::{Direct, DirectState, File, OpenOptions, Outcome, UnexpectedEnd};
 pub use operation::{Operation, Prepared};
 pub use part::{Part, Slice};
 #[cfg(feature = "std")]

@@ -1,29 +1,25 @@
-//! A [`Driver`] on tokio, and a [`File`] over it.
+//! A [`Driver`] on tokio.
 //!
-//! A thin adapter: the eventfd of the driver is registered with the runtime by [`AsyncFd`], and a task
-//! submits what other tasks have started, when they have run. Nothing else of tokio is used.
+//! A thin adapter: the eventfd of the driver is registered with the runtime by [`AsyncFd`], and a
+//! task submits what other tasks have started, when they have run. Nothing else of tokio is used.
 //!
-//! A forked child can use neither the driver nor the runtime of its parent: reads, writes and syncs
-//! of a [`File`] give [`Errno::FORKED`](crate::Errno::FORKED), and the rest is as [`Driver`] says.
+//! A forked child can use neither the driver nor the runtime of its parent, as [`Driver`] says.
 //! Make another runtime in the child, and another driver on it.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> std::io::Result<()> {
+//! use linux_aio::File;
+//!
 //! let driver = linux_aio::tokio::driver(32)?;
-//! let file = linux_aio::tokio::File::new(std::fs::File::open("/dev/zero")?, &driver)?;
-//! let (result, buf) = file.read_at(vec![1; 512], 0).await;
-//! assert_eq!((result?, buf), (512, vec![0; 512]));
+//! let file = File::open(&driver, "/etc/os-release").await?;
+//! let (result, buf) = file.read_at(vec![0; 512], 0).await;
+//! println!("{}", String::from_utf8_lossy(&buf[..result?]));
 //! driver.close().await;
 //! # Ok(()) }
 //! ```
 
 mod after_ready_tasks;
-mod fallback;
-mod file;
-
-pub use fallback::{Fallback, FallbackStats};
-pub use file::{File, Outcome};
 
 use crate::EventFd;
 use crate::{Driver, Reactor};

@@ -14,7 +14,7 @@ use core::fmt;
 /// A failed operation: its errno, its fields, and the likely cause of the error.
 ///
 /// From [`Iocb::diagnose`], and in `linux-aio` from `Completion::diagnose`. It is an error type,
-/// and converts to [`Errno`] and to `std::io::Error`. The methods of `linux_aio::tokio::File`
+/// and converts to [`Errno`] and to `std::io::Error`. The methods of `linux_aio::File`
 /// return such an `io::Error`; [`Errno::from_io_error`] finds the errno in it again.
 ///
 /// ```

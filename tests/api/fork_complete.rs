@@ -7,6 +7,7 @@ mod api;
 mod checks;
 mod in_slots;
 mod on_driver;
+mod on_file;
 #[cfg(feature = "tokio")]
 mod on_tokio;
 mod plain;
@@ -25,6 +26,7 @@ type Table = &'static [(&'static str, Check)];
 /// What may meet a lock.
 const LOCKING: &[Table] = &[
     on_driver::DRIVER,
+    on_file::FILE,
     #[cfg(feature = "tokio")]
     on_tokio::TOKIO,
 ];

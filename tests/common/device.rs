@@ -70,6 +70,18 @@ impl Mount {
         Ok(Self { at: at.into() })
     }
 
+    /// A new file system of a kind, by `mkfs.KIND` with these arguments.
+    pub(crate) fn made(
+        kind: &str,
+        arguments: &[&str],
+        device: &Path,
+        at: &Path,
+    ) -> Result<Self, String> {
+        run(&format!("mkfs.{kind}"), &[arguments, &[text(device)]].concat())?;
+        run("mount", &["-t", kind, text(device), text(at)])?;
+        Ok(Self { at: at.into() })
+    }
+
     pub(crate) fn remount(&self, options: &str) -> Result<(), String> {
         run("mount", &["-o", &format!("remount,{options}"), text(&self.at)]).map(drop)
     }

@@ -5,8 +5,6 @@
 mod common;
 
 mod deadlines;
-#[cfg(feature = "tokio")]
-mod file;
 mod hooks;
 mod hostile;
 mod metrics;

@@ -4,23 +4,21 @@
 use crate::common;
 
 use bytes::{Bytes, BytesMut};
-use common::files::{file_with, open, pattern, pipe};
+use common::files::{file_with, open, pipe};
 use common::{Watchdog, poll_once};
 use core::array::from_fn;
-use core::num::NonZero;
 use core::task::Waker;
-use linux_aio::PollEvents;
 use linux_aio::op::Poll;
-use linux_aio::tokio::{Fallback, File, driver};
+use linux_aio::tokio::driver;
+use linux_aio::{File, PollEvents};
 use std::io::{self, Write as _};
-use std::os::fd::AsRawFd;
 use std::panic::resume_unwind;
 use tokio::runtime::Builder;
 
 #[tokio::test]
 async fn a_file_reads_what_was_written_to_it() -> io::Result<()> {
     let driver = driver(4)?;
-    let file = File::new(tempfile::tempfile()?, &driver)?;
+    let file = File::from_std(tempfile::tempfile()?, &driver)?;
     let (result, _) = file.write_at(b"hello, ".to_vec(), 0).await;
     assert_eq!(result?, 7);
     let (result, _) = file.writev_at([&b"wor"[..], &b"ld"[..]], 7).await;
@@ -39,7 +37,7 @@ async fn a_file_reads_what_was_written_to_it() -> io::Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn more_operations_than_slots_all_complete() -> io::Result<()> {
     let driver = driver(4)?;
-    let file = File::new(std::fs::File::open("/dev/zero")?, &driver)?;
+    let file = File::from_std(std::fs::File::open("/dev/zero")?, &driver)?;
     let tasks: Vec<_> = (0..1000)
         .map(|n| {
             let file = file.clone();
@@ -60,7 +58,7 @@ async fn more_operations_than_slots_all_complete() -> io::Result<()> {
 #[tokio::test]
 async fn bytes_are_buffers() -> io::Result<()> {
     let driver = driver(4)?;
-    let file = File::new(tempfile::tempfile()?, &driver)?;
+    let file = File::from_std(tempfile::tempfile()?, &driver)?;
     let mut whole = Bytes::from_static(b"head and body");
     let head = whole.split_to(5);
     let (result, body) = file.write_at(whole, 0).await;
@@ -74,7 +72,7 @@ async fn bytes_are_buffers() -> io::Result<()> {
 }
 
 /// Goal: a buffer that panics costs its own read alone, whichever thread asks it. Method: in tasks,
-/// beside other reads, of a file with and without threads to fall back to.
+/// beside other reads, of a device by the driver and of a file from the page cache.
 #[tokio::test]
 async fn a_buffer_that_panics_costs_its_own_read() -> io::Result<()> {
     struct Panics;
@@ -83,9 +81,10 @@ async fn a_buffer_that_panics_costs_its_own_read() -> io::Result<()> {
             resume_unwind(Box::new("in as_mut"))
         }
     }
-    let (driver, fallback) = (driver(2)?, Fallback::new(2)?);
-    let file = File::new(std::fs::File::open("/dev/zero")?, &driver)?;
-    for file in [file.clone(), file.fall_back_to(&fallback)] {
+    let driver = driver(2)?;
+    let (_dir, _, plain) = file_with(&[0; 8]);
+    for plain in [std::fs::File::open("/dev/zero")?, plain] {
+        let file = File::from_std(plain, &driver)?;
         let tasks: [_; 6] = from_fn(|_| {
             let (bad, good) = (file.clone(), file.clone());
             let bad = tokio::spawn(async move { bad.read_at(Panics, 0).await.0 });
@@ -100,7 +99,6 @@ async fn a_buffer_that_panics_costs_its_own_read() -> io::Result<()> {
     }
     assert_eq!(driver.outstanding(), 0);
     driver.close().await;
-    fallback.close().await;
     Ok(())
 }
 
@@ -112,7 +110,7 @@ fn a_driver_of_one_runtime_serves_another() -> io::Result<()> {
     let first = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let driver = first.block_on(async { driver(4) })?;
     let second = Builder::new_current_thread().build()?;
-    let file = File::new(std::fs::File::open("/dev/zero")?, &driver)?;
+    let file = File::from_std(std::fs::File::open("/dev/zero")?, &driver)?;
     for _ in 0..100 {
         assert_eq!(second.block_on(file.read_at(vec![1; 8], 0)).0?, 8);
     }
@@ -122,13 +120,14 @@ fn a_driver_of_one_runtime_serves_another() -> io::Result<()> {
 }
 
 /// Goal: reads that are done at once let other tasks run. Method: a task reads until another says
-/// that it has run, on one thread, with and without a fallback.
+/// that it has run, on one thread, of a device by the driver and of a file from the page cache.
 #[tokio::test]
 async fn reads_that_are_ready_at_once_let_others_run() -> io::Result<()> {
     let _watchdog = Watchdog::new();
-    let (driver, fallback) = (driver(4)?, Fallback::new(4)?);
-    let plain = File::new(std::fs::File::open("/dev/zero")?, &driver)?;
-    for file in [plain.clone(), plain.fall_back_to(&fallback)] {
+    let driver = driver(4)?;
+    let (_dir, _, plain) = file_with(&[0; 8]);
+    for plain in [std::fs::File::open("/dev/zero")?, plain] {
+        let file = File::from_std(plain, &driver)?;
         let mut other = tokio::spawn(core::future::ready(()));
         while !other.is_finished() {
             assert_eq!(file.read_at(vec![1; 8], 0).await.0?, 8);
@@ -147,7 +146,7 @@ async fn calls_of_tasks_that_read() -> io::Result<u64> {
     const TASKS: u64 = 16;
     const READS: u64 = 256;
     let driver = driver(64)?;
-    let file = File::new(std::fs::File::open("/dev/zero")?, &driver)?;
+    let file = File::from_std(std::fs::File::open("/dev/zero")?, &driver)?;
     let reads = || {
         let file = file.clone();
         tokio::spawn(async move {
@@ -188,7 +187,7 @@ fn reads_outlive_the_runtime_that_was_to_submit_them() -> io::Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let (driver, _poll, read) = runtime.block_on(async {
         let driver = driver(4)?;
-        let file = File::new(std::fs::File::open("/dev/zero")?, &driver)?;
+        let file = File::from_std(std::fs::File::open("/dev/zero")?, &driver)?;
         let mut poll = Box::pin(driver.perform(Poll::new(pipe.reader, PollEvents::IN)));
         assert!(poll_once(&mut poll, Waker::noop()).is_pending());
         let mut read = Box::pin(async move {
@@ -235,7 +234,7 @@ async fn as_many_as_the_kernel_has_are_submitted_together() -> io::Result<()> {
 async fn what_could_block_without_end_is_refused() -> io::Result<()> {
     let driver = driver(4)?;
     let refused = |file: std::fs::File| {
-        let made = File::new(file, &driver);
+        let made = File::from_std(file, &driver);
         made.err().map(|error| error.kind()) == Some(io::ErrorKind::InvalidInput)
     };
     let socket = |(socket, _other): (std::os::unix::net::UnixStream, _)| {
@@ -264,7 +263,7 @@ async fn a_pipe_is_polled_first() -> io::Result<()> {
     let driver = driver(4)?;
     let mut pipe = pipe(libc::O_NONBLOCK);
     let fd = pipe.reader.try_clone()?;
-    let file = File::new(pipe.reader, &driver)?;
+    let file = File::from_std(pipe.reader, &driver)?;
     let (result, _) = file.read_at(vec![0; 8], 0).await;
     assert_eq!(result.map_err(|error| error.kind()), Err(io::ErrorKind::WouldBlock));
     let readable = driver.perform(Poll::new(fd, PollEvents::IN));
@@ -274,104 +273,5 @@ async fn a_pipe_is_polled_first() -> io::Result<()> {
     assert!(common::holds(events, PollEvents::IN));
     let (result, buf) = file.read_at(vec![0; 8], 0).await;
     assert_eq!((result?, &buf[..5]), (5, &b"ready"[..]));
-    Ok(())
-}
-
-// ---- the fallback ----
-
-/// Puts the file out of the page cache, which may take several attempts. `false` where it is still
-/// there.
-fn evict(file: &std::fs::File) -> io::Result<bool> {
-    file.sync_all()?;
-    for _ in 0..100 {
-        if evict_once(file)? {
-            return Ok(true);
-        }
-        std::thread::sleep(core::time::Duration::from_millis(5));
-    }
-    Ok(false)
-}
-
-fn evict_once(file: &std::fs::File) -> io::Result<bool> {
-    let len = NonZero::new(file.metadata()?.len());
-    rustix::fs::fadvise(file, 0, len, rustix::fs::Advice::DontNeed)?;
-    let mut byte = [0; 1];
-    let buffer = libc::iovec { iov_base: byte.as_mut_ptr().cast(), iov_len: 1 };
-    // SAFETY: One buffer of one byte, which lives during the call.
-    let read =
-        unsafe { libc::preadv2(file.as_raw_fd(), &raw const buffer, 1, 0, libc::RWF_NOWAIT) };
-    Ok(read == -1 && io::Error::last_os_error().raw_os_error() == Some(libc::EAGAIN))
-}
-
-/// Goal: reads that would block go to the thread of the fallback and give the same. Method: a file
-/// that is not in the page cache, read twice: the second time, nothing blocks. Nor does the first
-/// where the disk is done before the kernel looks; then again.
-#[tokio::test]
-async fn a_read_that_would_block_falls_back() -> io::Result<()> {
-    let content = pattern(1 << 20);
-    let (_dir, path, _) = file_with(&content);
-    for _ in 0..100 {
-        let plain = std::fs::File::open(&path)?;
-        if !evict(&plain)? {
-            common::say_skipped("the file stays in the page cache, or RWF_NOWAIT is not known");
-            return Ok(());
-        }
-        if read_twice(plain, &content).await? == 1 {
-            return Ok(());
-        }
-    }
-    panic!("of 100 reads of a file that is not in the page cache, none would have blocked");
-}
-
-/// Reads the middle of an evicted file twice, and says how many of the reads fell back.
-async fn read_twice(plain: std::fs::File, content: &[u8]) -> io::Result<u64> {
-    let (driver, fallback) = (driver(4)?, Fallback::new(4)?);
-    let file = File::new(plain, &driver)?.fall_back_to(&fallback);
-    // From the end, against the kernel's reading ahead.
-    let (half, len) = (content.len() / 2, 4096);
-    let (result, buf) = file.read_at(vec![0; len], half as u64).await;
-    assert_eq!((result?, &buf[..]), (len, &content[half..half + len]));
-    let first = fallback.stats();
-    assert_eq!((first.tried, first.reads.completed), (1, first.retried));
-    let (result, bufs) = file.readv_at([vec![0; 512], vec![0; 512]], half as u64).await;
-    assert_eq!((result?, &bufs.concat()[..]), (1024, &content[half..half + 1024]));
-    let stats = fallback.stats();
-    assert_eq!((stats.tried, stats.retried, stats.unsupported), (2, first.retried, 0));
-    assert_eq!((stats.writes.submitted, stats.reads.queue.submit_calls), (0, first.retried));
-    fallback.close().await;
-    Ok(first.retried)
-}
-
-/// Goal: every write is done, by the driver or by the thread, and counted there. Method: new blocks
-/// of a buffered file, which some file systems never write without blocking, and of one in memory.
-#[tokio::test]
-async fn a_write_that_would_block_falls_back() -> io::Result<()> {
-    let (_dir, path, on_disk) = file_with(b"");
-    let in_memory = rustix::fs::memfd_create("file", rustix::fs::MemfdFlags::CLOEXEC)?;
-    for plain in [on_disk, in_memory.into()] {
-        let (driver, fallback) = (driver(4)?, Fallback::new(4)?);
-        let file = File::new(plain, &driver)?.fall_back_to(&fallback);
-        let content = pattern(10 * 4096);
-        for (number, block) in (0..).zip(content.chunks(4096)) {
-            let (first, second) = block.split_at(100);
-            let (result, _) = file.write_at(first.to_vec(), number * 4096).await;
-            assert_eq!(result?, 100);
-            let bufs = [second[..96].to_vec(), second[96..].to_vec()];
-            let (result, _) = file.writev_at(bufs, number * 4096 + 100).await;
-            assert_eq!(result?, 3996);
-        }
-        let stats = fallback.stats();
-        assert_eq!(stats.writes.completed, stats.retried + stats.unsupported);
-        // The first that is unsupported has been tried.
-        let done_by_driver = stats.tried - stats.retried - stats.unsupported.min(1);
-        assert_eq!(done_by_driver + stats.writes.completed, 20);
-        assert_eq!(driver.stats().completed, stats.tried);
-        assert_eq!(stats.reads.submitted, 0);
-        let (result, buf) = file.read_at(vec![0; content.len()], 0).await;
-        assert_eq!((result?, buf), (content.len(), content));
-        fallback.close().await;
-        driver.close().await;
-    }
-    assert_eq!(std::fs::read(path)?.len(), 10 * 4096);
     Ok(())
 }

@@ -6,8 +6,7 @@ use crate::clock::{Clock, Latencies, NoClock, Watch};
 use crate::load::{Action, Cursor, Load};
 use anyhow::Result;
 use linux_aio::AlignedBuf;
-use linux_aio::Driver;
-use linux_aio::tokio::File;
+use linux_aio::{Driver, File};
 use std::sync::Arc;
 use tokio::runtime::Runtime;
 
@@ -27,7 +26,7 @@ pub fn prepare(load: &Arc<Load>) -> Result<Box<dyn Runner>> {
     let driver = linux_aio::tokio::driver(load.depth)?;
     drop(entered);
     let files = load.target.files.iter();
-    let files = files.map(|file| Ok(File::new(file.try_clone()?, &driver)?));
+    let files = files.map(|file| Ok(File::from_std(file.try_clone()?, &driver)?));
     let files = files.collect::<Result<_>>()?;
     let buffers = load.buffers()?;
     Ok(Box::new(OnTokio { files, buffers, load: Arc::clone(load), driver, runtime }))

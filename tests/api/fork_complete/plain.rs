@@ -33,6 +33,10 @@ const DATA: &[(&str, &str)] = &[
     ("Metrics", "Clone Debug Default Display Drop PartialEq for_each_value kinds of"),
     ("Opcode", "as_raw from_raw"),
     ("OperationMetrics", "Clone Debug Drop PartialEq"),
+    (
+        "OpenOptions",
+        "Clone Debug Drop append create create_new custom_flags direct mode read truncate write",
+    ),
     ("Part", "get_mut get_ref into_inner new"),
     (
         "Prepared",
@@ -55,6 +59,7 @@ const DATA: &[(&str, &str)] = &[
     ("Slot", "Debug Default Drop new"),
     ("TimedOut", "Debug Display Drop Error errno into_operation"),
     ("Unfinished", "Clone Debug Display Drop Error PartialEq operations"),
+    ("UnexpectedEnd", "read"),
     ("WriteFrom", "lend_bytes"),
     (
         "op::Any",

@@ -136,8 +136,7 @@ pub(crate) struct World<'w> {
 
     pub(crate) counter: Option<EventFd>,
     pub(crate) buf: Option<AlignedBuf>,
-    #[cfg(feature = "tokio")]
-    pub(crate) tokio: super::on_tokio::Inherited,
+    pub(crate) files: super::on_file::Inherited,
 }
 
 /// A scope or queue at the fork: a POLL is in flight, a read has ended, and another is queued. The
@@ -254,8 +253,7 @@ pub(crate) fn run(locked: impl FnOnce(&mut World<'_>), rest: impl FnOnce(&mut Wo
             ready,
             counter: Some(EventFd::new().expect("an eventfd")),
             buf: Some(AlignedBuf::new(8192).expect("memory")),
-            #[cfg(feature = "tokio")]
-            tokio: super::on_tokio::Inherited::new(&full),
+            files: super::on_file::Inherited::new(&full),
             full: Some(full),
             file,
             pipe,
@@ -341,8 +339,7 @@ impl World<'_> {
         assert_eq!(block_on(self.close_within.take().expect("it")), Ok(()));
         let (result, _) = block_on(self.timed.take().expect("it")).expect("its time is not up");
         assert!(result.is_ok());
-        #[cfg(feature = "tokio")]
-        self.tokio.is_as_it_was();
+        self.files.is_as_it_was();
         let mut events = common::room::<4>();
         let (submitter, reaper) = self.owned.as_mut().expect("both");
         assert!(submitter.submitter().is_alive());

@@ -3,8 +3,8 @@
 use anyhow::{Result, ensure};
 use hdrhistogram::Histogram;
 use linux_aio::AlignedBuf;
-use linux_aio::DriverStats;
-use linux_aio::tokio::{Fallback, FallbackStats, File, driver as new_driver};
+use linux_aio::tokio::driver as new_driver;
+use linux_aio::{DriverStats, File};
 use std::io::{Seek, SeekFrom};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,8 +22,6 @@ pub(crate) struct Load {
     pub(crate) blocks: u64,
     pub(crate) depth: u32,
     pub(crate) time: Duration,
-    /// What would block goes to a thread.
-    pub(crate) falls_back: bool,
 }
 
 impl Load {
@@ -75,8 +73,7 @@ pub(crate) struct Outcome {
     pub(crate) latencies: Histogram<u64>,
     elapsed: Duration,
     cpu: Duration,
-    /// The driver's, and the fallback's.
-    pub(crate) stats: Option<(DriverStats, Option<FallbackStats>)>,
+    pub(crate) stats: Option<DriverStats>,
 }
 
 impl Outcome {
@@ -125,15 +122,11 @@ pub(crate) fn driver(load: &Load) -> Result<Outcome> {
 
 async fn by_driver(load: &Load) -> Result<Outcome> {
     let driver = new_driver(load.depth)?;
-    let fallback = load.falls_back.then(|| Fallback::new(load.depth)).transpose()?;
-    let mut file = File::new(load.file.try_clone()?, &driver)?;
-    if let Some(fallback) = &fallback {
-        file = file.fall_back_to(fallback);
-    }
+    let file = File::from_std(load.file.try_clone()?, &driver)?;
     let meter = Meter::start();
     let latencies = in_tasks(load, || read_by_driver(load.clone(), file.clone())).await?;
     let mut outcome = meter.stop(latencies);
-    outcome.stats = Some((driver.stats(), fallback.map(|fallback| fallback.stats())));
+    outcome.stats = Some(driver.stats());
     driver.close().await;
     Ok(outcome)
 }

@@ -4,7 +4,7 @@
 //! ```text
 //! cargo run --release --manifest-path benches/Cargo.toml --bin tokio_random_read -- FILE --depth 32
 //! cargo run --release --manifest-path benches/Cargo.toml --bin tokio_random_read -- FILE --compare
-//! cargo run --release --manifest-path benches/Cargo.toml --bin tokio_random_read -- FILE --buffered [--fall-back]
+//! cargo run --release --manifest-path benches/Cargo.toml --bin tokio_random_read -- FILE --buffered
 //! ```
 //!
 //! The file is made, of random bytes, if it is not there. `load.rs` is the loop on tokio and what
@@ -48,13 +48,10 @@ struct Args {
     /// Compare ways to read, each at depth 1, 8, 32 and 128.
     #[arg(long)]
     compare: bool,
-    /// Read through the page cache, which is emptied of the file first: the kernel reads inside of
-    /// `io_submit`.
+    /// Read through the page cache, which is emptied of the file first: what is
+    /// not there is read by a thread.
     #[arg(long, conflicts_with = "compare")]
     buffered: bool,
-    /// Have what would block done by threads.
-    #[arg(long, conflicts_with = "compare")]
-    fall_back: bool,
 }
 
 /// The file, opened around the page cache if not otherwise asked for; made if it is not there.
@@ -124,7 +121,6 @@ fn run(args: &Args) -> Result<()> {
         blocks,
         depth,
         time,
-        falls_back: args.fall_back,
     };
     if !args.compare {
         let outcome = load::driver(&load(args.depth))?;
@@ -166,15 +162,12 @@ fn print_latencies(outcome: &Outcome) {
         let nanos = outcome.latencies.value_at_quantile(quantile);
         println!("{:>6} % within {:?}", quantile * 100.0, Duration::from_nanos(nanos));
     }
-    if let Some((driver, fallback)) = &outcome.stats {
+    if let Some(driver) = &outcome.stats {
         let calls = driver.queue.submit_calls;
         println!(
             "{calls} calls of io_submit, the longest {:?}, {} above a millisecond",
             driver.longest_submit, driver.blocked,
         );
-        if let Some(fallback) = fallback {
-            println!("{} of {} reads would have blocked", fallback.retried, fallback.tried);
-        }
     }
 }
 

@@ -1,0 +1,229 @@
+//! [`BlockingCall`], a call that blocks, as a future; and the threads that make such calls.
+
+use super::Handle;
+use super::deferred::catch_and_forget;
+use super::future::in_parent_only;
+use crate::Errno;
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::any::Any;
+use core::future::Future;
+use core::mem;
+use core::panic::AssertUnwindSafe;
+use core::pin::Pin;
+use core::sync::atomic::{AtomicBool, Ordering};
+use core::task::{Context, Poll, Waker};
+use std::io;
+use std::panic::{catch_unwind, resume_unwind};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+/// The thread that makes a call. Each makes its calls in their order.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Lane {
+    /// Reads that are not in the page cache. The attempt that missed has started the disk already,
+    /// so one thread that waits in order is enough.
+    Reads,
+    /// Writes to the page cache.
+    Writes,
+    /// Everything else. A file system that is frozen holds this thread, but no read.
+    Calls,
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// The threads of a driver for calls that block. Each starts with its first call, and ends when the
+/// driver's last handle and last future are gone.
+#[derive(Default)]
+pub(super) struct BlockingThreads {
+    lanes: [Mutex<Option<Sender<Job>>>; 3],
+    pub(super) closed: AtomicBool,
+}
+
+impl BlockingThreads {
+    /// Returns the queue of a thread, and starts the thread if there is none.
+    fn jobs(&self, lane: Lane) -> io::Result<Sender<Job>> {
+        let mut jobs = lock(&self.lanes[lane as usize]);
+        if let Some(jobs) = &*jobs {
+            return Ok(jobs.clone());
+        }
+        let (sender, receiver) = channel::<Job>();
+        let name = match lane {
+            Lane::Reads => "linux-aio-reads",
+            Lane::Writes => "linux-aio-write",
+            Lane::Calls => "linux-aio-calls",
+        };
+        thread::Builder::new()
+            .name(name.into())
+            .spawn(move || receiver.iter().for_each(|job| job()))?;
+        Ok(jobs.insert(sender).clone())
+    }
+}
+
+/// Locks what is never left in disorder: under it no code of a user runs.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A call on a thread, as a future. It gives the result, and the input that the call has used.
+///
+/// It starts when it is polled first. A future that is dropped leaves its input to the thread, which
+/// drops it: before the call if that has not begun.
+#[must_use = "a future does nothing unless it is polled"]
+pub(crate) struct BlockingCall<A, R, C> {
+    shared: Handle,
+    lane: Lane,
+    phase: Phase<A, R, C>,
+}
+
+enum Phase<A, R, C> {
+    New(A, C),
+    Started(Arc<Meeting<A, R>>),
+    Finished,
+}
+
+/// Where the future and the thread meet.
+struct Meeting<A, R>(Mutex<Progress<A, R>>);
+
+enum Progress<A, R> {
+    Waiting(Waker),
+    Abandoned,
+    Done(R, A),
+    Panicked(Box<dyn Any + Send>, A),
+}
+
+impl<A, R> Meeting<A, R> {
+    fn is_abandoned(&self) -> bool {
+        matches!(*lock(&self.0), Progress::Abandoned)
+    }
+
+    /// Tells the future. Called on the thread.
+    fn end(&self, end: Progress<A, R>) {
+        let mut progress = lock(&self.0);
+        let unused = match mem::replace(&mut *progress, Progress::Abandoned) {
+            Progress::Waiting(waker) => {
+                *progress = end;
+                drop(progress);
+                catch_and_forget(|| waker.wake());
+                return;
+            }
+            _ => end,
+        };
+        drop(progress);
+        catch_and_forget(|| drop(unused));
+    }
+}
+
+impl<A, R, C> BlockingCall<A, R, C>
+where
+    A: Send + 'static,
+    R: Send + 'static,
+    C: FnOnce(&mut A) -> R + Send + 'static,
+{
+    pub(super) fn new(shared: Handle, lane: Lane, input: A, call: C) -> Self {
+        Self { shared, lane, phase: Phase::New(input, call) }
+    }
+
+    /// Returns the errno if the driver takes no calls.
+    fn queue(&self) -> Result<Sender<Job>, Errno> {
+        self.shared.check_open()?;
+        let jobs = self.shared.blocking.jobs(self.lane);
+        jobs.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::EAGAIN))
+    }
+
+    fn start(&mut self, waker: Waker, jobs: &Sender<Job>) {
+        let Phase::New(mut input, call) = mem::replace(&mut self.phase, Phase::Finished) else {
+            unreachable!("only the first poll starts it")
+        };
+        let meeting = Arc::new(Meeting(Mutex::new(Progress::Waiting(waker))));
+        self.phase = Phase::Started(Arc::clone(&meeting));
+        let job = move || {
+            if meeting.is_abandoned() {
+                catch_and_forget(|| drop((input, call)));
+                return;
+            }
+            let result = catch_unwind(AssertUnwindSafe(|| call(&mut input)));
+            meeting.end(match result {
+                Ok(result) => Progress::Done(result, input),
+                Err(payload) => Progress::Panicked(payload, input),
+            });
+        };
+        // The thread is there for as long as its queue.
+        let _ = jobs.send(Box::new(job));
+    }
+}
+
+// Nothing is pinned: the input moves to the thread.
+impl<A, R, C> Unpin for BlockingCall<A, R, C> {}
+
+impl<A, R, C> Future for BlockingCall<A, R, C>
+where
+    A: Send + 'static,
+    R: Send + 'static,
+    C: FnOnce(&mut A) -> R + Send + 'static,
+{
+    type Output = (Result<R, Errno>, A);
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Phase::New(..) = self.phase {
+            // The clone may panic. Until then the future keeps its input.
+            let waker = cx.waker().clone();
+            match self.queue() {
+                Ok(jobs) => self.start(waker, &jobs),
+                Err(errno) => match mem::replace(&mut self.phase, Phase::Finished) {
+                    Phase::New(input, _) => return Poll::Ready((Err(errno), input)),
+                    _ => unreachable!("it is new"),
+                },
+            }
+            return Poll::Pending;
+        }
+        let Phase::Started(meeting) = &self.phase else {
+            panic!("the future of a call was polled after its end")
+        };
+        in_parent_only(self.shared.check_process());
+        let waker = cx.waker().clone();
+        let mut progress = lock(&meeting.0);
+        let before = mem::replace(&mut *progress, Progress::Abandoned);
+        if let Progress::Waiting(before) = before {
+            *progress = Progress::Waiting(waker);
+            drop(progress);
+            drop(before);
+            return Poll::Pending;
+        }
+        drop(progress);
+        self.phase = Phase::Finished;
+        match before {
+            Progress::Done(result, input) => Poll::Ready((Ok(result), input)),
+            Progress::Panicked(payload, input) => {
+                // Its drop must not panic while this one unwinds.
+                catch_and_forget(|| drop(input));
+                resume_unwind(payload)
+            }
+            Progress::Waiting(_) | Progress::Abandoned => {
+                unreachable!("the future has not been dropped")
+            }
+        }
+    }
+}
+
+impl<A, R, C> Drop for BlockingCall<A, R, C> {
+    fn drop(&mut self) {
+        let Phase::Started(meeting) = &self.phase else { return };
+        if self.shared.check_process().is_err() {
+            // The parent's thread may have held the lock at the fork, and the input is the parent's.
+            mem::forget(Arc::clone(meeting));
+            return;
+        }
+        let before = mem::replace(&mut *lock(&meeting.0), Progress::Abandoned);
+        drop(before);
+    }
+}
+
+impl super::Shared {
+    /// Returns the errno of a driver that is closed, or the parent's.
+    pub(super) fn check_open(&self) -> Result<(), Errno> {
+        self.check_process()?;
+        if self.blocking.closed.load(Ordering::Relaxed) { Err(Errno::ECANCELED) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,459 @@
+//! [`File`], a file whose positioned reads and writes are futures.
+
+mod access;
+mod call;
+mod direct;
+mod fair;
+mod memory;
+mod open;
+mod options;
+mod step;
+mod transfer;
+mod whole;
+mod whole_blocks;
+
+pub use open::{Direct, DirectState};
+pub use options::OpenOptions;
+pub use whole::UnexpectedEnd;
+
+use crate::driver::Lane;
+use crate::fd::{AsFd, BorrowedFd, IntoRawFd};
+use crate::op::{Buffers, Fdsync, Fsync};
+use crate::sys::helper;
+use crate::{Driver, Errno, IoPrio, Operation, RwFlags};
+use access::Access;
+use alloc::sync::Arc;
+use call::FailedCall;
+use memory::{Fill, FillAll, Give, GiveAll};
+use open::Open;
+use rustix::fs::FallocateFlags;
+use std::fs::Metadata;
+use std::io;
+use std::path::PathBuf;
+use transfer::check_range;
+
+/// A file whose reads and writes are futures: any offset, any length, any memory, on any runtime.
+///
+/// Buffers are given and come back with the result, even if that is an error. They are anything
+/// that holds bytes and can be sent: `Vec<u8>`, [`AlignedBuf`](crate::AlignedBuf) or
+/// `bytes::BytesMut` to read (all of their length, not of their capacity); these, `bytes::Bytes` or
+/// `&'static str` to write.
+///
+/// A clone is another handle of the same file. Flags and priorities belong to the handle:
+/// [`with_rw_flags`](Self::with_rw_flags), [`with_ioprio`](Self::with_ioprio).
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use linux_aio::{Driver, File};
+///
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("data");
+/// let driver = Driver::on_thread(32)?; // or `linux_aio::tokio::driver(32)`
+/// pollster::block_on(async {
+///     let options = File::options().read(true).write(true).create(true);
+///     let file = options.open(&driver, path).await?;
+///     file.write_all_at("any length", 777).await.0?;
+///     file.sync_data().await?;
+///     let (result, buf) = file.read_at(vec![0; 100], 781).await;
+///     assert_eq!(&buf[..result?], b"length");
+///     file.close().await
+/// })
+/// # }
+/// ```
+///
+/// # Direct and buffered files
+///
+/// A file is opened with `O_DIRECT` if it supports that, unless
+/// [`OpenOptions::direct`] says otherwise. [`direct`](Self::direct) tells which it is, and why.
+///
+/// - *Direct*: operations go to the disk by the [`Driver`], around the page cache. Aligned
+///   requests are the fastest. For unaligned ones, heads and tails are handled as below.
+/// - *Buffered*: a read copies from the page cache at once, on the task's thread. What is not there
+///   is read by a thread of the driver, as is every write. A task gives way to others after 32 KiB.
+///
+/// Flags that a buffered file takes are those of `preadv2(2)`; priorities count for direct files
+/// alone, as they do in the kernel.
+///
+/// # Unaligned requests on a direct file
+///
+/// A read reads the blocks around the wanted bytes. A write has its whole pages written with
+/// `O_DIRECT`, and its head and tail through the page cache, by a second descriptor. No page is
+/// written both ways at once. This is guaranteed where kernels keep the page cache coherent, as
+/// ext4, xfs and btrfs do:
+///
+/// 1. Only the bytes given are written, in this process and in all others. Neighbours in a block
+///    are never put back to an older value. (Two hosts on one disk are not covered.)
+/// 2. The file is never longer than the furthest end asked for, and never cut. During a write that
+///    extends it, others may see it grow in steps, with zeros where the write has not been yet.
+/// 3. Overlapping writes that run at once may leave any mixture. Within one unit, a byte of the
+///    later write may be lost.
+/// 4. A write is durable after [`sync_data`](Self::sync_data), which also reports errors of heads
+///    and tails. After a crash before that, each sector of the write is old or new, and the length
+///    is old, new or between. No byte outside of the write has changed, if sectors are not torn.
+/// 5. Others may append. Two appenders of yours need a lock, or a file with
+///    [`append`](OpenOptions::append).
+///
+/// Without `/proc`, or after a change of the file's rights, there may be no second descriptor. Then
+/// a head or tail is written by reading, changing and writing its whole block, under a lock of this
+/// process. Bytes that *other* processes write to that block meanwhile may be lost, and a write that
+/// would end within a block behind the end of the file gives `EINVAL`.
+///
+/// # Dropped futures
+///
+/// A dropped future leaves its buffer to the driver until the kernel is finished. What was begun is
+/// done, and no further part of the request is begun: any part of a write may have been done.
+///
+/// # Blocking
+///
+/// What blocks is done by up to three threads of the driver, which start when they are first needed.
+/// On a file system that is frozen, a direct write can block in `io_submit`. Use
+/// [`Direct::Never`] for files on such a file system, or a driver
+/// [`on_thread`](Driver::on_thread). To drop the last handle closes the file on the spot, which may
+/// block; [`close`](Self::close) does not.
+///
+/// # Errors
+///
+/// The error of a request is made of a [`Diagnosis`](crate::Diagnosis). Its text names operation,
+/// length and offset, and says why it probably failed. Its `kind()` is that of the errno, which
+/// [`Errno::from_io_error`] returns; `raw_os_error()` is `None`. A driver that is
+/// [closed](Driver::close) gives `ECANCELED`, and in a forked child [`Errno::FORKED`].
+#[derive(Clone, Debug)]
+pub struct File {
+    access: Access,
+}
+
+/// The result of a request, and its buffer.
+pub type Outcome<B, T = usize> = (io::Result<T>, B);
+
+impl OpenOptions {
+    /// Opens the file. A thread of the driver waits for that.
+    ///
+    /// # Errors
+    /// Those of `open(2)`; `Unsupported` if `O_DIRECT` is [required](Direct::Require) and the file
+    /// has none; and those of [`File::from_std`]. The text names the path.
+    #[doc(alias = "openat")]
+    pub async fn open(&self, driver: &Driver, path: impl Into<PathBuf>) -> io::Result<File> {
+        let open = self.open_file(driver, path.into()).await?;
+        Ok(File::of(open, driver))
+    }
+}
+
+impl File {
+    /// Returns the options to open a file with.
+    pub fn options() -> OpenOptions {
+        OpenOptions::new()
+    }
+
+    /// Opens a file for reading. Short for the [options](Self::options) `read(true)`.
+    ///
+    /// # Errors
+    /// Those of [`OpenOptions::open`].
+    pub async fn open(driver: &Driver, path: impl Into<PathBuf>) -> io::Result<Self> {
+        Self::options().read(true).open(driver, path).await
+    }
+
+    /// Takes a file that is open. It is direct if it is open with `O_DIRECT`.
+    ///
+    /// This asks the kernel for the file's geometry, which does not wait for the disk unless the
+    /// kernel does not know it.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a pipe, socket, terminal or other device on which the kernel could wait for
+    /// data without end inside of `io_submit`: one that is not set to `O_NONBLOCK`. With it, reads
+    /// give `WouldBlock` where there is nothing to read; [`op::Poll`](crate::op::Poll) waits for
+    /// data. Also those of `fstat(2)`, `fcntl(2)` and `epoll_create1(2)`.
+    pub fn from_std(file: std::fs::File, driver: &Driver) -> io::Result<Self> {
+        Ok(Self::of(Open::as_it_is(file)?, driver))
+    }
+
+    fn of(open: Open, driver: &Driver) -> Self {
+        let (rw_flags, ioprio) = (RwFlags::empty(), IoPrio::INHERIT);
+        Self { access: Access { open: Arc::new(open), driver: driver.clone(), rw_flags, ioprio } }
+    }
+
+    /// Returns whether reads and writes go around the page cache.
+    pub fn is_direct(&self) -> bool {
+        matches!(self.direct(), DirectState::Direct { .. })
+    }
+
+    /// Returns how reads and writes are done, and the reason.
+    pub fn direct(&self) -> DirectState {
+        self.access.open.state
+    }
+
+    /// Gives `flags` to every read and write of this handle, instead of those that it had.
+    ///
+    /// Keep a handle for each purpose, since a flag for writes may make a read fail:
+    /// [`ATOMIC`](RwFlags::ATOMIC) does. A file system may refuse a flag with `EOPNOTSUPP`;
+    /// [`linux-aio-probe`](https://docs.rs/linux-aio-probe) tells which. gVisor ignores all flags.
+    ///
+    /// With [`ATOMIC`](RwFlags::ATOMIC) or [`NOWAIT`](RwFlags::NOWAIT), a request of a direct file
+    /// is one operation as it is, so it must be aligned. With `NOWAIT` a count may be short anywhere.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use linux_aio::{Driver, File, RwFlags};
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("log");
+    /// let driver = Driver::on_thread(8)?;
+    /// # pollster::block_on(async {
+    /// let file = File::options().write(true).create_new(true).open(&driver, path).await?;
+    /// // Each write of this handle is durable when it completes, without a sync after it.
+    /// let durable = file.clone().with_rw_flags(RwFlags::DSYNC);
+    /// let (result, _buf) = durable.write_all_at(b"committed", 0).await;
+    /// result
+    /// # }) }
+    /// ```
+    #[must_use]
+    pub fn with_rw_flags(mut self, flags: RwFlags) -> Self {
+        self.access.rw_flags = flags;
+        self
+    }
+
+    /// Gives every read and write of this handle an I/O priority, instead of the one that it had.
+    #[must_use]
+    pub fn with_ioprio(mut self, priority: IoPrio) -> Self {
+        self.access.ioprio = priority;
+        self
+    }
+
+    /// Reads at `offset` to `buf`. Returns the number of bytes, which is the length of `buf` unless
+    /// the file ends before.
+    ///
+    /// A pipe, socket or device gives what one operation gives.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a buffer of length 0, such as `Vec::with_capacity(n)`: a read fills a
+    /// buffer's length, and 0 bytes would look like the end of the file. Use `vec![0; n]`. Also for
+    /// a range that ends behind 2^63 - 1. Otherwise those of `pread(2)`.
+    #[doc(alias("pread", "io_prep_pread"))]
+    pub async fn read_at<B>(&self, buf: B, offset: u64) -> Outcome<B>
+    where
+        B: AsMut<[u8]> + Send + 'static,
+    {
+        let (moved, Fill(buf)) = whole::read(&self.access, Fill(buf), offset).await;
+        (moved.map(|(done, _)| done), buf)
+    }
+
+    /// Reads at `offset` until all of `buf` is full.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` if the file ends before. It is made of an [`UnexpectedEnd`], which has the
+    /// number of bytes that were read. Otherwise those of [`read_at`](Self::read_at).
+    pub async fn read_exact_at<B>(&self, buf: B, offset: u64) -> Outcome<B, ()>
+    where
+        B: AsMut<[u8]> + Send + 'static,
+    {
+        let (moved, Fill(buf)) = whole::read(&self.access, Fill(buf), offset).await;
+        (moved.and_then(|(done, len)| UnexpectedEnd::check(done, len, offset)), buf)
+    }
+
+    /// Reads at `offset` to several buffers, one after the other: an array, a `Vec` or a boxed
+    /// slice. Returns the number of bytes, as [`read_at`](Self::read_at) does.
+    ///
+    /// # Errors
+    /// `InvalidInput` if all buffers together have length 0. Otherwise those of
+    /// [`read_at`](Self::read_at).
+    #[doc(alias("preadv", "preadv2", "io_prep_preadv"))]
+    pub async fn readv_at<S>(&self, bufs: S, offset: u64) -> Outcome<S>
+    where
+        S: Buffers<Buffer: AsMut<[u8]>> + Send + 'static,
+    {
+        let (moved, FillAll(bufs)) = whole::read(&self.access, FillAll(bufs), offset).await;
+        (moved.map(|(done, _)| done), bufs)
+    }
+
+    /// Writes `buf` at `offset`. Returns the number of bytes, which is the length of `buf` unless
+    /// an error came after some bytes.
+    ///
+    /// If the file is open with `O_APPEND`, the kernel ignores the offset and writes at the end of
+    /// the file. [`RwFlags::NOAPPEND`] makes the offset count (since Linux 6.9), and
+    /// [`RwFlags::APPEND`] appends to any file.
+    ///
+    /// # Errors
+    /// Those of `pwrite(2)`, if no byte was written; `InvalidInput` for a range that ends behind
+    /// 2^63 - 1.
+    #[doc(alias("pwrite", "io_prep_pwrite"))]
+    pub async fn write_at<B>(&self, buf: B, offset: u64) -> Outcome<B>
+    where
+        B: AsRef<[u8]> + Send + 'static,
+    {
+        let (moved, Give(buf)) = self.access.transfer(Give(buf), offset).await;
+        (whole::some(moved), buf)
+    }
+
+    /// Writes all of `buf` at `offset`.
+    ///
+    /// # Errors
+    /// Those of [`write_at`](Self::write_at); any number of bytes may have been written. `WriteZero`
+    /// if the file takes no more.
+    pub async fn write_all_at<B>(&self, buf: B, offset: u64) -> Outcome<B, ()>
+    where
+        B: AsRef<[u8]> + Send + 'static,
+    {
+        let len = buf.as_ref().len();
+        let (moved, Give(buf)) = self.access.transfer(Give(buf), offset).await;
+        (whole::all(moved, len), buf)
+    }
+
+    /// Writes several buffers, one after the other, at `offset`: an array, a `Vec` or a boxed
+    /// slice. Returns the number of bytes, as [`write_at`](Self::write_at) does.
+    ///
+    /// # Errors
+    /// Those of [`write_at`](Self::write_at).
+    #[doc(alias("pwritev", "pwritev2", "io_prep_pwritev"))]
+    pub async fn writev_at<S>(&self, bufs: S, offset: u64) -> Outcome<S>
+    where
+        S: Buffers<Buffer: AsRef<[u8]>> + Send + 'static,
+    {
+        let (moved, GiveAll(bufs)) = self.access.transfer(GiveAll(bufs), offset).await;
+        (whole::some(moved), bufs)
+    }
+
+    /// Brings the file's data and metadata to stable storage.
+    ///
+    /// It covers the writes that have completed. It is not ordered with writes in flight: await
+    /// them first. To write and make durable in one operation, write with [`RwFlags::DSYNC`] or
+    /// [`RwFlags::SYNC`], as [`with_rw_flags`](Self::with_rw_flags) shows.
+    ///
+    /// # Errors
+    /// Those of `fsync(2)`.
+    #[doc(alias = "fsync")]
+    pub async fn sync_all(&self) -> io::Result<()> {
+        self.sync(Fsync::new(self.main()), |file| file.sync_all()).await
+    }
+
+    /// Brings the file's data, and the metadata needed to read it, to stable storage.
+    ///
+    /// It covers the writes that have completed, as [`sync_all`](Self::sync_all) does.
+    ///
+    /// # Errors
+    /// Those of `fdatasync(2)`.
+    #[doc(alias = "fdatasync")]
+    pub async fn sync_data(&self) -> io::Result<()> {
+        self.sync(Fdsync::new(self.main()), |file| file.sync_data()).await
+    }
+
+    async fn sync<O: Operation + Send + 'static>(
+        &self,
+        op: O,
+        call: fn(&std::fs::File) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let (result, mut op) = self.access.driver.perform(op).await;
+        match result {
+            Ok(_) => Ok(()),
+            // Before Linux 4.18 no file system had it.
+            Err(Errno::EINVAL) => self.call(call).await.map_err(|errno| failed(&mut op, errno)),
+            Err(errno) => Err(failed(&mut op, errno)),
+        }
+    }
+
+    /// Sets the length of the file. What it grows by reads as zeros.
+    ///
+    /// # Errors
+    /// Those of `ftruncate(2)`. The text names the length.
+    #[doc(alias = "ftruncate")]
+    pub async fn set_len(&self, len: u64) -> io::Result<()> {
+        let result = self.call(move |file| file.set_len(len)).await;
+        result.map_err(|errno| FailedCall::error(alloc::format!("ftruncate to {len}"), errno))
+    }
+
+    /// Allocates the blocks of a range, and makes the file as long as that. Writes to them then need
+    /// no allocation, so `io_submit` does not wait for it.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP`: the file system cannot. `ENOSPC`: it has no room. `EINVAL`: `len` is 0.
+    /// Otherwise those of `fallocate(2)`. The text names the range.
+    #[doc(alias = "fallocate")]
+    pub async fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.fallocate(FallocateFlags::empty(), offset, len).await
+    }
+
+    /// Gives back the blocks of a range, which then reads as zeros. The length stays.
+    ///
+    /// # Errors
+    /// Those of [`allocate`](Self::allocate).
+    #[doc(alias("fallocate", "FALLOC_FL_PUNCH_HOLE"))]
+    pub async fn punch_hole(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.fallocate(FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, offset, len).await
+    }
+
+    async fn fallocate(&self, mode: FallocateFlags, offset: u64, len: u64) -> io::Result<()> {
+        check_range(offset, len)?;
+        let call = move |file: &std::fs::File| {
+            Ok(rustix::io::retry_on_intr(|| rustix::fs::fallocate(file, mode, offset, len))?)
+        };
+        self.call(call).await.map_err(|errno| {
+            let hole = if mode.is_empty() { "" } else { " of a hole" };
+            let text = alloc::format!("fallocate{hole} of {len} bytes at offset {offset}");
+            FailedCall::error(text, errno)
+        })
+    }
+
+    /// Returns metadata of the file. It is answered from memory for an open file, so not as a
+    /// future. (A network or FUSE file system may ask its server.)
+    ///
+    /// # Errors
+    /// Those of `fstat(2)`.
+    #[doc(alias = "fstat")]
+    pub fn metadata(&self) -> io::Result<Metadata> {
+        self.get_ref().metadata()
+    }
+
+    /// Closes the file on a thread of the driver, and tells whether that failed.
+    ///
+    /// A driver that is closed has no such thread, and the file is closed on the spot.
+    ///
+    /// The descriptor stays open, and the result is `Ok`, while there are other handles, or
+    /// operations of futures that were dropped. A network file system may tell here that writes have
+    /// failed; for others [`sync_data`](Self::sync_data) does.
+    ///
+    /// # Errors
+    /// Those of `close(2)`.
+    pub async fn close(self) -> io::Result<()> {
+        let Access { open, driver, .. } = self.access;
+        let (result, open) = driver.call_blocking(Lane::Calls, Some(open), close).await;
+        // A driver that is closed has no thread for it.
+        let result = result.unwrap_or_else(|_| close(&mut { open }));
+        result.map_err(|errno| FailedCall::error("close".into(), errno))
+    }
+
+    /// Returns the file itself: the descriptor with `O_DIRECT` if the file is direct.
+    pub fn get_ref(&self) -> &std::fs::File {
+        &self.access.open.main
+    }
+
+    fn main(&self) -> Arc<Open> {
+        Arc::clone(&self.access.open)
+    }
+
+    /// Makes a call on the driver's thread for calls.
+    async fn call<R: Send + 'static>(
+        &self,
+        call: impl FnOnce(&std::fs::File) -> io::Result<R> + Send + 'static,
+    ) -> Result<R, Errno> {
+        let driver = &self.access.driver;
+        let result =
+            driver.call_blocking(Lane::Calls, self.main(), |open| call(&open.main)).await.0?;
+        result.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::EIO))
+    }
+}
+
+impl AsFd for File {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.get_ref().as_fd()
+    }
+}
+
+/// Closes the descriptors if nobody else has them.
+fn close(open: &mut Option<Arc<Open>>) -> Result<(), Errno> {
+    let Some(open) = open.take().and_then(Arc::into_inner) else { return Ok(()) };
+    drop(open.second);
+    // SAFETY: The number is of a descriptor that nobody else has.
+    Errno::check(unsafe { helper::close(open.main.into_raw_fd()) }).map(drop)
+}
+
+fn failed<O: Operation>(op: &mut O, errno: Errno) -> io::Error {
+    op.prepare().diagnose(errno).into()
+}

@@ -1,0 +1,46 @@
+//! [`Access`], what a handle of a file has, and the two ways to do a [`Step`].
+
+use super::memory::Memory;
+use super::open::Open;
+use super::step::Step;
+use crate::driver::Lane;
+use crate::{Driver, IoPrio, RwFlags};
+use alloc::sync::Arc;
+use std::io;
+
+/// The way to a file: what a handle of it has.
+#[derive(Clone, Debug)]
+pub(super) struct Access {
+    pub(super) open: Arc<Open>,
+    pub(super) driver: Driver,
+    pub(super) rw_flags: RwFlags,
+    pub(super) ioprio: IoPrio,
+}
+
+impl Access {
+    /// Whether writes of this handle go to the end of the file.
+    pub(super) fn appends(&self) -> bool {
+        let flags = self.rw_flags;
+        flags.contains(RwFlags::APPEND) || self.open.appends && !flags.contains(RwFlags::NOAPPEND)
+    }
+
+    /// Makes one operation of the rest of a step, by the driver, and goes on behind it.
+    pub(super) async fn one<M: Memory>(&self, step: Step<M>) -> (io::Result<()>, Step<M>) {
+        let (result, mut step) = self.driver.perform(step).await;
+        match result {
+            Ok(count) => {
+                step.advance(count as usize);
+                (Ok(()), step)
+            }
+            Err(errno) => (Err(step.error(errno)), step),
+        }
+    }
+
+    /// Does the rest of a step by system calls on a thread of the driver.
+    pub(super) async fn on_thread<M: Memory>(&self, step: Step<M>) -> (io::Result<()>, Step<M>) {
+        let lane = if M::WRITES { Lane::Writes } else { Lane::Reads };
+        let (result, mut step) = self.driver.call_blocking(lane, step, Step::call_to_end).await;
+        let result = result.and_then(|result| result);
+        (result.map_err(|errno| step.error(errno)), step)
+    }
+}

@@ -1,0 +1,212 @@
+//! Transfers with `O_DIRECT`: whole pages around the page cache, heads and tails through it.
+//!
+//! No page is written both ways at once. The kernel puts a head or a tail into its page under its
+//! own lock, and sets the exact length. A read-modify-write by this library would put back older
+//! bytes over those that another process has written meanwhile. A padded block with a truncation
+//! after it would destroy what others append.
+
+use super::access::Access;
+use super::memory::Memory;
+use super::open::Open;
+use super::step::{LARGEST, Step};
+use super::whole_blocks;
+use crate::driver::Lane;
+use crate::fd::{AsFd, BorrowedFd};
+use crate::geometry::Alignment;
+use crate::op::{Read, Write};
+use crate::{AlignedBuf, Errno, Operation};
+use alloc::sync::Arc;
+use std::io;
+
+/// A read of so little is done at once, to memory of our own.
+const SMALL: u64 = 128 << 10;
+
+/// How much is copied at once where the memory is not aligned.
+const BOUNCE: u64 = 1 << 20;
+
+/// The descriptor with `O_DIRECT`.
+struct Main(Arc<Open>);
+
+impl AsFd for Main {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.main.as_fd()
+    }
+}
+
+/// Ends a transfer of which `done` bytes were moved.
+fn end<M: Memory>(
+    mut step: Step<M>,
+    done: usize,
+    result: io::Result<()>,
+) -> (io::Result<()>, Step<M>) {
+    step.aim(done, 0, 0, true);
+    (result, step)
+}
+
+/// Reads whole blocks around the wanted bytes. The blocks in the middle go straight to the memory
+/// where that is aligned.
+pub(super) async fn read<M: Memory>(
+    access: &Access,
+    mut step: Step<M>,
+    alignment: Alignment,
+    offset: u64,
+    len: usize,
+) -> (io::Result<()>, Step<M>) {
+    let (address, block) = (alignment.memory as usize, u64::from(alignment.read_offset));
+    let last = (offset + len as u64).next_multiple_of(block);
+    let mut done = 0;
+    while done < len {
+        let (at, rest) = (offset + done as u64, len - done);
+        let whole = rest - rest % block as usize;
+        if at % block == 0 && whole > 0 && step.memory.is_straight(done, address, block as usize) {
+            let count = whole.min(LARGEST);
+            step.aim(done, count, at, true);
+            let result;
+            (result, step) = access.one(step).await;
+            let read = step.span.skip - done;
+            done += read;
+            if result.is_err() || read < count && ends(read, block) {
+                return end(step, done, result);
+            }
+            continue;
+        }
+        let first = at - at % block;
+        let next = first + block;
+        let skipped = (next - at) as usize;
+        let straight_next = last - first > SMALL
+            && skipped < rest
+            && step.memory.is_straight(done + skipped, address, block as usize);
+        let until = if straight_next { next } else { last.min(first + BOUNCE.max(block)) };
+        let (result, buf) = read_blocks(access, first, until, alignment).await;
+        let read = match result {
+            Ok(read) => read,
+            Err(error) => return end(step, done, Err(error)),
+        };
+        let wanted = read.saturating_sub((at - first) as usize).min(rest);
+        step.memory.put(done, &buf[(at - first) as usize..][..wanted]);
+        done += wanted;
+        if wanted == 0 || (read as u64) < until - first && ends(read, block) {
+            return end(step, done, Ok(()));
+        }
+    }
+    end(step, done, Ok(()))
+}
+
+/// Whether a short count says that the file has ended: it ends within a block, or there is nothing.
+fn ends(read: usize, block: u64) -> bool {
+    read == 0 || read as u64 % block != 0
+}
+
+async fn read_blocks(
+    access: &Access,
+    first: u64,
+    until: u64,
+    alignment: Alignment,
+) -> (io::Result<usize>, AlignedBuf) {
+    let buf = match AlignedBuf::with_alignment((until - first) as usize, memory(alignment)) {
+        Ok(buf) => buf,
+        Err(errno) => return (Err(errno.into()), AlignedBuf::default()),
+    };
+    let read = Read::new(Main(Arc::clone(&access.open)), buf, first);
+    let read = Read { rw_flags: access.rw_flags, ioprio: access.ioprio, ..read };
+    let (result, mut read) = access.driver.perform(read).await;
+    (counted(result, &mut read), read.buf)
+}
+
+/// Writes the whole units around the page cache, and head and tail through it.
+pub(super) async fn write<M: Memory>(
+    access: &Access,
+    mut step: Step<M>,
+    alignment: Alignment,
+    offset: u64,
+    len: usize,
+) -> (io::Result<()>, Step<M>) {
+    let block = u64::from(alignment.offset);
+    // Without a second descriptor there is no page cache to keep apart.
+    let unit = if access.open.second.is_some() { access.open.unit } else { block };
+    let last = offset + len as u64;
+    let (first_whole, end_whole) = match (offset.next_multiple_of(unit), last - last % unit) {
+        (first, end) if first < end => (first, end),
+        _ => (last, last),
+    };
+    let mut done = 0;
+    let mut at = offset;
+    while at < last {
+        let is_whole = at >= first_whole && at < end_whole;
+        let until = match at {
+            _ if at < first_whole => first_whole,
+            _ if is_whole => end_whole,
+            _ => last,
+        };
+        let count = (until - at) as usize;
+        let result;
+        if !is_whole || at % block != 0 {
+            step.aim(done, count, at, access.open.second.is_none());
+            (result, step) = edge(access, step).await;
+            done = step.span.skip;
+        } else if step.memory.is_straight(done, alignment.memory as usize, block as usize) {
+            step.aim(done, count.min(LARGEST), at, true);
+            (result, step) = access.one(step).await;
+            done = step.span.skip;
+        } else {
+            let count = count.min(BOUNCE.max(block) as usize);
+            let written;
+            (written, step) = write_copy(access, step, done, count, at, alignment).await;
+            result = written.map(|count| done += count);
+        }
+        if let Err(error) = result {
+            return end(step, done, Err(error));
+        }
+        let now = offset + done as u64;
+        if now == at {
+            return end(step, done, Err(io::ErrorKind::WriteZero.into()));
+        }
+        at = now;
+    }
+    end(step, done, Ok(()))
+}
+
+/// Writes what is no whole unit, on the thread for writes.
+async fn edge<M: Memory>(access: &Access, step: Step<M>) -> (io::Result<()>, Step<M>) {
+    if access.open.second.is_some() {
+        return access.on_thread(step).await;
+    }
+    let call = access.driver.call_blocking(Lane::Writes, step, whole_blocks::write);
+    let (result, mut step) = call.await;
+    let result = result.and_then(|result| result);
+    (result.map_err(|errno| step.error(errno)), step)
+}
+
+/// Writes whole blocks from an aligned copy.
+async fn write_copy<M: Memory>(
+    access: &Access,
+    mut step: Step<M>,
+    done: usize,
+    count: usize,
+    at: u64,
+    alignment: Alignment,
+) -> (io::Result<usize>, Step<M>) {
+    let mut buf = match AlignedBuf::with_alignment(count, memory(alignment)) {
+        Ok(buf) => buf,
+        Err(errno) => return (Err(errno.into()), step),
+    };
+    if step.memory.take(done, &mut buf) < count {
+        let shrunk = "the buffer has become shorter during the write";
+        return (Err(io::Error::new(io::ErrorKind::InvalidInput, shrunk)), step);
+    }
+    let write = Write::new(Main(Arc::clone(&access.open)), buf, at);
+    let write = Write { rw_flags: access.rw_flags, ioprio: access.ioprio, ..write };
+    let (result, mut write) = access.driver.perform(write).await;
+    (counted(result, &mut write), step)
+}
+
+fn memory(alignment: Alignment) -> usize {
+    alignment.memory as usize
+}
+
+fn counted<O: Operation>(result: Result<u32, Errno>, op: &mut O) -> io::Result<usize> {
+    match result {
+        Ok(count) => Ok(count as usize),
+        Err(errno) => Err(op.prepare().diagnose(errno).into()),
+    }
+}

@@ -1,0 +1,124 @@
+//! [`OpenOptions`].
+
+use super::call::FailedCall;
+use super::open::{Direct, Open};
+use crate::driver::Lane;
+use crate::{Driver, Errno};
+use rustix::fs::OFlags;
+use std::fs::OpenOptions as StdOptions;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+
+/// How a [`File`](super::File) is opened. From [`File::options`](super::File::options).
+///
+/// The names are those of [`std::fs::OpenOptions`], and mean the same.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use linux_aio::{Direct, Driver, File};
+///
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("log");
+/// let driver = Driver::on_thread(8)?;
+/// let options = File::options().write(true).create(true).mode(0o600).direct(Direct::Never);
+/// let file = pollster::block_on(options.open(&driver, path))?;
+/// assert!(!file.is_direct());
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "options open nothing unless `open` is called"]
+pub struct OpenOptions {
+    options: StdOptions,
+    direct: Direct,
+    flags: i32,
+}
+
+impl OpenOptions {
+    pub(super) fn new() -> Self {
+        Self { options: StdOptions::new(), direct: Direct::default(), flags: 0 }
+    }
+
+    /// Opens the file for reading.
+    pub fn read(mut self, read: bool) -> Self {
+        self.options.read(read);
+        self
+    }
+
+    /// Opens the file for writing.
+    pub fn write(mut self, write: bool) -> Self {
+        self.options.write(write);
+        self
+    }
+
+    /// Opens the file for writing at its end, wherever that is: the offsets of writes do not count.
+    #[doc(alias = "O_APPEND")]
+    pub fn append(mut self, append: bool) -> Self {
+        self.options.append(append);
+        self
+    }
+
+    /// Makes the file empty.
+    #[doc(alias = "O_TRUNC")]
+    pub fn truncate(mut self, truncate: bool) -> Self {
+        self.options.truncate(truncate);
+        self
+    }
+
+    /// Creates the file if there is none.
+    #[doc(alias = "O_CREAT")]
+    pub fn create(mut self, create: bool) -> Self {
+        self.options.create(create);
+        self
+    }
+
+    /// Creates the file, and fails if there is one.
+    #[doc(alias = "O_EXCL")]
+    pub fn create_new(mut self, create_new: bool) -> Self {
+        self.options.create_new(create_new);
+        self
+    }
+
+    /// Sets the permissions of a file that is created; 0o666 unless this is called. The process's
+    /// umask is taken from them.
+    pub fn mode(mut self, mode: u32) -> Self {
+        self.options.mode(mode);
+        self
+    }
+
+    /// Adds flags of `open(2)`. `O_DIRECT` among them does not count: [`direct`](Self::direct)
+    /// decides.
+    pub fn custom_flags(mut self, flags: i32) -> Self {
+        self.flags = flags;
+        self
+    }
+
+    /// Says whether to open the file with `O_DIRECT`; [`Direct::Prefer`] unless this is called.
+    #[doc(alias = "O_DIRECT")]
+    pub fn direct(mut self, direct: Direct) -> Self {
+        self.direct = direct;
+        self
+    }
+
+    /// Opens the file, on a thread of the driver.
+    pub(super) async fn open_file(&self, driver: &Driver, path: PathBuf) -> io::Result<Open> {
+        let Self { mut options, direct, flags } = self.clone();
+        // The file is opened without it first: an open that fails because of `O_DIRECT` leaves a
+        // new file behind, which an open with `create_new` would then fail on.
+        options.custom_flags(flags & !(OFlags::DIRECT.bits() as i32));
+        let call = driver.call_blocking(Lane::Calls, path, move |path| {
+            let file = options.open(path)?;
+            Open::with(file, direct)
+        });
+        let (result, path) = call.await;
+        let name = || alloc::format!("open of {}", path.display());
+        match result {
+            Ok(Ok(open)) => Ok(open),
+            Ok(Err(error)) => match Errno::from_io_error(&error) {
+                Some(errno) => Err(FailedCall::error(name(), errno)),
+                None => Err(io::Error::new(error.kind(), alloc::format!("{}: {error}", name()))),
+            },
+            Err(errno) => Err(FailedCall::error(name(), errno)),
+        }
+    }
+}

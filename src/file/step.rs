@@ -1,0 +1,79 @@
+//! [`Step`], one part of a transfer, by the driver or by a system call.
+
+use super::memory::{Memory, Span};
+use super::open::Open;
+use crate::op::IovecVec;
+use crate::{Errno, IoPrio, Operation, Prepared, RwFlags};
+use alloc::sync::Arc;
+use rustix::fd::AsFd;
+use std::io;
+
+/// How much the kernel moves at once at most, cut to what every alignment divides.
+pub(super) const LARGEST: usize = 0x4000_0000;
+
+/// The part of a transfer that is to be done, with the memory of the whole.
+pub(super) struct Step<M> {
+    pub(super) open: Arc<Open>,
+    /// Whether by the descriptor with `O_DIRECT`.
+    pub(super) direct: bool,
+    pub(super) memory: M,
+    pub(super) span: Span,
+    pub(super) offset: u64,
+    pub(super) rw_flags: RwFlags,
+    pub(super) ioprio: IoPrio,
+    pub(super) table: IovecVec,
+}
+
+impl<M: Memory> Step<M> {
+    /// Makes the system call for the first `most` bytes, and goes on behind what it has done.
+    pub(super) fn call(&mut self, more: RwFlags, most: usize) -> Result<usize, Errno> {
+        let fd = self.open.descriptor(self.direct).as_fd();
+        let span = Span { len: self.span.len.min(most), ..self.span };
+        let flags = self.rw_flags.union(more);
+        loop {
+            match self.memory.call(fd, span, self.offset, flags) {
+                Err(Errno::EINTR) => {}
+                Ok(count) => {
+                    self.advance(count);
+                    return Ok(count);
+                }
+                Err(errno) => return Err(errno),
+            }
+        }
+    }
+
+    /// Makes system calls until everything is done, the file ends, or one fails.
+    pub(super) fn call_to_end(&mut self) -> Result<(), Errno> {
+        while self.span.len > 0 {
+            if self.call(RwFlags::empty(), LARGEST)? == 0 {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn advance(&mut self, count: usize) {
+        let count = count.min(self.span.len);
+        self.span = Span { skip: self.span.skip + count, len: self.span.len - count };
+        self.offset += count as u64;
+    }
+
+    /// Aims at other bytes of the same transfer.
+    pub(super) fn aim(&mut self, skip: usize, len: usize, offset: u64, direct: bool) {
+        (self.span, self.offset, self.direct) = (Span { skip, len }, offset, direct);
+    }
+
+    /// Describes a failure of this step.
+    pub(super) fn error(&mut self, errno: Errno) -> io::Error {
+        self.prepare().diagnose(errno).into()
+    }
+}
+
+impl<M: Memory> Operation for Step<M> {
+    fn prepare(&mut self) -> Prepared<'_> {
+        let Self { open, direct, memory, span, offset, rw_flags, ioprio, table } = self;
+        let fd = open.descriptor(*direct).as_fd().into();
+        let span = Span { len: span.len.min(LARGEST), ..*span };
+        memory.prepare(table, fd, span, *offset).rw_flags(*rw_flags).ioprio(*ioprio)
+    }
+}

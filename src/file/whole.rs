@@ -1,0 +1,96 @@
+//! The ends of transfers, as results.
+
+use super::access::Access;
+use super::memory::Memory;
+use super::transfer::Moved;
+use core::error::Error;
+use core::fmt;
+use std::io;
+
+/// Reads to all of `memory`. Gives the number of bytes that were read, and the number wanted.
+pub(super) async fn read<M: Memory>(
+    access: &Access,
+    mut memory: M,
+    offset: u64,
+) -> (io::Result<(usize, usize)>, M) {
+    let len = memory.len();
+    if len == 0 {
+        return (Err(no_room()), memory);
+    }
+    let (Moved { done, error }, memory) = access.transfer(memory, offset).await;
+    (error.map_or(Ok((done, len)), Err), memory)
+}
+
+/// Gives the count of a write. An error counts if there is none.
+pub(super) fn some(moved: Moved) -> io::Result<usize> {
+    match moved.error {
+        Some(error) if moved.done == 0 => Err(error),
+        _ => Ok(moved.done),
+    }
+}
+
+/// Tells whether all of a write was done.
+pub(super) fn all(moved: Moved, len: usize) -> io::Result<()> {
+    match moved.error {
+        Some(error) => Err(error),
+        None if moved.done < len => Err(io::ErrorKind::WriteZero.into()),
+        None => Ok(()),
+    }
+}
+
+fn no_room() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidInput,
+        "the buffer has length 0, and a read fills a buffer's length, not its capacity: use \
+         vec![0; n]",
+    )
+}
+
+/// The file ended before a buffer was full. The inner error of the `UnexpectedEof` of
+/// [`File::read_exact_at`](super::File::read_exact_at).
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use linux_aio::{Driver, File, UnexpectedEnd};
+///
+/// let driver = Driver::on_thread(1)?;
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("short");
+/// # std::fs::write(&path, "short")?;
+/// # pollster::block_on(async {
+/// let file = File::open(&driver, path).await?;
+/// let (result, buf) = file.read_exact_at(vec![0; 100], 0).await;
+/// let error = result.unwrap_err();
+/// let end: &UnexpectedEnd = error.get_ref().unwrap().downcast_ref().unwrap();
+/// assert_eq!(&buf[..end.read()], b"short");
+/// # Ok(()) }) }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnexpectedEnd {
+    read: usize,
+    len: usize,
+    offset: u64,
+}
+
+impl UnexpectedEnd {
+    pub(super) fn check(read: usize, len: usize, offset: u64) -> io::Result<()> {
+        if read >= len {
+            return Ok(());
+        }
+        Err(io::Error::new(io::ErrorKind::UnexpectedEof, Self { read, len, offset }))
+    }
+
+    /// Returns the number of bytes that were read. They are at the start of the buffer.
+    pub fn read(&self) -> usize {
+        self.read
+    }
+}
+
+impl fmt::Display for UnexpectedEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { read, len, offset } = self;
+        write!(f, "read of {len} bytes at offset {offset}: the file ended after {read} of them")
+    }
+}
+
+impl Error for UnexpectedEnd {}

@@ -1,0 +1,193 @@
+//! What a forked child inherits of a `File`, and what that answers there.
+
+use super::checks::{Check, panic_of};
+use super::common::files::scratch;
+use super::common::poll_once;
+use core::pin::Pin;
+use core::sync::atomic::{AtomicBool, Ordering};
+use core::task::Waker;
+use linux_aio::{Direct, Driver, Errno, File, IoPrio, Outcome, RwFlags};
+use smol::future::block_on;
+use std::io;
+use std::os::fd::AsFd;
+use std::thread;
+use tempfile::TempDir;
+
+type Reading = Pin<Box<dyn Future<Output = Outcome<Vec<u8>>>>>;
+
+/// Files that a thread uses all the time, through the page cache and around it, and one of a driver
+/// that has no free slot.
+pub(crate) struct Inherited {
+    dir: TempDir,
+    driver: Option<Driver>,
+    files: Option<[File; 3]>,
+    /// A read by the last, which waits for a slot.
+    waiting: Option<Reading>,
+    user: Option<thread::JoinHandle<()>>,
+}
+
+static OVER: AtomicBool = AtomicBool::new(false);
+
+impl Inherited {
+    /// `full` is a driver without a free slot.
+    pub(crate) fn new(full: &Driver) -> Self {
+        let dir = scratch();
+        let driver = Driver::on_thread(8).expect("a driver");
+        let open = |name, direct| {
+            let options = File::options().read(true).write(true).create(true).direct(direct);
+            block_on(options.open(&driver, dir.path().join(name))).expect("a file")
+        };
+        let (direct, buffered) = (open("direct", Direct::Prefer), open("buffered", Direct::Never));
+        let user = thread::spawn({
+            let files = [direct.clone(), buffered.clone()];
+            move || {
+                while !OVER.load(Ordering::Relaxed) {
+                    for file in &files {
+                        block_on(file.write_all_at(vec![1; 8], 3)).0.expect("a write");
+                        assert_eq!(block_on(file.read_at(vec![1; 8], 0)).0.expect("a read"), 8);
+                        block_on(file.set_len(100)).expect("a length");
+                        let _ = format!("{file:?}");
+                    }
+                }
+            }
+        });
+        let zero = std::fs::File::open("/dev/zero").expect("/dev/zero");
+        let of_full = File::from_std(zero, full).expect("a file");
+        let files = Some([direct, buffered, of_full.clone()]);
+        let mut waiting: Reading = Box::pin(async move { of_full.read_at(vec![1; 8], 0).await });
+        assert!(poll_once(&mut waiting, Waker::noop()).is_pending());
+        Self { dir, driver: Some(driver), files, waiting: Some(waiting), user: Some(user) }
+    }
+
+    /// When the slot is free.
+    pub(crate) fn is_as_it_was(&mut self) {
+        assert_eq!(block_on(self.waiting.take().expect("it")).0.expect("a read"), 8);
+        OVER.store(true, Ordering::Relaxed);
+        self.user.take().expect("it").join().expect("no panic");
+    }
+
+    fn files(&self) -> &[File] {
+        self.files.as_ref().expect("all")
+    }
+
+    fn driver(&self) -> &Driver {
+        self.driver.as_ref().expect("it")
+    }
+}
+
+fn assert_forked<T: core::fmt::Debug>(result: io::Result<T>) {
+    let error = result.expect_err("the driver is the parent's");
+    assert_eq!(error.kind(), io::Error::from(Errno::FORKED).kind());
+    assert!(error.to_string().contains("fork"), "{error}");
+}
+
+pub(crate) const FILE: &[(&str, Check)] = &[
+    ("File::options", |_| drop(File::options())),
+    ("File::open", |world| assert_forked(block_on(File::open(world.files.driver(), "/dev/zero")))),
+    ("OpenOptions::open", |world| {
+        assert_forked(block_on(File::options().read(true).open(world.files.driver(), "/dev/zero")));
+        // The child has a driver of its own.
+        let driver = Driver::on_thread(2).expect("a driver");
+        let path = world.files.dir.path().join("child");
+        let options = File::options().read(true).write(true).create(true);
+        let file = block_on(options.open(&driver, path)).expect("a file");
+        block_on(file.write_all_at(vec![7; 5000], 100)).0.expect("a write");
+        let (result, buf) = block_on(file.read_at(vec![0; 5000], 100));
+        assert_eq!((result.expect("a read"), buf), (5000, vec![7; 5000]));
+        block_on(file.close()).expect("closed");
+    }),
+    ("File::from_std", |world| {
+        let zero = std::fs::File::open("/dev/zero").expect("/dev/zero");
+        let file = File::from_std(zero, world.files.driver()).expect("a file");
+        assert_forked(block_on(file.read_at(vec![1; 8], 0)).0);
+    }),
+    ("File::is_direct", |world| assert!(!world.files.files()[1].is_direct())),
+    ("File::direct", |world| drop(world.files.files()[0].direct().to_string())),
+    ("File::with_rw_flags", |world| {
+        for file in world.files.files() {
+            let file = file.clone().with_rw_flags(RwFlags::HIPRI);
+            assert_forked(block_on(file.read_at(vec![1; 8], 0)).0);
+        }
+    }),
+    ("File::with_ioprio", |world| {
+        for file in world.files.files() {
+            let file = file.clone().with_ioprio(IoPrio::idle());
+            assert_forked(block_on(file.read_at(vec![1; 8], 0)).0);
+        }
+    }),
+    ("File::read_at", |world| {
+        for file in world.files.files() {
+            let (result, buf) = block_on(file.read_at(vec![1; 8], 0));
+            assert_eq!(buf, [1; 8]);
+            assert_forked(result);
+        }
+        // What waits for an operation of the parent's does as that does.
+        let waiting = world.files.waiting.as_mut().expect("it");
+        let text = panic_of(|| drop(poll_once(waiting, Waker::noop())));
+        assert!(text.contains("fork"), "{text}");
+    }),
+    ("File::read_exact_at", |world| {
+        for file in world.files.files() {
+            assert_forked(block_on(file.read_exact_at(vec![1; 8], 0)).0);
+        }
+    }),
+    ("File::write_at", |world| {
+        for file in world.files.files() {
+            let (result, buf) = block_on(file.write_at(vec![1; 8], 0));
+            assert_eq!(buf, [1; 8]);
+            assert_forked(result);
+        }
+    }),
+    ("File::write_all_at", |world| {
+        for file in world.files.files() {
+            assert_forked(block_on(file.write_all_at(vec![1; 8], 0)).0);
+        }
+    }),
+    ("File::readv_at", |world| {
+        for file in world.files.files() {
+            let (result, bufs) = block_on(file.readv_at([vec![1; 8], vec![2; 8]], 0));
+            assert_eq!(bufs, [[1; 8], [2; 8]]);
+            assert_forked(result);
+        }
+    }),
+    ("File::writev_at", |world| {
+        for file in world.files.files() {
+            let (result, bufs) = block_on(file.writev_at([vec![1; 8], vec![2; 8]], 0));
+            assert_eq!(bufs, [[1; 8], [2; 8]]);
+            assert_forked(result);
+        }
+    }),
+    ("File::sync_all", |world| {
+        world.files.files().iter().for_each(|file| assert_forked(block_on(file.sync_all())));
+    }),
+    ("File::sync_data", |world| {
+        world.files.files().iter().for_each(|file| assert_forked(block_on(file.sync_data())));
+    }),
+    ("File::set_len", |world| {
+        world.files.files().iter().for_each(|file| assert_forked(block_on(file.set_len(1))));
+    }),
+    ("File::allocate", |world| {
+        world.files.files().iter().for_each(|file| assert_forked(block_on(file.allocate(0, 1))));
+    }),
+    ("File::punch_hole", |world| {
+        world.files.files().iter().for_each(|file| assert_forked(block_on(file.punch_hole(0, 1))));
+    }),
+    ("File::metadata", |world| assert!(world.files.files()[0].metadata().is_ok())),
+    ("File::get_ref", |world| assert!(world.files.files()[0].get_ref().metadata().is_ok())),
+    ("File::close", |world| {
+        drop(world.files.waiting.take());
+        for file in world.files.files.take().expect("all") {
+            block_on(file.close()).expect("it closes what the child has");
+        }
+    }),
+    ("File: AsFd", |world| assert!(world.files.files()[0].as_fd().try_clone_to_owned().is_ok())),
+    ("File: Clone", |world| drop(world.files.files().to_vec())),
+    ("File: Debug", |world| {
+        for file in world.files.files() {
+            assert!(format!("{file:?}").contains("outstanding: 0"));
+        }
+    }),
+    ("File: Drop", |world| {
+        drop((world.files.waiting.take(), world.files.files.take(), world.files.driver.take()));
+    }),
+];

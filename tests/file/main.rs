@@ -1,0 +1,9 @@
+//! `File` and its futures, on each runtime and file system.
+#![cfg(feature = "std")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod handles;
+mod model;
+mod requests;

@@ -1,0 +1,325 @@
+//! What a request of a `File` does at its edges, and on each runtime.
+
+use crate::common;
+
+use common::device::Mount;
+use common::files::{file_with, open_direct, pattern, scratch};
+use common::{Watchdog, is_root, say_skipped};
+use core::num::NonZero;
+use core::task::{Context, Poll};
+use linux_aio::{
+    Direct, DirectState, Driver, Errno, EventFd, File, Reactor, RwFlags, UnexpectedEnd,
+};
+use pollster::block_on;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::thread;
+
+fn errno<T>(result: io::Result<T>) -> Option<Errno> {
+    result.err().and_then(|error| Errno::from_io_error(&error))
+}
+
+/// Writes and reads at places of every kind, and checks what others see.
+async fn exchange(driver: Driver, direct: Direct) -> io::Result<()> {
+    let dir = scratch();
+    let path = dir.path().join("file");
+    let options = File::options().read(true).write(true).create_new(true).direct(direct);
+    let file = options.open(&driver, &path).await?;
+    let content = pattern(300_000);
+    file.write_all_at(content.clone(), 777).await.0?;
+    file.sync_all().await?;
+    let whole = std::fs::read(&path)?;
+    assert!(whole[..777].iter().all(|byte| *byte == 0) && whole[777..] == content);
+    let (result, buf) = file.read_exact_at(vec![0; content.len()], 777).await;
+    result?;
+    assert!(buf == content);
+    file.set_len(1000).await?;
+    assert_eq!(file.metadata()?.len(), 1000);
+    let (result, buf) = file.read_at(vec![0; 4096], 0).await;
+    assert_eq!((result?, &buf[..1000]), (1000, &whole[..1000]));
+    let (result, _) = file.read_at(vec![0; 4096], 1000).await;
+    assert_eq!(result?, 0);
+    file.close().await?;
+    driver.close().await;
+    Ok(())
+}
+
+#[cfg(feature = "tokio")]
+#[test]
+fn a_file_works_on_tokio() -> io::Result<()> {
+    let _watchdog = Watchdog::new();
+    for workers in [1, 2] {
+        let builder = &mut tokio::runtime::Builder::new_multi_thread();
+        let runtime = builder.worker_threads(workers).enable_all().build()?;
+        for direct in [Direct::Prefer, Direct::Never] {
+            runtime.block_on(async {
+                // In a task, so the future can be sent.
+                tokio::spawn(exchange(linux_aio::tokio::driver(4)?, direct)).await?
+            })?;
+        }
+    }
+    Ok(())
+}
+
+struct SmolReactor(smol::Async<Arc<EventFd>>);
+
+impl Reactor for SmolReactor {
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.poll_readable(cx)
+    }
+}
+
+#[test]
+fn a_file_works_on_smol_and_without_a_runtime() -> io::Result<()> {
+    let _watchdog = Watchdog::new();
+    for direct in [Direct::Prefer, Direct::Never] {
+        let reactor = |eventfd| Ok(SmolReactor(smol::Async::new_nonblocking(eventfd)?));
+        smol::block_on(exchange(Driver::new(4, reactor)?, direct))?;
+        block_on(exchange(Driver::on_thread(4)?, direct))?;
+    }
+    Ok(())
+}
+
+/// Goal: a request that cannot be is refused, with a text that names it, and its buffer comes back.
+#[test]
+fn a_range_behind_the_largest_offset_is_refused() -> io::Result<()> {
+    let (_dir, _, plain) = file_with(b"content");
+    let driver = Driver::on_thread(2)?;
+    let file = File::from_std(plain, &driver)?;
+    block_on(async {
+        for offset in [u64::MAX, u64::MAX - 3, i64::MAX as u64 - 6] {
+            let (result, buf) = file.write_at(vec![1; 7], offset).await;
+            let error = result.expect_err("no file is so long");
+            assert_eq!((error.kind(), buf.len()), (io::ErrorKind::InvalidInput, 7));
+            assert!(error.to_string().contains(&offset.to_string()), "{error}");
+            let (result, _) = file.read_at(vec![1; 7], offset).await;
+            assert_eq!(result.expect_err("none").kind(), io::ErrorKind::InvalidInput);
+            let error = file.allocate(offset, 7).await.expect_err("none");
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        }
+        assert_eq!(file.metadata()?.len(), 7);
+        Ok(())
+    })
+}
+
+/// Goal: the end of a file before a buffer is full is an error that says how much was read.
+#[test]
+fn an_unexpected_end_keeps_what_was_read() -> io::Result<()> {
+    let content = pattern(10_001);
+    let (_dir, path, _) = file_with(&content);
+    let driver = Driver::on_thread(2)?;
+    for direct in [Direct::Prefer, Direct::Never] {
+        block_on(async {
+            let options = File::options().read(true).direct(direct);
+            let file = options.open(&driver, &path).await?;
+            let (result, buf) = file.read_exact_at(vec![0; 8192], 5001).await;
+            let error = result.expect_err("the file has 5000 more");
+            assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+            let end = error.get_ref().and_then(|error| error.downcast_ref::<UnexpectedEnd>());
+            let end = end.expect("what was read");
+            assert_eq!((end.read(), &buf[..5000]), (5000, &content[5001..]));
+            io::Result::Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+/// Goal: a buffered file is read whole, however little of it is in the page cache, and no read or
+/// write of it goes to `io_submit`. Method: pages here and there are read into an emptied cache.
+#[test]
+fn a_file_that_is_cached_in_part_is_read_whole() -> io::Result<()> {
+    let content = pattern(1 << 20);
+    let (_dir, path, plain) = file_with(&content);
+    let driver = Driver::on_thread(2)?;
+    block_on(async {
+        let file = File::from_std(plain, &driver)?;
+        for round in 0..20u64 {
+            file.sync_all().await?;
+            let before = driver.stats().submitted;
+            let len = NonZero::new(content.len() as u64);
+            rustix::fs::fadvise(file.get_ref(), 0, len, rustix::fs::Advice::DontNeed)?;
+            rustix::fs::fadvise(file.get_ref(), 0, len, rustix::fs::Advice::Random)?;
+            for page in 0..16 {
+                let at = (page * 7 + round) % 256 * 4096;
+                let (result, _) = file.read_at([0; 100], at).await;
+                assert_eq!(result?, 100);
+            }
+            let (result, buf) = file.read_at(vec![0; content.len() - 1], 1).await;
+            assert_eq!(result?, content.len() - 1);
+            assert!(buf[..] == content[1..]);
+            let (result, bufs) = file.readv_at([vec![0; 70_001], vec![0; 70_001]], round).await;
+            assert_eq!(result?, 140_002);
+            assert!(bufs.concat() == content[round as usize..][..140_002]);
+            file.write_all_at(content[..5000].to_vec(), 0).await.0?;
+            assert_eq!(driver.stats().submitted, before, "of {}", path.display());
+        }
+        Ok(())
+    })
+}
+
+/// Goal: a file says whether it is direct, and why not; it is direct if that is required, or not
+/// opened.
+#[test]
+fn a_file_says_whether_it_is_direct() -> io::Result<()> {
+    let driver = Driver::on_thread(2)?;
+    block_on(async {
+        let dir = scratch();
+        let path = dir.path().join("file");
+        let options = File::options().read(true).write(true).create(true);
+        let never = options.clone().direct(Direct::Never).open(&driver, &path).await?;
+        assert_eq!(never.direct(), DirectState::NotAskedFor);
+        let required = options.clone().direct(Direct::Require).open(&driver, &path).await;
+        let preferred = options.clone().open(&driver, &path).await?;
+        if open_direct(&path).is_some() {
+            assert!(required?.is_direct() && preferred.is_direct());
+            let direct = open_direct(&path).expect("it has O_DIRECT");
+            assert!(File::from_std(direct, &driver)?.is_direct());
+        } else {
+            assert_eq!(required.expect_err("no O_DIRECT").kind(), io::ErrorKind::Unsupported);
+            assert!(!preferred.is_direct());
+        }
+        // An open that fails names the path, and what went wrong.
+        let error = File::open(&driver, dir.path().join("none")).await.expect_err("no such file");
+        assert_eq!(Errno::from_io_error(&error), Some(Errno::ENOENT));
+        assert!(error.to_string().contains("none"), "{error}");
+        if let Ok(dir) = tempfile::tempdir_in("/dev/shm") {
+            let path = dir.path().join("file");
+            let in_memory = options.clone().open(&driver, &path).await?;
+            assert!(!in_memory.is_direct(), "{}", in_memory.direct());
+            let new = File::options().write(true).create_new(true).direct(Direct::Require);
+            let error = new.open(&driver, dir.path().join("new")).await.expect_err("no disk");
+            assert_eq!(error.kind(), io::ErrorKind::Unsupported);
+        }
+        Ok(())
+    })
+}
+
+/// Goal: what is written with a flag for one operation is one operation, or refused as it is.
+#[test]
+fn flags_of_one_operation_are_not_split() -> io::Result<()> {
+    let (_dir, path, _) = file_with(&pattern(8192));
+    let Some(direct) = open_direct(&path) else {
+        say_skipped("no O_DIRECT here");
+        return Ok(());
+    };
+    let driver = Driver::on_thread(2)?;
+    let file = File::from_std(direct, &driver)?.with_rw_flags(RwFlags::ATOMIC);
+    let (result, _) = block_on(file.write_at(vec![1; 5000], 3));
+    // Which of the two depends on the kernel and the file system.
+    assert!(matches!(errno(result), Some(Errno::EINVAL | Errno::EOPNOTSUPP)));
+    assert!(std::fs::read(&path)? == pattern(8192));
+    Ok(())
+}
+
+/// Goal: without a second descriptor, whole blocks are read, changed and written, and nothing is
+/// written behind the end. Method: `/proc` is hidden from the thread, and those that it starts.
+#[test]
+fn blocks_are_changed_where_there_is_no_second_descriptor() {
+    if !is_root() {
+        return say_skipped("only root can mount");
+    }
+    let _watchdog = Watchdog::new();
+    let content = pattern(65536);
+    let (_dir, path, _) = file_with(&content);
+    if open_direct(&path).is_none() {
+        return say_skipped("no O_DIRECT here");
+    }
+    let hidden = move || -> Result<(), String> {
+        Mount::unshare()?;
+        let _mount = Mount::tmpfs("/proc".as_ref(), "size=4k")?;
+        let driver = Driver::on_thread(4).expect("a driver");
+        block_on(async {
+            let options = File::options().read(true).write(true).direct(Direct::Require);
+            let file = options.open(&driver, &path).await.expect("a file");
+            let DirectState::Direct { without_second, .. } = file.direct() else {
+                panic!("it is required")
+            };
+            assert_eq!(without_second, Some(Errno::ENOENT));
+            let mut model = content;
+            for (at, len) in [(0, 1), (100, 5000), (4095, 2), (513, 40_000), (65_000, 536)] {
+                model[at..][..len].fill(at as u8 | 1);
+                let bytes = model[at..][..len].to_vec();
+                file.write_all_at(bytes, at as u64).await.0.expect("a write");
+            }
+            let (result, buf) = file.read_at(vec![0; 65536], 1).await;
+            assert_eq!(result.expect("a read"), 65535);
+            assert!(buf[..65535] == model[1..]);
+            for (at, len) in [(65_536, 100), (65_535, 2), (70_000, 1)] {
+                let (result, _) = file.write_all_at(vec![1; len], at).await;
+                assert_eq!(errno(result), Some(Errno::EINVAL));
+            }
+            assert_eq!(file.metadata().expect("metadata").len(), 65536);
+        });
+        Ok(())
+    };
+    if let Err(why) = thread::spawn(hidden).join().expect("no panic") {
+        say_skipped(&why);
+    }
+}
+
+/// Goal: a future that is dropped at any await leaves the file and the driver usable, and a buffer
+/// that is in use alive. Method: each future is polled some times and dropped.
+#[test]
+fn dropped_futures_leave_nothing_behind() -> io::Result<()> {
+    let _watchdog = Watchdog::new();
+    let dir = scratch();
+    let driver = Driver::on_thread(4)?;
+    for direct in [Direct::Prefer, Direct::Never] {
+        block_on(async {
+            let path = dir.path().join(format!("{direct:?}"));
+            let options = File::options().read(true).write(true).create(true).direct(direct);
+            for polls in 0..8 {
+                let opening = options.open(&driver, &path);
+                poll_and_drop(opening, polls);
+                let file = options.open(&driver, &path).await?;
+                poll_and_drop(file.write_all_at(vec![1; 100_000], 5), polls);
+                poll_and_drop(file.read_at(vec![1; 100_000], 7), polls);
+                poll_and_drop(file.sync_all(), polls);
+                poll_and_drop(file.set_len(10), polls);
+                poll_and_drop(file.clone().close(), polls);
+                // The calls of each thread are in order, so this comes after all of them.
+                file.set_len(100).await?;
+                file.write_all_at(vec![2; 100], 0).await.0?;
+                let (result, buf) = file.read_exact_at(vec![0; 100], 0).await;
+                result?;
+                assert_eq!(buf, vec![2; 100]);
+            }
+            io::Result::Ok(())
+        })?;
+    }
+    block_on(driver.close());
+    Ok(())
+}
+
+fn poll_and_drop<F: Future>(future: F, polls: u32) {
+    let mut future = core::pin::pin!(future);
+    for _ in 0..polls {
+        thread::yield_now();
+        if future.as_mut().poll(&mut Context::from_waker(core::task::Waker::noop())).is_ready() {
+            return;
+        }
+    }
+}
+
+/// Goal: a driver that is closed, and nobody's handle, end the file's calls; the descriptor closes.
+#[test]
+fn a_closed_driver_takes_no_calls() -> io::Result<()> {
+    let (_dir, path, plain) = file_with(&[7; 100]);
+    let driver = Driver::on_thread(4)?;
+    let file = File::from_std(plain, &driver)?;
+    let number = file.get_ref().as_raw_fd();
+    block_on(async {
+        driver.clone().close().await;
+        let (result, buf) = file.read_at(vec![1; 8], 0).await;
+        assert_eq!((errno(result), buf), (Some(Errno::ECANCELED), vec![1; 8]));
+        assert_eq!(errno(file.write_at(vec![1; 8], 0).await.0), Some(Errno::ECANCELED));
+        assert_eq!(errno(file.set_len(1).await), Some(Errno::ECANCELED));
+        assert_eq!(errno(File::open(&driver, &path).await), Some(Errno::ECANCELED));
+        file.close().await
+    })?;
+    // Another thread of the tests may have taken the number meanwhile, for another file.
+    let link = std::fs::read_link(format!("/proc/self/fd/{number}"));
+    assert!(link.map_or(true, |link| link != path));
+    Ok(())
+}
