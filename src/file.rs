@@ -7,6 +7,7 @@ mod fair;
 mod memory;
 mod open;
 mod options;
+mod sides;
 mod step;
 mod transfer;
 mod whole;
@@ -92,6 +93,11 @@ use transfer::check_range;
 ///    is old, new or between. No byte outside of the write has changed, if sectors are not torn.
 /// 5. Others may append. Two appenders of yours need a lock, or a file with
 ///    [`append`](OpenOptions::append).
+///
+/// Writes of this file and its clones on the two sides of the page cache are kept apart in time, and
+/// wait for one another. If another program, or another `File` of the same file, writes through the
+/// page cache beside a direct write, the kernel may report `EIO` at the next sync. So open a file
+/// once, and clone it.
 ///
 /// Without `/proc`, or after a change of the file's rights, there may be no second descriptor. Then
 /// a head or tail is written by reading, changing and writing its whole block, under a lock of this

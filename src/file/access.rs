@@ -2,6 +2,7 @@
 
 use super::memory::Memory;
 use super::open::Open;
+use super::sides::Side;
 use super::step::Step;
 use crate::driver::Lane;
 use crate::{Driver, IoPrio, RwFlags};
@@ -22,6 +23,12 @@ impl Access {
     pub(super) fn appends(&self) -> bool {
         let flags = self.rw_flags;
         flags.contains(RwFlags::APPEND) || self.open.appends && !flags.contains(RwFlags::NOAPPEND)
+    }
+
+    /// Waits until a write of a direct file may be on this side of the page cache.
+    pub(super) async fn enter<M: Memory>(&self, step: &mut Step<M>, side: Side) {
+        step.entered = None;
+        step.entered = Some(self.open.sides.enter(side).await);
     }
 
     /// Makes one operation of the rest of a step, by the driver, and goes on behind it.

@@ -8,6 +8,7 @@
 use super::access::Access;
 use super::memory::Memory;
 use super::open::Open;
+use super::sides::{Entered, Side};
 use super::step::{LARGEST, Step};
 use super::whole_blocks;
 use crate::driver::Lane;
@@ -24,8 +25,8 @@ const SMALL: u64 = 128 << 10;
 /// How much is copied at once where the memory is not aligned.
 const BOUNCE: u64 = 1 << 20;
 
-/// The descriptor with `O_DIRECT`.
-struct Main(Arc<Open>);
+/// The descriptor with `O_DIRECT`, and the side of a write.
+struct Main(Arc<Open>, Option<Entered>);
 
 impl AsFd for Main {
     fn as_fd(&self) -> BorrowedFd<'_> {
@@ -39,6 +40,7 @@ fn end<M: Memory>(
     done: usize,
     result: io::Result<()>,
 ) -> (io::Result<()>, Step<M>) {
+    step.entered = None;
     step.aim(done, 0, 0, true);
     (result, step)
 }
@@ -107,7 +109,7 @@ async fn read_blocks(
         Ok(buf) => buf,
         Err(errno) => return (Err(errno.into()), AlignedBuf::default()),
     };
-    let read = Read::new(Main(Arc::clone(&access.open)), buf, first);
+    let read = Read::new(Main(Arc::clone(&access.open), None), buf, first);
     let read = Read { rw_flags: access.rw_flags, ioprio: access.ioprio, ..read };
     let (result, mut read) = access.driver.perform(read).await;
     (counted(result, &mut read), read.buf)
@@ -140,6 +142,11 @@ pub(super) async fn write<M: Memory>(
         };
         let count = (until - at) as usize;
         let result;
+        let through = access.open.second.is_some() && (!is_whole || at % block != 0);
+        let side = if through { Side::Through } else { Side::Around };
+        if step.entered.as_ref().is_none_or(|entered| entered.side() != side) {
+            access.enter(&mut step, side).await;
+        }
         if !is_whole || at % block != 0 {
             step.aim(done, count, at, access.open.second.is_none());
             (result, step) = edge(access, step).await;
@@ -194,9 +201,11 @@ async fn write_copy<M: Memory>(
         let shrunk = "the buffer has become shorter during the write";
         return (Err(io::Error::new(io::ErrorKind::InvalidInput, shrunk)), step);
     }
-    let write = Write::new(Main(Arc::clone(&access.open)), buf, at);
+    let file = Main(Arc::clone(&access.open), step.entered.take());
+    let write = Write::new(file, buf, at);
     let write = Write { rw_flags: access.rw_flags, ioprio: access.ioprio, ..write };
     let (result, mut write) = access.driver.perform(write).await;
+    step.entered = write.fd.1.take();
     (counted(result, &mut write), step)
 }
 

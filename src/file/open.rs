@@ -1,7 +1,9 @@
 //! [`Open`], the descriptors of a file, and what is known of it.
 
+use super::sides::Sides;
 use crate::geometry::{Alignment, DirectIo, Geometry};
 use crate::{AlignedBuf, Errno};
+use alloc::sync::Arc;
 use core::fmt;
 use core::sync::atomic::AtomicBool;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
@@ -80,6 +82,7 @@ pub(super) struct Open {
     pub(super) is_block_device: bool,
     /// Reads with `RWF_NOWAIT` are refused.
     pub(super) nowait_refused: AtomicBool,
+    pub(super) sides: Arc<Sides>,
 }
 
 impl Open {
@@ -150,6 +153,7 @@ impl Open {
             appends: flags.contains(OFlags::APPEND),
             is_block_device,
             nowait_refused: AtomicBool::new(false),
+            sides: Sides::new(),
         })
     }
 
@@ -177,6 +181,7 @@ impl Open {
             second,
             state,
             nowait_refused: AtomicBool::new(false),
+            sides: Sides::new(),
         })
     }
 

@@ -2,6 +2,7 @@
 
 use super::memory::{Memory, Span};
 use super::open::Open;
+use super::sides::Entered;
 use crate::op::IovecVec;
 use crate::{Errno, IoPrio, Operation, Prepared, RwFlags};
 use alloc::sync::Arc;
@@ -22,6 +23,8 @@ pub(super) struct Step<M> {
     pub(super) rw_flags: RwFlags,
     pub(super) ioprio: IoPrio,
     pub(super) table: IovecVec,
+    /// Of a write of a direct file: the side that it is on.
+    pub(super) entered: Option<Entered>,
 }
 
 impl<M: Memory> Step<M> {
@@ -71,7 +74,7 @@ impl<M: Memory> Step<M> {
 
 impl<M: Memory> Operation for Step<M> {
     fn prepare(&mut self) -> Prepared<'_> {
-        let Self { open, direct, memory, span, offset, rw_flags, ioprio, table } = self;
+        let Self { open, direct, memory, span, offset, rw_flags, ioprio, table, .. } = self;
         let fd = open.descriptor(*direct).as_fd().into();
         let span = Span { len: span.len.min(LARGEST), ..*span };
         memory.prepare(table, fd, span, *offset).rw_flags(*rw_flags).ioprio(*ioprio)

@@ -5,6 +5,7 @@ use super::direct;
 use super::fair;
 use super::memory::{Memory, Span};
 use super::open::DirectState;
+use super::sides::Side;
 use super::step::Step;
 use crate::op::IovecVec;
 use crate::{Errno, RwFlags};
@@ -47,6 +48,7 @@ impl Access {
             rw_flags: self.rw_flags,
             ioprio: self.ioprio,
             table: IovecVec::default(),
+            entered: None,
         };
         if let Err(errno) = self.driver.check_open() {
             return (Moved::failed(step.error(errno)), step.memory);
@@ -56,9 +58,16 @@ impl Access {
         let without_waiting = self.rw_flags.contains(RwFlags::NOWAIT);
         let (result, step) = match self.open.state {
             DirectState::Stream => self.one(step).await,
-            DirectState::Direct { .. } if one_operation || without_waiting => self.one(step).await,
+            DirectState::Direct { .. } if one_operation || without_waiting => {
+                if M::WRITES {
+                    self.enter(&mut step, Side::Around).await;
+                }
+                self.one(step).await
+            }
             DirectState::Direct { .. } if M::WRITES && self.appends() => {
                 step.direct = self.open.second.is_none();
+                let side = if step.direct { Side::Around } else { Side::Through };
+                self.enter(&mut step, side).await;
                 if step.direct { self.one(step).await } else { self.on_thread(step).await }
             }
             DirectState::Direct { alignment, .. } if M::WRITES => {

@@ -10,10 +10,12 @@ use common::files::scratch;
 use common::{Watchdog, is_root, say_skipped};
 use core::future::{Future, poll_fn};
 use core::pin::Pin;
+use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::Poll;
 use fastrand::Rng;
 use linux_aio::{AlignedBuf, Direct, Driver, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 
 /// How long the file is at most.
@@ -202,16 +204,50 @@ fn rounds() -> usize {
     rounds.map_or(400, |rounds| rounds.parse().expect("a number"))
 }
 
+/// Reads a file through the page cache all the time, as another program may, until it is dropped.
+/// That brings its pages into the page cache in large pieces.
+struct Onlooker {
+    over: Arc<AtomicBool>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Onlooker {
+    fn of(path: PathBuf) -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        let thread = thread::spawn({
+            let over = Arc::clone(&over);
+            move || {
+                while !over.load(Ordering::Relaxed) {
+                    let _ = std::fs::read(&path);
+                }
+            }
+        });
+        Self { over, thread: Some(thread) }
+    }
+}
+
+impl Drop for Onlooker {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        drop(self.thread.take().map(thread::JoinHandle::join));
+    }
+}
+
 /// Compares a file of a directory with the model, with `O_DIRECT` if it can be had and without.
 fn compare(directory: &Path, what: &str) {
     let seed = std::env::var("LINUX_AIO_MODEL_SEED").ok();
     let seed = seed.map_or_else(|| fastrand::u64(..), |seed| seed.parse().expect("a number"));
-    for (name, direct) in [("direct", Direct::Prefer), ("buffered", Direct::Never)] {
+    for (name, direct, watched) in [
+        ("direct", Direct::Prefer, false),
+        ("watched", Direct::Prefer, true),
+        ("buffered", Direct::Never, false),
+    ] {
         let (mut rng, mut model) = (Rng::with_seed(seed), Vec::new());
         let driver = Driver::on_thread(16).expect("a driver");
         pollster::block_on(async {
             let options = File::options().read(true).write(true).create_new(true).direct(direct);
             let file = options.open(&driver, directory.join(name)).await.expect("a new file");
+            let _onlooker = watched.then(|| Onlooker::of(directory.join(name)));
             common::say_count(&format!("{what}: {}; seed {seed}", file.direct()));
             for _ in 0..rounds() {
                 round(&file, &mut rng, &mut model).await;

@@ -1,0 +1,170 @@
+//! [`Sides`], which keeps writes around the page cache and writes through it apart in time.
+//!
+//! When a direct write has ended, the kernel drops its range from the page cache. The page cache may
+//! hold that range and its neighbourhood in one large piece, which another program's read has
+//! brought in. If a write through the page cache has made that piece dirty meanwhile, it cannot be
+//! dropped. The kernel then has the file's next sync, and its next direct read, fail with `EIO`.
+
+use crate::driver::catch_and_forget;
+use crate::raw::ForkGuard;
+use alloc::collections::VecDeque;
+use alloc::sync::Arc;
+use core::future::Future;
+use core::pin::Pin;
+use core::task::{Context, Poll, Waker};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// The side of the page cache that a write is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Around,
+    Through,
+}
+
+/// Admits any number of writes of one side at a time, first come, first served.
+#[derive(Debug)]
+pub(super) struct Sides {
+    state: Mutex<State>,
+    process: ForkGuard,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// How many writes of each side are under way.
+    active: [usize; 2],
+    waiting: VecDeque<Waiting>,
+    next_ticket: u64,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    ticket: u64,
+    side: Side,
+    /// `None` once it was called.
+    waker: Option<Waker>,
+}
+
+impl State {
+    fn admits(&self, side: Side) -> bool {
+        match side {
+            Side::Around => self.active[Side::Through as usize] == 0,
+            Side::Through => self.active[Side::Around as usize] == 0,
+        }
+    }
+
+    /// Returns the waker of the first that waits, if it can go on.
+    fn first(&mut self) -> Option<Waker> {
+        let side = self.waiting.front()?.side;
+        if self.admits(side) { self.waiting.front_mut()?.waker.take() } else { None }
+    }
+}
+
+impl Sides {
+    pub(super) fn new() -> Arc<Self> {
+        let process = ForkGuard::of_this_process();
+        Arc::new(Self { state: Mutex::default(), process })
+    }
+
+    /// Waits for a time in which there is no write of the other side.
+    pub(super) fn enter(self: &Arc<Self>, side: Side) -> Enter {
+        Enter { sides: Arc::clone(self), side, ticket: None }
+    }
+
+    /// `None` in a forked child: a thread that it does not have may hold the lock.
+    fn lock(&self) -> Option<MutexGuard<'_, State>> {
+        self.process.check_strictly().ok()?;
+        Some(self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        catch_and_forget(|| waker.wake());
+    }
+}
+
+/// From [`Sides::enter`].
+pub(super) struct Enter {
+    sides: Arc<Sides>,
+    side: Side,
+    ticket: Option<u64>,
+}
+
+impl Future for Enter {
+    type Output = Entered;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Entered> {
+        // The clone is a user's code, which must not run under the lock.
+        let mut waker = Some(cx.waker().clone());
+        let (sides, side) = (Arc::clone(&self.sides), self.side);
+        let entered = || Entered { sides: Arc::clone(&sides), side };
+        // The child's request will be refused by the driver.
+        let Some(mut state) = sides.lock() else { return Poll::Ready(entered()) };
+        let is_first = match (self.ticket, state.waiting.front()) {
+            (Some(ticket), Some(first)) => first.ticket == ticket,
+            (_, first) => first.is_none(),
+        };
+        if is_first && state.admits(side) {
+            state.active[side as usize] += 1;
+            let own = self.ticket.take().and_then(|_| state.waiting.pop_front());
+            let next = state.first();
+            drop(state);
+            drop(own);
+            wake(next);
+            return Poll::Ready(entered());
+        }
+        match self.ticket {
+            Some(ticket) => {
+                let mut waiting = state.waiting.iter_mut();
+                if let Some(own) = waiting.find(|waiting| waiting.ticket == ticket) {
+                    core::mem::swap(&mut own.waker, &mut waker);
+                }
+            }
+            None => {
+                state.next_ticket += 1;
+                let ticket = state.next_ticket;
+                state.waiting.push_back(Waiting { ticket, side, waker: waker.take() });
+                self.ticket = Some(ticket);
+            }
+        }
+        drop(state);
+        drop(waker);
+        Poll::Pending
+    }
+}
+
+impl Drop for Enter {
+    fn drop(&mut self) {
+        let Some(ticket) = self.ticket else { return };
+        let Some(mut state) = self.sides.lock() else { return };
+        let at = state.waiting.iter().position(|waiting| waiting.ticket == ticket);
+        let own = at.and_then(|at| state.waiting.remove(at));
+        let next = state.first();
+        drop(state);
+        drop(own);
+        wake(next);
+    }
+}
+
+/// A write of a side is under way. It is part of the operation, so that it lasts as long as that:
+/// longer than its future, if that is dropped.
+pub(super) struct Entered {
+    sides: Arc<Sides>,
+    side: Side,
+}
+
+impl Entered {
+    pub(super) fn side(&self) -> Side {
+        self.side
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        let Some(mut state) = self.sides.lock() else { return };
+        state.active[self.side as usize] -= 1;
+        let next = state.first();
+        drop(state);
+        wake(next);
+    }
+}
