@@ -11,8 +11,9 @@
 //! - a future on its first poll, if no other operation is outstanding or the batch is full: see
 //!   `State::decide`;
 //! - the reactor, once the runtime has run the tasks that were ready ([`Reactor::wake_later`]);
-//! - the helper thread, while the kernel has no resources ([`stall`]), when a future gives up at
-//!   its deadline, and for good once the reactor has failed because its runtime is gone.
+//! - the helper thread, while the kernel has no resources ([`stall`]), while operations are in the
+//!   kernel that do not name the eventfd ([`announcing`]), when a future gives up at its deadline,
+//!   and for good once the reactor has failed because its runtime is gone.
 //!
 //! Deadlines have a thread of their own ([`timer`]).
 //!
@@ -25,6 +26,7 @@
 //! the driver again. What such a moment leaves to do is collected in [`Deferred`] and done after
 //! it.
 
+mod announcing;
 mod batching;
 mod blocking;
 mod deadline;
@@ -59,6 +61,7 @@ use crate::{Errno, EventFd, IoContext, Operation, Queue};
 use alloc::sync::{Arc, Weak};
 use alloc::task::Wake;
 use alloc::vec::Vec;
+use announcing::Announcing;
 use blocking::{BlockingCall, BlockingThreads};
 use core::fmt;
 use core::mem;
@@ -68,7 +71,7 @@ use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 use deferred::Deferred;
 use event_loop::EventLoop;
-use helper::Helper;
+use helper::{Helper, Purpose};
 use reactor::{Contained, NoReactor};
 use run_lock::{ReactorPolling, RunLock};
 use state::State;
@@ -100,6 +103,10 @@ const STEPS: u32 = 8;
 /// has, but at least 4 and at most 32. So a disk that has just completed everything gets the first
 /// operations early, and works while tasks start the others. If operations complete inside of
 /// `io_submit`, an early submit gains nothing, and a batch is full at 32.
+///
+/// While reads and writes complete inside of `io_submit`, the driver does not have the kernel signal
+/// its eventfd for them, which saves 0.2 µs for each. The first operation after that which does not
+/// complete inside is found by the helper thread, within about 1 ms.
 ///
 /// A [`Reactor`] that does not know when tasks have run makes the driver signal its eventfd
 /// instead.
@@ -223,7 +230,12 @@ impl Driver {
         let queue = Queue::over(context, capacity);
         let shared = Arc::new_cyclic(|weak: &Weak<Shared>| Shared {
             state: Mutex::new(State::new(queue.capacity())),
-            event_loop: Mutex::new(EventLoop::new(queue, Arc::clone(&eventfd))),
+            event_loop: Mutex::new(EventLoop::new(
+                queue,
+                Arc::clone(&eventfd),
+                // Nothing tells a simulation when to look.
+                Announcing::new(helper.simulated),
+            )),
             run_lock: RunLock::new(),
             tasks_run,
             reactor_polling: ReactorPolling::new(),
@@ -651,8 +663,8 @@ impl Shared {
     }
 
     /// Has the helper thread run the event loop at that time.
-    fn run_at(self: &Arc<Self>, at: Instant) {
-        self.helper.run_at(at, self);
+    fn run_at(self: &Arc<Self>, at: Instant, purpose: Purpose) {
+        self.helper.run_at(at, purpose, self);
         if self.reactor_has_failed() {
             // The thread may be waiting for the eventfd.
             self.signal_eventfd();

@@ -187,6 +187,19 @@ impl<'op> Prepared<'op> {
         self
     }
 
+    #[cfg(feature = "std")]
+    pub(crate) fn iocb(&self) -> &Iocb {
+        &self.iocb
+    }
+
+    /// Names no eventfd.
+    #[cfg(feature = "std")]
+    pub(crate) fn without_eventfd(mut self) -> Self {
+        self.iocb.as_raw_mut().aio_flags &= !crate::abi::IOCB_FLAG_RESFD;
+        self.iocb.as_raw_mut().aio_resfd = 0;
+        self
+    }
+
     /// Describes this operation, which failed with `errno`, and the likely cause.
     ///
     /// With a [`Driver`](crate::Driver): `op.prepare().diagnose(errno)`.

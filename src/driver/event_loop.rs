@@ -1,8 +1,10 @@
 //! [`EventLoop`], which moves operations to the kernel and completions back.
 
 use super::Shared;
+use super::announcing::Announcing;
+use super::helper::Purpose;
 use super::overdue::Submitted;
-use super::queued_operation::{Erased, QueuedOperation};
+use super::queued_operation::{Erased, Kind, QueuedOperation};
 use super::stall::Stall;
 use crate::{CallError, Errno, EventFd, Fd, Iocb, Queue, Token};
 use alloc::boxed::Box;
@@ -30,6 +32,7 @@ pub(super) struct EventLoop {
     last_submit: Option<(Instant, Duration)>,
     /// Operations have left the queue since the completions were taken.
     submitted: bool,
+    announcing: Announcing,
     /// The present stall, while the kernel takes none of the queued operations.
     stall: Option<Stall>,
     /// The counts of [`DriverStats`](super::DriverStats) that this part keeps.
@@ -39,7 +42,11 @@ pub(super) struct EventLoop {
 }
 
 impl EventLoop {
-    pub(super) fn new(queue: Queue<QueuedOperation>, eventfd: Arc<EventFd>) -> Self {
+    pub(super) fn new(
+        queue: Queue<QueuedOperation>,
+        eventfd: Arc<EventFd>,
+        announcing: Announcing,
+    ) -> Self {
         Self {
             queue: Some(queue),
             eventfd,
@@ -48,6 +55,7 @@ impl EventLoop {
             pushed: Vec::new(),
             last_submit: None,
             submitted: false,
+            announcing,
             stall: None,
             blocked: 0,
             stalled: 0,
@@ -67,6 +75,7 @@ impl EventLoop {
             let failed = loop {
                 match queue.try_next() {
                     Ok(Some(done)) => {
+                        self.announcing.ended(done.op.kind);
                         state.complete(done.op.entry, done.op.ended(done.result), deferred);
                     }
                     Ok(None) => break None,
@@ -75,6 +84,7 @@ impl EventLoop {
             };
             if mem::take(&mut self.submitted) {
                 state.note_submitted();
+                self.announcing.submitted();
             }
             if let Some(errno) = failed {
                 state.fail(errno, deferred);
@@ -95,8 +105,18 @@ impl EventLoop {
             return false;
         }
         let cancelled = self.cancel(&cancels);
+        self.look_later(shared);
         self.push();
         self.submit(shared) || cancelled
+    }
+
+    /// Has the helper thread look for operations that nobody announces, if there are any.
+    #[inline(always)]
+    fn look_later(&mut self, shared: &Arc<Shared>) {
+        if self.announcing.overlooks() {
+            let look = self.announcing.next_look(Instant::now());
+            look.into_iter().for_each(|at| shared.run_at(at, Purpose::Look));
+        }
     }
 
     /// Returns `true` if an operation was cancelled: it ends without a signal if the kernel did not
@@ -113,14 +133,21 @@ impl EventLoop {
         // SAFETY: The event loop keeps it open, and the queue is submitted by the event loop alone.
         let eventfd = unsafe { Fd::<'static>::borrow_raw(self.eventfd.fd().as_raw()) };
         for (entry, op) in self.admitted.drain(..) {
-            let pushed = queue.push(QueuedOperation { op, eventfd, entry, panic: None });
+            let names = self.announcing.names();
+            let kind = Kind::Other;
+            let op = QueuedOperation { op, eventfd, names, kind, entry, panic: None };
+            let pushed = queue.push(op);
             if self.tokens.len() <= entry {
                 self.tokens.resize(entry + 1, None);
             }
             match pushed {
                 Ok(token) => {
                     self.tokens[entry] = Some(token);
-                    self.pushed.extend(queue.iocb(token).map(|iocb| (entry, iocb)));
+                    let iocb = queue.iocb(token);
+                    self.pushed.extend(iocb.map(|iocb| (entry, iocb)));
+                    if let Some(iocb) = iocb {
+                        self.announcing.pushed(Kind::of(&iocb));
+                    }
                 }
                 Err(_) => unreachable!("no more are admitted than there are slots"),
             }
@@ -170,7 +197,7 @@ impl EventLoop {
                 let stall = self.stall.get_or_insert_with(|| Stall::new(now));
                 if !stall.is_over(now, limit) {
                     if let Some(at) = stall.next_attempt(now, limit) {
-                        shared.run_at(at);
+                        shared.run_at(at, Purpose::Retry);
                     }
                     return false;
                 }
@@ -185,6 +212,7 @@ impl EventLoop {
                 state.meter.returned(at, took);
             }
             while let Some(op) = queue.take_queued() {
+                self.announcing.ended(op.kind);
                 state.complete(op.entry, op.ended(Err(errno)), deferred);
             }
         });

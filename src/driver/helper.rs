@@ -16,6 +16,8 @@ use std::time::Instant;
 /// The thread sleeps until it has a job, and ends with the context.
 pub(super) struct Helper {
     jobs: Sender<Job>,
+    /// A simulation does the work, in steps. It knows no time.
+    pub(super) simulated: bool,
 }
 
 enum Job {
@@ -26,7 +28,16 @@ enum Job {
     /// Run the event loop now.
     Run(Weak<Shared>),
     /// Run the event loop at that time.
-    RunAt(Weak<Shared>, Instant),
+    RunAt(Weak<Shared>, Instant, Purpose),
+}
+
+/// Tells why the event loop is to run at a time. Each purpose has a time of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To submit again what the kernel had no resources for.
+    Retry,
+    /// To look for operations that nobody announces.
+    Look,
 }
 
 impl Helper {
@@ -37,9 +48,11 @@ impl Helper {
         #[cfg(feature = "sim")]
         let adopted = crate::sys::sim::adopt(|| steps(receiver.take()));
         #[cfg(feature = "sim")]
-        let Some(receiver) = receiver.filter(|_| !adopted) else { return Ok(Self { jobs }) };
+        let Some(receiver) = receiver.filter(|_| !adopted) else {
+            return Ok(Self { jobs, simulated: true });
+        };
         thread::Builder::new().name("linux-aio".into()).spawn(move || work(&receiver))?;
-        Ok(Self { jobs })
+        Ok(Self { jobs, simulated: false })
     }
 
     /// Ends the context of `queue` on the thread, and the thread.
@@ -59,26 +72,30 @@ impl Helper {
         let _ = self.jobs.send(Job::Run(Arc::downgrade(shared)));
     }
 
-    /// Has the thread run the event loop at that time, and not at one that was named before.
-    pub(super) fn run_at(&self, at: Instant, shared: &Arc<Shared>) {
-        let _ = self.jobs.send(Job::RunAt(Arc::downgrade(shared), at));
+    /// Has the thread run the event loop at that time, and not at one that was named before for the
+    /// same purpose.
+    pub(super) fn run_at(&self, at: Instant, purpose: Purpose, shared: &Arc<Shared>) {
+        let _ = self.jobs.send(Job::RunAt(Arc::downgrade(shared), at, purpose));
     }
 }
 
 fn work(jobs: &Receiver<Job>) {
     let mut driven = None;
-    let mut later = None;
+    let mut later = [None, None];
     loop {
         // While the thread watches the eventfd, it sleeps there.
         let wait = if driven.is_some() { Duration::ZERO } else { until(&later) };
         match jobs.recv_timeout(wait) {
             Ok(Job::Drive(shared, eventfd)) => driven = Some((shared, eventfd)),
             Ok(Job::Run(shared)) => run_event_loop(&shared),
-            Ok(Job::RunAt(shared, at)) => later = Some((shared, at)),
+            Ok(Job::RunAt(shared, at, purpose)) => later[purpose as usize] = Some((shared, at)),
             Ok(Job::Destroy(queue, shared)) => return destroy(*queue, &shared),
             Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {
-                let due = later.take_if(|(_, at)| *at <= Instant::now());
+                let now = Instant::now();
+                // All that are due, as one run serves them.
+                let due =
+                    later.iter_mut().filter_map(|later| later.take_if(|it| it.1 <= now)).last();
                 match (&driven, due) {
                     (Some((shared, eventfd)), _) => drive(shared, eventfd, until(&later)),
                     (None, Some((shared, _))) => run_event_loop(&shared),
@@ -104,7 +121,7 @@ fn steps(mut jobs: Option<Receiver<Job>>) -> crate::sys::sim::Step {
                 driven = Some((shared, eventfd));
             }
             Some(Ok(Job::Run(shared))) => run_event_loop(&shared),
-            Some(Ok(Job::RunAt(shared, _))) => later = Some(shared),
+            Some(Ok(Job::RunAt(shared, _, _))) => later = Some(shared),
             Some(Ok(Job::Destroy(queue, shared))) => {
                 jobs = None;
                 destroy(*queue, &shared);
@@ -123,8 +140,9 @@ fn steps(mut jobs: Option<Receiver<Job>>) -> crate::sys::sim::Step {
 }
 
 /// Returns the time until the event loop is to run.
-fn until(later: &Option<(Weak<Shared>, Instant)>) -> Duration {
-    later.as_ref().map_or(Duration::MAX, |(_, at)| at.saturating_duration_since(Instant::now()))
+fn until(later: &[Option<(Weak<Shared>, Instant)>]) -> Duration {
+    let first = later.iter().flatten().map(|&(_, at)| at).min();
+    first.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()))
 }
 
 fn run_event_loop(shared: &Weak<Shared>) {

@@ -7,8 +7,7 @@
 
 use super::metrics::{Counts, Metrics};
 use super::overdue::Submitted;
-use super::queued_operation::Ended;
-use crate::Opcode;
+use super::queued_operation::{Ended, transfers};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -148,10 +147,7 @@ impl Measured {
         kind.operations += 1;
         match ended {
             Ended::Done { result: Ok(count), .. } => {
-                if matches!(
-                    kind.opcode,
-                    Opcode::PREAD | Opcode::PWRITE | Opcode::PREADV | Opcode::PWRITEV
-                ) {
+                if transfers(kind.opcode) {
                     kind.bytes += u64::from(*count);
                 }
             }

@@ -8,8 +8,9 @@
 //! RUSTFLAGS="--cfg loom" cargo test --release --lib driver::model
 //! ```
 
+use super::announcing::{Announcing, PAUSE};
 use super::deferred::Deferred;
-use super::queued_operation::{Ended, Erased};
+use super::queued_operation::{Ended, Erased, Kind};
 use super::run_lock::{ReactorPolling, RunLock};
 use super::state::State;
 use crate::{Operation, Prepared};
@@ -44,9 +45,13 @@ impl Drop for Op {
 /// The part outside of the driver: the kernel's operations, and the eventfd with its reactor.
 #[derive(Default)]
 struct Outside {
-    in_flight: Vec<usize>,
+    in_flight: Vec<(usize, Kind)>,
     completed: Vec<usize>,
     readable: bool,
+    /// The helper thread is to look for operations that nobody announces.
+    look: bool,
+    /// How often it has looked.
+    looks: u32,
     registered: bool,
     /// Every future has ended.
     ended: bool,
@@ -55,7 +60,9 @@ struct Outside {
 #[derive(Default)]
 struct EventLoop {
     /// The operations in the kernel, each with its entry.
-    ops: Vec<(usize, Box<dyn Erased>)>,
+    ops: Vec<(usize, Kind, Box<dyn Erased>)>,
+    announcing: Announcing,
+    submitted: bool,
 }
 
 struct Model {
@@ -78,12 +85,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Model {
-    fn new(capacity: usize, hangs: bool) -> Arc<Self> {
+    fn new(capacity: usize, hangs: bool, announcing: Announcing) -> Arc<Self> {
         let model = Arc::new(Self {
             state: Mutex::new(State::new(capacity)),
             run_lock: RunLock::new(),
             woken: ReactorPolling::new(),
-            event_loop: UnsafeCell::new(EventLoop::default()),
+            event_loop: UnsafeCell::new(EventLoop { announcing, ..EventLoop::default() }),
             outside: Mutex::default(),
             changed: Condvar::new(),
             dropped: Arc::new(AtomicUsize::new(0)),
@@ -133,17 +140,35 @@ impl Model {
             for &entry in &completed {
                 let at =
                     event_loop.ops.iter().position(|op| op.0 == entry).expect("it was submitted");
-                let (_, op) = event_loop.ops.swap_remove(at);
+                let (_, kind, op) = event_loop.ops.swap_remove(at);
+                event_loop.announcing.ended(kind);
                 state.complete(entry, Ended::Done { result: Ok(0), op }, deferred);
             }
             // Reads cannot be cancelled.
             state.take_cancels();
             state.admit(&mut admitted);
         });
-        let submitted = admitted.iter().map(|op| op.0);
-        self.change(|outside| outside.in_flight.extend(submitted));
-        event_loop.ops.append(&mut admitted);
-        !completed.is_empty()
+        if mem::take(&mut event_loop.submitted) {
+            event_loop.announcing.submitted();
+        }
+        if event_loop.announcing.overlooks() {
+            // The model's clock goes on with each look.
+            let announcing = &mut event_loop.announcing;
+            self.change(|outside| {
+                let now = self.deadline + PAUSE * outside.looks;
+                outside.look |= announcing.next_look(now).is_some();
+            });
+        }
+        let names = event_loop.announcing.names();
+        event_loop.submitted = !admitted.is_empty();
+        for (entry, op) in admitted {
+            let kind = if names { Kind::Transfer } else { Kind::SilentTransfer };
+            event_loop.announcing.pushed(kind);
+            event_loop.ops.push((entry, kind, op));
+            self.change(|outside| outside.in_flight.push((entry, kind)));
+        }
+        // What was submitted silently may have completed inside, and must be looked for.
+        !completed.is_empty() || event_loop.submitted && !names
     }
 
     /// The kernel and the reactor, on their thread, until all has ended and nothing is left to do.
@@ -152,13 +177,18 @@ impl Model {
         loop {
             let completed =
                 if self.hangs && !outside.ended { None } else { outside.in_flight.pop() };
-            if let Some(entry) = completed {
+            if let Some((entry, kind)) = completed {
                 outside.completed.push(entry);
-                outside.readable = true;
+                outside.readable |= kind != Kind::SilentTransfer;
             } else if outside.readable && outside.registered {
                 outside.registered = false;
                 drop(outside);
                 self.woken.set();
+                self.run_event_loop();
+                outside = lock(&self.outside);
+            } else if mem::take(&mut outside.look) {
+                outside.looks += 1;
+                drop(outside);
                 self.run_event_loop();
                 outside = lock(&self.outside);
             } else if outside.ended {
@@ -256,19 +286,30 @@ impl Model {
 
 /// Runs the kernel with these futures, each on a thread, in every order with few preemptions.
 fn model(capacity: usize, futures: &'static [fn(&Model)]) {
-    run(capacity, futures, futures.len(), false);
+    run(capacity, futures, futures.len(), false, Announcing::default);
 }
 
 /// Does the same with a kernel that hangs. The last of these is the timer.
 fn model_of_deadlines(capacity: usize, futures: &'static [fn(&Model)], hangs: bool) {
-    run(capacity, futures, futures.len() - 1, hangs);
+    run(capacity, futures, futures.len() - 1, hangs, Announcing::default);
 }
 
-fn run(capacity: usize, futures: &'static [fn(&Model)], operations: usize, hangs: bool) {
+/// Does the same with operations that do not name the eventfd.
+fn model_of_silence(capacity: usize, futures: &'static [fn(&Model)]) {
+    run(capacity, futures, futures.len(), false, Announcing::after_a_streak);
+}
+
+fn run(
+    capacity: usize,
+    futures: &'static [fn(&Model)],
+    operations: usize,
+    hangs: bool,
+    announcing: fn() -> Announcing,
+) {
     let mut builder = Builder::new();
     builder.preemption_bound = Some(2);
     builder.check(move || {
-        let model = Model::new(capacity, hangs);
+        let model = Model::new(capacity, hangs, announcing());
         let kernel = thread::spawn({
             let model = Arc::clone(&model);
             move || model.complete()
@@ -338,4 +379,23 @@ fn deadline_against_completion() {
 fn two_deadlines_and_one_slot() {
     const TIMED: fn(&Model) = Model::run_until_deadline;
     model_of_deadlines(1, &[TIMED, TIMED, Model::pass_deadline], true);
+}
+
+/// An operation that does not name the eventfd is found, whether it completes before the step after
+/// its submit or later.
+#[test]
+fn an_operation_that_nobody_announces() {
+    model_of_silence(1, &[Model::run]);
+}
+
+/// The same for two, of which the second may name the eventfd.
+#[test]
+fn two_operations_that_nobody_announces() {
+    model_of_silence(2, &[Model::run, Model::run]);
+}
+
+/// The same for one that is dropped, and another that waits for its slot.
+#[test]
+fn one_that_nobody_announces_is_dropped() {
+    model_of_silence(1, &[Model::run_and_drop, Model::run]);
 }

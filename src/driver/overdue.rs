@@ -2,6 +2,7 @@
 //! those that keep a driver open.
 
 use super::Handle;
+use super::queued_operation::transfers;
 use crate::{Errno, Iocb, Opcode};
 use alloc::vec::Vec;
 use core::fmt;
@@ -64,9 +65,7 @@ pub(super) struct Submitted {
 impl Submitted {
     pub(super) fn new(iocb: &Iocb, at: Instant) -> Self {
         let (opcode, raw) = (iocb.opcode(), iocb.as_raw());
-        let transfers =
-            matches!(opcode, Opcode::PREAD | Opcode::PWRITE | Opcode::PREADV | Opcode::PWRITEV);
-        let of_transfer = |number| if transfers { number } else { 0 };
+        let of_transfer = |number| if transfers(opcode) { number } else { 0 };
         Self {
             opcode,
             fd: raw.aio_fildes as i32,

@@ -1,6 +1,7 @@
 //! Operations of different types in one queue.
 
-use crate::{Errno, Fd, Operation, Prepared};
+use crate::abi::IOCB_FLAG_RESFD;
+use crate::{Errno, Fd, Iocb, Opcode, Operation, Prepared};
 use alloc::boxed::Box;
 use core::any::Any;
 use core::panic::AssertUnwindSafe;
@@ -22,10 +23,42 @@ pub(super) struct QueuedOperation {
     pub(super) op: Box<dyn Erased>,
     /// The driver's, which is open as long as this may be submitted.
     pub(super) eventfd: Fd<'static>,
+    /// True if reads and writes name the eventfd.
+    pub(super) names: bool,
+    /// What it is, once it has been prepared.
+    pub(super) kind: Kind,
     /// The index of the future's entry in the state.
     pub(super) entry: usize,
     /// The payload, if `prepare` of the operation panicked.
     pub(super) panic: Option<Box<dyn Any + Send>>,
+}
+
+/// Tells how an operation is announced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A read or write that names the eventfd.
+    Transfer,
+    /// One that does not.
+    SilentTransfer,
+    /// A POLL or a sync, which names it.
+    Other,
+}
+
+impl Kind {
+    /// Returns the kind of a prepared operation.
+    pub(super) fn of(iocb: &Iocb) -> Self {
+        let names = iocb.as_raw().aio_flags & IOCB_FLAG_RESFD != 0;
+        match (transfers(iocb.opcode()), names) {
+            (false, _) => Self::Other,
+            (true, true) => Self::Transfer,
+            (true, false) => Self::SilentTransfer,
+        }
+    }
+}
+
+/// Returns whether it reads or writes.
+pub(super) fn transfers(opcode: Opcode) -> bool {
+    matches!(opcode, Opcode::PREAD | Opcode::PWRITE | Opcode::PREADV | Opcode::PWRITEV)
 }
 
 /// The end of an operation.
@@ -60,7 +93,15 @@ impl Operation for QueuedOperation {
             op.prepare()
         });
         match catch_unwind(prepare) {
-            Ok(prepared) => prepared.eventfd(self.eventfd),
+            Ok(prepared) => {
+                let transfers = transfers(prepared.iocb().opcode());
+                let prepared = match transfers && !self.names {
+                    true => prepared.without_eventfd(),
+                    false => prepared.eventfd(self.eventfd),
+                };
+                self.kind = Kind::of(prepared.iocb());
+                prepared
+            }
             Err(payload) => {
                 self.panic = Some(payload);
                 // An eventfd cannot be synced: the kernel refuses this at once.

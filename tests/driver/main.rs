@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod announcing;
 mod deadlines;
 mod hooks;
 mod hostile;
