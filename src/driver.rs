@@ -45,16 +45,18 @@ mod run_lock;
 mod stall;
 mod state;
 mod stats;
+mod timed_out;
 mod timer;
 
 pub(crate) use blocking::Lane;
-pub use deadline::{TimedOut, WithDeadline};
+pub use deadline::WithDeadline;
 pub(crate) use deferred::catch_and_forget;
 pub use future::{Close, OpFuture};
 pub use metrics::{Histogram, Metrics, OperationMetrics};
 pub use overdue::{CloseWithin, Overdue, Unfinished};
 pub use reactor::Reactor;
 pub use stats::DriverStats;
+pub use timed_out::TimedOut;
 
 use crate::raw::ForkGuard;
 use crate::{Errno, EventFd, IoContext, Operation, Queue};

@@ -1,12 +1,13 @@
 //! [`WithDeadline`], a future that ends at a time even if its operation does not.
 
 use super::future::OpFuture;
+use super::timed_out::TimedOut;
 use crate::{Errno, Operation};
 use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll};
-use std::io;
+use core::time::Duration;
 use std::time::Instant;
 
 /// Performs an operation that is given up at a deadline.
@@ -58,6 +59,61 @@ pub struct WithDeadline<O> {
     deadline: Option<Instant>,
 }
 
+impl<O> OpFuture<O> {
+    /// Gives the operation up at `deadline`, unless it has completed by then.
+    ///
+    /// [`WithDeadline`] says what becomes of the operation. If `deadline` has passed when the
+    /// future is polled first, the operation is not started, and comes back.
+    ///
+    /// # Errors
+    /// The future gives [`TimedOut`] at the deadline. The result is otherwise that of
+    /// [`perform`](crate::Driver::perform), or `EAGAIN` if the driver could not start the thread of
+    /// its timer; the operation is not started then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use linux_aio::{Driver, op::Read};
+    /// use std::{fs::File, time::{Duration, Instant}};
+    ///
+    /// let driver = Driver::on_thread(8)?;
+    /// let deadline = Instant::now() + Duration::from_secs(30);
+    /// let read = driver.perform(Read::new(File::open("/dev/zero")?, vec![1; 64], 0));
+    /// let (result, read) = pollster::block_on(read.deadline(deadline))?;
+    /// assert_eq!((result?, read.buf), (64, vec![0; 64]));
+    /// # Ok(()) }
+    /// ```
+    pub fn deadline(self, deadline: Instant) -> WithDeadline<O> {
+        WithDeadline::new(self, Some(deadline))
+    }
+
+    /// Gives the operation up when `timeout` has passed since this call, unless it has completed by
+    /// then. [`Duration::MAX`] sets no deadline.
+    ///
+    /// # Errors
+    /// Those of [`deadline`](Self::deadline).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use linux_aio::{Driver, op::Read};
+    /// use std::{fs::File, time::Duration};
+    ///
+    /// let driver = Driver::on_thread(8)?;
+    /// let read = driver.perform(Read::new(File::open("/dev/zero")?, vec![1; 64], 0));
+    /// match pollster::block_on(read.timeout(Duration::from_secs(30))) {
+    ///     Ok((result, read)) => assert_eq!((result?, read.buf), (64, vec![0; 64])),
+    ///     Err(timed_out) => println!("the disk hangs: {timed_out}"),
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn timeout(self, timeout: Duration) -> WithDeadline<O> {
+        WithDeadline::new(self, Instant::now().checked_add(timeout))
+    }
+}
+
 impl<O> WithDeadline<O> {
     pub(super) fn new(future: OpFuture<O>, deadline: Option<Instant>) -> Self {
         Self { future, deadline }
@@ -95,79 +151,5 @@ impl<O> fmt::Debug for WithDeadline<O> {
             .field("future", &self.future)
             .field("deadline", &self.deadline)
             .finish()
-    }
-}
-
-/// Tells that an operation had not completed at its deadline.
-///
-/// The operation may still be done: see [`WithDeadline`]. As an [`io::Error`] it is of the kind
-/// [`TimedOut`](io::ErrorKind::TimedOut).
-///
-/// # Examples
-///
-/// ```
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// use linux_aio::{Driver, Errno, op::Read};
-/// use std::{fs::File, time::Instant};
-///
-/// let driver = Driver::on_thread(8)?;
-/// let read = driver.perform(Read::new(File::open("/dev/zero")?, vec![1; 64], 0));
-/// // The time is up before the operation starts, so it comes back.
-/// let timed_out = pollster::block_on(read.deadline(Instant::now())).unwrap_err();
-/// assert_eq!(timed_out.errno(), Errno::ETIMEDOUT);
-/// assert_eq!(timed_out.into_operation().expect("it never started").buf, [1; 64]);
-/// # Ok(()) }
-/// ```
-pub struct TimedOut<O> {
-    pub(super) op: Option<O>,
-}
-
-impl<O> TimedOut<O> {
-    /// Returns [`Errno::ETIMEDOUT`].
-    pub fn errno(&self) -> Errno {
-        Errno::ETIMEDOUT
-    }
-
-    /// Returns the operation, if it has never been given to the kernel. Returns `None` if the
-    /// driver keeps the operation until the kernel is finished.
-    pub fn into_operation(self) -> Option<O> {
-        self.op
-    }
-}
-
-impl<O> fmt::Debug for TimedOut<O> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TimedOut").field("has_operation", &self.op.is_some()).finish()
-    }
-}
-
-impl<O> fmt::Display for TimedOut<O> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.op {
-            Some(_) => "the operation was not started before its deadline",
-            None => {
-                "the operation did not complete before its deadline; the driver keeps its buffer \
-                 until the kernel is finished"
-            }
-        })
-    }
-}
-
-impl<O> core::error::Error for TimedOut<O> {
-    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
-        Some(&Errno::ETIMEDOUT)
-    }
-}
-
-impl<O> From<TimedOut<O>> for Errno {
-    fn from(timed_out: TimedOut<O>) -> Self {
-        timed_out.errno()
-    }
-}
-
-impl<O> From<TimedOut<O>> for io::Error {
-    fn from(timed_out: TimedOut<O>) -> Self {
-        // Without the operation, which may be neither `Send` nor `Sync`.
-        Self::new(io::ErrorKind::TimedOut, TimedOut { op: timed_out.op.map(drop) })
     }
 }

@@ -1,10 +1,10 @@
 //! The futures of a driver.
 
 use super::Handle;
-use super::deadline::{TimedOut, WithDeadline};
 use super::deferred::catch_and_forget;
 use super::queued_operation::{Ended, Erased};
 use super::state::GivenUp;
+use super::timed_out::TimedOut;
 use crate::{Errno, Operation};
 use alloc::boxed::Box;
 use core::fmt;
@@ -12,9 +12,11 @@ use core::future::Future;
 use core::mem;
 use core::pin::Pin;
 use core::task::{Context, Poll, Waker};
-use core::time::Duration;
 use std::panic::resume_unwind;
 use std::time::Instant;
+
+/// What a future with a deadline gives.
+pub(super) type InTime<O> = Result<(Result<u32, Errno>, O), TimedOut<O>>;
 
 /// An operation as a future, from [`Driver::perform`](super::Driver::perform). It gives the result
 /// and the operation, with its buffer.
@@ -54,59 +56,6 @@ impl<O> OpFuture<O> {
 impl<O> Unpin for OpFuture<O> {}
 
 impl<O: Operation + Send + 'static> OpFuture<O> {
-    /// Gives the operation up at `deadline`, unless it has completed by then.
-    ///
-    /// [`WithDeadline`] says what becomes of the operation. If `deadline` has passed when the
-    /// future is polled first, the operation is not started, and comes back.
-    ///
-    /// # Errors
-    /// The future gives [`TimedOut`] at the deadline. The result is otherwise that of
-    /// [`perform`](crate::Driver::perform), or `EAGAIN` if the driver could not start the thread of
-    /// its timer; the operation is not started then.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// use linux_aio::{Driver, op::Read};
-    /// use std::{fs::File, time::{Duration, Instant}};
-    ///
-    /// let driver = Driver::on_thread(8)?;
-    /// let deadline = Instant::now() + Duration::from_secs(30);
-    /// let read = driver.perform(Read::new(File::open("/dev/zero")?, vec![1; 64], 0));
-    /// let (result, read) = pollster::block_on(read.deadline(deadline))?;
-    /// assert_eq!((result?, read.buf), (64, vec![0; 64]));
-    /// # Ok(()) }
-    /// ```
-    pub fn deadline(self, deadline: Instant) -> WithDeadline<O> {
-        WithDeadline::new(self, Some(deadline))
-    }
-
-    /// Gives the operation up when `timeout` has passed since this call, unless it has completed by
-    /// then. [`Duration::MAX`] sets no deadline.
-    ///
-    /// # Errors
-    /// Those of [`deadline`](Self::deadline).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// use linux_aio::{Driver, op::Read};
-    /// use std::{fs::File, time::Duration};
-    ///
-    /// let driver = Driver::on_thread(8)?;
-    /// let read = driver.perform(Read::new(File::open("/dev/zero")?, vec![1; 64], 0));
-    /// match pollster::block_on(read.timeout(Duration::from_secs(30))) {
-    ///     Ok((result, read)) => assert_eq!((result?, read.buf), (64, vec![0; 64])),
-    ///     Err(timed_out) => println!("the disk hangs: {timed_out}"),
-    /// }
-    /// # Ok(()) }
-    /// ```
-    pub fn timeout(self, timeout: Duration) -> WithDeadline<O> {
-        WithDeadline::new(self, Instant::now().checked_add(timeout))
-    }
-
     /// Gives the operation to the driver, and says how it has ended, if it has. `Err` where it
     /// takes none.
     fn start(
@@ -199,10 +148,7 @@ impl<O: Operation + Send + 'static> OpFuture<O> {
 
     /// Ends a future that has not started, if its deadline has passed or nothing could tell that it
     /// does.
-    pub(super) fn refuse_new(
-        &mut self,
-        deadline: Instant,
-    ) -> Option<<WithDeadline<O> as Future>::Output> {
+    pub(super) fn refuse_new(&mut self, deadline: Instant) -> Option<InTime<O>> {
         // A forked child gets its own answer when the operation is started.
         self.shared.check_process().ok()?;
         if deadline <= Instant::now() {
@@ -214,7 +160,7 @@ impl<O: Operation + Send + 'static> OpFuture<O> {
 
     /// Leaves the operation to the driver, since its deadline has passed. If it has just completed,
     /// returns that.
-    pub(super) fn give_up(&mut self) -> <WithDeadline<O> as Future>::Output {
+    pub(super) fn give_up(&mut self) -> InTime<O> {
         let Phase::Started(entry) = self.phase else {
             unreachable!("a future that is pending has started")
         };
