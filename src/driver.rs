@@ -116,7 +116,7 @@ const STEPS: u32 = 8;
 /// # Blocking
 ///
 /// `io_submit` is asynchronous for files that are open with `O_DIRECT`. For other files it does the
-/// I/O itself, on the thread that submits: a task's or the reactor's. Use `File` for
+/// I/O itself, on the thread that submits: a task's or the reactor's. Use [`File`](crate::File) for
 /// such files, which keeps this I/O away from `io_submit`, or a driver
 /// [`on_thread`](Self::on_thread).
 ///

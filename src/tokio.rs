@@ -18,6 +18,13 @@
 //! driver.close().await;
 //! # Ok(()) }
 //! ```
+//!
+//! # Versions of tokio
+//!
+//! It needs tokio 1.51.6 or later, except 1.52 and 1.53.0 to 1.53.2: they lack
+//! `AsyncFd::register_with_interest`, which 1.51.6, a release with long-term support, and 1.53.3
+//! have. Cargo has no way to say that, so a lock file with one of them does not build. `cargo
+//! update -p tokio` mends it.
 
 mod after_ready_tasks;
 
@@ -42,8 +49,8 @@ use std::io;
 /// Outside of a tokio runtime, or in one without I/O enabled.
 pub fn driver(capacity: u32) -> io::Result<Driver> {
     Driver::new(capacity, |eventfd| {
-        // SAFETY: An `EventFd` has one descriptor, open until it is dropped, and the `AsyncFd` holds
-        // it by an `Arc`.
+        // SAFETY: An `EventFd` has one descriptor, open until it is dropped, and the `AsyncFd`
+        // holds it by an `Arc`.
         let readable = unsafe { AsyncFd::register_with_interest(eventfd, Interest::READABLE) };
         Ok(TokioReactor { readable: readable?, later: AfterReadyTasks::spawn() })
     })
