@@ -1,7 +1,8 @@
 #![cfg_attr(feature = "std", doc = include_str!("guide.md"))]
 #![cfg_attr(
     not(feature = "std"),
-    doc = "Asynchronous disk I/O for Linux through the kernel's own AIO system calls, without a C library."
+    doc = "Asynchronous disk I/O for Linux through the kernel's own AIO system calls, without a \
+           C library."
 )]
 #![no_std]
 #![cfg_attr(
@@ -31,6 +32,8 @@ pub use linux_aio_raw::{
 #[cfg(feature = "alloc")]
 pub use linux_aio_raw::{OwnedReaper, OwnedSubmitter};
 
+#[cfg(feature = "std")]
+pub mod _documentation;
 #[cfg(feature = "alloc")]
 mod aligned_buf;
 #[cfg(feature = "alloc")]
@@ -86,8 +89,3 @@ pub use slot::{Completion, PushError, Slot, Token};
 #[cfg(all(doctest, feature = "std"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
-
-/// Compiles and runs the examples of the migration guide.
-#[cfg(all(doctest, feature = "std"))]
-#[doc = include_str!("../docs/migration.md")]
-struct Migration;
