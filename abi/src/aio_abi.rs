@@ -54,6 +54,20 @@ pub const IOCB_FLAG_IOPRIO: u32 = 1 << 1;
 /// Its alignment is that of `u64`: 8, but 4 on 32-bit x86, C-SKY and m68k. On m68k C has 2, so a
 /// request that comes from C there may not be referred to, only copied by
 /// [`from_bytes`](Self::from_bytes).
+///
+/// ```
+/// use linux_aio_abi::{IOCB_CMD_PREAD, iocb};
+///
+/// let mut buf = [0u8; 512];
+/// let request = iocb {
+///     aio_lio_opcode: IOCB_CMD_PREAD,
+///     aio_fildes: 3,
+///     aio_buf: buf.as_mut_ptr().expose_provenance() as u64,
+///     aio_nbytes: buf.len() as u64,
+///     ..iocb::ZERO
+/// };
+/// assert_eq!(iocb::from_bytes(request.to_bytes()), request);
+/// ```
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct iocb {
@@ -167,6 +181,13 @@ const_assert_eq!(offset_of!(iocb, aio_resfd), 60);
 
 /// One completion (`include/uapi/linux/aio_abi.h`, `io_getevents(2)`): 32 bytes on every
 /// architecture.
+///
+/// ```
+/// use linux_aio_abi::io_event;
+///
+/// let event = io_event { data: 7, res: 512, ..io_event::default() };
+/// assert_eq!(io_event::from_bytes(event.to_bytes()), event);
+/// ```
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct io_event {

@@ -4,9 +4,9 @@
 //! system call tables of the Linux kernel say, in the kernel's own spelling. Every size, alignment
 //! and offset is asserted at compile time on every target, so that a wrong layout does not build.
 //!
-//! It must never make a system call, hold an address as anything but an integer, allocate, contain
-//! unsafe code, or depend on the operating system it is compiled for: it builds on every target,
-//! and only [`syscall::NATIVE`] is confined to Linux and Android.
+//! It must never make a system call, hold an address as anything but an integer, allocate, or
+//! contain unsafe code. Nor may it depend on the operating system that it is compiled for. It
+//! builds on every target, and only [`syscall::NATIVE`] is confined to Linux and Android.
 //!
 //! # What is here
 //!
@@ -15,10 +15,11 @@
 //! | `linux/aio_abi.h` | [`iocb`], [`io_event`], [`aio_context_t`], `IOCB_CMD_*`, `IOCB_FLAG_*` |
 //! | `fs/aio.c` | [`aio_ring`], [`__aio_sigset`], `AIO_RING_*`, [`KIOCB_KEY`] |
 //! | `linux/fs.h`, `linux/ioprio.h` | [`__kernel_rwf_t`], `RWF_*`, `IOPRIO_*` |
-//! | `linux/time_types.h`, `linux/uio.h`, `asm/signal.h` | [`__kernel_timespec`], [`__kernel_old_timespec`], [`iovec`], [`sigset_t`] |
+//! | `linux/time_types.h` | [`__kernel_timespec`], [`__kernel_old_timespec`] |
+//! | `linux/uio.h`, `asm/signal.h` | [`iovec`], [`sigset_t`] |
 //! | `asm/poll.h` | `POLL*`, the event bits of [`IOCB_CMD_POLL`] |
 //! | `asm/unistd.h` | [`syscall`], the system call numbers of every architecture |
-//! | `asm/mman.h`, `asm/fcntl.h`, `linux/eventfd.h` | [`helper`], arguments of the few other calls that an AIO library makes |
+//! | `asm/mman.h`, `asm/fcntl.h`, `linux/eventfd.h` | [`helper`], arguments of other calls |
 //!
 //! # Example
 //!

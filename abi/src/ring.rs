@@ -29,6 +29,17 @@ pub const KIOCB_KEY: u32 = 0;
 /// and, under a mutex that user space cannot take, `head` within `io_getevents`; user space stores
 /// `head` when it reaps by itself. A ring whose `magic`, `incompat_features` or `header_length` is
 /// another must not be used: gVisor's is all zero.
+///
+/// ```
+/// use linux_aio_abi::{AIO_RING_INCOMPAT_FEATURES, AIO_RING_MAGIC, aio_ring};
+///
+/// fn is_understood(ring: &aio_ring) -> bool {
+///     ring.magic == AIO_RING_MAGIC
+///         && ring.incompat_features == AIO_RING_INCOMPAT_FEATURES
+///         && ring.header_length as usize == size_of::<aio_ring>()
+/// }
+/// assert!(!is_understood(&aio_ring::default())); // gVisor's
+/// ```
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct aio_ring {
@@ -68,6 +79,17 @@ const_assert_eq!(offset_of!(aio_ring, io_events), 32);
 ///
 /// The fields are as wide as the kernel's own words: on x32, whose `io_pgetevents` is the 64-bit
 /// call, that is 64 bits.
+///
+/// ```
+/// use linux_aio_abi::{__aio_sigset, __kernel_ulong_t, SIGSET_SIZE, sigset_t};
+///
+/// let mask: sigset_t = [1; SIGSET_SIZE / size_of::<__kernel_ulong_t>()];
+/// let argument = __aio_sigset {
+///     sigmask: mask.as_ptr().expose_provenance() as __kernel_ulong_t,
+///     sigsetsize: SIGSET_SIZE as __kernel_ulong_t,
+/// };
+/// assert_ne!(argument.sigmask, 0);
+/// ```
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct __aio_sigset {

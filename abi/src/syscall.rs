@@ -9,6 +9,13 @@
 /// `None` means that the architecture has no such call. A number does not mean that the running
 /// kernel has it: `io_pgetevents` came with Linux 4.18, `io_pgetevents_time64` and `futex_time64`
 /// with Linux 5.1, and a filter can refuse any of them.
+///
+/// ```
+/// use linux_aio_abi::syscall::{AARCH64, RISCV32, X86_64};
+///
+/// assert_eq!((X86_64.io_submit, AARCH64.io_submit), (209, 2));
+/// assert_eq!(RISCV32.io_getevents, None); // It has `io_pgetevents_time64` alone.
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Syscalls {
     /// `io_setup(2)`.
@@ -30,8 +37,8 @@ pub struct Syscalls {
     pub eventfd2: u32,
     /// `mmap2(2)` where the architecture has it, otherwise `mmap(2)`.
     ///
-    /// The unit of the offset differs between them and between architectures, so use it with
-    /// offset 0. s390x wants all six arguments in memory and their address in the first register.
+    /// The unit of the offset differs between them and between architectures. So use it with offset
+    /// 0. s390x wants all six arguments in memory, and their address in the first register.
     pub mmap: u32,
     /// `munmap(2)`.
     pub munmap: u32,

@@ -31,6 +31,18 @@ pub type __kernel_long_t = i64;
 ///
 /// `io_pgetevents_time64` takes it; so do `io_getevents` and `io_pgetevents` where
 /// [`__kernel_long_t`] has 64 bits. See `io_getevents(2)`.
+///
+/// ```
+/// use linux_aio_abi::__kernel_timespec;
+/// use std::time::Duration;
+///
+/// let time = Duration::from_millis(1500);
+/// let time = __kernel_timespec {
+///     tv_sec: time.as_secs() as i64,
+///     tv_nsec: time.subsec_nanos().into(),
+/// };
+/// assert_eq!((time.tv_sec, time.tv_nsec), (1, 500_000_000));
+/// ```
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct __kernel_timespec {
@@ -50,8 +62,16 @@ const_assert_eq!(core::mem::offset_of!(__kernel_timespec, tv_nsec), 8);
 /// `io_getevents` and `io_pgetevents` take it. With 32-bit words its seconds end in January 2038,
 /// and riscv32 has no call that takes it.
 ///
-/// On x32 the header declares `tv_nsec` as a 32-bit `long` followed by four bytes of padding; the
-/// kernel reads 64 bits and clears the upper half for x32 callers, which is what this declares.
+/// On x32 the header declares `tv_nsec` as a 32-bit `long` followed by four bytes of padding. The
+/// kernel reads 64 bits, and clears the upper half for x32 callers. This declares what the kernel
+/// reads.
+///
+/// ```
+/// use linux_aio_abi::__kernel_old_timespec;
+///
+/// let half_a_second = __kernel_old_timespec { tv_sec: 0, tv_nsec: 500_000_000 };
+/// assert_eq!(half_a_second.tv_sec, 0);
+/// ```
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct __kernel_old_timespec {
@@ -74,6 +94,16 @@ const_assert_eq!(
 ///
 /// The base is an address held as an integer, so that the structure is `Send`, `Sync` and free of
 /// lifetimes: it owns and borrows nothing.
+///
+/// ```
+/// use linux_aio_abi::iovec;
+///
+/// let parts = [b"head", b"body"].map(|part| iovec {
+///     iov_base: part.as_ptr().expose_provenance(),
+///     iov_len: part.len(),
+/// });
+/// assert_eq!(parts[1].iov_len, 4);
+/// ```
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct iovec {

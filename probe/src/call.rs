@@ -10,6 +10,14 @@ use linux_aio::abi::aio_context_t;
 use linux_aio::{Errno, sys};
 
 /// One of the six calls.
+///
+/// ```
+/// use linux_aio_probe::Call;
+///
+/// for call in Call::ALL {
+///     println!("{:<14} {}", call.name(), call.ask());
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Call {
     /// `io_setup(2)`: makes a context.
@@ -79,6 +87,17 @@ impl fmt::Display for Call {
 }
 
 /// Says whether a process has a call.
+///
+/// ```
+/// use linux_aio_probe::{Availability, Call};
+///
+/// match Call::IoSetup.ask() {
+///     Availability::There => println!("the kernel answers"),
+///     Availability::Missing => println!("a kernel without AIO, or a filter that hides it"),
+///     Availability::Filtered(errno) => println!("a filter answers {errno:?}"),
+///     other => println!("{other}"),
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Availability {

@@ -14,6 +14,14 @@ use linux_aio::{Errno, Opcode, RwFlags};
 use rustix::fs::{AtFlags, Mode, OFlags};
 
 /// Describes how writes behave on the file system of a directory. From [`directory`].
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let directory = linux_aio_probe::directory(std::fs::File::open(std::env::temp_dir())?)?;
+/// println!("buffered overwriting: {}", directory.buffered.overwriting);
+/// println!("{directory}"); // all of it
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Directory {
@@ -39,6 +47,16 @@ pub struct Directory {
 }
 
 /// Counts what became of writes to a temporary file.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let directory = std::fs::File::open(std::env::temp_dir())?;
+/// let report = linux_aio_probe::directory(&directory)?;
+/// if let Ok(writes) = report.direct {
+///     println!("extending: {}; overwriting: {}", writes.extending, writes.overwriting);
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Writes {
@@ -72,6 +90,17 @@ pub enum TemporaryFile {
 }
 
 /// Says why a directory could not be probed. Its text names the cause and the cure.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use linux_aio_probe::DirectoryError;
+///
+/// match linux_aio_probe::directory(std::fs::File::open("Cargo.toml")?) {
+///     Err(DirectoryError::TemporaryFile(errno)) => println!("no directory: {errno}"),
+///     other => println!("{other:?}"),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DirectoryError {
@@ -296,7 +325,11 @@ impl fmt::Display for Directory {
         rows.row("temporary file", self.temporary_file)?;
         rows.row("O_DIRECT", self.direct_io)?;
         if let (Some(memory), Some(offset)) = (self.memory_found, self.offset_found) {
-            rows.row("", format_args!("reads work with buffers at multiples of {memory}, offsets and lengths multiples of {offset}"))?;
+            let found = format!(
+                "reads work with buffers at multiples of {memory}, offsets and lengths multiples \
+                 of {offset}"
+            );
+            rows.row("", found)?;
         }
         match self.atomic_writes {
             Some(atomic_writes) => rows.row("atomic writes", atomic_writes)?,

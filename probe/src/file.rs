@@ -3,10 +3,12 @@
 //! # What may be submitted to a user's file
 //!
 //! Reads only, and only where they end: regular files of file systems that hold data, block
-//! devices, `/dev/null` and its like, directories (which refuse). Most are of zero bytes; a file
-//! with `O_DIRECT` also sees a few of one block, with NOWAIT where it takes that, so that dirty
-//! pages of the same range are not written back for our sake. Nothing else is touched: not the
-//! file position, not the descriptor's flags. The access time may change, as by any read.
+//! devices, `/dev/null` and its like, and directories (which refuse). Most reads are of zero bytes.
+//! A file with `O_DIRECT` also sees a few of one block. They have NOWAIT where the file takes it,
+//! so that dirty pages of the same range are not written back for our sake.
+//!
+//! Nothing else is touched: not the file position, not the descriptor's flags. The access time may
+//! change, as by any read.
 
 use super::bench::{Bench, LARGEST_BLOCK, Outcome, Request};
 use super::report::{Rows, when};
@@ -18,6 +20,15 @@ use linux_aio::{Errno, Opcode, RwFlags};
 use rustix::fs::{FileType, OFlags, Stat};
 
 /// Describes what an open file wants and how it behaves. From [`file()`].
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let file = linux_aio_probe::file(std::fs::File::open("Cargo.toml")?)?;
+/// println!("{}, open for {}; O_DIRECT: {}", file.kind, file.access, file.direct_io);
+/// println!("io_submit: {}", file.submit);
+/// println!("{file}"); // all of it
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct File {
@@ -44,11 +55,20 @@ pub struct File {
     /// Which per-operation flags this file takes for a read (ATOMIC: for a write). For writes,
     /// [`directory`](super::directory) tries them.
     pub flags: FlagSupport,
-    /// How long `io_submit` keeps its caller.
+    /// The time for which `io_submit` keeps its caller.
     pub submit: Submit,
 }
 
 /// The kind of a file.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use linux_aio_probe::FileKind;
+///
+/// let report = linux_aio_probe::file(std::fs::File::open("/dev/null")?)?;
+/// assert_eq!(report.kind, FileKind::NullDevice);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FileKind {
@@ -75,6 +95,15 @@ pub enum FileKind {
 }
 
 /// Names what a file is open for.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use linux_aio_probe::Access;
+///
+/// let report = linux_aio_probe::file(std::fs::File::open("Cargo.toml")?)?;
+/// assert_eq!(report.access, Access::Read);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Access {
@@ -88,7 +117,19 @@ pub enum Access {
     Neither,
 }
 
-/// How long `io_submit` keeps its caller.
+/// Says how long `io_submit` keeps its caller.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use linux_aio_probe::Submit;
+///
+/// match linux_aio_probe::file(std::fs::File::open("Cargo.toml")?)?.submit {
+///     Submit::DoesTheWork => println!("open it with O_DIRECT"),
+///     Submit::Measured(tally) => println!("asynchronous: {:?}", tally.is_asynchronous()),
+///     other => println!("{other}"),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Submit {
@@ -99,7 +140,7 @@ pub enum Submit {
     NeverWaits,
     /// For the whole operation, since the file is not open with `O_DIRECT`.
     DoesTheWork,
-    /// As these reads show, of one block each; with NOWAIT where the file takes it. Those that
+    /// Shown by these reads of one block each, with NOWAIT where the file takes it. Those that
     /// would wait ([`Tally::would_wait`]) often do so because the file was written a moment ago:
     /// its pages in memory are written back before a read through `O_DIRECT`.
     Measured(Tally),
@@ -110,6 +151,18 @@ pub enum Submit {
 }
 
 /// Says why nothing was tried on a file.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use linux_aio_probe::{Submit, Untried};
+///
+/// let file = std::fs::File::options().write(true).open("/dev/null")?;
+/// match linux_aio_probe::file(&file)?.submit {
+///     Submit::Untried(Untried::NotReadable) => println!("open it for reading, too"),
+///     other => println!("{other}"),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Untried {
@@ -137,8 +190,8 @@ pub enum Untried {
 /// `O_DIRECT`, eight reads of one block show whether they are asynchronous.
 ///
 /// # Errors
-/// `EBADF`: no open file has the number (possible where `fd` came from outside of Rust); what
-/// `fstat(2)` gives on a file system that has lost its disk or server (`EIO`, `ESTALE`).
+/// - `EBADF`: no open file has the number, which is possible if `fd` came from outside of Rust.
+/// - `EIO`, `ESTALE`: `fstat(2)` failed, on a file system that has lost its disk or server.
 ///
 /// # Examples
 ///

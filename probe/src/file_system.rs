@@ -5,6 +5,16 @@ use linux_aio::Errno;
 use linux_aio::fd::BorrowedFd;
 
 /// The file system that a file is on.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let report = linux_aio_probe::file(std::fs::File::open("Cargo.toml")?)?;
+/// if let Some(file_system) = report.file_system {
+///     println!("{:#x}: {:?}", file_system.magic, file_system.name());
+///     assert!(!file_system.is_interface());
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct FileSystem {
@@ -84,6 +94,14 @@ const KNOWN: [(u32, &str, Content); 56] = [
 
 impl FileSystem {
     /// Returns the usual name, where the number is a known one.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let file = linux_aio_probe::file(std::fs::File::open("Cargo.toml")?)?;
+    /// let name = file.file_system.and_then(|file_system| file_system.name());
+    /// println!("on {}", name.unwrap_or("a file system without a name"));
+    /// # Ok(()) }
+    /// ```
     pub fn name(self) -> Option<&'static str> {
         self.entry().map(|(_, name, _)| name)
     }

@@ -14,6 +14,16 @@ use linux_aio::{Errno, EventFd, IoContext, Opcode, RwFlags};
 use rustix::fs::{MemfdFlags, Mode, OFlags};
 
 /// Describes what this kernel and this process may do. From [`kernel`].
+///
+/// ```
+/// use linux_aio_probe::Call;
+///
+/// let kernel = linux_aio_probe::kernel();
+/// println!("Linux {} on {}", kernel.release, kernel.machine);
+/// println!("io_pgetevents: {}", kernel.call(Call::IoPgetevents));
+/// println!("flags: {}", kernel.flags);
+/// println!("{kernel}"); // all of it
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Kernel {
@@ -37,6 +47,12 @@ pub struct Kernel {
 }
 
 /// `fs.aio-nr` and `fs.aio-max-nr` (`Documentation/admin-guide/sysctl/fs.rst`).
+///
+/// ```
+/// if let Some(usage) = linux_aio_probe::kernel().usage {
+///     println!("{} of {} operations are left", usage.limit - usage.in_use, usage.limit);
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AioUsage {
@@ -57,6 +73,16 @@ pub struct Ring {
 }
 
 /// Says whether events are taken off the completion ring without a system call.
+///
+/// ```
+/// use linux_aio_probe::RingAccess;
+///
+/// match linux_aio_probe::kernel().ring.map(|ring| ring.access) {
+///     Some(RingAccess::Direct) => println!("completions need no system call"),
+///     Some(other) => println!("each reap calls io_getevents: {other}"),
+///     None => println!("no context could be made"),
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RingAccess {
@@ -135,6 +161,12 @@ impl Kernel {
     }
 
     /// Iterates over every operation that has a name: the name, its number, and what came of it.
+    ///
+    /// ```
+    /// for (name, _opcode, support) in linux_aio_probe::kernel().opcodes() {
+    ///     println!("{name:<8} {support}");
+    /// }
+    /// ```
     pub fn opcodes(&self) -> impl Iterator<Item = (&'static str, Opcode, Support)> + Clone {
         let opcodes = OPCODES.into_iter().zip(self.opcodes);
         opcodes.map(|((name, opcode), support)| (name, opcode, support))
@@ -144,6 +176,15 @@ impl Kernel {
     ///
     /// # Errors
     /// What is missing, with its cure.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// match linux_aio_probe::kernel().usable() {
+    ///     Ok(()) => println!("AIO works here"),
+    ///     Err(why) => println!("{why}"), // the cause and the cure
+    /// }
+    /// ```
     pub fn usable(&self) -> Result<(), Unusable> {
         self.unusable.map_or(Ok(()), Err)
     }

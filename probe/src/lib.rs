@@ -1,19 +1,21 @@
 //! Finds out what this kernel, this process, a file and a directory can do for asynchronous I/O.
 //!
-//! AIO depends on what surrounds it: a kernel without it, a container's seccomp filter, a limit
-//! that others use up, a file system that does the work inside `io_submit`, a pipe on which
-//! `io_submit` never returns. This crate asks, and gives typed answers, each with a text that names
-//! cause and cure:
+//! AIO depends on what surrounds it. The kernel may lack it, a container's filter may refuse it,
+//! and others may use up a limit. A file system may do the work inside `io_submit`, and on a pipe
+//! `io_submit` may never return. This crate asks, and gives typed answers, each with a text that
+//! names cause and cure:
 //!
 //! - [`kernel`]: which calls, operations and flags there are for this process;
 //! - [`file()`]: what an open file wants and how it behaves, **without changing it**;
 //! - [`directory`]: how writes behave, on a temporary file in a directory that the user names.
 //!
-//! It must never write to, extend or evict a file of the user's, nor submit anything to one that
-//! could keep `io_submit` waiting: pipes, sockets, terminals, unknown devices and the files of
-//! `/proc` and its like are recognised and left alone. Nor does it duplicate or open a user's file
-//! again, since closing such a descriptor would give up the process's record locks on that file.
-//! It works without `/proc`, `/dev` and a writable root.
+//! It must never write to, extend or evict a file of the user's. Nor may it submit anything to a
+//! file that could keep `io_submit` waiting. Pipes, sockets, terminals, unknown devices and the
+//! files of `/proc` and its like are recognised and left alone.
+//!
+//! It neither duplicates nor opens a user's file again, since closing such a descriptor would give
+//! up the process's record locks on that file. It works without `/proc`, `/dev` and a writable
+//! root.
 //!
 //! Two things cannot be asked. A filter that **kills** instead of answering ends the probe as it
 //! would end the program. And how long something takes: that is a benchmark, not a probe.

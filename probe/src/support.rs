@@ -4,6 +4,17 @@ use core::fmt;
 use linux_aio::Errno;
 
 /// Says what came of an operation or a flag that was tried.
+///
+/// ```
+/// use linux_aio::Opcode;
+/// use linux_aio_probe::Support;
+///
+/// match linux_aio_probe::kernel().opcode(Opcode::FSYNC) {
+///     Support::Accepted => println!("fsync by AIO"),
+///     Support::Refused(errno) => println!("no fsync by AIO: {errno:?}"),
+///     other => println!("{other}"),
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Support {

@@ -7,8 +7,19 @@ use linux_aio::Errno;
 /// Counts how a few operations of one kind ended, one at a time.
 ///
 /// An operation that has ended when `io_submit` returns kept its caller waiting there: it was not
-/// asynchronous. (A fast device, or a busy machine that takes the processor away in that moment,
-/// can make an asynchronous one look like that, so ask again before you rely on it.)
+/// asynchronous. A fast device can make an asynchronous one look like that. So can a busy machine
+/// that takes the processor away in that moment. Ask again before you rely on it.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use linux_aio_probe::{Submit, Tally};
+///
+/// let report = linux_aio_probe::file(std::fs::File::open("Cargo.toml")?)?;
+/// if let Submit::Measured(Tally { tried, ended_later, .. }) = report.submit {
+///     println!("{ended_later} of {tried} reads were asynchronous");
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Tally {
@@ -27,6 +38,15 @@ pub struct Tally {
 
 impl Tally {
     /// Returns whether most were asynchronous, or `None` if none was done.
+    ///
+    /// ```
+    /// use linux_aio_probe::Tally;
+    ///
+    /// let mut tally = Tally::default();
+    /// assert_eq!(tally.is_asynchronous(), None);
+    /// (tally.ended_later, tally.ended_in_submit) = (7, 1);
+    /// assert_eq!(tally.is_asynchronous(), Some(true));
+    /// ```
     pub const fn is_asynchronous(&self) -> Option<bool> {
         if self.ended_in_submit + self.ended_later + self.would_wait == 0 {
             return None;

@@ -6,6 +6,16 @@ use core::fmt;
 use linux_aio::{Errno, Opcode, SetupError};
 
 /// Says why AIO cannot be used here. Its text names the cause and the cure.
+///
+/// ```
+/// use linux_aio_probe::Unusable;
+///
+/// match linux_aio_probe::kernel().usable() {
+///     Ok(()) => println!("AIO works here"),
+///     Err(Unusable::Call(call, is)) => println!("{call} is {is}"),
+///     Err(other) => println!("{other}"),
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Unusable {
@@ -106,6 +116,17 @@ impl fmt::Display for Cure {
 
 /// Something that is missing or odd and leaves AIO usable. Its text names the consequence, and the
 /// cure where there is one.
+///
+/// ```
+/// use linux_aio_probe::Note;
+///
+/// for note in linux_aio_probe::kernel().notes() {
+///     if let Note::NearLimit(usage) = note {
+///         println!("raise fs.aio-max-nr soon: {} are in use", usage.in_use);
+///     }
+///     println!("note: {note}");
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Note {

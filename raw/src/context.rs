@@ -22,7 +22,7 @@ use crate::ring::Ring;
 use crate::{Errno, sys};
 use core::mem::ManuallyDrop;
 
-/// One AIO context of the kernel: room for operations in flight, and the ring on which their
+/// Owns one AIO context of the kernel: room for operations in flight, and the ring on which their
 /// events arrive.
 ///
 /// [`split`](Self::split) gives a [`Submitter`], which many threads may use, and the one
@@ -82,6 +82,21 @@ impl IoContext {
     /// [`SetupError`] says which limit was met and what would do: `EAGAIN` where
     /// `fs.aio-max-nr` is used up, `EINVAL` for zero or too many, `ENOMEM`, `ENOSYS` where the
     /// kernel has no AIO, `EPERM` where a filter refuses it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use linux_aio_raw::{Errno, IoContext};
+    ///
+    /// match IoContext::new(128) {
+    ///     Ok(context) => println!("{context:?}"),
+    ///     // The text says how much of fs.aio-max-nr is in use, and what to do.
+    ///     Err(error) if error.errno() == Errno::EAGAIN => println!("{error}"),
+    ///     Err(error) => return Err(error.into()),
+    /// }
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "io_setup")]
     #[doc(alias = "io_queue_init")]
     pub fn new(nr_events: u32) -> Result<Self, SetupError> {
@@ -115,6 +130,17 @@ impl IoContext {
     /// Gives the context up without destroying it: the number that the kernel knows it by.
     ///
     /// What is in flight stays so, and is no longer counted.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use linux_aio_raw::IoContext;
+    ///
+    /// let id = IoContext::new(1)?.into_raw();
+    /// // SAFETY: The context is live, of this process, unused elsewhere, and idle.
+    /// let context = unsafe { IoContext::from_raw(id) };
+    /// assert_eq!(context.as_raw(), id);
+    /// # Ok(()) }
+    /// ```
     pub fn into_raw(self) -> aio_context_t {
         ManuallyDrop::new(self).id
     }
@@ -129,6 +155,16 @@ impl IoContext {
     ///
     /// Off, every event is taken by `io_getevents`: under valgrind, which does not see the kernel
     /// write the buffers otherwise, and where a tracer should see the calls.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use linux_aio_raw::IoContext;
+    ///
+    /// let mut context = IoContext::new(1)?;
+    /// context.use_ring(false);
+    /// assert!(!context.uses_ring());
+    /// # Ok(()) }
+    /// ```
     pub fn use_ring(&mut self, on: bool) {
         let usable = on && self.id != 0 && self.guard.notices_forks();
         if !usable || self.guard.check().is_err() {
@@ -147,19 +183,63 @@ impl IoContext {
 
     /// Returns the number of operations that the kernel has accepted from [`Submitter`]s and that a
     /// [`Reaper`] has not reaped. In a forked child it stays as it was at the fork.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use linux_aio_raw::IoContext;
+    ///
+    /// let mut context = IoContext::new(8)?;
+    /// assert_eq!(context.in_flight(), 0); // A scope or queue can be made of it.
+    /// # Ok(()) }
+    /// ```
     pub fn in_flight(&mut self) -> usize {
         let [accepted, reaped] = [&self.accepted, &self.reaped];
         accepted.load(Ordering::Relaxed).wrapping_sub(reaped.load(Ordering::Relaxed))
     }
 
     /// Returns the way in, for any number of threads, and the one way out.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use linux_aio_raw::{IoContext, IoEvent};
+    /// use std::mem::MaybeUninit;
+    ///
+    /// let mut context = IoContext::new(8)?;
+    /// let (submitter, mut reaper) = context.split();
+    /// // Any number of threads may have copies of the submitter. There is one reaper.
+    /// let copy = submitter;
+    /// assert!(copy.is_alive() && submitter.is_alive());
+    /// let mut events = [MaybeUninit::<IoEvent>::uninit(); 8];
+    /// assert!(reaper.reap(&mut events)?.is_empty());
+    /// # Ok(()) }
+    /// ```
     pub fn split(&mut self) -> (Submitter<'_>, Reaper<'_>) {
         // SAFETY: `self` is borrowed exclusively for as long as either half lives, so this is the
         // only reaper.
         (Submitter::new(self), unsafe { Reaper::new(self) })
     }
 
-    /// As [`split`](Self::split), with halves that own the context together, for threads.
+    /// Splits the context as [`split`](Self::split) does, into halves that own it together, for
+    /// threads.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use linux_aio_raw::{Iocb, IoContext, IoEvent};
+    /// use std::{mem::MaybeUninit, os::fd::AsRawFd, thread};
+    ///
+    /// let (submitter, mut reaper) = IoContext::new(8)?.into_split();
+    /// let reaping = thread::spawn(move || {
+    ///     let mut events = [MaybeUninit::<IoEvent>::uninit(); 8];
+    ///     reaper.reaper().wait(1, None, &mut events).map(|events| events[0].result())
+    /// });
+    /// let file = std::fs::File::open("/dev/zero")?;
+    /// let mut buf = [1u8; 512];
+    /// let mut iocb = Iocb::pread(file.as_raw_fd(), buf.as_mut_ptr(), buf.len(), 0);
+    /// // SAFETY: `iocb`, `buf` and `file` stay where they are until the thread has the event.
+    /// unsafe { submitter.submitter().submit(&[&raw mut iocb]) }?;
+    /// assert_eq!(reaping.join().expect("no panic")?, Ok(512));
+    /// # Ok(()) }
+    /// ```
     #[cfg(feature = "alloc")]
     pub fn into_split(self) -> (OwnedSubmitter, OwnedReaper) {
         owned::split(self)
@@ -257,6 +337,18 @@ impl IoContext {
     ///
     /// # Errors
     /// [`Errno::FORKED`]; `ENOSYS` or `EPERM` by a filter. Operations may still be in flight then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use linux_aio_raw::IoContext;
+    ///
+    /// let mut context = IoContext::new(1)?;
+    /// context.destroy()?; // The kernel is finished with every buffer.
+    /// context.destroy()?; // To end it again succeeds.
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "io_destroy")]
     #[doc(alias = "io_queue_release")]
     pub fn destroy(&mut self) -> Result<(), Errno> {

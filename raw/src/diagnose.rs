@@ -11,7 +11,7 @@ use crate::abi::{
 use crate::{Errno, Iocb, Opcode, RwFlags};
 use core::fmt;
 
-/// A failed operation: its errno, its fields, and the likely cause of the error.
+/// Describes a failed operation: its errno, its fields, and the likely cause of the error.
 ///
 /// From [`Iocb::diagnose`], and in `linux-aio` from `Completion::diagnose`. It is an error type,
 /// and converts to [`Errno`] and to `std::io::Error`. The methods of `linux_aio::File`
@@ -25,7 +25,7 @@ use core::fmt;
 /// assert_eq!(diagnosis.errno(), Errno::EINVAL);
 /// assert!(diagnosis.cause().unwrap().contains("O_DIRECT"));
 /// assert!(diagnosis.to_string().starts_with(
-///     "PREAD of 4096 bytes at offset 100 of descriptor 3: EINVAL: invalid argument; likely cause: "
+///     "PREAD of 4096 bytes at offset 100 of descriptor 3: EINVAL: invalid argument; likely"
 /// ));
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -146,8 +146,8 @@ fn cause(errno: Errno, opcode: Opcode, raw: &iocb) -> Option<&'static str> {
             "a real-time priority, without CAP_SYS_ADMIN or CAP_SYS_NICE"
         }
         Errno::EPERM if writes => {
-            "the file is immutable, append-only or sealed; or a seccomp filter refuses io_submit or \
-             io_getevents"
+            "the file is immutable, append-only or sealed; or a seccomp filter refuses io_submit \
+             or io_getevents"
         }
         Errno::EPERM => "a seccomp filter refuses io_submit or io_getevents",
         Errno::ENOSPC if writes => {

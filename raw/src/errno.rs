@@ -35,6 +35,13 @@ const MAX_ERRNO: u16 = 4095;
 impl Errno {
     /// Returns the error of that number, or `None` for a number that no system call returns as an
     /// error (zero, negative, or above 4095).
+    ///
+    /// ```
+    /// use linux_aio_raw::Errno;
+    ///
+    /// assert_eq!(Errno::from_raw(Errno::EIO.as_raw()), Some(Errno::EIO));
+    /// assert_eq!(Errno::from_raw(0), None);
+    /// ```
     pub const fn from_raw(number: i32) -> Option<Self> {
         if number < 1 || number > MAX_ERRNO as i32 {
             return None;
@@ -63,6 +70,17 @@ impl Errno {
     ///
     /// # Errors
     /// The error that the call returned.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_aio_raw::{Errno, sys};
+    ///
+    /// // SAFETY: The call names no context, and reads nothing.
+    /// let returned = unsafe { sys::io_submit(0, 0, std::ptr::null()) };
+    /// assert_eq!(Errno::check(returned), Err(Errno::EINVAL));
+    /// assert_eq!(Errno::check(7), Ok(7));
+    /// ```
     #[inline]
     pub const fn check(returned: isize) -> Result<usize, Self> {
         if returned as usize <= usize::MAX - MAX_ERRNO as usize {
@@ -143,8 +161,9 @@ impl From<rustix::io::Errno> for Errno {
 
 #[cfg(feature = "std")]
 impl Errno {
-    /// Returns the errno of an `io::Error`, if it has one: that of the system, or that of an error
-    /// of this library that it was made of, or that such an error is a source of.
+    /// Returns the errno of an `io::Error`, if it has one. It is the errno of the system, or of an
+    /// error of this library that the `io::Error` was made of. An error of this library can also be
+    /// a source of it.
     ///
     /// [`raw_os_error`](std::io::Error::raw_os_error) gives `None` for the latter two, since an
     /// `io::Error` holds either a number or an explanation.
@@ -205,7 +224,20 @@ mod tests {
     #[test]
     fn numbers_match_the_c_library() {
         assert_same! {
-            EPERM ENOENT ESRCH EINTR EIO ENXIO E2BIG ENOEXEC EBADF ECHILD EAGAIN ENOMEM EACCES EFAULT ENOTBLK EBUSY EEXIST EXDEV ENODEV ENOTDIR EISDIR EINVAL ENFILE EMFILE ENOTTY ETXTBSY EFBIG ENOSPC ESPIPE EROFS EMLINK EPIPE EDOM ERANGE EDEADLK ENAMETOOLONG ENOLCK ENOSYS ENOTEMPTY ELOOP ENOMSG EIDRM ECHRNG EL2NSYNC EL3HLT EL3RST ELNRNG EUNATCH ENOCSI EL2HLT EBADE EBADR EXFULL ENOANO EBADRQC EBADSLT EBFONT ENOSTR ENODATA ETIME ENOSR ENONET ENOPKG EREMOTE ENOLINK EADV ESRMNT ECOMM EPROTO EMULTIHOP EDOTDOT EBADMSG EOVERFLOW ENOTUNIQ EBADFD EREMCHG ELIBACC ELIBBAD ELIBSCN ELIBMAX ELIBEXEC EILSEQ ERESTART ESTRPIPE EUSERS ENOTSOCK EDESTADDRREQ EMSGSIZE EPROTOTYPE ENOPROTOOPT EPROTONOSUPPORT ESOCKTNOSUPPORT EOPNOTSUPP EPFNOSUPPORT EAFNOSUPPORT EADDRINUSE EADDRNOTAVAIL ENETDOWN ENETUNREACH ENETRESET ECONNABORTED ECONNRESET ENOBUFS EISCONN ENOTCONN ESHUTDOWN ETOOMANYREFS ETIMEDOUT ECONNREFUSED EHOSTDOWN EHOSTUNREACH EALREADY EINPROGRESS ESTALE EUCLEAN ENOTNAM ENAVAIL EISNAM EREMOTEIO EDQUOT ENOMEDIUM EMEDIUMTYPE ECANCELED ENOKEY EKEYEXPIRED EKEYREVOKED EKEYREJECTED EOWNERDEAD ENOTRECOVERABLE ERFKILL EHWPOISON EWOULDBLOCK ENOTSUP EDEADLOCK
+            EPERM ENOENT ESRCH EINTR EIO ENXIO E2BIG ENOEXEC EBADF ECHILD EAGAIN ENOMEM EACCES
+            EFAULT ENOTBLK EBUSY EEXIST EXDEV ENODEV ENOTDIR EISDIR EINVAL ENFILE EMFILE ENOTTY
+            ETXTBSY EFBIG ENOSPC ESPIPE EROFS EMLINK EPIPE EDOM ERANGE EDEADLK ENAMETOOLONG ENOLCK
+            ENOSYS ENOTEMPTY ELOOP ENOMSG EIDRM ECHRNG EL2NSYNC EL3HLT EL3RST ELNRNG EUNATCH ENOCSI
+            EL2HLT EBADE EBADR EXFULL ENOANO EBADRQC EBADSLT EBFONT ENOSTR ENODATA ETIME ENOSR
+            ENONET ENOPKG EREMOTE ENOLINK EADV ESRMNT ECOMM EPROTO EMULTIHOP EDOTDOT EBADMSG
+            EOVERFLOW ENOTUNIQ EBADFD EREMCHG ELIBACC ELIBBAD ELIBSCN ELIBMAX ELIBEXEC EILSEQ
+            ERESTART ESTRPIPE EUSERS ENOTSOCK EDESTADDRREQ EMSGSIZE EPROTOTYPE ENOPROTOOPT
+            EPROTONOSUPPORT ESOCKTNOSUPPORT EOPNOTSUPP EPFNOSUPPORT EAFNOSUPPORT EADDRINUSE
+            EADDRNOTAVAIL ENETDOWN ENETUNREACH ENETRESET ECONNABORTED ECONNRESET ENOBUFS EISCONN
+            ENOTCONN ESHUTDOWN ETOOMANYREFS ETIMEDOUT ECONNREFUSED EHOSTDOWN EHOSTUNREACH EALREADY
+            EINPROGRESS ESTALE EUCLEAN ENOTNAM ENAVAIL EISNAM EREMOTEIO EDQUOT ENOMEDIUM EMEDIUMTYPE
+            ECANCELED ENOKEY EKEYEXPIRED EKEYREVOKED EKEYREJECTED EOWNERDEAD ENOTRECOVERABLE ERFKILL
+            EHWPOISON EWOULDBLOCK ENOTSUP EDEADLOCK
         }
     }
 

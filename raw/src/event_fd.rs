@@ -4,21 +4,42 @@ use crate::abi::helper::{EFD_CLOEXEC, EFD_NONBLOCK};
 use crate::sys::helper;
 use crate::{Errno, Fd};
 
-/// A counter in a file descriptor (`eventfd(2)`), non-blocking and close-on-exec.
+/// Counts in a file descriptor (`eventfd(2)`), non-blocking and close-on-exec.
 ///
-/// An operation that names it ([`Iocb::eventfd`](crate::Iocb::eventfd), or `Prepared::eventfd` in
-/// `linux-aio`) adds one to it when its event is on the ring,
-/// so a poll loop or an async runtime can wait for disk I/O. It is a wake-up hint: reap what is
-/// there, whatever the counter says.
+/// An operation names it by [`Iocb::eventfd`](crate::Iocb::eventfd), or in `linux-aio` by
+/// `Prepared::eventfd`. It adds one to the counter when its event is on the ring. So a poll loop or
+/// an async runtime can wait for disk I/O. The counter is a wake-up hint: reap what is there,
+/// whatever it says.
 ///
 /// An operation that the kernel refuses has no event and adds nothing. To wait for every operation
 /// of a queue or scope of `linux-aio`, use its `completion_fd`.
 ///
 /// # Forks
 ///
-/// A forked child shares the counter with its parent, as it shares every descriptor: to take the
-/// count there is to take it from the parent, and to add to it wakes the parent. Dropping the value
+/// A forked child shares the counter with its parent, as it shares every descriptor. To take the
+/// count there takes it from the parent, and to add to it wakes the parent. Dropping the value
 /// closes the child's descriptor alone.
+///
+/// # Examples
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use linux_aio_raw::{EventFd, Iocb, IoContext};
+/// use std::os::fd::AsRawFd;
+///
+/// let (eventfd, zero) = (EventFd::new()?, std::fs::File::open("/dev/zero")?);
+/// let mut buf = [1u8; 512];
+/// let mut iocb = Iocb::pread(zero.as_raw_fd(), buf.as_mut_ptr(), buf.len(), 0)
+///     .eventfd(eventfd.as_raw_fd());
+/// let mut context = IoContext::new(1)?;
+/// // SAFETY: `iocb` and `buf` outlive the context.
+/// unsafe { context.split().0.submit(&[&raw mut iocb]) }?;
+/// while eventfd.take()?.is_none() {
+///     std::thread::yield_now(); // A program waits by epoll.
+/// }
+/// drop(context);
+/// # Ok(()) }
+/// ```
 #[doc(alias = "eventfd")]
 #[derive(Debug)]
 pub struct EventFd {
@@ -40,6 +61,18 @@ impl EventFd {
     /// # Errors
     /// None that `eventfd(2)` names for a counter that is open and non-blocking; a filter's are
     /// passed on.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_aio_raw::EventFd;
+    ///
+    /// let eventfd = EventFd::new()?;
+    /// eventfd.add(3)?;
+    /// eventfd.add(4)?;
+    /// assert_eq!((eventfd.take()?, eventfd.take()?), (Some(7), None));
+    /// # Ok::<(), linux_aio_raw::Errno>(())
+    /// ```
     pub fn take(&self) -> Result<Option<u64>, Errno> {
         let mut count = [0; 8];
         match Errno::check(helper::read(self.number, &mut count)) {

@@ -7,10 +7,21 @@ pub use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, R
 use core::fmt;
 use core::marker::PhantomData;
 
-/// A file descriptor that stays open for `'a`.
+/// Borrows a file descriptor, which stays open for `'a`.
 ///
 /// Made from a [`BorrowedFd`] if there is an allocator, and otherwise by the
 /// `unsafe` [`Fd::borrow_raw`].
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use linux_aio_raw::Fd;
+/// use std::os::fd::{AsFd, AsRawFd};
+///
+/// let file = std::fs::File::open("/dev/zero")?;
+/// let fd: Fd<'_> = file.as_fd().into();
+/// assert_eq!(fd.as_raw(), file.as_raw_fd());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy)]
 #[repr(transparent)]
 pub struct Fd<'a> {

@@ -13,6 +13,14 @@ use core::fmt;
 /// Names what an operation does: one of the `IOCB_CMD_*` numbers, or any other for fuzzing.
 ///
 /// Source: `enum` in `include/uapi/linux/aio_abi.h`.
+///
+/// ```
+/// use linux_aio_raw::{Iocb, Opcode};
+///
+/// assert_eq!(Iocb::fsync(3).opcode(), Opcode::FSYNC);
+/// assert_eq!(Opcode::PWRITE.as_raw(), 1);
+/// assert_eq!(format!("{:?}", Opcode::from_raw(99)), "Opcode(99)");
+/// ```
 #[doc(alias = "aio_lio_opcode")]
 #[doc(alias = "LIO_READ")]
 #[doc(alias = "LIO_WRITE")]
@@ -21,21 +29,21 @@ use core::fmt;
 pub struct Opcode(u16);
 
 impl Opcode {
-    /// Positioned read into one buffer.
+    /// Reads at an offset into one buffer.
     pub const PREAD: Self = Self(abi::IOCB_CMD_PREAD);
-    /// Positioned write from one buffer.
+    /// Writes one buffer at an offset.
     pub const PWRITE: Self = Self(abi::IOCB_CMD_PWRITE);
-    /// Data and metadata to stable storage.
+    /// Brings data and metadata to stable storage.
     pub const FSYNC: Self = Self(abi::IOCB_CMD_FSYNC);
-    /// Data, and the metadata needed to read it, to stable storage.
+    /// Brings data, and the metadata needed to read it, to stable storage.
     pub const FDSYNC: Self = Self(abi::IOCB_CMD_FDSYNC);
-    /// One-shot wait for readiness.
+    /// Waits once until a file is ready.
     pub const POLL: Self = Self(abi::IOCB_CMD_POLL);
     /// Refused by Linux with `EINVAL`; gVisor accepts it.
     pub const NOOP: Self = Self(abi::IOCB_CMD_NOOP);
-    /// Positioned read into several buffers.
+    /// Reads at an offset into several buffers.
     pub const PREADV: Self = Self(abi::IOCB_CMD_PREADV);
-    /// Positioned write from several buffers.
+    /// Writes several buffers at an offset.
     pub const PWRITEV: Self = Self(abi::IOCB_CMD_PWRITEV);
 
     /// Returns the opcode of that number, known to the kernel or not.
@@ -202,14 +210,20 @@ impl IoPrio {
     const GIVEN: u32 = abi::IOCB_FLAG_IOPRIO << 16;
 
     /// Returns a priority of the real-time class: first access to the disk. `level` is 0 (highest)
-    /// to
-    /// 7. Needs `CAP_SYS_ADMIN` or
-    /// `CAP_SYS_NICE`, else `EPERM` when the operation is submitted.
+    /// to 7. Needs `CAP_SYS_ADMIN` or `CAP_SYS_NICE`, else `EPERM` when the operation is submitted.
     pub const fn real_time(level: u8) -> Self {
         Self::new(abi::IOPRIO_CLASS_RT, level)
     }
 
     /// Returns a priority of the normal class. `level` is 0 (highest) to 7.
+    ///
+    /// ```
+    /// use linux_aio_raw::{Iocb, IoPrio};
+    ///
+    /// // The most important of the normal class.
+    /// let iocb = Iocb::fsync(3).ioprio(IoPrio::best_effort(0));
+    /// assert_eq!(iocb.as_raw().aio_reqprio, 2 << 13);
+    /// ```
     pub const fn best_effort(level: u8) -> Self {
         Self::new(abi::IOPRIO_CLASS_BE, level)
     }

@@ -1,18 +1,20 @@
 //! [`ForkGuard`], which tells a context that it is in a forked child.
 //!
 //! A child of `fork` sees the pages of its parent's completion ring, but the kernel gave it no
-//! context: every call is `EINVAL`, and a child that advances `head` takes events away from the
-//! parent. A newer kernel (7.2, not yet 6.18) maps nothing there: the child's first read would be
-//! its end, or, where it has made a context of its own at the same address, a read of another
-//! context's ring. So the process has one page that the kernel wipes in a child
-//! (`MADV_WIPEONFORK`), with a mark in it. Each context remembers the page; no mark means that this
-//! process is not the one that made it, and a context that a child makes has a page of the child's.
-//! `vfork` children share the memory and pass, rightly. The check is two loads and a comparison.
+//! context. Every call is `EINVAL`, and a child that advances `head` takes events away from the
+//! parent. A newer kernel (7.2, not yet 6.18) maps nothing there. The child's first read would end
+//! it. If the child has made a context of its own at the same address, it would read another
+//! context's ring.
 //!
-//! Where the kernel does not wipe pages (before Linux 4.14, gVisor), the ring is not used and the
-//! kernel itself answers a child's calls with `EINVAL`, so what only makes calls needs no check.
-//! What takes locks, or frees buffers, compares the number of the process there, which is a system
-//! call.
+//! So the process has one page that the kernel wipes in a child (`MADV_WIPEONFORK`), with a mark in
+//! it. Each context remembers the page. If the mark is gone, this process did not make the context.
+//! A context that a child makes has a page of the child's. `vfork` children share the memory and
+//! pass, rightly. The check is two loads and a comparison.
+//!
+//! Some kernels do not wipe pages: before Linux 4.14, and gVisor. There the ring is not used, and
+//! the kernel itself answers a child's calls with `EINVAL`. So code that only makes calls needs no
+//! check. Code that takes locks or frees buffers compares the number of the process there, which is
+//! a system call.
 //!
 //! A signal handler that forks in the few instructions between the check and the store of `head`,
 //! and returns in the child, is not covered.
@@ -38,6 +40,13 @@ static UNMARKED: AtomicU32 = AtomicU32::new(0);
 /// Remembers the process that made it, and tells in a forked child that this is another one.
 ///
 /// The check is two loads and a comparison. A child of `vfork`, which shares the memory, passes.
+///
+/// ```
+/// use linux_aio_raw::{Errno, ForkGuard};
+///
+/// assert_eq!(ForkGuard::of_this_process().check(), Ok(()));
+/// assert_eq!(ForkGuard::of_no_process().check(), Err(Errno::FORKED));
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct ForkGuard {
     /// Not a reference, for what that refers to does not change, and this does: in a child.

@@ -6,7 +6,16 @@ use static_assertions::{assert_eq_align, assert_eq_size};
 assert_eq_size!(IoEvent, abi::io_event);
 assert_eq_align!(IoEvent, abi::io_event);
 
-/// The kernel's record that an operation has ended: a `struct io_event`, 32 bytes.
+/// Records that an operation has ended: the kernel's `struct io_event`, 32 bytes.
+///
+/// ```
+/// use linux_aio_raw::{Errno, IoEvent, abi::io_event};
+///
+/// let event = IoEvent::from_raw(io_event { data: 7, res: 512, ..io_event::default() });
+/// assert_eq!((event.user_data(), event.result()), (7, Ok(512)));
+/// let failed = IoEvent::from_raw(io_event { res: -5, ..io_event::default() });
+/// assert_eq!(failed.result(), Err(Errno::EIO));
+/// ```
 #[doc(alias = "io_event")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 #[repr(transparent)]

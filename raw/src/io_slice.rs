@@ -9,7 +9,7 @@ use static_assertions::assert_eq_size;
 assert_eq_size!(IoSlice<'static>, iovec);
 assert_eq_size!(IoSliceMut<'static>, iovec);
 
-/// A buffer to write from, laid out as the kernel's `struct iovec`.
+/// Borrows a buffer to write from, laid out as the kernel's `struct iovec`.
 ///
 /// ```
 /// use linux_aio_raw::IoSlice;
@@ -44,7 +44,7 @@ impl<'a> IoSlice<'a> {
         ptr::with_exposed_provenance(self.iovec.iov_base)
     }
 
-    /// Bytes in the buffer.
+    /// Returns the number of bytes in the buffer.
     pub const fn len(&self) -> usize {
         self.iovec.iov_len
     }
@@ -55,7 +55,15 @@ impl<'a> IoSlice<'a> {
     }
 }
 
-/// A buffer to read into, laid out as the kernel's `struct iovec`.
+/// Borrows a buffer to read into, laid out as the kernel's `struct iovec`.
+///
+/// ```
+/// use linux_aio_raw::IoSliceMut;
+///
+/// let (mut head, mut body) = ([0; 16], [0; 512]);
+/// let parts = [IoSliceMut::new(&mut head), IoSliceMut::new(&mut body)];
+/// assert_eq!(parts.iter().map(IoSliceMut::len).sum::<usize>(), 528);
+/// ```
 #[derive(Debug)]
 #[repr(transparent)]
 pub struct IoSliceMut<'a> {
@@ -91,7 +99,7 @@ impl<'a> IoSliceMut<'a> {
         ptr::with_exposed_provenance_mut(self.iovec.iov_base)
     }
 
-    /// Bytes in the buffer.
+    /// Returns the number of bytes in the buffer.
     pub const fn len(&self) -> usize {
         self.iovec.iov_len
     }

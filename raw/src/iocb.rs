@@ -8,7 +8,7 @@ use static_assertions::{assert_eq_align, assert_eq_size};
 assert_eq_size!(Iocb, abi::iocb);
 assert_eq_align!(Iocb, abi::iocb);
 
-/// One operation as the kernel reads it: a `struct iocb`, 64 bytes.
+/// Describes one operation as the kernel reads it: a `struct iocb`, 64 bytes.
 ///
 /// It is numbers, so building one is safe, whatever they are; handing it to the kernel
 /// ([`Submitter::submit`](crate::Submitter::submit)) is what needs care. Constructors fill what
@@ -50,6 +50,15 @@ impl Iocb {
 
     /// Reads at `offset` to `count` buffers, one after the other. The array of iovecs is copied
     /// when the operation is submitted; `count` is at most 1024 (`UIO_MAXIOV`).
+    ///
+    /// ```
+    /// use linux_aio_raw::{Iocb, IoSliceMut};
+    ///
+    /// let (mut head, mut body) = ([0; 16], [0; 512]);
+    /// let parts = [IoSliceMut::new(&mut head), IoSliceMut::new(&mut body)];
+    /// let iocb = Iocb::preadv(3, parts.as_ptr().cast(), parts.len(), 4096);
+    /// assert_eq!(iocb.as_raw().aio_nbytes, 2); // of buffers, not bytes
+    /// ```
     #[doc(alias = "io_prep_preadv")]
     #[doc(alias = "IOCB_CMD_PREADV")]
     #[inline]
@@ -66,7 +75,7 @@ impl Iocb {
         Self::transfer(Opcode::PWRITEV, fd, iovecs.expose_provenance(), count, offset)
     }
 
-    /// `fsync(2)`: data and metadata to stable storage. The event has 0.
+    /// Brings data and metadata to stable storage (`fsync(2)`). The event has 0.
     #[doc(alias = "io_prep_fsync")]
     #[doc(alias = "IOCB_CMD_FSYNC")]
     #[inline]
@@ -74,7 +83,8 @@ impl Iocb {
         Self::transfer(Opcode::FSYNC, fd, 0, 0, 0)
     }
 
-    /// `fdatasync(2)`: data, and the metadata needed to read it. The event has 0.
+    /// Brings data, and the metadata needed to read it, to stable storage (`fdatasync(2)`). The
+    /// event has 0.
     #[doc(alias = "io_prep_fdsync")]
     #[doc(alias = "IOCB_CMD_FDSYNC")]
     #[inline]
@@ -83,6 +93,13 @@ impl Iocb {
     }
 
     /// Waits, once, until one of `events` holds for the file. The event has those that do.
+    ///
+    /// ```
+    /// use linux_aio_raw::{Iocb, Opcode, PollEvents};
+    ///
+    /// let iocb = Iocb::poll(3, PollEvents::IN | PollEvents::RDHUP);
+    /// assert_eq!(iocb.opcode(), Opcode::POLL);
+    /// ```
     #[doc(alias = "io_prep_poll")]
     #[doc(alias = "IOCB_CMD_POLL")]
     #[inline]
@@ -137,6 +154,16 @@ impl Iocb {
     ///
     /// An operation that `io_submit` refuses, or has no room for, has no event and does not signal
     /// it.
+    ///
+    /// ```
+    /// use linux_aio_raw::{EventFd, Iocb};
+    /// use std::os::fd::AsRawFd;
+    ///
+    /// let eventfd = EventFd::new()?;
+    /// let iocb = Iocb::fsync(3).eventfd(eventfd.as_raw_fd());
+    /// assert_eq!(iocb.as_raw().aio_resfd, eventfd.as_raw_fd() as u32);
+    /// # Ok::<(), linux_aio_raw::Errno>(())
+    /// ```
     #[doc(alias = "io_set_eventfd")]
     #[doc(alias = "IOCB_FLAG_RESFD")]
     #[doc(alias = "aio_resfd")]
@@ -167,6 +194,14 @@ impl Iocb {
     }
 
     /// Returns every field, to set to anything.
+    ///
+    /// ```
+    /// use linux_aio_raw::Iocb;
+    ///
+    /// let mut iocb = Iocb::fsync(3);
+    /// iocb.as_raw_mut().aio_reserved2 = 1; // which the kernel refuses
+    /// assert_ne!(iocb, Iocb::fsync(3));
+    /// ```
     #[inline]
     pub const fn as_raw_mut(&mut self) -> &mut abi::iocb {
         &mut self.0

@@ -6,19 +6,23 @@
 //!
 //! # Who writes what, and in which order
 //!
-//! The kernel (`aio_complete`) writes an event, issues `smp_wmb`, stores `tail`. The reader here
-//! loads `tail` with acquire, which pairs with that barrier: an event below the `tail` it saw is
-//! whole. It copies the events and stores `head` with release, so that the copies are done before
-//! the kernel (`user_refill_reqs_available`, and then `aio_complete` of a later operation) can see
-//! the room and write there again.
+//! The kernel (`aio_complete`) writes an event, issues `smp_wmb`, and stores `tail`. The reader
+//! here loads `tail` with acquire, which pairs with that barrier: an event below the `tail` that it
+//! saw is whole.
+//!
+//! The reader then copies the events and stores `head` with release. So the copies are done before
+//! the kernel can see the room and write there again. In the kernel that is
+//! `user_refill_reqs_available`, and then `aio_complete` of a later operation.
 //!
 //! `io_getevents` moves `head` too, under a mutex that user space cannot take. It loads `head` at
-//! its entry and stores `head` at its end, even if it was asked for no events: a store of a reader
-//! in between is undone, and events come twice or never. So there must be
-//! one reader at a time, and this module relies on its callers for that: a
-//! [`Reaper`](crate::Reaper) is `&mut`, neither `Clone` nor `Sync`. The kernel keeps `tail` and
-//! `nr` of its own and is not misled by what is written there; but a `head` beyond `tail` makes it
-//! hand out stale events, so `head` only ever follows a `tail` that was read.
+//! its entry and stores `head` at its end, even if it was asked for no events. A store of a reader
+//! in between is undone, and events come twice or never. So there must be one reader at a time.
+//! This module relies on its callers for that: a [`Reaper`](crate::Reaper) is `&mut`, neither
+//! `Clone` nor `Sync`.
+//!
+//! The kernel keeps a `tail` and an `nr` of its own, and is not misled by what is written there.
+//! But a `head` beyond `tail` makes it hand out stale events. So `head` only ever follows a `tail`
+//! that was read.
 
 #[cfg(all(test, loom))]
 pub(crate) mod model;
@@ -33,13 +37,24 @@ use core::ptr::{self, NonNull};
 ///
 /// From [`IoContext::ring`](crate::IoContext::ring), whose caller promises to use it neither after
 /// the context has ended nor in a forked child.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use linux_aio_raw::IoContext;
+///
+/// let context = IoContext::new(1)?;
+/// // SAFETY: The context outlives the ring, and this process does not fork.
+/// let ring = unsafe { context.ring() };
+/// println!("{ring:?}: there: {}, at {:?}", ring.exists(), ring.positions());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Ring {
     header: NonNull<aio_ring>,
     nr: u32,
 }
 
-/// Where the next event is taken, and where the next one is put: places of the ring.
+/// Names two places of the ring: of the next event to take, and of the next one to come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Positions {
     head: u32,
@@ -71,8 +86,8 @@ impl Ring {
         self.nr > 0
     }
 
-    /// Returns the ring of a context, or `None` where it is not one that this code understands:
-    /// gVisor's is a page of zeros, and a future kernel may announce an incompatible layout.
+    /// Returns the ring of a context, or `None` if this code does not understand it. The ring of
+    /// gVisor is a page of zeros, and a future kernel may announce an incompatible layout.
     ///
     /// # Safety
     /// `context` must be a live context of this process (its number is the address of the ring),
@@ -91,9 +106,11 @@ impl Ring {
         understood.then_some(Self { header, nr: seen.nr })
     }
 
-    /// Moves events from the ring to `events`, as many as are there and find room, and says how
-    /// many. `None` where there is no ring, or `head` or `tail` is not below `nr`, as no kernel
-    /// leaves them: then it cannot be trusted, and the system call must be used.
+    /// Moves events from the ring to `events`, as many as are there and find room. Returns their
+    /// number.
+    ///
+    /// Returns `None` if there is no ring, or if `head` or `tail` is not below `nr`. No kernel
+    /// leaves them so. The ring cannot be trusted then, and the system call must be used.
     ///
     /// # Safety
     /// The caller is the ring's one reader, no thread is in `io_getevents` for this context, and
@@ -228,7 +245,7 @@ impl Ring {
     }
 }
 
-/// Where the words are. In models they are loom's, at another place.
+/// Finds the words. In models they are loom's, at another place.
 #[cfg(not(all(test, loom)))]
 impl Ring {
     #[inline]

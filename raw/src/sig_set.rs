@@ -5,7 +5,7 @@ use crate::abi;
 const WORD_BITS: usize = abi::__kernel_ulong_t::BITS as usize;
 const WORDS: usize = size_of::<abi::sigset_t>() / (WORD_BITS / 8);
 
-/// A set of signals as the kernel has it: 64 of them, 128 on MIPS.
+/// Holds a set of signals as the kernel has it: 64 of them, 128 on MIPS.
 ///
 /// ```
 /// use linux_aio_raw::SigSet;
@@ -33,6 +33,13 @@ impl SigSet {
 
     /// Returns the set and `signal`, a number from 1. A number beyond the last signal changes
     /// nothing.
+    ///
+    /// ```
+    /// use linux_aio_raw::SigSet;
+    ///
+    /// let set = SigSet::empty().with(2).with(15); // SIGINT and SIGTERM
+    /// assert!(set.contains(15) && !set.contains(1));
+    /// ```
     #[must_use]
     pub const fn with(mut self, signal: u32) -> Self {
         if let Some((word, bit)) = Self::place(signal) {

@@ -77,11 +77,25 @@ fn signed(value: __kernel_long_t) -> Word {
     value as Word
 }
 
-/// `io_setup(2)`: makes a context for at least `nr_events` operations and stores it in `*ctxp`.
+/// Makes a context for at least `nr_events` operations and stores it in `*ctxp` (`io_setup(2)`).
 ///
 /// # Safety
 /// `ctxp` must be valid for reads and writes. The kernel maps the completion ring of the new
 /// context into the process; the context must end by [`io_destroy`] or with the process.
+///
+/// # Examples
+///
+/// ```
+/// use linux_aio_raw::{Errno, sys};
+///
+/// let mut context = 0;
+/// // SAFETY: `context` is valid for reads and writes, and nobody reads the ring afterwards.
+/// unsafe {
+///     Errno::check(sys::io_setup(8, &raw mut context))?;
+///     Errno::check(sys::io_destroy(context))?;
+/// }
+/// # Ok::<(), Errno>(())
+/// ```
 #[inline(always)]
 pub unsafe fn io_setup(nr_events: u32, ctxp: *mut aio_context_t) -> isize {
     simulated!(io_setup(nr_events, ctxp));
@@ -89,7 +103,7 @@ pub unsafe fn io_setup(nr_events: u32, ctxp: *mut aio_context_t) -> isize {
     unsafe { syscall3(NATIVE.io_setup, nr_events as Word, address(ctxp), 0) }
 }
 
-/// `io_destroy(2)`: cancels what can be cancelled, waits for the rest, unmaps the ring.
+/// Cancels what can be cancelled, waits for the rest, and unmaps the ring (`io_destroy(2)`).
 ///
 /// # Safety
 /// Nobody may read the ring of `ctx_id` any more: it is unmapped first.
@@ -100,7 +114,7 @@ pub unsafe fn io_destroy(ctx_id: aio_context_t) -> isize {
     unsafe { syscall3(NATIVE.io_destroy, ctx_id, 0, 0) }
 }
 
-/// `io_submit(2)`: starts up to `nr` operations; returns how many were accepted.
+/// Starts up to `nr` operations, and returns how many were accepted (`io_submit(2)`).
 ///
 /// # Safety
 /// - `iocbpp` must be valid for reads of `nr` pointers.
@@ -118,7 +132,8 @@ pub unsafe fn io_submit(
     unsafe { syscall3(NATIVE.io_submit, ctx_id, signed(nr), address(iocbpp)) }
 }
 
-/// `io_cancel(2)`: asks for the operation that was submitted from the address `iocb` to end early.
+/// Asks for the operation that was submitted from the address `iocb` to end early
+/// (`io_cancel(2)`).
 ///
 /// `-EINPROGRESS` is success: the event still arrives on the ring. `result` is never written.
 ///
@@ -132,7 +147,7 @@ pub unsafe fn io_cancel(ctx_id: aio_context_t, iocb: *const iocb, result: *mut i
     unsafe { syscall3(NATIVE.io_cancel, ctx_id, address(iocb), address(result)) }
 }
 
-/// `io_getevents(2)`: waits for at least `min_nr` events and takes up to `nr` off the ring.
+/// Waits for at least `min_nr` events and takes up to `nr` off the ring (`io_getevents(2)`).
 ///
 /// The time is relative and as wide as the kernel's `long`. Absent on riscv32, which has
 /// `io_pgetevents_time64` only.
@@ -158,7 +173,8 @@ pub unsafe fn io_getevents(
     }
 }
 
-/// `io_pgetevents(2)`: [`io_getevents`] under a signal mask that is swapped in atomically.
+/// Waits as [`io_getevents`] does, under a signal mask that is swapped in atomically
+/// (`io_pgetevents(2)`).
 ///
 /// Absent on riscv32, which has `io_pgetevents_time64` only.
 ///
@@ -181,8 +197,7 @@ pub unsafe fn io_pgetevents(
     unsafe { syscall6(NR, ctx_id, signed(min_nr), signed(nr), events, timeout, usig) }
 }
 
-/// `io_pgetevents_time64`: `io_pgetevents` with a 64-bit time, on
-/// 32-bit targets.
+/// Waits as `io_pgetevents` does, with a 64-bit time, on 32-bit targets (`io_pgetevents_time64`).
 ///
 /// # Safety
 /// `events` must be valid for writes of `nr` events; `timeout` and `usig` null or valid for

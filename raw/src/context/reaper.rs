@@ -14,10 +14,29 @@ assert_impl_all!(Reaper<'static>: Send);
 // One reader of the ring: neither a second handle nor one that two threads share.
 assert_not_impl_any!(Reaper<'static>: Clone, Sync);
 
-/// The way out of a context: takes events, without a system call where they are on the ring.
+/// Takes events, without a system call if they are on the ring: the way out of a context.
 ///
 /// From [`IoContext::split`]. There is one per context, which the types see to: it is neither
 /// `Clone` nor `Sync`.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use linux_aio_raw::{Iocb, IoContext, IoEvent};
+/// use std::{mem::MaybeUninit, os::fd::AsRawFd};
+///
+/// let file = std::fs::File::open("/dev/zero")?;
+/// let mut buf = [1u8; 512];
+/// let mut iocb = Iocb::pread(file.as_raw_fd(), buf.as_mut_ptr(), buf.len(), 0);
+/// let mut context = IoContext::new(1)?;
+/// let (submitter, mut reaper) = context.split();
+/// // SAFETY: `iocb`, `buf` and `file` stay where they are until the event below.
+/// unsafe { submitter.submit(&[&raw mut iocb]) }?;
+///
+/// let mut events = [MaybeUninit::<IoEvent>::uninit(); 1];
+/// let events = reaper.wait(1, None, &mut events)?;
+/// assert_eq!(events[0].iocb_addr(), (&raw const iocb).addr() as u64);
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct Reaper<'a> {
     context: &'a IoContext,
@@ -39,6 +58,28 @@ impl<'a> Reaper<'a> {
     ///
     /// # Errors
     /// [`Errno::FORKED`]; where the system call is used, `ENOSYS` or `EPERM` by a filter.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use linux_aio_raw::{Iocb, IoContext, IoEvent};
+    /// use std::{mem::MaybeUninit, os::fd::AsRawFd};
+    ///
+    /// let file = std::fs::File::open("/dev/zero")?;
+    /// let mut buf = [1u8; 512];
+    /// let mut iocb = Iocb::pread(file.as_raw_fd(), buf.as_mut_ptr(), buf.len(), 0);
+    /// let mut context = IoContext::new(1)?;
+    /// let (submitter, mut reaper) = context.split();
+    /// // SAFETY: `iocb`, `buf` and `file` stay where they are until the event below.
+    /// unsafe { submitter.submit(&[&raw mut iocb]) }?;
+    /// let mut events = [MaybeUninit::<IoEvent>::uninit(); 1];
+    /// while reaper.reap(&mut events)?.is_empty() {
+    ///     // Do other work here: `reap` never waits.
+    /// }
+    /// assert_eq!(buf, [0; 512]);
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "io_getevents")]
     #[inline]
     pub fn reap<'b>(
@@ -60,6 +101,22 @@ impl<'a> Reaper<'a> {
     /// # Errors
     /// `EINVAL` where `min` is above the length of `events`; `EINTR` for a signal while no event is
     /// there; [`Errno::FORKED`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use linux_aio_raw::{IoContext, IoEvent};
+    /// use std::{mem::MaybeUninit, time::Duration};
+    ///
+    /// let mut context = IoContext::new(1)?;
+    /// let (_submitter, mut reaper) = context.split();
+    /// let mut events = [MaybeUninit::<IoEvent>::uninit(); 1];
+    /// // Nothing is in flight, so the time passes, and there is no event.
+    /// let events = reaper.wait(1, Some(Duration::from_millis(1)), &mut events)?;
+    /// assert!(events.is_empty());
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "io_getevents")]
     #[doc(alias = "io_queue_wait")]
     #[inline]
@@ -75,15 +132,38 @@ impl<'a> Reaper<'a> {
         Ok(unsafe { self.count_reaped(events, count) })
     }
 
-    /// As [`wait`](Self::wait), with `mask` as the thread's signal mask for the time of the wait,
-    /// swapped atomically (`io_pgetevents(2)`).
+    /// Waits as [`wait`](Self::wait) does, with `mask` as the thread's signal mask meanwhile. The
+    /// kernel swaps it atomically (`io_pgetevents(2)`).
     ///
     /// This always is a system call: a signal that is pending and not in `mask` must be delivered
     /// also where events are ready.
     ///
     /// # Errors
-    /// As [`wait`](Self::wait); and `ENOSYS` (before Linux 4.18, gVisor) or `EPERM` (podman's
-    /// filter), since no other call can do this.
+    /// - `EINVAL`: `min` is above the length of `events`.
+    /// - `EINTR`: a signal was handled while no event was there.
+    /// - `ENOSYS` (before Linux 4.18, gVisor) or `EPERM` (podman's filter), since no other call can
+    ///   do this.
+    /// - [`Errno::FORKED`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use linux_aio_raw::{Errno, IoContext, IoEvent, SigSet};
+    /// use std::{mem::MaybeUninit, time::Duration};
+    ///
+    /// let mut context = IoContext::new(1)?;
+    /// let (_submitter, mut reaper) = context.split();
+    /// let mut events = [MaybeUninit::<IoEvent>::uninit(); 1];
+    /// let all_but_interrupt = SigSet::full().without(2);
+    /// let time = Some(Duration::from_millis(1));
+    /// match reaper.wait_masked(1, time, &all_but_interrupt, &mut events) {
+    ///     Ok(events) => println!("{} events", events.len()),
+    ///     Err(Errno::EINTR) => println!("SIGINT"),
+    ///     Err(errno) => println!("io_pgetevents is not there: {errno}"),
+    /// }
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "io_pgetevents")]
     pub fn wait_masked<'b>(
         &mut self,

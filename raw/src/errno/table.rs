@@ -191,8 +191,8 @@ errnos! {
     ERFKILL = 132 | 167 | 134, "the radio is switched off";
     EHWPOISON = 133 | 168 | 135, "the page has a hardware error";
     FORKED = 4096, "the context was made before fork() and belongs to the parent; make a new one";
-    EXHAUSTED = 4097, "io_submit had no resources for the operation (EAGAIN) for as long as the driver \
-        retries; free memory and start it again, or raise Driver::retry_submits_for";
+    EXHAUSTED = 4097, "io_submit had no resources for the operation (EAGAIN) for as long as the \
+        driver retries; free memory and start it again, or raise Driver::retry_submits_for";
 }
 
 impl Errno {

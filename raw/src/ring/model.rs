@@ -1,8 +1,8 @@
 //! A ring in memory that loom watches, with the kernel's side of it.
 //!
-//! [`Memory`] begins as a ring does, so that the code that reads rings runs as it is; but the words
-//! are loom's, which lets each be seen as late as the memory orders allow, and notices an event
-//! that is read while it may be written.
+//! [`Memory`] begins as a ring does, so that the code that reads rings runs as it is. But the words
+//! are loom's. Loom lets each be seen as late as the memory orders allow, and notices an event that
+//! is read while it may be written.
 
 use super::{AtomicU32, Ordering, Ring};
 use crate::IoEvent;
@@ -21,7 +21,7 @@ const NR: u32 = 3;
 pub(crate) struct Memory {
     header: aio_ring,
     events: [Cell<IoEvent>; NR as usize],
-    /// Who reads and writes the events, one for each.
+    /// Watches the reads and writes of each event.
     accesses: [UnsafeCell<()>; NR as usize],
     head: AtomicU32,
     tail: AtomicU32,
@@ -113,7 +113,7 @@ impl Memory {
     }
 }
 
-/// Where the words are.
+/// Finds the words.
 impl Ring {
     pub(super) fn head<'a>(self) -> &'a AtomicU32 {
         &self.memory().head

@@ -13,8 +13,9 @@ pub(super) unsafe fn syscall3(number: u32, a: Word, b: Word, c: Word) -> isize {
             "syscall 0",
             in("$a7") number as Word,
             inlateout("$a0") a => result, in("$a1") b, in("$a2") c,
-            lateout("$t0") _, lateout("$t1") _, lateout("$t2") _, lateout("$t3") _, lateout("$t4") _,
-            lateout("$t5") _, lateout("$t6") _, lateout("$t7") _, lateout("$t8") _,
+            lateout("$t0") _, lateout("$t1") _, lateout("$t2") _, lateout("$t3") _,
+            lateout("$t4") _, lateout("$t5") _, lateout("$t6") _, lateout("$t7") _,
+            lateout("$t8") _,
             options(nostack, preserves_flags)
         );
     }
@@ -37,9 +38,11 @@ pub(super) unsafe fn syscall6(
         asm!(
             "syscall 0",
             in("$a7") number as Word,
-            inlateout("$a0") a => result, in("$a1") b, in("$a2") c, in("$a3") d, in("$a4") e, in("$a5") f,
-            lateout("$t0") _, lateout("$t1") _, lateout("$t2") _, lateout("$t3") _, lateout("$t4") _,
-            lateout("$t5") _, lateout("$t6") _, lateout("$t7") _, lateout("$t8") _,
+            inlateout("$a0") a => result, in("$a1") b, in("$a2") c, in("$a3") d,
+            in("$a4") e, in("$a5") f,
+            lateout("$t0") _, lateout("$t1") _, lateout("$t2") _, lateout("$t3") _,
+            lateout("$t4") _, lateout("$t5") _, lateout("$t6") _, lateout("$t7") _,
+            lateout("$t8") _,
             options(nostack, preserves_flags)
         );
     }

@@ -1,9 +1,9 @@
 //! With `--cfg linux_aio_tsan` only: tells ThreadSanitizer what the kernel orders.
 //!
-//! It knows the C library's `mmap` and `munmap`, but not system calls in inline assembly. When one
-//! thread gives memory up and the kernel maps the same address for another, the accesses of the
-//! first look like races with those of the second; in fact the kernel changes mappings one after
-//! the other, under the lock of the address space, which orders them. This is that lock.
+//! It knows the C library's `mmap` and `munmap`, but not system calls in inline assembly. One
+//! thread may give memory up, and the kernel may map the same address for another. The accesses of
+//! the first then look like races with those of the second. In fact the kernel changes mappings one
+//! after the other, under the lock of the address space, which orders them. This is that lock.
 //!
 //! It knows which thread uses a descriptor in the C library's calls, too, and takes one that is
 //! closed without it for the one that has its number next. So descriptors are closed with it.
@@ -33,7 +33,7 @@ unsafe fn noticed_close(fd: i32) -> isize {
 
 static MMAP_LOCK: AtomicU32 = AtomicU32::new(0);
 
-/// What this thread has done to memory comes before whatever is done to it after it is mapped
+/// Orders what this thread has done to memory before all that is done to it once it is mapped
 /// again.
 fn before(number: u32) {
     if number == NATIVE.io_destroy || number == NATIVE.munmap {
