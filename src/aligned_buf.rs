@@ -7,7 +7,7 @@ use core::fmt;
 use core::ops::{Deref, DerefMut};
 use core::ptr::{self, NonNull};
 
-/// Zeroed bytes that start at a page and share no page with anything else: memory for `O_DIRECT`.
+/// Holds bytes for `O_DIRECT`: zeroed at first, from the start of a page, in pages of their own.
 ///
 /// A pool of them, cut from one mapping, is a [`BufferPool`](crate::BufferPool).
 ///
@@ -51,19 +51,41 @@ unsafe impl Send for AlignedBuf {}
 unsafe impl Sync for AlignedBuf {}
 
 impl AlignedBuf {
-    /// `len` zeroed bytes that start at a page.
+    /// Maps `len` zeroed bytes that start at a page.
     ///
     /// # Errors
     /// `ENOMEM`: no memory, or a limit (`RLIMIT_AS`, the number of mappings). `EINVAL`: `len` does
     /// not fit an address space.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_aio::AlignedBuf;
+    ///
+    /// let buf = AlignedBuf::new(65536)?;
+    /// assert_eq!((buf.len(), buf.as_ptr().addr() % 4096), (65536, 0));
+    /// # Ok::<(), linux_aio::Errno>(())
+    /// ```
     pub fn new(len: usize) -> Result<Self, Errno> {
         Self::with_alignment(len, SMALLEST_PAGE)
     }
 
-    /// `len` zeroed bytes that start at a page and at a multiple of `align`.
+    /// Maps `len` zeroed bytes that start at a page and at a multiple of `align`.
     ///
     /// # Errors
-    /// As [`new`](Self::new); and `EINVAL` where `align` is no power of two.
+    /// `ENOMEM`: no memory, or a limit (`RLIMIT_AS`, the number of mappings). `EINVAL`: `align` is
+    /// no power of two, or `len` does not fit an address space.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_aio::{AlignedBuf, Errno};
+    ///
+    /// let buf = AlignedBuf::with_alignment(65536, 16384)?; // for a device with blocks of 16 KiB
+    /// assert_eq!(buf.as_ptr().addr() % 16384, 0);
+    /// assert_eq!(AlignedBuf::with_alignment(1, 3).unwrap_err(), Errno::EINVAL);
+    /// # Ok::<(), Errno>(())
+    /// ```
     pub fn with_alignment(len: usize, align: usize) -> Result<Self, Errno> {
         if !align.is_power_of_two() {
             return Err(Errno::EINVAL);
@@ -119,6 +141,19 @@ impl AlignedBuf {
     ///
     /// # Errors
     /// `EINVAL`: the kernel was built without transparent huge pages.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_aio::AlignedBuf;
+    ///
+    /// const HUGE: usize = 2 << 20;
+    /// let buf = AlignedBuf::with_alignment(8 * HUGE, HUGE)?;
+    /// if let Err(errno) = buf.advise_huge_pages() {
+    ///     println!("no huge pages: {errno}"); // The buffer works all the same.
+    /// }
+    /// # Ok::<(), linux_aio::Errno>(())
+    /// ```
     pub fn advise_huge_pages(&self) -> Result<(), Errno> {
         // SAFETY: The pages are ours alone. The advice does not change what is in them.
         let advised =

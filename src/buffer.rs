@@ -43,6 +43,29 @@ impl<B: AsMut<[u8]>> ReadTo for B {
 ///
 /// Safe to implement: what `lend_bytes` returns borrows the buffer, and an operation keeps that
 /// borrow until its completion.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use linux_aio::{IoSlice, Queue, WriteFrom, op::Write};
+///
+/// /// A record whose length is kept beside it.
+/// struct Record {
+///     bytes: [u8; 512],
+///     used: usize,
+/// }
+///
+/// impl WriteFrom for Record {
+///     fn lend_bytes(&self) -> IoSlice<'_> {
+///         IoSlice::new(&self.bytes[..self.used])
+///     }
+/// }
+///
+/// let mut queue = Queue::with_capacity(1)?;
+/// let record = Record { bytes: [7; 512], used: 100 };
+/// queue.push(Write::new(tempfile::tempfile()?, record, 0))?;
+/// assert_eq!(queue.wait()?.expect("a completion").result?, 100);
+/// # Ok(()) }
+/// ```
 pub trait WriteFrom {
     /// Lends the bytes to write. Called once for each time that an operation is pushed.
     fn lend_bytes(&self) -> IoSlice<'_>;

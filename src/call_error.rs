@@ -6,8 +6,8 @@ use static_assertions::assert_eq_size;
 
 assert_eq_size!(Result<usize, CallError>, Result<usize, Errno>);
 
-/// A system call of a [`Scope`](crate::Scope) or [`Queue`](crate::Queue) that failed: which call,
-/// and why. Its text names the cause and the cure.
+/// Says which system call of a [`Scope`](crate::Scope) or [`Queue`](crate::Queue) failed, and why.
+/// Its text names the cause and the cure.
 ///
 /// It converts to [`Errno`] and to `std::io::Error`.
 ///

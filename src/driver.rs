@@ -180,6 +180,27 @@ const STEPS: u32 = 8;
 /// [`Reactor`] counts as its failure. All other panics are caught after the panic hook has reported
 /// them: those in calling or dropping a waker, in dropping an operation whose future is gone, in
 /// dropping the reactor, and in dropping the payload of a panic.
+///
+/// # Examples
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use linux_aio::{Driver, op::Read};
+/// use std::{fs::File, sync::Arc};
+///
+/// let driver = Driver::on_thread(32)?;
+/// let zero = Arc::new(File::open("/dev/zero")?);
+/// smol::block_on(async {
+///     // Tasks share the driver, which submits together what they start.
+///     let reads: Vec<_> = (0..8)
+///         .map(|i| smol::spawn(driver.perform(Read::new(zero.clone(), vec![1; 64], i * 64))))
+///         .collect();
+///     for read in reads {
+///         assert_eq!(read.await.0, Ok(64));
+///     }
+/// });
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 pub struct Driver {
     shared: Handle,
@@ -212,6 +233,19 @@ impl Driver {
     /// # Errors
     /// Those of [`IoContext::new`] and [`EventFd::new`], and of starting a thread; `ENOSYS` or
     /// `EPERM` where events can be taken neither off the ring nor by `io_getevents`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use linux_aio::{Driver, op::Read};
+    ///
+    /// let driver = Driver::on_thread(32)?;
+    /// let zero = std::fs::File::open("/dev/zero")?;
+    /// let (result, read) = pollster::block_on(driver.perform(Read::new(zero, vec![1; 64], 0)));
+    /// assert_eq!((result?, read.buf), (64, vec![0; 64]));
+    /// # Ok(()) }
+    /// ```
     pub fn on_thread(capacity: u32) -> io::Result<Self> {
         let (eventfd, reactor) = (Arc::new(EventFd::new()?), Contained::new(NoReactor));
         Self::with_reactor(capacity, eventfd, reactor, false)
@@ -321,6 +355,20 @@ impl Driver {
     /// future of `close` need not be polled; dropping it does not open the driver again.
     ///
     /// In a forked child the future resolves at once, and the parent's driver stays open.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use linux_aio::{Driver, Errno, op::Read};
+    ///
+    /// let driver = Driver::on_thread(32)?;
+    /// let handle = driver.clone();
+    /// pollster::block_on(driver.close());
+    /// // The other handle takes no more operations, and gives them back.
+    /// let read = Read::new(std::fs::File::open("/dev/zero")?, vec![1; 64], 0);
+    /// let (result, read) = pollster::block_on(handle.perform(read));
+    /// assert_eq!((result, read.buf), (Err(Errno::ECANCELED), vec![1; 64]));
+    /// # Ok(()) }
+    /// ```
     pub fn close(self) -> Close {
         if self.shared.check_process().is_ok() {
             self.shared.blocking.closed.store(true, Ordering::Relaxed);
@@ -414,6 +462,20 @@ impl Driver {
 
     /// Returns the number of operations that the driver has: in the kernel, queued, and waiting for
     /// a slot. Returns 0 in a forked child.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use linux_aio::{Driver, PollEvents, op::Poll};
+    /// use std::task::{Context, Waker};
+    ///
+    /// let driver = Driver::on_thread(32)?;
+    /// let (reader, _writer) = std::os::unix::net::UnixStream::pair()?;
+    /// let mut waiting = Box::pin(driver.perform(Poll::new(reader, PollEvents::IN)));
+    /// assert_eq!(driver.outstanding(), 0); // It starts on its first poll.
+    /// assert!(waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    /// assert_eq!(driver.outstanding(), 1);
+    /// # Ok(()) }
+    /// ```
     pub fn outstanding(&self) -> usize {
         self.shared.lock().map_or(0, |state| state.outstanding())
     }

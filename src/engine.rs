@@ -87,6 +87,24 @@ use signal::Signal;
 use submit_queue::SubmitQueue;
 
 /// Counts what a [`Scope`](crate::Scope) or [`Queue`](crate::Queue) has asked of the kernel so far.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use linux_aio::{Queue, op::Read};
+/// use std::{fs::File, sync::Arc};
+///
+/// let zero = Arc::new(File::open("/dev/zero")?);
+/// let mut queue = Queue::with_capacity(8)?;
+/// for i in 0..8 {
+///     queue.push(Read::new(zero.clone(), vec![1; 64], i * 64))?;
+/// }
+/// while let Some(done) = queue.wait()? {
+///     done.result?;
+/// }
+/// let stats = queue.stats();
+/// assert_eq!((stats.operations, stats.submit_calls, stats.stray_events), (8, 1, 0));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {

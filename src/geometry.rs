@@ -7,7 +7,19 @@ use crate::fd::{AsFd, BorrowedFd};
 use core::fmt;
 use rustix::fs::{AtFlags, FileType, Statx, StatxFlags};
 
-/// What `O_DIRECT` asks of an operation on a file.
+/// Says what `O_DIRECT` asks of an operation on a file.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use linux_aio::geometry::{DirectIo, Geometry};
+///
+/// let direct = Geometry::of(std::fs::File::open("Cargo.toml")?).direct_io;
+/// match direct {
+///     DirectIo::Unsupported => println!("open it without O_DIRECT"),
+///     _ => println!("offsets and lengths: multiples of {}", direct.offset()),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DirectIo {
@@ -19,7 +31,18 @@ pub enum DirectIo {
     Unreported,
 }
 
-/// What addresses, lengths and offsets must be multiples of, in bytes.
+/// The multiples of which addresses, lengths and offsets must be, in bytes.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use linux_aio::geometry::Geometry;
+///
+/// let geometry = Geometry::of(std::fs::File::open("Cargo.toml")?);
+/// if let Some(alignment) = geometry.direct_io.alignment() {
+///     println!("buffers: {}, offsets: {}", alignment.memory, alignment.offset);
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Alignment {
@@ -27,7 +50,7 @@ pub struct Alignment {
     pub memory: u32,
     /// The offset in the file, and the length of each buffer.
     pub offset: u32,
-    /// As `offset`, for reads, where they are served in smaller steps than writes.
+    /// The same for reads, if they are served in smaller steps than writes.
     pub read_offset: u32,
 }
 
@@ -38,23 +61,24 @@ impl Alignment {
     }
 }
 
-/// What serves nearly every file whose file system does not say: a page, the usual block.
+/// Serves nearly every file whose file system does not say: a page, the usual block.
 const UNREPORTED: usize = 4096;
 
 impl DirectIo {
-    /// What the address of a buffer should be a multiple of: what the kernel says, and 4096 where it
-    /// does not. As [`AlignedBuf::with_alignment`](crate::AlignedBuf::with_alignment) takes it.
+    /// Returns the multiple that the address of a buffer should be. It is what the kernel says, or
+    /// 4096 if the kernel does not say. Pass it to
+    /// [`AlignedBuf::with_alignment`](crate::AlignedBuf::with_alignment).
     pub fn memory(self) -> usize {
         self.alignment().map_or(UNREPORTED, |alignment| alignment.memory as usize)
     }
 
-    /// What offsets and lengths should be multiples of: what the kernel says, and 4096 where it
-    /// does not.
+    /// Returns the multiple that offsets and lengths should be. It is what the kernel says, or 4096
+    /// if the kernel does not say.
     pub fn offset(self) -> usize {
         self.alignment().map_or(UNREPORTED, |alignment| alignment.offset as usize)
     }
 
-    /// The numbers that the kernel gave.
+    /// Returns the numbers that the kernel gave.
     pub fn alignment(self) -> Option<Alignment> {
         match self {
             Self::Aligned(alignment) => Some(alignment),
@@ -75,7 +99,7 @@ impl DirectIo {
         Self::Aligned(Alignment { memory, offset, read_offset: read_offset.unwrap_or(offset) })
     }
 
-    /// What has always held for block devices: the logical block is the unit.
+    /// Returns the rule of every block device: the logical block is the unit.
     fn of_block_device(block: u32) -> Self {
         Self::Aligned(Alignment { memory: block, offset: block, read_offset: block })
     }
@@ -106,6 +130,19 @@ impl fmt::Display for Alignment {
 }
 
 /// The sizes that a write with [`ATOMIC`](crate::RwFlags::ATOMIC) may have. Since Linux 6.11.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use linux_aio::geometry::Geometry;
+///
+/// let page = 4096;
+/// let geometry = Geometry::of(std::fs::File::open("Cargo.toml")?);
+/// let fits = geometry.atomic_writes.is_some_and(|sizes| {
+///     (sizes.unit_min..=sizes.unit_max).contains(&page)
+/// });
+/// println!("a page of {page} bytes is written as a whole or not at all: {fits}");
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct AtomicWrites {
@@ -116,7 +153,7 @@ pub struct AtomicWrites {
     /// The largest that needs no copy-on-write by the file system, in bytes; 0 where it is
     /// [`unit_max`](Self::unit_max).
     pub unit_max_optimal: u32,
-    /// How many buffers one write may have.
+    /// The largest number of buffers of one write.
     pub segments_max: u32,
 }
 
@@ -142,11 +179,24 @@ impl fmt::Display for AtomicWrites {
 /// `STATX_WRITE_ATOMIC`, since Linux 6.11.
 const WRITE_ATOMIC: StatxFlags = StatxFlags::from_bits_retain(0x1_0000);
 
-/// What an open file says of itself. From [`Geometry::of`].
+/// Describes what an open file asks of its users. From [`Geometry::of`].
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use linux_aio::geometry::Geometry;
+///
+/// let geometry = Geometry::of(std::fs::File::open("Cargo.toml")?);
+/// println!("O_DIRECT: {}", geometry.direct_io);
+/// match geometry.atomic_writes {
+///     Some(sizes) => println!("atomic writes of {sizes}"),
+///     None => println!("no atomic writes"),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Geometry {
-    /// What `O_DIRECT` asks for, even if the file is not open with it.
+    /// The alignment that `O_DIRECT` asks for, even if the file is not open with it.
     pub direct_io: DirectIo,
     /// The sizes of atomic writes, where the file supports them.
     pub atomic_writes: Option<AtomicWrites>,
@@ -181,8 +231,8 @@ impl Geometry {
     }
 }
 
-/// The logical block of a block device. No other file is asked: the number of the request may mean
-/// something else to its driver.
+/// Returns the logical block of a block device. No other file is asked: the number of the request
+/// may mean something else to its driver.
 fn logical_block_of(fd: BorrowedFd<'_>) -> Option<u32> {
     let stat = rustix::fs::fstat(fd).ok()?;
     let block_device = FileType::from_raw_mode(stat.st_mode as _) == FileType::BlockDevice;

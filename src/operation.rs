@@ -3,19 +3,25 @@
 //!
 //! # Why `Operation` is a safe trait
 //!
-//! `prepare` is implemented for **every** lifetime `'op` of `&'op mut self`, and what it returns
-//! carries that lifetime. The engine keeps the loan from the moment it calls `prepare` until the
-//! event: meanwhile it neither moves, touches nor drops the operation, as an async block holds a
-//! borrow of one of its own locals across an await. So whatever safe code can put into a
-//! [`Prepared<'op>`] — a slice of a buffer that the operation owns, a reborrow of one that it
-//! borrows, a descriptor that it keeps open — is valid, and exclusively or sharedly borrowed as
-//! the direction asks, until the kernel is done. A buffer that would not be (a local, the content
-//! of a lock's guard, a temporary) does not outlive `'op` and does not compile.
+//! `prepare` is implemented for **every** lifetime `'op` of `&'op mut self`, and its result carries
+//! that lifetime. The engine keeps the loan from the call of `prepare` until the event. Meanwhile
+//! it neither moves, touches nor drops the operation. An async block holds a borrow of its own
+//! local across an await in the same way.
+//!
+//! Safe code can put three things into a [`Prepared<'op>`]:
+//!
+//! - a slice of a buffer that the operation owns;
+//! - a reborrow of a buffer that it borrows;
+//! - a descriptor that it keeps open.
+//!
+//! All are valid until the kernel is done, and borrowed exclusively or shared as the direction
+//! asks. Any other buffer (a local, the content of a lock's guard, a temporary) does not outlive
+//! `'op` and does not compile.
 
 use crate::{Diagnosis, Errno, Fd, IoPrio, IoSlice, IoSliceMut, Iocb, PollEvents, Room, RwFlags};
 use core::marker::PhantomData;
 
-/// Something that the kernel can do, with all that it needs: a file, a buffer, an offset.
+/// Describes something that the kernel can do, with all that it needs: file, buffer, offset.
 ///
 /// Safe to implement. The value is moved into a slot, prepared there, and given back whole in its
 /// [`Completion`](crate::Completion).
@@ -58,9 +64,25 @@ pub trait Operation {
     fn prepare(&mut self) -> Prepared<'_>;
 }
 
-/// What the kernel is to do, with the loans that it needs.
+/// Tells the kernel what to do, and holds the loans that it needs.
 ///
 /// Constructors take what the operation takes; setters add options.
+///
+/// ```
+/// use linux_aio::{Fd, Operation, Prepared, RwFlags};
+///
+/// struct Commit<'fd> {
+///     log: Fd<'fd>,
+///     end: u64,
+///     record: [u8; 512],
+/// }
+///
+/// impl Operation for Commit<'_> {
+///     fn prepare(&mut self) -> Prepared<'_> {
+///         Prepared::write(self.log, &self.record, self.end).rw_flags(RwFlags::DSYNC)
+///     }
+/// }
+/// ```
 #[derive(Debug)]
 #[must_use = "an operation is prepared to be returned from `Operation::prepare`"]
 pub struct Prepared<'op> {
@@ -109,6 +131,29 @@ impl<'op> Prepared<'op> {
     }
 
     /// Writes several buffers, one after the other, at `offset` of the file.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use linux_aio::{IoSlice, Operation, Prepared, Queue};
+    /// use std::{fs::File, os::fd::AsFd};
+    ///
+    /// struct Record {
+    ///     log: File,
+    ///     parts: [IoSlice<'static>; 2],
+    /// }
+    ///
+    /// impl Operation for Record {
+    ///     fn prepare(&mut self) -> Prepared<'_> {
+    ///         Prepared::writev(self.log.as_fd().into(), &self.parts, 0)
+    ///     }
+    /// }
+    ///
+    /// let parts = [IoSlice::new(b"header: "), IoSlice::new(b"body")];
+    /// let mut queue = Queue::with_capacity(1)?;
+    /// queue.push(Record { log: tempfile::tempfile()?, parts })?;
+    /// assert_eq!(queue.wait()?.expect("a completion").result?, 12);
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "pwritev")]
     #[doc(alias = "io_prep_pwritev")]
     #[inline]
@@ -143,9 +188,9 @@ impl<'op> Prepared<'op> {
     /// Makes any operation at all. `aio_data` is overwritten.
     ///
     /// # Safety
-    /// For `'op`, every address in it must be of memory that the kernel may access as the
-    /// operation asks, without aliasing what safe code holds; and its descriptor must be one that
-    /// the operation may act on.
+    /// - For `'op`, every address in it must be of memory that the kernel may access as the
+    ///   operation asks, without aliasing what safe code holds.
+    /// - Its descriptor must be one that the operation may act on.
     #[doc(alias = "iocb")]
     #[inline]
     pub unsafe fn from_iocb(iocb: Iocb) -> Self {
@@ -214,7 +259,7 @@ impl<'op> Prepared<'op> {
     }
 }
 
-/// A value that rides along: the operation is the first, the second comes back with it.
+/// Carries a value along: the operation is the first, the second comes back with it.
 impl<P: Operation, T> Operation for (P, T) {
     #[inline]
     fn prepare(&mut self) -> Prepared<'_> {

@@ -57,6 +57,14 @@ impl<B> Part<B> {
     }
 
     /// Returns the whole buffer.
+    ///
+    /// ```
+    /// use linux_aio::Slice;
+    ///
+    /// let part = vec![0; 64].part(16..32);
+    /// assert_eq!(part.as_ref().len(), 16);
+    /// assert_eq!(part.into_inner().len(), 64); // the whole buffer
+    /// ```
     pub fn into_inner(self) -> B {
         self.whole
     }
@@ -93,6 +101,19 @@ impl<T, B: AsMut<[T]>> AsMut<[T]> for Part<B> {
 ///
 /// The method is not called `slice`: `bytes::Bytes` has a method of that name that borrows, and
 /// the import of this trait would change the meaning of its calls.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use linux_aio::{Queue, Slice, op::Read};
+///
+/// let mut queue = Queue::with_capacity(1)?;
+/// queue.push(Read::new(std::fs::File::open("/dev/zero")?, vec![1; 64].part(32..), 0))?;
+/// let done = queue.wait()?.expect("a completion");
+/// assert_eq!(done.result?, 32);
+/// let whole = done.op.buf.into_inner();
+/// assert_eq!((whole[31], whole[32]), (1, 0));
+/// # Ok(()) }
+/// ```
 pub trait Slice: Sized {
     /// Makes a [`Part`] of this buffer.
     ///

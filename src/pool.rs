@@ -16,7 +16,7 @@ use core::task::{Context, Poll};
 use places::Places;
 use std::io;
 
-/// A fixed number of equal, aligned buffers in one mapping.
+/// Holds a fixed number of equal, aligned buffers in one mapping.
 ///
 /// It bounds the memory of a program, and saves two system calls for each buffer. A [`PoolBuf`] is
 /// a buffer for all operations of a [`Queue`](crate::Queue), [`Scope`](crate::Scope) and
@@ -45,8 +45,8 @@ use std::io;
 ///
 /// A forked child has a copy of the pool and of the buffers that it can reach. Futures of
 /// [`take`](Self::take) that waited at the fork get no buffer there that they had been given
-/// already. A future that waits in a child asks to be polled again at once: it has no place in a
-/// queue, so that it needs no lock that another thread may have held at the fork.
+/// already. A future that waits in a child asks to be polled again at once. It has no place in a
+/// queue, and so it needs no lock that another thread may have held at the fork.
 #[derive(Clone)]
 pub struct BufferPool {
     shared: Arc<Shared>,
@@ -56,7 +56,7 @@ struct Shared {
     memory: AlignedBuf,
     count: usize,
     size: usize,
-    /// From the start of one buffer to the start of the next.
+    /// Counts the bytes from the start of one buffer to the start of the next.
     stride: usize,
     places: Places,
     guard: ForkGuard,
@@ -76,6 +76,19 @@ impl BufferPool {
     ///
     /// # Errors
     /// See [`PoolError`]; nothing is mapped then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use linux_aio::{BufferPool, geometry::Geometry};
+    ///
+    /// let file = std::fs::File::open("Cargo.toml")?;
+    /// let align = Geometry::of(&file).direct_io.memory();
+    /// let pool = BufferPool::new(32, 65536, align)?;
+    /// assert_eq!((pool.capacity(), pool.buffer_len()), (32, 65536));
+    /// # Ok(()) }
+    /// ```
     pub fn new(count: usize, size: usize, align: usize) -> Result<Self, PoolError> {
         if count == 0 {
             return Err(PoolError::NoBuffers);
@@ -100,6 +113,17 @@ impl BufferPool {
     }
 
     /// Takes a buffer, if one is free and no future of [`take`](Self::take) waits for it.
+    ///
+    /// ```
+    /// use linux_aio::BufferPool;
+    ///
+    /// let pool = BufferPool::new(1, 4096, 4096)?;
+    /// let buf = pool.try_take().expect("a free buffer");
+    /// assert!(pool.try_take().is_none());
+    /// drop(buf); // It goes back to the pool.
+    /// assert!(pool.try_take().is_some());
+    /// # Ok::<(), linux_aio::PoolError>(())
+    /// ```
     #[inline]
     pub fn try_take(&self) -> Option<PoolBuf> {
         let places = &self.shared.places;
@@ -249,6 +273,20 @@ impl fmt::Debug for PoolBuf {
 }
 
 /// The future of [`BufferPool::take`].
+///
+/// ```
+/// use linux_aio::BufferPool;
+/// use std::{pin::pin, task::{Context, Poll, Waker}};
+///
+/// let pool = BufferPool::new(1, 512, 512)?;
+/// let only = pool.try_take().expect("a free buffer");
+/// let mut take = pin!(pool.take());
+/// let mut context = Context::from_waker(Waker::noop());
+/// assert!(take.as_mut().poll(&mut context).is_pending());
+/// drop(only);
+/// assert!(matches!(take.poll(&mut context), Poll::Ready(_buf)));
+/// # Ok::<(), linux_aio::PoolError>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
 pub struct Take<'p> {
@@ -298,7 +336,15 @@ impl Drop for Take<'_> {
     }
 }
 
-/// Why a [`BufferPool`] could not be made.
+/// Says why a [`BufferPool`] could not be made.
+///
+/// ```
+/// use linux_aio::{BufferPool, Errno, PoolError};
+///
+/// let error = BufferPool::new(8, 4096, 3).unwrap_err();
+/// assert_eq!(error, PoolError::Alignment(3));
+/// assert_eq!(error.errno(), Errno::EINVAL);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PoolError {

@@ -17,7 +17,7 @@ use core::mem::{ManuallyDrop, MaybeUninit};
 use core::ptr::NonNull;
 use core::time::Duration;
 
-/// A context and the operations in it, each owned until its completion.
+/// Owns a context, and each operation in it until its completion.
 ///
 /// Push operations, which hold their file and buffer; submit them together; take completions,
 /// which give the operation back whole. All slots are allocated once, and nothing after that.
@@ -78,6 +78,20 @@ impl<O: Operation + 'static> Queue<O> {
     /// # Errors
     /// [`SetupError`] says which limit was met: `EAGAIN` if `fs.aio-max-nr` is used up, `EINVAL`
     /// for zero or too many, `ENOMEM`, `ENOSYS` if the kernel has no AIO, `EPERM` by a filter.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use linux_aio::{Queue, op::Read};
+    /// use std::fs::File;
+    ///
+    /// let queue: Queue<Read<File, Vec<u8>>> = Queue::with_capacity(32)?;
+    /// assert_eq!((queue.capacity(), queue.in_flight()), (32, 0));
+    /// let error = Queue::<Read<File, Vec<u8>>>::with_capacity(0).unwrap_err();
+    /// assert!(error.to_string().contains("EINVAL"));
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "io_setup")]
     #[doc(alias = "io_queue_init")]
     pub fn with_capacity(capacity: u32) -> Result<Self, SetupError> {
@@ -139,6 +153,24 @@ impl<O: Operation + 'static> Queue<O> {
     /// `EAGAIN` if no slot is free. The error gives the operation back. An error type that asks for
     /// `Send` and `Sync` takes it with `?` only if the operation has both; otherwise convert it, as
     /// [`Scope::push`](crate::Scope::push) shows.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use linux_aio::{Queue, op::Read};
+    /// use std::fs::File;
+    ///
+    /// let mut queue = Queue::with_capacity(1)?;
+    /// queue.push(Read::new(File::open("/dev/zero")?, vec![1; 64], 0))?;
+    /// assert_eq!((queue.queued(), queue.in_flight()), (1, 0));
+    ///
+    /// // No slot is free. The error gives the operation back.
+    /// let error = queue.push(Read::new(File::open("/dev/zero")?, vec![1; 64], 64)).unwrap_err();
+    /// queue.wait()?.expect("a completion").result?;
+    /// queue.push(error.op)?;
+    /// # Ok(()) }
+    /// ```
     #[inline]
     pub fn push(&mut self, op: O) -> Result<Token, PushError<O>> {
         // SAFETY: `over` made room for every slot in the submit queue.
@@ -152,12 +184,29 @@ impl<O: Operation + 'static> Queue<O> {
     /// as [`Submitter::submit`](crate::Submitter::submit) says.
     ///
     /// # Errors
-    /// `EAGAIN` if the kernel has no resources although nothing is in flight. The operations stay
-    /// queued, and no completion will tell when to submit them again: sleep for some milliseconds
-    /// and call this function again, for as long as the program can wait. To give an operation up,
-    /// [`cancel`](Self::cancel) it: it then completes with `ECANCELED`. With a
-    /// [`completion_fd`](Self::completion_fd) the operations complete with `EAGAIN` instead.
-    /// `ENOSYS` by a filter; [`Errno::FORKED`].
+    /// - `EAGAIN`: the kernel has no resources although nothing is in flight. The operations stay
+    ///   queued, and no completion will tell when to submit them again. Sleep for some milliseconds
+    ///   and call this function again, for as long as the program can wait. To give an operation
+    ///   up, [`cancel`](Self::cancel) it: it then completes with `ECANCELED`. With a
+    ///   [`completion_fd`](Self::completion_fd) the operations complete with `EAGAIN` instead.
+    /// - `ENOSYS`: a filter refuses `io_submit`.
+    /// - [`Errno::FORKED`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use linux_aio::{Queue, op::Read};
+    /// use std::fs::File;
+    ///
+    /// let mut queue = Queue::with_capacity(8)?;
+    /// for i in 0..8 {
+    ///     queue.push(Read::new(File::open("/dev/zero")?, vec![1; 64], i * 64))?;
+    /// }
+    /// assert_eq!(queue.submit()?, 8); // one system call
+    /// assert_eq!(queue.stats().submit_calls, 1);
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "io_submit")]
     #[doc(alias = "lio_listio")]
     #[inline(always)]
@@ -211,6 +260,25 @@ impl<O: Operation + 'static> Queue<O> {
     /// - [`Errno::FORKED`].
     ///
     /// Nothing is lost by an error.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use linux_aio::{Queue, op::Read};
+    /// use std::fs::File;
+    ///
+    /// let mut queue = Queue::with_capacity(4)?;
+    /// for i in 0..4 {
+    ///     queue.push(Read::new(File::open("/dev/zero")?, vec![1; 64], i * 64))?;
+    /// }
+    /// while let Some(done) = queue.wait()? {
+    ///     // The completion has the operation whole: file, buffer and offset.
+    ///     assert_eq!((done.result?, done.op.buf), (64, vec![0; 64]));
+    /// }
+    /// assert!(queue.wait()?.is_none()); // Nothing is queued or in flight.
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "io_getevents")]
     #[doc(alias = "io_queue_wait")]
     #[doc(alias = "aio_suspend")]
@@ -228,6 +296,22 @@ impl<O: Operation + 'static> Queue<O> {
     /// # Errors
     /// `ETIMEDOUT` when the time is up, `EINTR` when a signal was handled: nothing is lost, wait
     /// again; otherwise as [`wait`](Self::wait).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use linux_aio::{Errno, PollEvents, Queue, op::Poll};
+    /// use std::time::Duration;
+    ///
+    /// let (reader, _writer) = std::os::unix::net::UnixStream::pair()?;
+    /// let mut queue = Queue::with_capacity(1)?;
+    /// queue.push(Poll::new(reader, PollEvents::IN))?;
+    /// let error = queue.wait_timeout(Duration::from_millis(1)).unwrap_err();
+    /// assert_eq!(error.errno(), Errno::ETIMEDOUT);
+    /// assert_eq!(queue.in_flight(), 1); // The POLL goes on.
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "io_getevents")]
     pub fn wait_timeout(&mut self, timeout: Duration) -> Result<Option<Completion<O>>, CallError> {
         Ok(self.engine.wait(&self.context, Some(timeout))?.map(Finished::take))
@@ -265,6 +349,24 @@ impl<O: Operation + 'static> Queue<O> {
     ///
     /// # Errors
     /// Those of [`try_next`](Self::try_next).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use linux_aio::{Queue, op::Read};
+    /// use std::fs::File;
+    ///
+    /// let mut queue = Queue::with_capacity(1)?;
+    /// queue.push(Read::new(File::open("/dev/zero")?, [1; 64], 0))?;
+    /// queue.submit()?;
+    /// while queue.in_flight() > 0 {
+    ///     if let Some(ready) = queue.ready()? {
+    ///         assert_eq!((ready.result()?, ready.op().buf), (64, [0; 64]));
+    ///     }
+    /// }
+    /// # Ok(()) }
+    /// ```
     #[inline]
     pub fn ready(&mut self) -> Result<Option<Ready<'_, O>>, CallError> {
         Ok(self.engine.poll(&self.context)?.map(Ready::new))
@@ -303,6 +405,26 @@ impl<O: Operation + 'static> Queue<O> {
     ///
     /// # Errors
     /// Those of [`wait`](Self::wait). The next call goes on with the operations that are left.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use linux_aio::{Queue, op::Read};
+    /// use std::fs::File;
+    ///
+    /// let mut queue = Queue::with_capacity(1)?;
+    /// queue.push(Read::new(File::open("/dev/zero")?, vec![1; 64], 0))?;
+    /// let mut bytes = 0;
+    /// queue.for_each(|queue, done| {
+    ///     bytes += done.result.expect("a read of /dev/zero");
+    ///     if bytes < 640 {
+    ///         queue.push(done.op).expect("its slot is free");
+    ///     }
+    /// })?;
+    /// assert_eq!(bytes, 640);
+    /// # Ok(()) }
+    /// ```
     pub fn for_each(
         &mut self,
         mut each: impl FnMut(&mut Self, Completion<O>),
@@ -325,6 +447,22 @@ impl<O: Operation + 'static> Queue<O> {
     /// # Errors
     /// `ENOENT`: it has completed, or the token is of another queue or of a scope. `EINVAL`: the
     /// kernel cannot cancel it (any but POLL). `ENOSYS` on gVisor; [`Errno::FORKED`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use linux_aio::{PollEvents, Queue, op::Poll};
+    ///
+    /// let (reader, _writer) = std::os::unix::net::UnixStream::pair()?;
+    /// let mut queue = Queue::with_capacity(1)?;
+    /// let token = queue.push(Poll::new(reader, PollEvents::IN))?;
+    /// queue.submit()?;
+    /// queue.cancel(token)?;
+    /// let done = queue.wait()?.expect("a cancelled operation completes, too");
+    /// assert_eq!(done.token, token);
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "io_cancel")]
     #[doc(alias = "aio_cancel")]
     pub fn cancel(&mut self, token: Token) -> Result<(), Errno> {
@@ -424,6 +562,19 @@ impl<O: Operation + 'static> Queue<O> {
     }
 
     /// Returns the number of operations that the kernel has accepted and that have not completed.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use linux_aio::{Queue, op::Read};
+    /// use std::fs::File;
+    ///
+    /// let mut queue = Queue::with_capacity(8)?;
+    /// queue.push(Read::new(File::open("/dev/zero")?, vec![1; 64], 0))?;
+    /// assert_eq!((queue.queued(), queue.in_flight()), (1, 0));
+    /// queue.submit()?;
+    /// assert_eq!((queue.queued(), queue.in_flight()), (0, 1)); // until its completion is taken
+    /// # Ok(()) }
+    /// ```
     pub fn in_flight(&self) -> usize {
         self.engine.in_flight()
     }
@@ -439,6 +590,19 @@ impl<O: Operation + 'static> Queue<O> {
     }
 
     /// Returns counts of what the queue has asked of the kernel so far.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use linux_aio::{Queue, op::Read};
+    /// use std::fs::File;
+    ///
+    /// let mut queue = Queue::with_capacity(8)?;
+    /// queue.push(Read::new(File::open("/dev/zero")?, vec![1; 64], 0))?;
+    /// queue.wait()?.expect("a completion").result?;
+    /// let stats = queue.stats();
+    /// assert_eq!((stats.operations, stats.events_by_ring + stats.events_by_call), (1, 1));
+    /// # Ok(()) }
+    /// ```
     pub fn stats(&self) -> Stats {
         self.engine.stats()
     }
@@ -498,9 +662,11 @@ impl<O> Drop for Boxes<O> {
         // SAFETY: `over` made it by `Box::leak`, and it is freed once. The owner drops this when
         // nothing refers to the storage any more.
         drop(unsafe { Box::from_raw(self.slab.as_ptr()) });
-        // SAFETY: `over` made it by `Box::leak`, it is freed once, and nothing refers to it any more.
+        // SAFETY: `over` made it by `Box::leak`, it is freed once, and nothing refers to it
+        // any more.
         drop(unsafe { Box::from_raw(self.queued.as_ptr()) });
-        // SAFETY: `over` made it by `Box::leak`, it is freed once, and nothing refers to it any more.
+        // SAFETY: `over` made it by `Box::leak`, it is freed once, and nothing refers to it
+        // any more.
         drop(unsafe { Box::from_raw(self.buffer.as_ptr()) });
     }
 }

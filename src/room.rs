@@ -6,7 +6,7 @@ use core::marker::PhantomData;
 use core::ptr::NonNull;
 use core::sync::atomic::AtomicU8;
 
-/// Memory that is lent to a read for `'op`.
+/// Lends memory to a read for `'op`.
 ///
 /// [`Prepared::read_to`](crate::Prepared::read_to) takes it. A buffer type of one's own makes one
 /// in [`ReadTo::lend`](crate::ReadTo::lend).
@@ -41,6 +41,14 @@ impl<'op> Room<'op> {
     /// Lends memory that other threads may use meanwhile.
     ///
     /// The kernel counts as one more thread that stores each byte, at some time and in any order.
+    ///
+    /// ```
+    /// use linux_aio::Room;
+    /// use std::sync::atomic::AtomicU8;
+    ///
+    /// let memory = [const { AtomicU8::new(0) }; 64];
+    /// assert_eq!(Room::shared(&memory).len(), 64);
+    /// ```
     #[inline]
     pub fn shared(bytes: &'op [AtomicU8]) -> Self {
         // An atomic may be written through a shared reference, so this pointer may be written, too.
@@ -63,6 +71,16 @@ impl<'op> Room<'op> {
     ///
     /// # Panics
     /// If there are fewer.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use linux_aio::Room;
+    ///
+    /// let mut frame = [0; 4096];
+    /// let room = Room::new(&mut frame).skip(16).first(512); // bytes 16 to 527
+    /// assert_eq!(room.len(), 512);
+    /// ```
     #[inline]
     #[track_caller]
     pub fn skip(self, count: usize) -> Self {

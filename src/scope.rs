@@ -20,10 +20,34 @@ assert_not_impl_any!(Scope<()>: Send, Sync, Clone);
 /// The capacity of the submit queue in a scope. A push that finds it full submits.
 const QUEUED: usize = 64;
 
-/// The handle of [`scope()`]: pushes operations and takes completions.
+/// Pushes operations and takes completions: the handle of [`scope()`].
 ///
-/// It is only ever borrowed, belongs to one thread, and is invariant in `O`: what an operation
-/// borrows must live as long as the call, not only as long as the closure.
+/// A scope is only ever borrowed, and belongs to one thread. It is invariant in `O`: what an
+/// operation borrows must live as long as the call, not only as long as the closure.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use linux_aio::{IoContext, Operation, Scope, Slot, op::Read};
+///
+/// /// Waits for everything in the scope, and returns the number of bytes.
+/// fn drain<O: Operation>(io: &Scope<O>) -> std::io::Result<u64> {
+///     let mut bytes = 0;
+///     while let Some(done) = io.wait()? {
+///         bytes += u64::from(done.result?);
+///     }
+///     Ok(bytes)
+/// }
+///
+/// let zero = std::fs::File::open("/dev/zero")?;
+/// let mut buf = [1u8; 64];
+/// let mut context = IoContext::new(1)?;
+/// let bytes = linux_aio::scope(&mut context, &mut [const { Slot::new() }; 1], |io| {
+///     io.push(Read::new(&zero, &mut buf[..], 0))?;
+///     drain(io)
+/// })??;
+/// assert_eq!((bytes, buf), (64, [0; 64]));
+/// # Ok(()) }
+/// ```
 pub struct Scope<O> {
     engine: Engine<O>,
     /// The context, which `scope` has borrowed exclusively.
@@ -32,6 +56,23 @@ pub struct Scope<O> {
 }
 
 /// Says why a scope could not be entered.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use linux_aio::{Errno, IoContext, Iocb, PollEvents, Slot, op::Read};
+/// use std::{fs::File, os::fd::AsRawFd};
+///
+/// let mut context = IoContext::new(1)?;
+/// let (reader, _writer) = std::os::unix::net::UnixStream::pair()?;
+/// let mut poll = Iocb::poll(reader.as_raw_fd(), PollEvents::IN);
+/// // SAFETY: `poll` stays where it is until the context has been dropped.
+/// unsafe { context.split().0.submit(&[&raw mut poll]) }?;
+/// let slots: &mut [Slot<Read<File, Vec<u8>>>] = &mut [const { Slot::new() }; 1];
+/// let error = linux_aio::scope(&mut context, slots, |_io| ()).unwrap_err();
+/// assert_eq!(error.errno(), Errno::EBUSY);
+/// drop(context);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ScopeError {
@@ -105,12 +146,12 @@ impl From<ScopeError> for std::io::Error {
 ///
 /// # Leaving
 ///
-/// On return and on panic alike, leaving cancels every POLL and waits for everything in
-/// flight, whatever timeouts the caller used before. Operations that were pushed and never
-/// submitted are dropped without effect, and completions that were not taken are lost. Should
-/// waiting fail for good (a filter that was installed in between), the context is destroyed;
-/// should that fail too, the process is killed, since the buffers would be used after their
-/// end.
+/// On return and on panic alike, leaving cancels every POLL and waits for everything in flight,
+/// whatever timeouts the caller used before. Operations that were pushed and never submitted are
+/// dropped without effect. Completions that were not taken are lost.
+///
+/// If waiting fails for good (a filter that was installed in between), the context is destroyed. If
+/// that fails too, the process is killed, since the kernel could write to buffers after their end.
 ///
 /// # Forks
 ///
@@ -271,12 +312,31 @@ impl<O: Operation> Scope<O> {
     /// as [`Submitter::submit`](crate::Submitter::submit) says.
     ///
     /// # Errors
-    /// `EAGAIN` if the kernel has no resources although nothing is in flight. The operations stay
-    /// queued, and no completion will tell when to submit them again: sleep for some milliseconds
-    /// and call this function again, for as long as the program can wait. To give an operation up,
-    /// [`cancel`](Self::cancel) it: it then completes with `ECANCELED`. With a
-    /// [`completion_fd`](Self::completion_fd) the operations complete with `EAGAIN` instead.
-    /// `ENOSYS` by a filter; [`Errno::FORKED`].
+    /// - `EAGAIN`: the kernel has no resources although nothing is in flight. The operations stay
+    ///   queued, and no completion will tell when to submit them again. Sleep for some milliseconds
+    ///   and call this function again, for as long as the program can wait. To give an operation
+    ///   up, [`cancel`](Self::cancel) it: it then completes with `ECANCELED`. With a
+    ///   [`completion_fd`](Self::completion_fd) the operations complete with `EAGAIN` instead.
+    /// - `ENOSYS`: a filter refuses `io_submit`.
+    /// - [`Errno::FORKED`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use linux_aio::{IoContext, Slot, op::Read};
+    ///
+    /// let zero = std::fs::File::open("/dev/zero")?;
+    /// let mut buf = [1u8; 64];
+    /// let mut context = IoContext::new(1)?;
+    /// linux_aio::scope(&mut context, &mut [const { Slot::new() }; 1], |io| {
+    ///     io.push(Read::new(&zero, &mut buf[..], 0))?;
+    ///     assert_eq!(io.submit()?, 1);
+    ///     assert_eq!((io.queued(), io.in_flight()), (0, 1));
+    ///     std::io::Result::Ok(())
+    /// })??;
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "io_submit")]
     #[inline(always)]
     pub fn submit(&self) -> Result<usize, CallError> {
@@ -292,6 +352,29 @@ impl<O: Operation> Scope<O> {
     /// # Errors
     /// No completion can be taken any more: those of `io_getevents(2)` under a filter, if the ring
     /// cannot be read; [`Errno::FORKED`]. Nothing is lost by an error.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use linux_aio::{IoContext, Slot, op::Read};
+    ///
+    /// let zero = std::fs::File::open("/dev/zero")?;
+    /// let mut buf = [1u8; 64];
+    /// let mut context = IoContext::new(1)?;
+    /// linux_aio::scope(&mut context, &mut [const { Slot::new() }; 1], |io| {
+    ///     io.push(Read::new(&zero, &mut buf[..], 0))?;
+    ///     assert!(io.try_next()?.is_none()); // Nothing is submitted yet.
+    ///     io.submit()?;
+    ///     while io.in_flight() > 0 {
+    ///         if let Some(done) = io.try_next()? {
+    ///             assert_eq!(done.result?, 64);
+    ///         }
+    ///     }
+    ///     std::io::Result::Ok(())
+    /// })??;
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "io_getevents")]
     #[inline]
     pub fn try_next(&self) -> Result<Option<Completion<O>>, CallError> {
@@ -311,6 +394,26 @@ impl<O: Operation> Scope<O> {
     /// - [`Errno::FORKED`].
     ///
     /// Nothing is lost by an error.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use linux_aio::{IoContext, Slot, op::Read};
+    ///
+    /// let zero = std::fs::File::open("/dev/zero")?;
+    /// let mut buf = [1u8; 64];
+    /// let mut context = IoContext::new(1)?;
+    /// linux_aio::scope(&mut context, &mut [const { Slot::new() }; 1], |io| {
+    ///     io.push(Read::new(&zero, &mut buf[..], 0))?;
+    ///     while let Some(done) = io.wait()? {
+    ///         assert_eq!(done.result?, 64);
+    ///     }
+    ///     std::io::Result::Ok(())
+    /// })??;
+    /// assert_eq!(buf, [0; 64]);
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "io_getevents")]
     #[inline(always)]
     pub fn wait(&self) -> Result<Option<Completion<O>>, CallError> {
@@ -326,6 +429,24 @@ impl<O: Operation> Scope<O> {
     /// # Errors
     /// `ETIMEDOUT` when the time is up, `EINTR` when a signal was handled: nothing is lost, wait
     /// again; otherwise as [`wait`](Self::wait).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use linux_aio::{Errno, IoContext, PollEvents, Slot, op::Poll};
+    /// use std::time::Duration;
+    ///
+    /// let (reader, _writer) = std::os::unix::net::UnixStream::pair()?;
+    /// let mut context = IoContext::new(1)?;
+    /// linux_aio::scope(&mut context, &mut [const { Slot::new() }; 1], |io| {
+    ///     io.push(Poll::new(&reader, PollEvents::IN))?;
+    ///     let error = io.wait_timeout(Duration::from_millis(1)).unwrap_err();
+    ///     assert_eq!(error.errno(), Errno::ETIMEDOUT);
+    ///     std::io::Result::Ok(())
+    /// })??;
+    /// # Ok(()) }
+    /// ```
     pub fn wait_timeout(&self, timeout: Duration) -> Result<Option<Completion<O>>, CallError> {
         Ok(self.engine.wait(self.context(), Some(timeout))?.map(Finished::take))
     }
@@ -348,6 +469,24 @@ impl<O: Operation> Scope<O> {
     /// # Errors
     /// `ENOENT`: it has completed, or the token is of another scope or of a queue. `EINVAL`: the
     /// kernel cannot cancel it (any but POLL). `ENOSYS` on gVisor; [`Errno::FORKED`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use linux_aio::{IoContext, PollEvents, Slot, op::Poll};
+    ///
+    /// let (reader, _writer) = std::os::unix::net::UnixStream::pair()?;
+    /// let mut context = IoContext::new(1)?;
+    /// linux_aio::scope(&mut context, &mut [const { Slot::new() }; 1], |io| {
+    ///     let token = io.push(Poll::new(&reader, PollEvents::IN))?;
+    ///     io.submit()?;
+    ///     io.cancel(token)?;
+    ///     assert_eq!(io.wait()?.expect("it completes, too").token, token);
+    ///     std::io::Result::Ok(())
+    /// })??;
+    /// # Ok(()) }
+    /// ```
     #[doc(alias = "io_cancel")]
     pub fn cancel(&self, token: Token) -> Result<(), Errno> {
         self.engine.cancel(self.context(), token)
@@ -419,6 +558,22 @@ impl<O: Operation> Scope<O> {
     }
 
     /// Returns counts of what the scope has asked of the kernel so far.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use linux_aio::{IoContext, Slot, op::Read};
+    ///
+    /// let zero = std::fs::File::open("/dev/zero")?;
+    /// let mut buf = [1u8; 64];
+    /// let mut context = IoContext::new(1)?;
+    /// linux_aio::scope(&mut context, &mut [const { Slot::new() }; 1], |io| {
+    ///     io.push(Read::new(&zero, &mut buf[..], 0))?;
+    ///     io.wait()?.expect("a completion").result?;
+    ///     assert_eq!(io.stats().operations, 1);
+    ///     std::io::Result::Ok(())
+    /// })??;
+    /// # Ok(()) }
+    /// ```
     pub fn stats(&self) -> Stats {
         self.engine.stats()
     }

@@ -12,10 +12,24 @@ use core::sync::atomic::{AtomicU32, Ordering};
 /// Leads to a slot of an engine's list, or is the end of the list.
 pub(crate) type Link<O> = Option<NonNull<Slot<O>>>;
 
-/// The place of one operation while the kernel has it. Does not move while a
+/// Holds one operation while the kernel has it. Does not move while a
 /// [`Scope`](crate::Scope) or [`Queue`](crate::Queue) uses it.
 ///
 /// Made in arrays, empty: `[const { Slot::new() }; 8]`.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use linux_aio::{IoContext, Slot, op::Read};
+///
+/// let zero = std::fs::File::open("/dev/zero")?;
+/// let mut buf = [1; 64];
+/// let mut context = IoContext::new(8)?;
+/// // Make the slots in the call, so that they are not borrowed for longer.
+/// linux_aio::scope(&mut context, &mut [const { Slot::new() }; 8], |io| {
+///     io.push(Read::new(&zero, &mut buf[..], 0)).map_err(|error| error.errno())
+/// })??;
+/// # Ok(()) }
+/// ```
 #[repr(C)]
 pub struct Slot<O> {
     /// The record that the kernel reads. A POLL is cancelled by the address, so it stays here until
@@ -128,6 +142,26 @@ impl<O> fmt::Debug for Slot<O> {
 ///   exactly 2³² further operations in the same slot, or a multiple of that. A loop that keeps one
 ///   operation in flight uses one slot: at 10 µs an operation, that takes 12 hours; at a million
 ///   operations a second, 72 minutes. So forget the token of an operation that has completed.
+///
+/// # Examples
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use linux_aio::{Queue, op::Read};
+/// use std::{collections::HashMap, fs::File, sync::Arc};
+///
+/// let zero = Arc::new(File::open("/dev/zero")?);
+/// let mut queue = Queue::with_capacity(2)?;
+/// let mut names = HashMap::new();
+/// for name in ["first", "second"] {
+///     let token = queue.push(Read::new(zero.clone(), vec![1; 64], 0))?;
+///     names.insert(token, name);
+/// }
+/// while let Some(done) = queue.wait()? {
+///     println!("{} has completed", names.remove(&done.token).expect("its name"));
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Token {
     tag: Tag,
@@ -181,9 +215,9 @@ impl EngineId {
 /// Counts by 63 bits, for processors that have no atomic operations of 64 bits.
 ///
 /// The lower 32 bits are counted by one atomic operation, and from the last to the first again. The
-/// upper ones say how often half of that range has been passed, so their lowest bit and the highest
-/// of the lower ones are the same bit: by that a thread knows whether the upper ones are still to
-/// be counted. It must not sleep for as long as half of the range takes.
+/// upper ones say how often half of that range has been passed. So their lowest bit and the highest
+/// of the lower ones are the same bit. By it a thread knows whether the upper ones are still to be
+/// counted. The thread must not sleep for as long as half of the range takes.
 #[cfg(any(test, not(target_has_atomic = "64")))]
 struct Counter {
     low: AtomicU32,
@@ -285,7 +319,20 @@ impl fmt::Debug for Tag {
     }
 }
 
-/// An operation that has ended, given back whole with its result.
+/// Gives an operation that has ended back whole, with its result.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use linux_aio::{Completion, Queue, op::Read};
+/// use std::fs::File;
+///
+/// let mut queue = Queue::with_capacity(1)?;
+/// queue.push(Read::new(File::open("/dev/zero")?, vec![1; 64], 0))?;
+/// let Completion { token: _, result, op } = queue.wait()?.expect("a completion");
+/// let bytes = &op.buf[..result? as usize];
+/// assert_eq!(bytes, [0; 64]);
+/// # Ok(()) }
+/// ```
 #[doc(alias = "io_event")]
 #[doc(alias = "aio_return")]
 #[doc(alias = "aio_error")]
@@ -325,13 +372,26 @@ impl<O: Operation> Completion<O> {
     }
 }
 
-/// An operation that was not taken, given back.
+/// Gives back an operation that was not taken.
 ///
 /// The error holds the operation, and with it what the operation borrows. An error type that asks
 /// for `'static` (`anyhow::Error`, `Box<dyn Error>`) cannot take such an error with `?`: the
 /// compiler then complains that a buffer must outlive `'static`. Convert it first, as
 /// [`Scope::push`](crate::Scope::push) shows: to `std::io::Error`, which keeps the text, or to
 /// [`Errno`].
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use linux_aio::{Errno, Queue, op::Read};
+/// use std::fs::File;
+///
+/// let mut queue = Queue::with_capacity(1)?;
+/// queue.push(Read::new(File::open("/dev/zero")?, vec![1; 64], 0))?;
+/// let error = queue.push(Read::new(File::open("/dev/zero")?, vec![1; 64], 64)).unwrap_err();
+/// assert_eq!(error.errno(), Errno::EAGAIN);
+/// assert_eq!(error.op.offset, 64); // The operation is here.
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct PushError<O> {
     errno: Errno,

@@ -29,6 +29,22 @@ pub(super) type InTime<O> = Result<(Result<u32, Errno>, O), TimedOut<O>>;
 ///
 /// [`poll`](Future::poll) panics if the future has given its result already, or if the future was
 /// polled before a fork and is polled again in the child. [`Driver`](super::Driver#forks) says why.
+///
+/// # Examples
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use linux_aio::{Driver, op::Read};
+/// use std::fs::File;
+///
+/// let driver = Driver::on_thread(32)?;
+/// let read = || std::io::Result::Ok(Read::new(File::open("/dev/zero")?, vec![1; 64], 0));
+/// let (unwanted, wanted) = (driver.perform(read()?), driver.perform(read()?));
+/// drop(unwanted); // It was never polled, so it never started.
+/// let (result, read) = pollster::block_on(wanted);
+/// assert_eq!((result?, read.buf), (64, vec![0; 64]));
+/// # Ok(()) }
+/// ```
 #[must_use = "a future does nothing unless it is polled"]
 pub struct OpFuture<O> {
     shared: Handle,
@@ -217,6 +233,15 @@ impl<O> fmt::Debug for OpFuture<O> {
 
 /// The end of a driver as a future, from [`Driver::close`](super::Driver::close). It is ready at
 /// once in a forked child.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use linux_aio::Driver;
+///
+/// let driver = Driver::on_thread(32)?;
+/// pollster::block_on(driver.close()); // Nothing is in flight now, and the context is gone.
+/// # Ok(()) }
+/// ```
 #[must_use = "a future does nothing unless it is polled"]
 pub struct Close {
     shared: Handle,

@@ -12,6 +12,25 @@ use std::io;
 /// `linux_aio::tokio`. `examples/smol_read.rs` shows them for `async-io`.
 ///
 /// A forked child neither calls nor drops the reactors of its parent.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use linux_aio::{Driver, EventFd, Reactor};
+/// use std::{io, sync::Arc, task::{Context, Poll}};
+///
+/// /// The reactor of smol, which is that of the crate `async-io`.
+/// struct Smol(smol::Async<Arc<EventFd>>);
+///
+/// impl Reactor for Smol {
+///     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+///         self.0.poll_readable(cx)
+///     }
+/// }
+///
+/// let driver = Driver::new(32, |eventfd| Ok(Smol(smol::Async::new_nonblocking(eventfd)?)))?;
+/// assert_eq!(driver.outstanding(), 0);
+/// # Ok(()) }
+/// ```
 pub trait Reactor: Send + Sync + 'static {
     /// Returns `Ready` if the eventfd may have become readable since the last `Ready`. The driver
     /// then empties it.

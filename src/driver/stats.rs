@@ -4,6 +4,19 @@ use crate::Stats;
 use core::time::Duration;
 
 /// Counts what a [`Driver`](super::Driver) has done so far.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use linux_aio::{Driver, op::Read};
+///
+/// let driver = Driver::on_thread(32)?;
+/// let zero = std::fs::File::open("/dev/zero")?;
+/// pollster::block_on(driver.perform(Read::new(zero, vec![1; 64], 0))).0?;
+/// let stats = driver.stats();
+/// assert_eq!((stats.submitted, stats.completed), (1, 1));
+/// println!("the longest io_submit took {:?}", stats.longest_submit);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DriverStats {

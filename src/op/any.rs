@@ -6,7 +6,7 @@ use crate::fd::AsFd;
 use crate::{Operation, Prepared};
 use alloc::vec::Vec;
 
-/// Different operations in one queue. `R` is the buffer of reads, `W` that of writes.
+/// Holds different operations in one queue. `R` is the buffer of reads, `W` that of writes.
 ///
 /// In a scope, where reads borrow `&mut [u8]` and writes `&[u8]`, the two differ.
 ///

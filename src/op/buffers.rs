@@ -110,7 +110,7 @@ impl<B> Buffers for Box<[B]> {
 
 const EMPTY: iovec = iovec { iov_base: 0, iov_len: 0 };
 
-/// Memory for the table that the kernel reads. Implemented for [`IovecArray`] and [`IovecVec`].
+/// Holds the table that the kernel reads. Implemented for [`IovecArray`] and [`IovecVec`].
 ///
 /// Any two tables are equal: what is in one is written anew by each `prepare`.
 pub trait Scratch: Clone + fmt::Debug + Eq + sealed::Sealed {
@@ -123,7 +123,19 @@ mod sealed {
     pub trait Sealed {}
 }
 
-/// A table for an array of `N` buffers.
+/// Holds the table for an array of `N` buffers.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use linux_aio::{Queue, op::ReadV};
+/// use std::fs::File;
+///
+/// let mut queue = Queue::with_capacity(1)?;
+/// let bufs = [[1; 16], [1; 16]]; // an array: no allocation
+/// queue.push(ReadV::new(File::open("/dev/zero")?, bufs, 0))?;
+/// assert_eq!(queue.wait()?.expect("a completion").op.bufs, [[0; 16]; 2]);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy)]
 pub struct IovecArray<const N: usize>([iovec; N]);
 
@@ -156,7 +168,21 @@ impl<const N: usize> fmt::Debug for IovecArray<N> {
     }
 }
 
-/// A table for any number of buffers.
+/// Holds the table for any number of buffers.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use linux_aio::{Queue, op::ReadV};
+/// use std::fs::File;
+///
+/// let mut queue = Queue::with_capacity(1)?;
+/// let bufs = vec![[1; 16]; 3]; // the table is allocated once for the operation
+/// queue.push(ReadV::new(File::open("/dev/zero")?, bufs, 0))?;
+/// let done = queue.wait()?.expect("a completion");
+/// assert_eq!(done.result?, 48);
+/// queue.push(done.op)?; // with the same table
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Default)]
 pub struct IovecVec(Vec<iovec>);
 

@@ -3,7 +3,7 @@
 use crate::{CallError, Completion, Operation, Prepared, Queue};
 use core::fmt;
 
-/// An operation, a value of the user's, and a function to be called when it has completed.
+/// Joins an operation, a value of the user's, and a function to be called when it has completed.
 ///
 /// The function gets the queue, in which it may push, cancel and submit, and the completion, whose
 /// slot is free already. It is a plain `fn`: what a closure would capture goes into `value`, since
@@ -30,7 +30,7 @@ use core::fmt;
 #[derive(Clone, Copy)]
 #[allow(clippy::type_complexity, reason = "an alias of it would be a cycle")]
 pub struct Callback<P: Operation + 'static, T: 'static> {
-    /// What the kernel does.
+    /// The operation that the kernel performs.
     pub op: P,
     /// The user's own.
     pub value: T,
@@ -39,7 +39,7 @@ pub struct Callback<P: Operation + 'static, T: 'static> {
 }
 
 impl<P: Operation, T> Callback<P, T> {
-    /// `op`, with `value` and a function for its completion.
+    /// Makes the operation `op` with a value and a function for its completion.
     #[allow(clippy::type_complexity, reason = "an alias of it would be a cycle")]
     pub const fn new(
         op: P,
@@ -74,6 +74,27 @@ impl<P: Operation, T> Queue<Callback<P, T>> {
     ///
     /// # Errors
     /// As [`Queue::wait`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use linux_aio::{Queue, op::{Callback, Read}};
+    /// use std::fs::File;
+    ///
+    /// let mut queue = Queue::with_capacity(1)?;
+    /// let read = Read::new(File::open("/dev/zero")?, [1; 64], 0);
+    /// // Reads ten times: the value counts, and the callback pushes the operation again.
+    /// queue.push(Callback::new(read, 1, |queue, mut done| {
+    ///     done.op.value += 1;
+    ///     if done.op.value <= 10 {
+    ///         queue.push(done.op).expect("its slot is free");
+    ///     }
+    /// }))?;
+    /// queue.run()?;
+    /// assert_eq!(queue.stats().operations, 10);
+    /// # Ok(()) }
+    /// ```
     pub fn run(&mut self) -> Result<(), CallError> {
         self.for_each(|queue, done| (done.op.then)(queue, done))
     }
@@ -85,6 +106,25 @@ impl<P: Operation, T> Queue<Callback<P, T>> {
     /// # Errors
     /// Those of [`Queue::try_next`], if no callback was called. After a callback, the next call
     /// returns the error.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use linux_aio::{Queue, op::{Callback, Read}};
+    /// use std::{fs::File, sync::mpsc};
+    ///
+    /// let (sender, receiver) = mpsc::channel();
+    /// let mut queue = Queue::with_capacity(1)?;
+    /// let read = Read::new(File::open("/dev/zero")?, vec![1; 64], 0);
+    /// queue.push(Callback::new(read, sender, |_queue, done| {
+    ///     let _ = done.op.value.send(done.result);
+    /// }))?;
+    /// queue.submit()?;
+    /// while queue.dispatch()? == 0 {} // An event loop calls it when `completion_fd` is readable.
+    /// assert_eq!(receiver.recv()?, Ok(64));
+    /// # Ok(()) }
+    /// ```
     pub fn dispatch(&mut self) -> Result<usize, CallError> {
         let mut called = 0;
         loop {

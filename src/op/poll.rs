@@ -12,13 +12,28 @@ use crate::{Operation, PollEvents, Prepared};
 /// The one operation that can be cancelled while it is in flight; it completes then with what
 /// holds at that time. A file that does not support polling completes at once. Files with two
 /// wait queues complete with `EINVAL`, as everything does on gVisor.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use linux_aio::{PollEvents, Queue, op::Poll};
+/// use std::{io::Write, os::unix::net::UnixStream};
+///
+/// let (reader, mut writer) = UnixStream::pair()?;
+/// let mut queue = Queue::with_capacity(1)?;
+/// queue.push(Poll::new(reader, PollEvents::IN))?;
+/// queue.submit()?;
+/// writer.write_all(b"data")?;
+/// let done = queue.wait()?.expect("a completion");
+/// assert!(PollEvents::from_bits_retain(done.result?).contains(PollEvents::IN));
+/// # Ok(()) }
+/// ```
 #[doc(alias = "poll")]
 #[doc(alias = "io_prep_poll")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Poll<F> {
     /// Keeps the file open until the completion.
     pub fd: F,
-    /// What to wait for; ERR and HUP are always waited for.
+    /// The events to wait for. ERR and HUP are always waited for.
     pub events: PollEvents,
 }
 

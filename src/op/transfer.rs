@@ -4,7 +4,7 @@ use crate::buffer::{ReadTo, WriteFrom};
 use crate::fd::AsFd;
 use crate::{IoPrio, Operation, Prepared, RwFlags};
 
-/// A read at an offset of a file. Completes with the count, 0 at the end of the file.
+/// Reads at an offset of a file. Completes with the count, 0 at the end of the file.
 ///
 /// **The length of the buffer counts, not its capacity.** `Vec::with_capacity(n)` has length 0: a
 /// read to it completes with 0 at once, which looks like the end of the file. Use `vec![0; n]` or
@@ -13,6 +13,21 @@ use crate::{IoPrio, Operation, Prepared, RwFlags};
 /// On a file opened with `O_DIRECT`, the buffer's address, its length and the offset must be
 /// multiples of what [`Geometry`](crate::geometry::Geometry) says; otherwise it completes with
 /// `EINVAL`.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use linux_aio::{Queue, op::Read};
+/// use std::{fs::File, sync::Arc};
+///
+/// let zero = Arc::new(File::open("/dev/zero")?);
+/// let mut queue = Queue::with_capacity(1)?;
+/// queue.push(Read::new(zero, vec![1; 64], 0))?;
+/// let done = queue.wait()?.expect("a completion");
+/// assert_eq!((done.result?, &done.op.buf[..]), (64, &[0; 64][..]));
+/// // The same file and buffer, at another offset.
+/// queue.push(Read { offset: 64, ..done.op })?;
+/// # Ok(()) }
+/// ```
 #[doc(alias("io_prep_pread", "pread", "aio_read"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Read<F, B> {
@@ -20,7 +35,7 @@ pub struct Read<F, B> {
     pub fd: F,
     /// Receives the bytes; all of its length is offered to the kernel, and none of its capacity.
     pub buf: B,
-    /// Where in the file, in bytes.
+    /// The offset in the file, in bytes.
     pub offset: u64,
     /// Flags of this operation alone.
     pub rw_flags: RwFlags,
@@ -44,7 +59,7 @@ impl<F: AsFd, B: ReadTo> Operation for Read<F, B> {
     }
 }
 
-/// A write at an offset of a file. Completes with the count, which may be short.
+/// Writes at an offset of a file. Completes with the count, which may be short.
 ///
 /// If the file is open with `O_APPEND`, the kernel ignores the offset and writes at the end of the
 /// file. [`RwFlags::NOAPPEND`] makes the offset count (since Linux 6.9), and [`RwFlags::APPEND`]
@@ -75,7 +90,7 @@ pub struct Write<F, B> {
     pub fd: F,
     /// The bytes to write, all of them.
     pub buf: B,
-    /// Where in the file, in bytes.
+    /// The offset in the file, in bytes.
     pub offset: u64,
     /// Flags of this operation alone.
     pub rw_flags: RwFlags,

@@ -6,7 +6,7 @@ use crate::buffer::{Plain, ReadTo, WriteFrom};
 use crate::fd::AsFd;
 use crate::{IoPrio, Iocb, Operation, Prepared, RwFlags};
 
-/// A read at an offset of a file to several buffers, one after the other. Completes with the count,
+/// Reads at an offset of a file to several buffers, one after the other. Completes with the count,
 /// 0 at the end of the file, or if all buffers have length 0: as for [`Read`](super::Read), the
 /// length of a buffer counts, not its capacity.
 ///
@@ -33,9 +33,9 @@ use crate::{IoPrio, Iocb, Operation, Prepared, RwFlags};
 pub struct ReadV<F, S: Buffers> {
     /// Keeps the file open until the completion.
     pub fd: F,
-    /// Receive the bytes, the first until it is full, then the next.
+    /// Receives the bytes: the first buffer until it is full, then the next.
     pub bufs: S,
-    /// Where in the file, in bytes.
+    /// The offset in the file, in bytes.
     pub offset: u64,
     /// Flags of this operation alone.
     pub rw_flags: RwFlags,
@@ -75,7 +75,7 @@ impl<F: AsFd, S: Buffers<Buffer: Plain>> Operation for ReadV<F, S> {
     }
 }
 
-/// A write of several buffers, one after the other, at an offset of a file. Completes with the
+/// Writes several buffers, one after the other, at an offset of a file. Completes with the
 /// count, which may be short. Offset and durability are those of a [`Write`](super::Write).
 ///
 /// The buffers are an array, a `Vec` or a boxed slice ([`Buffers`]). The kernel takes at most 1024;
@@ -97,7 +97,7 @@ pub struct WriteV<F, S: Buffers> {
     pub fd: F,
     /// The bytes to write, all of the first, then of the next.
     pub bufs: S,
-    /// Where in the file, in bytes.
+    /// The offset in the file, in bytes.
     pub offset: u64,
     /// Flags of this operation alone.
     pub rw_flags: RwFlags,

@@ -19,7 +19,7 @@ use loom::thread;
 
 struct Model {
     places: Places,
-    /// What is at each place.
+    /// The content of each place.
     memory: Vec<UnsafeCell<usize>>,
 }
 

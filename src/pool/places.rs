@@ -11,8 +11,8 @@
 //!
 //! # Why it is fair
 //!
-//! While anybody waits, nobody takes a buffer but by [`Places::hand_over`], which serves the
-//! first. (A thread that had looked before may still take one; the others then wait for the next.)
+//! While a future waits, buffers are taken by [`Places::hand_over`] alone, which serves the first
+//! future. A thread that had looked before may still take one. The others then wait for the next.
 
 use crate::driver::catch_and_forget;
 use crate::primitive::{AtomicUsize, Mutex, MutexGuard, Ordering, fence};
@@ -26,7 +26,7 @@ const BITS: usize = usize::BITS as usize;
 /// See the [module](self).
 pub(super) struct Places {
     free: Box<[AtomicUsize]>,
-    /// How many entries of the waiters have no place yet. Changed under the lock alone.
+    /// Counts the waiters that have no place yet. Changed under the lock alone.
     waiting: AtomicUsize,
     waiters: Mutex<Waiters>,
 }
@@ -53,7 +53,7 @@ impl Waiters {
 }
 
 impl Places {
-    /// `count` places, all free.
+    /// Makes `count` places, all free.
     pub(super) fn new(count: usize) -> Self {
         let words = (0..count).step_by(BITS).map(|first| {
             let bits = (count - first).min(BITS);

@@ -11,9 +11,28 @@ use static_assertions::{assert_impl_all, assert_not_impl_any};
 assert_impl_all!(Ready<'static, crate::op::Fsync<crate::fd::OwnedFd>>: Send);
 assert_not_impl_any!(Ready<'static, crate::op::Fsync<crate::fd::OwnedFd>>: Sync, Clone);
 
-/// An operation that has completed and is still in its slot. From [`Queue::ready`].
+/// Names an operation that has completed and is still in its slot. From [`Queue::ready`].
 ///
 /// Dropping it drops the operation. (Forgetting it keeps the slot until the queue is dropped.)
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use linux_aio::{Queue, op::Read};
+/// use std::fs::File;
+///
+/// let mut queue = Queue::with_capacity(1)?;
+/// queue.push(Read::new(File::open("/dev/zero")?, [1; 64], 0))?;
+/// let mut bytes = 0;
+/// while let Some(mut ready) = queue.wait_ready()? {
+///     bytes += u64::from(ready.result()?);
+///     if bytes < 640 {
+///         ready.op_mut().offset = bytes;
+///         ready.push_again();
+///     } // Dropping it drops the operation, and frees the slot.
+/// }
+/// assert_eq!(bytes, 640);
+/// # Ok(()) }
+/// ```
 pub struct Ready<'q, O: Operation + 'static> {
     finished: Finished<'q, O>,
     /// The queue is borrowed exclusively: it cannot be dropped, moved or sent meanwhile.
@@ -62,6 +81,19 @@ impl<'q, O: Operation + 'static> Ready<'q, O> {
     }
 
     /// Pushes the operation again, from where it is. It has a new token.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use linux_aio::{Queue, op::Read};
+    /// use std::fs::File;
+    ///
+    /// let mut queue = Queue::with_capacity(1)?;
+    /// let first = queue.push(Read::new(File::open("/dev/zero")?, [1; 64], 0))?;
+    /// let second = queue.wait_ready()?.expect("a completion").push_again();
+    /// assert_ne!(first, second);
+    /// assert_eq!(queue.queued(), 1);
+    /// # Ok(()) }
+    /// ```
     #[inline]
     pub fn push_again(self) -> Token {
         // SAFETY: `over` made room for every slot in the submit queue.
@@ -69,6 +101,18 @@ impl<'q, O: Operation + 'static> Ready<'q, O> {
     }
 
     /// Moves the operation out and frees its slot.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use linux_aio::{Queue, op::Read};
+    /// use std::fs::File;
+    ///
+    /// let mut queue = Queue::with_capacity(1)?;
+    /// queue.push(Read::new(File::open("/dev/zero")?, vec![1; 64], 0))?;
+    /// let done = queue.wait_ready()?.expect("a completion").take();
+    /// assert_eq!(done.op.buf, vec![0; 64]);
+    /// # Ok(()) }
+    /// ```
     #[inline]
     pub fn take(self) -> Completion<O> {
         self.finished.take()
