@@ -84,7 +84,7 @@ use core::mem::{self, MaybeUninit};
 use core::ptr::NonNull;
 use core::slice;
 use signal::Signal;
-use submit_queue::SubmitQueue;
+use submit_queue::{Gone, SubmitQueue};
 
 /// Counts what a [`Scope`](crate::Scope) or [`Queue`](crate::Queue) has asked of the kernel so far.
 ///
@@ -374,29 +374,30 @@ impl<O> Engine<O> {
                 return outcome;
             }
         }
-        let (mut gone, mut accepted) = (0, 0);
+        let (mut gone, mut accepted) = (Gone::new(&self.queued), 0);
         let failure = loop {
             match outcome {
                 Ok(0) | Err(Errno::EAGAIN) => break Some(Errno::EAGAIN),
                 Ok(count) => {
-                    let count = count.min(self.queued.len() - gone);
+                    let count = count.min(self.queued.len() - gone.count);
                     self.count_accepted(count);
-                    (gone, accepted) = (gone + count, accepted + count);
+                    gone.count += count;
+                    accepted += count;
                 }
                 Err(Errno::EINTR) => {}
                 Err(errno @ (Errno::ENOSYS | Errno::FORKED)) => break Some(errno),
                 Err(errno) => {
-                    self.refuse(context, self.queued.get(gone), errno);
-                    gone += 1;
+                    self.refuse(context, self.queued.get(gone.count), errno);
+                    gone.count += 1;
                 }
             }
-            if gone == self.queued.len() {
+            if gone.count == self.queued.len() {
                 break None;
             }
             // SAFETY: The process is that of the context: in another, `FORKED` has ended the loop.
-            outcome = unsafe { self.submit_in_process(context, gone) };
+            outcome = unsafe { self.submit_in_process(context, gone.count) };
         };
-        self.queued.remove(0, gone);
+        drop(gone);
         match failure {
             Some(Errno::EAGAIN) => self.hold_back(context)?,
             Some(errno) => return Err(errno),

@@ -8,7 +8,7 @@ use crate::descriptor::name_of_simulated;
 use crate::shared::Shared;
 use crate::world::{Stop, Wait, World, negative};
 use linux_aio::Errno;
-use linux_aio::abi::{aio_context_t, io_event, iocb};
+use linux_aio::abi::{__kernel_long_t, aio_context_t, io_event, iocb};
 use linux_aio::sys::sim::{Kernel, Step, install};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -87,6 +87,15 @@ impl Shared {
         loop {
             match world.go_on_waiting(context, bounds, deadline, events) {
                 Wait::Over(result) => return Ok(result),
+                // What has been taken off the ring must come out before the thread stops.
+                Wait::ForOthers
+                    if !events.is_empty()
+                        && (world.is_dead(context)
+                            || world.is_down
+                            || start.elapsed() > PATIENCE) =>
+                {
+                    return Ok(Ok(events.len()));
+                }
                 Wait::ForOthers if world.is_dead(context) => {
                     return Err(Stop::Misuse(
                         "a wait without a timeout for a context from before the last crash or \
@@ -107,7 +116,7 @@ impl Shared {
             let pause = if world.has_polls() { Duration::from_millis(1) } else { PATIENCE };
             let woken = self.changed.wait_timeout(world, pause);
             world = woken.unwrap_or_else(PoisonError::into_inner).0;
-            if world.is_down && !thread::panicking() {
+            if world.is_down && events.is_empty() && !thread::panicking() {
                 return Err(Stop::PowerFails);
             }
         }
@@ -190,7 +199,7 @@ unsafe impl Kernel for Simulations {
     unsafe fn io_submit(
         &self,
         ctx_id: aio_context_t,
-        nr: isize,
+        nr: __kernel_long_t,
         iocbpp: *const *mut iocb,
     ) -> Option<isize> {
         let count = usize::try_from(nr).unwrap_or(0);
@@ -221,8 +230,8 @@ unsafe impl Kernel for Simulations {
     unsafe fn io_getevents(
         &self,
         ctx_id: aio_context_t,
-        min_nr: isize,
-        nr: isize,
+        min_nr: __kernel_long_t,
+        nr: __kernel_long_t,
         events: *mut io_event,
         timeout: Option<Duration>,
     ) -> Option<isize> {

@@ -102,6 +102,7 @@ impl Sim {
     ///
     /// # Panics
     /// If the process cannot open more descriptors, or has no /proc.
+    #[doc(alias = "open")]
     pub fn file(&self, name: &str) -> OwnedFd {
         self.open(name, false)
     }
@@ -111,6 +112,7 @@ impl Sim {
     ///
     /// # Panics
     /// If the process cannot open more descriptors, or has no /proc.
+    #[doc(alias = "O_DIRECT")]
     pub fn direct(&self, name: &str) -> OwnedFd {
         self.open(name, true)
     }
@@ -149,6 +151,7 @@ impl Sim {
     ///
     /// # Panics
     /// If there is no such file.
+    #[doc(alias = "unlink")]
     pub fn remove(&self, name: &str) {
         let mut world = self.shared.world();
         let removed = world.disk.remove(name);
@@ -162,6 +165,8 @@ impl Sim {
     ///
     /// # Panics
     /// If there is no such file.
+    #[doc(alias = "truncate")]
+    #[doc(alias = "ftruncate")]
     pub fn set_len(&self, name: &str, length: u64) {
         let mut world = self.shared.world();
         let found = world.disk.find(name);

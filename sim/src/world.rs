@@ -348,12 +348,15 @@ impl World {
         let mut failure = None;
         for &pointer in &iocbs[..most] {
             // SAFETY: The caller's promise.
-            match unsafe { self.submit_one(context, pointer) }? {
-                Ok(()) => count += 1,
-                Err(errno) => {
+            match unsafe { self.submit_one(context, pointer) } {
+                Ok(Ok(())) => count += 1,
+                Ok(Err(errno)) => {
                     failure = Some(errno);
                     break;
                 }
+                Err(stop) if count == 0 => return Err(stop),
+                // The caller must hear of those that are in flight. The next call stops.
+                Err(_) => break,
             }
         }
         match failure {

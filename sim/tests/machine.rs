@@ -379,3 +379,20 @@ fn a_test_that_is_not_deterministic_is_told_so() {
 fn check_shows_the_seed_of_a_panic() {
     check(|_| panic!("of the test"));
 }
+
+/// Goal: an operation in flight is not submitted twice, also if the call after it unwinds.
+#[test]
+fn a_wrong_operation_leaves_those_before_it_in_flight_once() -> Outcome {
+    let sim = Sim::new(1, Faults::none());
+    let _entered = sim.enter();
+    let mut queue: Queue<Any<OwnedFd, Vec<u8>>> = Queue::with_capacity(4)?;
+    queue.push(Write::new(sim.file("a"), b"x".to_vec(), 0).into())?;
+    queue.push(Write::new(File::open("/dev/null")?.into(), b"y".to_vec(), 0).into())?;
+    let text = panic_of(|| assert_eq!(queue.submit(), Ok(2)));
+    assert!(text.contains("/dev/null"), "{text}");
+    assert_eq!((queue.in_flight(), queue.queued()), (1, 1));
+    let done = queue.next_timeout(Duration::from_secs(1))?.expect("one is in flight");
+    assert_eq!(done.result, Ok(1));
+    assert!(queue.next_timeout(Duration::from_secs(1))?.is_none());
+    Ok(())
+}

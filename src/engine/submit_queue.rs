@@ -134,3 +134,23 @@ impl<O> SubmitQueue<O> {
         self.end.set(self.first);
     }
 }
+
+/// Slots at the front of the queue that have left it. The drop removes them, also if a system call
+/// unwinds, as those of a simulated kernel may: a slot in flight must not be submitted again.
+pub(super) struct Gone<'q, O> {
+    queue: &'q SubmitQueue<O>,
+    pub(super) count: usize,
+}
+
+impl<'q, O> Gone<'q, O> {
+    /// None of the slots has left.
+    pub(super) fn new(queue: &'q SubmitQueue<O>) -> Self {
+        Self { queue, count: 0 }
+    }
+}
+
+impl<O> Drop for Gone<'_, O> {
+    fn drop(&mut self) {
+        self.queue.remove(0, self.count);
+    }
+}

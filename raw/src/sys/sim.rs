@@ -20,6 +20,7 @@ use core::time::Duration;
 /// - An operation gets at most one event with its `aio_data`, and only after `io_submit` has
 ///   counted the operation among those that it accepted.
 /// - `io_getevents` has written as many events as it says.
+/// - A method that unwinds has accepted no operation and taken no event off a ring.
 pub unsafe trait Kernel: Sync {
     /// `io_setup(2)`.
     ///
