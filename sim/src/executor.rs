@@ -17,7 +17,8 @@ type Task = Pin<Box<dyn Future<Output = ()>>>;
 /// Make the executor before the driver, and the driver by
 /// [`Driver::on_thread`](linux_aio::Driver::on_thread). The driver then starts no thread. The
 /// executor does the thread's work between the tasks. When no task can run, time passes until the
-/// next operation completes. A clone is another handle of the same executor.
+/// next operation completes. A clone is another handle of the same executor. Drop drivers before
+/// the last handle: nothing does their work afterwards.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -198,6 +199,15 @@ impl Executor {
             Poll::Ready(()) => inner.alive.set(inner.alive.get() - 1),
             Poll::Pending => inner.tasks.borrow_mut()[number] = Some(task),
         }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.tasks.get_mut().clear();
+        // Drivers that have been dropped leave a context to be destroyed.
+        while self.sim.shared.step_helpers() {}
+        self.sim.shared.forget_helpers();
     }
 }
 

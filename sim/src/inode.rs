@@ -158,7 +158,7 @@ impl Inode {
         self.shorten_log(size);
     }
 
-    /// Gives up changes before `number`, by halves. What a failed sync has lost stays lost, although
+    /// Gives up changes before `number`, by halves. What a failed sync has lost stays lost, but
     /// programs still see it. Returns the number of sectors.
     pub(crate) fn lose(&mut self, number: u64, size: usize, random: &mut Random) -> usize {
         let mut count = 0;

@@ -39,6 +39,14 @@ impl Shared {
         self.helpers().get_or_insert_default();
     }
 
+    /// No executor runs the work of threads any more. A driver that is left destroys its context
+    /// when it is dropped.
+    pub(crate) fn forget_helpers(&self) {
+        let helpers = self.helpers().take();
+        // Outside of the lock, since the work may own a queue.
+        drop(helpers);
+    }
+
     /// Runs one step of each helper. `true` if one has done something.
     pub(crate) fn step_helpers(&self) -> bool {
         let mut busy = false;

@@ -139,3 +139,18 @@ fn a_task_that_yields_runs_again() {
     });
     assert_eq!(executor.block_on(yields), 3);
 }
+
+/// Goal: a test with many seeds does not run out of memory or descriptors.
+#[test]
+fn an_executor_ends_the_contexts_of_dropped_drivers() {
+    let sim = Sim::with_trace(1, Faults::none());
+    let _entered = sim.enter();
+    let executor = Executor::new(&sim);
+    let (driver, file) = (Driver::on_thread(4).expect("a context"), sim.file("data"));
+    let sync = async move { driver.perform(Fdsync::new(file)).await.0 };
+    assert_eq!(executor.block_on(sync), Ok(0));
+    drop(executor);
+    assert!(sim.trace().ends_with("io_destroy(context 1)\n"), "{}", sim.trace());
+    let text = panic_of(|| drop(Driver::on_thread(4)));
+    assert!(text.contains("Executor"), "{text}");
+}
