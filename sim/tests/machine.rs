@@ -396,3 +396,71 @@ fn a_wrong_operation_leaves_those_before_it_in_flight_once() -> Outcome {
     assert!(queue.next_timeout(Duration::from_secs(1))?.is_none());
     Ok(())
 }
+
+/// Goal: a scope, which waits for its operations when it is left, is left at once when the power
+/// fails, also by unwinding.
+#[test]
+fn power_fails_inside_of_a_scope() {
+    let (mut whole, mut cut) = (0, 0);
+    for seed in 0..if cfg!(miri) { 2 } else { 300 } {
+        let sim = Sim::new(seed, Faults::legal());
+        let _entered = sim.enter();
+        let mut buffers = [[1; 600]; 8];
+        let ended = sim.until_crash(20, || {
+            let file = sim.file("a");
+            let mut context = linux_aio::IoContext::new(4).expect("a context");
+            let slots = &mut [const { linux_aio::Slot::new() }; 4];
+            linux_aio::scope(&mut context, slots, |io| {
+                for (at, buffer) in (0..).zip(&mut buffers) {
+                    while io.push(Write::new(&file, &buffer[..], at * 600)).is_err() {
+                        let _ = io.wait();
+                    }
+                }
+                while let Ok(Some(_)) = io.wait() {}
+            })
+            .expect("a scope");
+        });
+        *if ended.is_some() { &mut whole } else { &mut cut } += 1;
+        buffers.fill([2; 600]);
+    }
+    assert!(cfg!(miri) || (whole > 0 && cut > 0), "{whole} have ended, {cut} were cut off");
+}
+
+/// Goal: no choice of faults breaks the simulation itself. Method: an engine that bears everything.
+#[test]
+fn a_hostile_disk_breaks_no_simulation() {
+    for seed in 0..if cfg!(miri) { 1 } else { 500 } {
+        let mut faults = Faults::hostile();
+        faults.sector = if seed % 2 == 0 { 512 } else { 4096 };
+        faults.capacity = 40_000;
+        let sim = Sim::new(seed, faults);
+        let _entered = sim.enter();
+        for _ in 0..4 {
+            let _ = sim.until_end(80, || {
+                let Ok(mut queue) = Queue::<Any<OwnedFd, AlignedBuf>>::with_capacity(4) else {
+                    return;
+                };
+                for _ in 0..40 {
+                    let length = 512 * (1 + sim.below(16)) as usize;
+                    let buf = AlignedBuf::with_alignment(length, 4096).expect("memory");
+                    let at = 512 * sim.below(32);
+                    let name = ["a", "b"][sim.below(2) as usize];
+                    let direct = sim.below(2) == 0;
+                    let file = if direct { sim.direct(name) } else { sim.file(name) };
+                    let operation: Any<OwnedFd, AlignedBuf> = match sim.below(4) {
+                        0 => Read::new(file, buf, at).into(),
+                        1 => Fdsync::new(file).into(),
+                        _ => Write::new(file, buf, at).into(),
+                    };
+                    if queue.push(operation).is_err() {
+                        let _ = queue.wait();
+                    }
+                }
+                while let Ok(Some(_)) = queue.wait() {}
+            });
+            if sim.names().contains(&"a".into()) {
+                sim.set_len("a", sim.below(20_000));
+            }
+        }
+    }
+}
