@@ -82,8 +82,23 @@ impl Mount {
         Ok(Self { at: at.into() })
     }
 
+    /// Freezes the file system until the value is dropped.
+    pub(crate) fn freeze(&self) -> Result<Frozen<'_>, String> {
+        run("fsfreeze", &["--freeze", text(&self.at)])?;
+        Ok(Frozen(self))
+    }
+
     pub(crate) fn remount(&self, options: &str) -> Result<(), String> {
         run("mount", &["-o", &format!("remount,{options}"), text(&self.at)]).map(drop)
+    }
+}
+
+/// A file system that takes no writes for now.
+pub(crate) struct Frozen<'a>(&'a Mount);
+
+impl Drop for Frozen<'_> {
+    fn drop(&mut self) {
+        run("fsfreeze", &["--unfreeze", text(&self.0.at)]).expect("unfrozen");
     }
 }
 

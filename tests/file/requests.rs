@@ -2,7 +2,7 @@
 
 use crate::common;
 
-use common::device::Mount;
+use common::device::{LoopDevice, Mount};
 use common::files::{file_with, open_direct, pattern, scratch};
 use common::{Watchdog, is_root, say_skipped};
 use core::num::NonZero;
@@ -290,6 +290,54 @@ fn dropped_futures_leave_nothing_behind() -> io::Result<()> {
     }
     block_on(driver.close());
     Ok(())
+}
+
+/// Goal: a file system that is frozen holds no task but those that write to it. Method: on one thread
+/// a write, a length and an open that creates are begun, and reads are done beside them.
+#[test]
+fn a_frozen_file_system_holds_no_other_task() {
+    if !is_root() {
+        return say_skipped("only root can mount");
+    }
+    let _watchdog = Watchdog::new();
+    let frozen = || -> Result<(), String> {
+        let dir = scratch();
+        let (image, at) = (dir.path().join("image"), dir.path().join("mount"));
+        std::fs::create_dir(&at).expect("a directory");
+        std::fs::File::create_new(&image).expect("a file").set_len(64 << 20).expect("a length");
+        Mount::unshare()?;
+        let device = LoopDevice::over(&image)?;
+        let mount = Mount::ext4(&device.path, &at)?;
+        let driver = Driver::on_thread(4).expect("a driver");
+        let options = File::options().read(true).write(true).create(true).direct(Direct::Never);
+        let open = options.open(&driver, at.join("file"));
+        let file = block_on(open).expect("a file");
+        block_on(file.write_all_at(pattern(8192), 0)).0.expect("a write");
+        let executor = smol::LocalExecutor::new();
+        let frozen = mount.freeze()?;
+        let write = executor.spawn(file.write_all_at(vec![7; 100], 8192));
+        let length = executor.spawn(file.set_len(9000));
+        let creates = executor.spawn(options.open(&driver, at.join("other")));
+        smol::block_on(executor.run(async {
+            for round in 0..100 {
+                let (result, buf) = file.read_exact_at(vec![0; 100], round * 7).await;
+                result.expect("a read");
+                assert!(buf == pattern(8192)[round as usize * 7..][..100]);
+                smol::future::yield_now().await;
+            }
+            assert!(!write.is_finished() && !length.is_finished() && !creates.is_finished());
+            drop(frozen);
+            write.await.0.expect("a write");
+            length.await.expect("a length");
+            creates.await.expect("a file");
+        }));
+        assert_eq!(file.metadata().expect("metadata").len(), 9000);
+        Ok(())
+    };
+    // The mount belongs to the thread.
+    if let Err(why) = thread::spawn(frozen).join().expect("no panic") {
+        say_skipped(&why);
+    }
 }
 
 fn poll_and_drop<F: Future>(future: F, polls: u32) {
