@@ -354,6 +354,9 @@ impl Driver {
     /// What nothing ends is waited for without end: drop the future of a POLL to cancel it. The
     /// future of `close` need not be polled; dropping it does not open the driver again.
     ///
+    /// Calls of a [`File`](crate::File) that have begun on a thread are not waited for: await their
+    /// futures. New ones give `ECANCELED`.
+    ///
     /// In a forked child the future resolves at once, and the parent's driver stays open.
     ///
     /// ```
@@ -370,9 +373,7 @@ impl Driver {
     /// # Ok(()) }
     /// ```
     pub fn close(self) -> Close {
-        if self.shared.check_process().is_ok() {
-            self.shared.blocking.closed.store(true, Ordering::Relaxed);
-        }
+        self.shared.take_no_calls();
         Close::new(self.shared)
     }
 
@@ -411,6 +412,7 @@ impl Driver {
     /// ```
     #[doc(alias = "io_destroy")]
     pub fn close_within(self, time: Duration) -> CloseWithin {
+        self.shared.take_no_calls();
         CloseWithin::new(self.shared, time)
     }
 

@@ -38,7 +38,7 @@ type Job = Box<dyn FnOnce() + Send>;
 #[derive(Default)]
 pub(super) struct BlockingThreads {
     lanes: [Mutex<Option<Sender<Job>>>; 3],
-    pub(super) closed: AtomicBool,
+    closed: AtomicBool,
 }
 
 impl BlockingThreads {
@@ -221,6 +221,13 @@ impl<A, R, C> Drop for BlockingCall<A, R, C> {
 }
 
 impl super::Shared {
+    /// Refuses calls from now on. The parent's driver stays open in a forked child.
+    pub(super) fn take_no_calls(&self) {
+        if self.check_process().is_ok() {
+            self.blocking.closed.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// Returns the errno of a driver that is closed, or the parent's.
     pub(super) fn check_open(&self) -> Result<(), Errno> {
         self.check_process()?;
