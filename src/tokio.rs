@@ -3,9 +3,6 @@
 //! A thin adapter: the eventfd of the driver is registered with the runtime by [`AsyncFd`], and a
 //! task submits what other tasks have started, when they have run. Nothing else of tokio is used.
 //!
-//! The LTS release 1.51.6 of tokio will do, and 1.53.3 and later. 1.52, and 1.53.0 to 1.53.2, lack
-//! [`AsyncFd::register_with_interest`]: this module does not compile with them.
-//!
 //! A forked child can use neither the driver nor the runtime of its parent, as [`Driver`] says.
 //! Make another runtime in the child, and another driver on it.
 //!
