@@ -114,14 +114,7 @@ fn run(args: &Args) -> Result<()> {
     let memory = memory_alignment(args, &file)?;
     let time = Duration::from_secs(args.seconds);
     let (block, blocks) = (block as usize, size / block);
-    let load = |depth| Load {
-        file: Arc::clone(&file),
-        block,
-        memory,
-        blocks,
-        depth,
-        time,
-    };
+    let load = |depth| Load { file: Arc::clone(&file), block, memory, blocks, depth, time };
     if !args.compare {
         let outcome = load::driver(&load(args.depth))?;
         print_latencies(&outcome);
