@@ -1,8 +1,8 @@
 //! Under Miri only: the calls of [`helper`](super::helper), by functions of the C library that Miri
 //! knows, since it cannot run assembly.
 //!
-//! It has no AIO: contexts there are those of a simulated kernel, which is asked before. There is no
-//! fork either, so every page is wiped in all children.
+//! It has no AIO: contexts there are those of a simulated kernel, which is asked before. There is
+//! no fork either, so every page is wiped in all children.
 
 use super::Word;
 use crate::Errno;
