@@ -166,7 +166,8 @@ const STEPS: u32 = 8;
 ///   the task.
 /// - [`outstanding`](Self::outstanding) returns 0, and [`stats`](Self::stats) returns zeros.
 ///   [`overdue`](Self::overdue) and [`metrics`](Self::metrics) return nothing.
-/// - [`close`](Self::close) and [`close_within`](Self::close_within) resolve at once, and the parent's driver stays open.
+/// - [`close`](Self::close) and [`close_within`](Self::close_within) resolve at once, and the
+///   parent's driver stays open.
 /// - Dropping handles and futures drops nothing that the driver has. Operations, their buffers,
 ///   wakers and the [`Reactor`] are leaked, since they may belong to a thread or a runtime of the
 ///   parent. Their descriptors stay open in the child until it ends or executes another program.
@@ -178,8 +179,8 @@ const STEPS: u32 = 8;
 /// A panic in [`Operation::prepare`] is the outcome of that operation: its future panics. A panic
 /// in the clone of a waker leaves `poll`, and the future is as it was before. A panic of the
 /// [`Reactor`] counts as its failure. All other panics are caught after the panic hook has reported
-/// them: those in calling or dropping a waker, in dropping an operation whose future is gone, in
-/// dropping the reactor, and in dropping the payload of a panic.
+/// them. They are panics in calling or dropping a waker, an operation whose future is gone, the
+/// reactor, or the payload of a panic.
 ///
 /// # Examples
 ///

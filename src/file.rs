@@ -94,15 +94,15 @@ use transfer::check_range;
 /// 5. Others may append. Two appenders of yours need a lock, or a file with
 ///    [`append`](OpenOptions::append).
 ///
-/// Writes of this file and its clones on the two sides of the page cache are kept apart in time, and
-/// wait for one another. If another program, or another `File` of the same file, writes through the
-/// page cache beside a direct write, the kernel may report `EIO` at the next sync. So open a file
-/// once, and clone it.
+/// Writes of this file and its clones on the two sides of the page cache are kept apart in time,
+/// and wait for one another. If another program, or another `File` of the same file, writes through
+/// the page cache beside a direct write, the kernel may report `EIO` at the next sync. So open a
+/// file once, and clone it.
 ///
 /// Without `/proc`, or after a change of the file's rights, there may be no second descriptor. Then
 /// a head or tail is written by reading, changing and writing its whole block, under a lock of this
-/// process. Bytes that *other* processes write to that block meanwhile may be lost, and a write that
-/// would end within a block behind the end of the file gives `EINVAL`.
+/// process. Bytes that *other* processes write to that block meanwhile may be lost, and a write
+/// that would end within a block behind the end of the file gives `EINVAL`.
 ///
 /// # Dropped futures
 ///
@@ -111,11 +111,11 @@ use transfer::check_range;
 ///
 /// # Blocking
 ///
-/// What blocks is done by up to three threads of the driver, which start when they are first needed.
-/// On a file system that is frozen, a direct write can block in `io_submit`. Use
-/// [`Direct::Never`] for files on such a file system, or a driver
-/// [`on_thread`](Driver::on_thread). To drop the last handle closes the file on the spot, which may
-/// block; [`close`](Self::close) does not.
+/// What blocks is done by up to three threads of the driver, which start when they are first
+/// needed. On a file system that is frozen, a direct write can block in `io_submit`. Use
+/// [`Direct::Never`] for files on such a file system, or a driver [`on_thread`](Driver::on_thread).
+/// To drop the last handle closes the file on the spot, which may block; [`close`](Self::close)
+/// does not.
 ///
 /// # Errors
 ///
@@ -164,10 +164,10 @@ impl File {
     /// kernel does not know it.
     ///
     /// # Errors
-    /// `InvalidInput` for a pipe, socket, terminal or other device on which the kernel could wait for
-    /// data without end inside of `io_submit`: one that is not set to `O_NONBLOCK`. With it, reads
-    /// give `WouldBlock` where there is nothing to read; [`op::Poll`](crate::op::Poll) waits for
-    /// data. Also those of `fstat(2)`, `fcntl(2)` and `epoll_create1(2)`.
+    /// `InvalidInput` for a pipe, socket, terminal or other device on which the kernel could wait
+    /// for data without end inside of `io_submit`: one that is not set to `O_NONBLOCK`. With it,
+    /// reads give `WouldBlock` where there is nothing to read; [`op::Poll`](crate::op::Poll) waits
+    /// for data. Also those of `fstat(2)`, `fcntl(2)` and `epoll_create1(2)`.
     pub fn from_std(file: std::fs::File, driver: &Driver) -> io::Result<Self> {
         Ok(Self::of(Open::as_it_is(file)?, driver))
     }
@@ -194,7 +194,8 @@ impl File {
     /// [`linux-aio-probe`](https://docs.rs/linux-aio-probe) tells which. gVisor ignores all flags.
     ///
     /// With [`ATOMIC`](RwFlags::ATOMIC) or [`NOWAIT`](RwFlags::NOWAIT), a request of a direct file
-    /// is one operation as it is, so it must be aligned. With `NOWAIT` a count may be short anywhere.
+    /// is one operation as it is, so it must be aligned. With `NOWAIT` a count may be short
+    /// anywhere.
     ///
     /// ```
     /// # fn main() -> std::io::Result<()> {
@@ -292,8 +293,8 @@ impl File {
     /// Writes all of `buf` at `offset`.
     ///
     /// # Errors
-    /// Those of [`write_at`](Self::write_at); any number of bytes may have been written. `WriteZero`
-    /// if the file takes no more.
+    /// Those of [`write_at`](Self::write_at); any number of bytes may have been written.
+    /// `WriteZero` if the file takes no more.
     pub async fn write_all_at<B>(&self, buf: B, offset: u64) -> Outcome<B, ()>
     where
         B: AsRef<[u8]> + Send + 'static,
@@ -365,8 +366,8 @@ impl File {
         result.map_err(|errno| FailedCall::error(alloc::format!("ftruncate to {len}"), errno))
     }
 
-    /// Allocates the blocks of a range, and makes the file as long as that. Writes to them then need
-    /// no allocation, so `io_submit` does not wait for it.
+    /// Allocates the blocks of a range, and makes the file as long as that. Writes to them then
+    /// need no allocation, so `io_submit` does not wait for it.
     ///
     /// # Errors
     /// `EOPNOTSUPP`: the file system cannot. `ENOSPC`: it has no room. `EINVAL`: `len` is 0.
@@ -412,8 +413,8 @@ impl File {
     /// A driver that is closed has no such thread, and the file is closed on the spot.
     ///
     /// The descriptor stays open, and the result is `Ok`, while there are other handles, or
-    /// operations of futures that were dropped. A network file system may tell here that writes have
-    /// failed; for others [`sync_data`](Self::sync_data) does.
+    /// operations of futures that were dropped. A network file system may tell here that writes
+    /// have failed; for others [`sync_data`](Self::sync_data) does.
     ///
     /// # Errors
     /// Those of `close(2)`.

@@ -44,6 +44,7 @@ impl<'a> Submitter<'a> {
     ///
     /// The call copies the iocbs, and the iovec arrays that they name. It can block. Reads and
     /// writes of buffered files are done inside it, and allocating writes wait for the file system.
+    ///
     /// **A read of an empty pipe, socket or terminal without `O_NONBLOCK` waits for data
     /// indefinitely.**
     ///
