@@ -63,6 +63,12 @@ pub struct AioUsage {
 }
 
 /// The completion ring of a context.
+///
+/// ```
+/// if let Some(ring) = linux_aio_probe::kernel().ring {
+///     println!("{} events; {}", ring.header.nr, ring.access);
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Ring {

@@ -16,6 +16,21 @@ use std::time::Instant;
 /// Describes an operation that the kernel has had for long.
 ///
 /// [`Driver::overdue`](super::Driver::overdue) lists them.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use linux_aio::{Driver, PollEvents, op::Poll};
+/// use std::{task::{Context, Waker}, time::Duration};
+///
+/// let driver = Driver::on_thread(32)?;
+/// let (reader, _writer) = std::os::unix::net::UnixStream::pair()?;
+/// let mut waiting = Box::pin(driver.perform(Poll::new(reader, PollEvents::IN)));
+/// let _ = waiting.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+/// for late in driver.overdue(Duration::ZERO) {
+///     println!("the kernel still has: {late}");
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Overdue {
@@ -149,6 +164,21 @@ impl fmt::Debug for CloseWithin {
 ///
 /// [`Driver::close_within`](super::Driver::close_within) gives it. As an [`io::Error`] it is of the
 /// kind [`TimedOut`](io::ErrorKind::TimedOut).
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use linux_aio::{Driver, op::Read};
+/// use std::{fs::File, time::Duration};
+///
+/// let driver = Driver::on_thread(32)?;
+/// let zero = File::open("/dev/zero")?;
+/// pollster::block_on(driver.perform(Read::new(zero, vec![1; 64], 0))).0?;
+/// match pollster::block_on(driver.close_within(Duration::from_secs(60))) {
+///     Ok(()) => println!("nothing is in flight"),
+///     Err(unfinished) => println!("{unfinished}"),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unfinished {
     operations: Vec<Overdue>,

@@ -14,6 +14,20 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 
 /// Whether a file is opened with `O_DIRECT`. From [`OpenOptions::direct`](super::OpenOptions::direct).
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use linux_aio::{Direct, Driver, File};
+///
+/// let driver = Driver::on_thread(32)?;
+/// pollster::block_on(async {
+///     let options = File::options().read(true).direct(Direct::Never);
+///     let file = options.open(&driver, "Cargo.toml").await?;
+///     assert!(!file.is_direct());
+///     file.close().await
+/// })?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Direct {
@@ -28,6 +42,19 @@ pub enum Direct {
 
 /// How a [`File`](super::File) does its reads and writes. From
 /// [`File::direct`](super::File::direct).
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use linux_aio::{Driver, File};
+///
+/// let driver = Driver::on_thread(32)?;
+/// pollster::block_on(async {
+///     let file = File::open(&driver, "Cargo.toml").await?;
+///     println!("around the page cache: {}", file.direct());
+///     file.close().await
+/// })?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DirectState {
