@@ -7,7 +7,8 @@ use core::sync::atomic::AtomicU8;
 /// A buffer that a read fills.
 ///
 /// Everything that has `AsMut<[u8]>` is one: `Vec<u8>`, `Box<[u8]>`, `[u8; N]`, `&mut [u8]`,
-/// [`AlignedBuf`](crate::AlignedBuf), [`Part`](crate::Part) of these. So is [`Shared`].
+/// [`AlignedBuf`](crate::AlignedBuf), [`Part`](crate::Part) of these. So are [`Shared`] and
+/// [`Spare`](crate::Spare), memory that is not initialised.
 ///
 /// Safe to implement: what `lend` returns borrows the buffer, and an operation keeps that borrow
 /// until its completion.
@@ -27,6 +28,17 @@ use core::sync::atomic::AtomicU8;
 pub trait ReadTo {
     /// Lends the memory to fill. Called once for each time that an operation is pushed.
     fn lend(&mut self) -> Room<'_>;
+
+    /// Lends the memory of a transfer that goes on, from where it began, although `done` bytes of
+    /// it have been read since.
+    ///
+    /// For a buffer that always lends the same memory, this is [`lend`](Self::lend). A buffer whose
+    /// `lend` begins behind what has been read goes back by `done` bytes.
+    #[inline]
+    fn lend_again(&mut self, done: usize) -> Room<'_> {
+        let _ = done;
+        self.lend()
+    }
 }
 
 impl<B: AsMut<[u8]>> ReadTo for B {

@@ -53,6 +53,10 @@
 //!   list, or in one [`Finished`]. A link ([`Link`]) of these lists leads to a slot of this engine.
 //! - `in_flight` is the number of slots with a live tag that are not queued. Stray events in the
 //!   batch that nobody has taken yet are counted, too.
+//! - An operation may lend a [`Filled`](crate::room::Filled) beside its memory. While its tag is
+//!   live, `next` of its slot points to it, and its tag in the iocb has a mark. So its event names
+//!   no slot on the hot path. The cold path (`end_filling`) tells it from a stray event, and adds
+//!   the count to the record before it makes the tag dead.
 //! - User code (`prepare` and drops) may panic, or call the engine again. So it runs when every
 //!   list is whole and nothing is borrowed mutably: everything here is `Cell`s and `&self`.
 //! - The `head` of the ring is stored only in the process that made the context.
@@ -319,13 +323,20 @@ impl<O> Engine<O> {
         // SAFETY: The operation is initialised and nobody refers to it, as the caller promises.
         let operation = unsafe { &mut *slot.operation() };
         // The loan ends for the compiler here; the live tag keeps it up.
-        let iocb = operation.prepare().into_iocb();
+        let (iocb, filled) = operation.prepare().into_parts();
         mem::forget(unprepared);
 
         let tag = slot.tag().next();
         debug_assert!(tag.is_live());
+        let of_kernel = match filled {
+            None => tag,
+            Some(filled) => {
+                slot.set_filled(filled);
+                tag.with_fills()
+            }
+        };
         // SAFETY: The kernel does not have this iocb: its last operation has ended.
-        unsafe { slot.set_iocb(iocb.user_data(tag.user_data())) };
+        unsafe { slot.set_iocb(iocb.user_data(of_kernel.user_data())) };
         tag
     }
 
@@ -434,7 +445,7 @@ impl<O> Engine<O> {
     /// Finishes a queued operation, which leaves the submit queue, with an error.
     #[cold]
     fn refuse(&self, context: &IoContext, slot: &Slot<O>, errno: Errno) {
-        slot.end_tag();
+        slot.end_any_tag();
         slot.refused.set(Some(errno));
         slot.next.set(None);
         let link = Some(NonNull::from(slot));
@@ -457,7 +468,7 @@ impl<O> Engine<O> {
         let last = self.queued.len().checked_sub(1)?;
         let slot = self.queued.get(last);
         self.queued.remove(last, 1);
-        slot.end_tag();
+        slot.end_any_tag();
         // SAFETY: A queued operation is initialised. The loan that `prepare` gave ends with the
         // tag, and the kernel does not have the operation. Its slot is on no list any more, so this
         // is the one time that it is moved out.
@@ -471,7 +482,7 @@ impl<O> Engine<O> {
     pub(crate) fn cancel(&self, context: &IoContext, token: Token) -> Result<(), Errno> {
         context.check_process()?;
         let tag = token.tag_in(self.id).ok_or(Errno::ENOENT)?;
-        let slot = self.live(tag).ok_or(Errno::ENOENT)?;
+        let slot = self.named(tag).ok_or(Errno::ENOENT)?;
         match self.queued.position(slot) {
             Some(position) => {
                 self.queued.remove(position, 1);
@@ -488,10 +499,16 @@ impl<O> Engine<O> {
     /// Returns the iocb of a live operation.
     #[cfg(feature = "std")]
     pub(crate) fn iocb(&self, token: Token) -> Option<Iocb> {
-        Some(self.live(token.tag_in(self.id)?)?.iocb())
+        Some(self.named(token.tag_in(self.id)?)?.iocb())
     }
 
-    /// Returns the slot whose live tag this is.
+    /// Returns the slot of the operation that a token names.
+    fn named(&self, tag: Tag) -> Option<&Slot<O>> {
+        let slot = self.slots().get(tag.index() as usize)?;
+        if slot.tag().without_fills() == tag { Some(slot) } else { None }
+    }
+
+    /// Returns the slot whose live tag this is, which does not fill.
     #[inline(always)]
     fn live(&self, tag: Tag) -> Option<&Slot<O>> {
         // The index of a dead tag is above every capacity (`Tag`), so this finds no slot for it.

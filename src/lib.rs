@@ -59,6 +59,8 @@ mod queue;
 mod room;
 mod scope;
 mod slot;
+#[cfg(feature = "alloc")]
+mod spare;
 #[cfg(feature = "tokio")]
 pub mod tokio;
 
@@ -81,9 +83,11 @@ pub use part::{Part, Slice};
 pub use pool::{BufferPool, PoolBuf, PoolError, Take};
 #[cfg(feature = "alloc")]
 pub use queue::{Queue, QueueError, Ready};
-pub use room::Room;
+pub use room::{Filled, Room};
 pub use scope::{Scope, ScopeError, scope};
 pub use slot::{Completion, PushError, Slot, Token};
+#[cfg(feature = "alloc")]
+pub use spare::{Spare, SpareMemory};
 
 /// Compiles and runs the example in the README.
 #[cfg(all(doctest, feature = "std"))]

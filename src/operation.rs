@@ -18,8 +18,10 @@
 //! asks. Any other buffer (a local, the content of a lock's guard, a temporary) does not outlive
 //! `'op` and does not compile.
 
+use crate::room::Filled;
 use crate::{Diagnosis, Errno, Fd, IoPrio, IoSlice, IoSliceMut, Iocb, PollEvents, Room, RwFlags};
 use core::marker::PhantomData;
+use core::ptr::NonNull;
 
 /// Describes something that the kernel can do, with all that it needs: file, buffer, offset.
 ///
@@ -87,8 +89,15 @@ pub trait Operation {
 #[must_use = "an operation is prepared to be returned from `Operation::prepare`"]
 pub struct Prepared<'op> {
     iocb: Iocb,
-    loan: PhantomData<&'op mut [u8]>,
+    /// The record of memory that is not initialised.
+    filled: Option<NonNull<Filled>>,
+    loan: PhantomData<(&'op mut [u8], &'op mut Filled)>,
 }
+
+// SAFETY: The pointer is a mutable borrow of a record, which may be sent.
+unsafe impl Send for Prepared<'_> {}
+// SAFETY: Nothing can be done with the record through `&`.
+unsafe impl Sync for Prepared<'_> {}
 
 impl<'op> Prepared<'op> {
     /// Reads at `offset` of the file to `buf`. Completes with the count, 0 at the end of the file,
@@ -112,7 +121,8 @@ impl<'op> Prepared<'op> {
     /// Reads at `offset` of the file to memory of any kind. Completes as [`read`](Self::read) does.
     #[inline]
     pub fn read_to(fd: Fd<'op>, room: Room<'op>, offset: u64) -> Self {
-        Self::new(Iocb::pread(fd.as_raw(), room.start(), room.len(), offset))
+        let iocb = Iocb::pread(fd.as_raw(), room.start(), room.len(), offset);
+        Self { filled: room.filled(), ..Self::new(iocb) }
     }
 
     /// Writes `bytes`, which may be memory that other threads change, at `offset` of the file.
@@ -199,7 +209,7 @@ impl<'op> Prepared<'op> {
 
     #[inline]
     fn new(iocb: Iocb) -> Self {
-        Self { iocb, loan: PhantomData }
+        Self { iocb, filled: None, loan: PhantomData }
     }
 
     /// Sets the flags of the operation. Only reads and writes take any; others complete with
@@ -252,10 +262,10 @@ impl<'op> Prepared<'op> {
         self.iocb.diagnose(errno)
     }
 
-    /// Returns the operation for the kernel; the loan is the caller's to keep.
-    #[inline]
-    pub(crate) fn into_iocb(self) -> Iocb {
-        self.iocb
+    /// The operation for the kernel, and the record to count in; the loan is the caller's to keep.
+    #[inline(always)]
+    pub(crate) fn into_parts(self) -> (Iocb, Option<NonNull<Filled>>) {
+        (self.iocb, self.filled)
     }
 }
 

@@ -1,10 +1,70 @@
-//! [`Room`], the memory that a read fills.
+//! [`Room`], the memory that a read fills, and [`Filled`], how much of it has been filled.
+//!
+//! # Why the count can be trusted
+//!
+//! Memory that is not initialised is lent together with a record, a [`Filled`]. The engine adds the
+//! kernel's count to the record when it takes the event, before the loan ends. So the count goes
+//! the way of the bytes: no code of the user's is between the two, nothing is handed out that could
+//! be kept, forged or given to another buffer, and an operation that wraps another needs to know
+//! nothing of it. If the event never comes, the count is not added, and the bytes stay hidden.
+//!
+//! The record is counted only through the pointer that was lent, for as long as the loan lasts. So
+//! neither the memory nor the record can be freed, moved or replaced before. After the event they
+//! move together.
 
 use crate::IoSliceMut;
 use core::fmt;
 use core::marker::PhantomData;
+use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 use core::sync::atomic::AtomicU8;
+
+/// Counts the bytes that reads have filled in memory that was not initialised.
+///
+/// It is lent with the memory ([`Room::uninit`]), and only the library counts in it. A
+/// [`Spare`](crate::Spare) has its own, and is what programs use. A buffer type of one's own may
+/// trust the count if it lends the record together with the same memory each time.
+///
+/// ```
+/// use linux_aio::{Filled, Room};
+/// use std::mem::MaybeUninit;
+///
+/// let (mut memory, mut filled) = ([MaybeUninit::uninit(); 64], Filled::new());
+/// let room = Room::uninit(&mut memory, &mut filled);
+/// assert_eq!(room.len(), 64);
+/// assert_eq!(filled.count(), 0); // Nothing was read.
+/// ```
+#[derive(Debug, Default)]
+pub struct Filled {
+    count: usize,
+    /// Where the room that was lent last begins, from the start of the memory.
+    base: usize,
+}
+
+impl Filled {
+    /// Nothing has been filled.
+    pub const fn new() -> Self {
+        Self { count: 0, base: 0 }
+    }
+
+    /// Returns how many bytes have been filled, from the start of the memory.
+    pub const fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Starts again: nothing has been filled.
+    pub const fn clear(&mut self) {
+        self.count = 0;
+    }
+
+    /// Counts bytes that the kernel has written to the room that was lent last. A room that begins
+    /// behind what has been filled would leave a gap, so its bytes are not counted.
+    pub(crate) fn add(&mut self, bytes: usize) {
+        if self.base <= self.count {
+            self.count = self.count.max(self.base.saturating_add(bytes));
+        }
+    }
+}
 
 /// Lends memory to a read for `'op`.
 ///
@@ -21,11 +81,12 @@ use core::sync::atomic::AtomicU8;
 pub struct Room<'op> {
     start: NonNull<u8>,
     len: usize,
-    loan: PhantomData<&'op mut [u8]>,
+    filled: Option<NonNull<Filled>>,
+    loan: PhantomData<(&'op mut [u8], &'op mut Filled)>,
 }
 
-// SAFETY: It is a mutable borrow of bytes, which may be sent, or a shared one of atomics, which
-// may, too.
+// SAFETY: It is a mutable borrow of bytes and of a record, which may be sent, or a shared one of
+// atomics, which may, too.
 unsafe impl Send for Room<'_> {}
 // SAFETY: Through `&` only the length can be had, which nothing changes while it is borrowed.
 unsafe impl Sync for Room<'_> {}
@@ -35,7 +96,17 @@ impl<'op> Room<'op> {
     #[inline]
     pub fn new(bytes: &'op mut [u8]) -> Self {
         let len = bytes.len();
-        Self { start: NonNull::from(bytes).cast(), len, loan: PhantomData }
+        Self { start: NonNull::from(bytes).cast(), len, filled: None, loan: PhantomData }
+    }
+
+    /// Lends memory that is not initialised, and the record of how much of it has been filled. The
+    /// record counts from the start of `memory`.
+    #[inline]
+    pub fn uninit(memory: &'op mut [MaybeUninit<u8>], filled: &'op mut Filled) -> Self {
+        filled.base = 0;
+        let len = memory.len();
+        let start = NonNull::from(memory).cast();
+        Self { start, len, filled: Some(NonNull::from(filled)), loan: PhantomData }
     }
 
     /// Lends memory that other threads may use meanwhile.
@@ -52,7 +123,8 @@ impl<'op> Room<'op> {
     #[inline]
     pub fn shared(bytes: &'op [AtomicU8]) -> Self {
         // An atomic may be written through a shared reference, so this pointer may be written, too.
-        Self { start: NonNull::from(bytes).cast(), len: bytes.len(), loan: PhantomData }
+        let start = NonNull::from(bytes).cast();
+        Self { start, len: bytes.len(), filled: None, loan: PhantomData }
     }
 
     /// Returns the number of bytes.
@@ -87,6 +159,10 @@ impl<'op> Room<'op> {
         assert!(count <= self.len, "{count} bytes to skip in a room of {}", self.len);
         // SAFETY: `count` is at most the length, so this stays in the memory or at its end.
         let start = unsafe { self.start.add(count) };
+        if let Some(mut filled) = self.filled {
+            // SAFETY: It was lent exclusively to this room, for longer than this call.
+            unsafe { filled.as_mut() }.base += count;
+        }
         Self { start, len: self.len - count, ..self }
     }
 
@@ -99,6 +175,12 @@ impl<'op> Room<'op> {
     pub fn first(self, count: usize) -> Self {
         assert!(count <= self.len, "the first {count} bytes of a room of {}", self.len);
         Self { len: count, ..self }
+    }
+
+    /// The record, whose loan is the caller's to keep.
+    #[inline(always)]
+    pub(crate) fn filled(&self) -> Option<NonNull<Filled>> {
+        self.filled
     }
 
     #[inline]
@@ -116,7 +198,7 @@ impl<'op> From<&'op mut [u8]> for Room<'op> {
 impl<'op> From<IoSliceMut<'op>> for Room<'op> {
     fn from(mut slice: IoSliceMut<'op>) -> Self {
         let start = NonNull::new(slice.as_mut_ptr()).unwrap_or(NonNull::dangling());
-        Self { start, len: slice.len(), loan: PhantomData }
+        Self { start, len: slice.len(), filled: None, loan: PhantomData }
     }
 }
 

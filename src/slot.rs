@@ -1,6 +1,7 @@
 //! [`Slot`], the place of one operation from push to completion, and what names, refuses
 //! and completes it.
 
+use crate::room::Filled;
 use crate::{CallError, Diagnosis, Errno, Iocb, Opcode, Operation};
 use core::cell::{Cell, UnsafeCell};
 use core::fmt;
@@ -35,7 +36,8 @@ pub struct Slot<O> {
     /// The record that the kernel reads. A POLL is cancelled by the address, so it stays here until
     /// its event. Its `aio_data` is the slot's [`Tag`].
     pub(crate) iocb: UnsafeCell<Iocb>,
-    /// The next slot of the list that this one is on: free, or refused.
+    /// The next slot of the list that this one is on: free, or refused. From push to event the slot
+    /// is on neither. Then this is the [`Filled`] of an operation that has lent one.
     pub(crate) next: Cell<Link<O>>,
     /// The error of an operation that the kernel refused.
     pub(crate) refused: Cell<Option<Errno>>,
@@ -46,7 +48,8 @@ pub struct Slot<O> {
 }
 
 // SAFETY: `next` is the engine's, which has pointers to all of its slots and does not let them go
-// to another thread one by one; it means nothing to anybody else. The rest moves along with `O`.
+// to another thread one by one; it means nothing to anybody else. A `Filled` is lent by the
+// operation and may be sent. The rest moves along with `O`.
 unsafe impl<O: Send> Send for Slot<O> {}
 
 impl<O> Slot<O> {
@@ -61,7 +64,8 @@ impl<O> Slot<O> {
         }
     }
 
-    /// Returns the slot's tag: a live one from push to event, a dead one otherwise.
+    /// Returns the slot's tag: a live one from push to event, a dead one otherwise. That of an
+    /// operation that fills has the mark ([`Tag::fills`]).
     #[inline(always)]
     pub(crate) fn tag(&self) -> Tag {
         // SAFETY: The field is read in place, without a reference. Nobody writes it meanwhile: the
@@ -79,6 +83,31 @@ impl<O> Slot<O> {
         // one out, the slot is not `Sync`, and the kernel reads an iocb inside of `io_submit`
         // alone.
         unsafe { (*self.iocb.get()).as_raw_mut().aio_data = tag.0 };
+    }
+
+    /// Makes the live tag of any operation a dead one, also of an operation that fills.
+    pub(crate) fn end_any_tag(&self) {
+        let tag = self.tag().without_fills().next();
+        debug_assert!(!tag.is_live());
+        // SAFETY: As in `tag`; nothing refers to the iocb.
+        unsafe { (*self.iocb.get()).as_raw_mut().aio_data = tag.0 };
+    }
+
+    /// Returns the count in the iocb: the bytes of a read or write with one buffer.
+    pub(crate) fn nbytes(&self) -> u64 {
+        // SAFETY: As in `tag`.
+        unsafe { (*self.iocb.get()).as_raw().aio_nbytes }
+    }
+
+    /// Notes the record that the operation has lent, while it is prepared.
+    #[inline(always)]
+    pub(crate) fn set_filled(&self, filled: NonNull<Filled>) {
+        self.next.set(Some(filled.cast()));
+    }
+
+    /// Returns the record that the operation has lent. Of a live tag that fills, it is there.
+    pub(crate) fn filled(&self) -> Option<NonNull<Filled>> {
+        self.next.get().map(NonNull::cast)
     }
 
     /// Returns the address of the operation, which is initialised unless the slot is free.
@@ -246,7 +275,8 @@ impl Counter {
 
 /// Names the use of a slot, also in the kernel: it is the `aio_data` of the slot's iocb.
 ///
-/// The slot's index is in the lower 31 bits. The rest counts how often an operation began or ended
+/// The slot's index is in the lower 30 bits. The next bit is 0, but for
+/// [operations that fill](Self::fills). The rest counts how often an operation began or ended
 /// in the slot, so a later use of it has another tag. The lowest bit of that count says which: 0
 /// from push to event, 1 otherwise. A dead tag therefore looks like one with an index beyond any
 /// slot, and to compare the lower half with the number of slots is to check both.
@@ -262,8 +292,13 @@ impl Tag {
     /// Added at each beginning and end. It carries into the next generation from a dead tag.
     pub(crate) const STEP: u64 = 1 << 31;
 
+    /// Set in the kernel's copy alone, and only for an operation that has lent a [`Filled`]. To the
+    /// common path such an event names no slot, so it comes out where stray ones do, and costs the
+    /// others nothing.
+    const FILLS: u64 = 1 << 30;
+
     /// One slot more than this could not be named.
-    pub(crate) const MAX_SLOTS: usize = Self::STEP as usize;
+    pub(crate) const MAX_SLOTS: usize = Self::FILLS as usize;
 
     /// Returns the first tag of an engine, dead. The first ones of engines lie far from each
     /// other, so that an event of one is not taken for another's by accident.
@@ -286,6 +321,22 @@ impl Tag {
     #[inline(always)]
     pub(crate) fn index(self) -> u32 {
         self.0 as u32
+    }
+
+    /// Whether the operation has lent a [`Filled`].
+    pub(crate) fn fills(self) -> bool {
+        self.0 & Self::FILLS != 0
+    }
+
+    /// The tag of the same use, for the kernel, of an operation that has lent a [`Filled`].
+    #[inline(always)]
+    pub(crate) fn with_fills(self) -> Self {
+        Self(self.0 | Self::FILLS)
+    }
+
+    /// The tag by which [`Token`] names the operation.
+    pub(crate) fn without_fills(self) -> Self {
+        Self(self.0 & !Self::FILLS)
     }
 
     pub(crate) fn is_live(self) -> bool {
@@ -313,7 +364,7 @@ impl Tag {
 
 impl fmt::Debug for Tag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let index = self.last_live().index();
+        let index = self.last_live().without_fills().index();
         write!(f, "{index}.{}", self.0 >> 32)?;
         if self.is_live() { Ok(()) } else { f.write_str(", ended") }
     }
@@ -339,7 +390,8 @@ impl fmt::Debug for Tag {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a completion carries the result and the buffer"]
 pub struct Completion<O> {
-    /// The token that push returned for the operation.
+    /// The token that push returned for the operation. An operation that went on has the token of
+    /// its last piece.
     pub token: Token,
     /// The byte count of a read or write, 0 for FSYNC and FDSYNC, the events of a POLL; or the
     /// error, be it of the submission or of the operation. [`diagnose`](Self::diagnose) says more
@@ -452,6 +504,7 @@ impl<O> From<PushError<O>> for std::io::Error {
 #[cfg(test)]
 mod tests {
     use super::{Counter, EngineId, Tag};
+    use std::format;
     use std::thread;
     use std::vec::Vec;
 
@@ -474,6 +527,20 @@ mod tests {
         let last = dead_tag().at(Tag::MAX_SLOTS as u32 - 1);
         assert!(last.index() as usize >= Tag::MAX_SLOTS);
         assert_eq!(last.next().index() as usize, Tag::MAX_SLOTS - 1);
+    }
+
+    /// Goal: to the common path the event of an operation that fills names no slot, and without the
+    /// mark it is the tag of the token.
+    #[test]
+    fn a_tag_that_fills_names_no_slot_until_the_mark_is_gone() {
+        for index in [0, 5, Tag::MAX_SLOTS as u32 - 1] {
+            let live = dead_tag().at(index).next();
+            let marked = live.with_fills();
+            assert!(marked.index() as usize >= Tag::MAX_SLOTS && marked.is_live());
+            assert_eq!((marked.fills(), live.fills()), (true, false));
+            assert_eq!(marked.without_fills(), live);
+            assert_eq!(format!("{marked:?}"), format!("{live:?}"));
+        }
     }
 
     #[test]

@@ -39,6 +39,20 @@ impl<'e, O> Ended<'e, O> {
     }
 }
 
+/// The two words of an event that matter, which functions take in registers.
+#[derive(Clone, Copy)]
+struct OfEvent {
+    data: u64,
+    res: i64,
+}
+
+impl OfEvent {
+    #[inline(always)]
+    fn new(event: &IoEvent) -> Self {
+        Self { data: event.user_data(), res: event.as_raw().res }
+    }
+}
+
 /// An operation that has finished and is still in its slot.
 ///
 /// Dropping it drops the operation and frees the slot. Forgetting it leaves both until the engine
@@ -212,7 +226,8 @@ impl<O> Engine<O> {
 
     /// Ends the operation that an event is for. Returns `None` if it is for none.
     ///
-    /// Every event of the kernel passes here, and nowhere else does one end an operation.
+    /// Every event of the kernel passes here. Only [`end_filling`](Self::end_filling) gets those
+    /// that end nothing here.
     #[inline(always)]
     fn end(&self, event: &IoEvent) -> Option<Ended<'_, O>> {
         let slot = self.live(Tag::from_user_data(event.user_data()))?;
@@ -222,6 +237,33 @@ impl<O> Engine<O> {
         // has taken it, so that it is not queued, and is finished with it. The tag is dead now, so
         // no second event ends this operation.
         Some(unsafe { Ended::new(slot, event.as_raw().res) })
+    }
+
+    /// Ends the operation that fills and that an event is for. Returns `None` if it is for none.
+    fn end_filling(&self, event: OfEvent) -> Option<Ended<'_, O>> {
+        let tag = Tag::from_user_data(event.data);
+        let slot = self.slots().get(tag.without_fills().index() as usize)?;
+        if !tag.fills() || slot.tag() != tag {
+            return None;
+        }
+        if let (Some(mut filled), Ok(count)) = (slot.filled(), u64::try_from(event.res)) {
+            // Never more than the kernel was asked for.
+            let count = count.min(slot.nbytes()) as usize;
+            // SAFETY: The tag is live and marked, so `prepare` has set the pointer, and the slot
+            // has been on no list since. The record was lent exclusively for as long as the tag is
+            // live, which it is until the next statement, so it is there and nobody else refers to
+            // it.
+            unsafe { filled.as_mut() }.add(count);
+        }
+        slot.end_any_tag();
+        // SAFETY: As in `end`.
+        Some(unsafe { Ended::new(slot, event.res) })
+    }
+
+    /// Ends the operation that an event is for, of any kind.
+    #[inline]
+    fn end_any(&self, event: &IoEvent) -> Option<Ended<'_, O>> {
+        self.end(event).or_else(|| self.end_filling(OfEvent::new(event)))
     }
 
     /// Notes an event that names no operation in flight.
@@ -245,7 +287,7 @@ impl<O> Engine<O> {
             return None;
         }
         let event = self.batch.next()?;
-        self.end(&event).or_else(|| self.poll_past_stray(context))
+        self.end(&event).or_else(|| self.poll_past(context, OfEvent::new(&event)))
     }
 
     /// Ends the operation of the next event on the ring, whose batch is empty, or in a forked
@@ -264,7 +306,7 @@ impl<O> Engine<O> {
             Err(NoRing) => return self.poll_slowly(context),
         };
         match self.end(&event) {
-            None => self.poll_past_stray(context),
+            None => self.poll_past(context, OfEvent::new(&event)),
             ended => ended,
         }
     }
@@ -283,10 +325,14 @@ impl<O> Engine<O> {
 
     // ---- the cold paths ----
 
-    /// Notes a stray event, and ends the operation of the next one.
+    /// Ends the operation of an event that fills. Any other event is stray: notes it, and ends the
+    /// operation of the next one.
     #[cold]
     #[inline(never)]
-    fn poll_past_stray(&self, context: &IoContext) -> Option<Ended<'_, O>> {
+    fn poll_past(&self, context: &IoContext, event: OfEvent) -> Option<Ended<'_, O>> {
+        if let Some(ended) = self.end_filling(event) {
+            return Some(ended);
+        }
         self.note_stray();
         self.poll_slowly(context)
     }
@@ -312,7 +358,7 @@ impl<O> Engine<O> {
                     self.next_event(context)?
                 }
             };
-            match self.end(&event) {
+            match self.end_any(&event) {
                 None => self.note_stray(),
                 ended => return ended,
             }

@@ -1,5 +1,5 @@
 //! The buffers of operations: parts, vectors with a count of run time, memory that others use,
-//! pools.
+//! memory that is not initialised, pools.
 #![cfg(feature = "std")]
 
 #[path = "../common/mod.rs"]
@@ -8,6 +8,7 @@ mod common;
 mod part;
 mod pool;
 mod shared;
+mod spare;
 mod vectors;
 
 use linux_aio::{Completion, Operation};

@@ -4,11 +4,13 @@
 /// Each reads and writes its arguments and the value itself, which the child has a copy of, and
 /// knows nothing of the process.
 const DATA: &[(&str, &str)] = &[
+    ("&mutB", "SpareMemory"),
     ("&mutP", "Operation"),
     ("(P,T)", "Operation"),
     ("AlignedBuf", "Clone Default From<&[u8]> PartialEq advise_huge_pages try_clone"),
     ("B", "ReadTo WriteFrom"),
     ("Box", "Operation"),
+    ("BytesMut", "SpareMemory"),
     ("CallError", "call errno"),
     ("Completion", "diagnose"),
     ("Diagnosis", "cause errno iocb"),
@@ -20,6 +22,7 @@ const DATA: &[(&str, &str)] = &[
          From<QueueError> From<ScopeError> From<SetupError> From<TimedOut<O>> From<Unfinished>",
     ),
     ("Fd", "AsFd AsRawFd Clone Debug From<crate::fd::BorrowedFd<'a>> as_raw borrow_raw"),
+    ("Filled", "Debug Default Drop clear count new"),
     ("Histogram", "Clone Debug Display Drop PartialEq buckets count max mean quantile sum"),
     ("IoEvent", "as_raw from_raw iocb_addr res2 result user_data"),
     ("IoPrio", "as_raw best_effort from_raw idle real_time"),
@@ -47,19 +50,27 @@ const DATA: &[(&str, &str)] = &[
     ("PushError", "errno"),
     ("QueueError", "Debug Display Drop Error errno"),
     ("Ready", "diagnose"),
-    ("ReadTo", "lend"),
+    ("ReadTo", "lend lend_again"),
     (
         "Room",
-        "Debug Drop From<&'opmut[u8]> From<IoSliceMut<'op>> first is_empty len new shared skip",
+        "Debug Drop From<&'opmut[u8]> From<IoSliceMut<'op>> first is_empty len new shared skip \
+         uninit",
     ),
     ("ScopeError", "errno"),
     ("SetupError", "aio_max_nr aio_nr asked errno"),
     ("SigSet", "as_raw contains empty from_raw full with without"),
     ("Slice", "part"),
     ("Slot", "Debug Default Drop new"),
+    (
+        "Spare",
+        "AsRef<[u8]> Debug Drop ReadTo clear get_mut into_filled into_inner into_parts is_empty len \
+         new room with_limit",
+    ),
+    ("SpareMemory", "commit filled spare_len spare_mut"),
     ("TimedOut", "Debug Display Drop Error errno into_operation"),
     ("Unfinished", "Clone Debug Display Drop Error PartialEq operations"),
     ("UnexpectedEnd", "read"),
+    ("Vec", "SpareMemory"),
     ("WriteFrom", "lend_bytes"),
     (
         "op::Any",
