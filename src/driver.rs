@@ -595,6 +595,11 @@ impl Shared {
         Ok(self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Returns whether somebody waits for the operation of an entry.
+    fn is_awaited(&self, entry: usize) -> bool {
+        self.lock().is_ok_and(|state| state.is_awaited(entry))
+    }
+
     /// Calls `step` under the lock, and does what it defers after it. Does neither in a forked
     /// child.
     fn with_state<R>(

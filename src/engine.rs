@@ -19,8 +19,12 @@
 //! - **take** moves the operation out of the slot, which becomes free. A [`Finished`] operation can
 //!   also be dropped, or pushed again from its slot.
 //!
-//! Where each step is: push, submit and cancel in this file; poll, wait and take in `completions`;
-//! the end of an engine in `shutdown`; the eventfd of `completion_fd` in `signal`.
+//! Before anybody sees a finished operation, it may go on ([`Operation::goes_on`]): it is prepared
+//! again in its slot and queued, with a new tag. By default this is the constant `false`.
+//!
+//! Where each step is: push, submit and cancel in this file; poll and wait in `completions`; take,
+//! and going on, in `finished`; the end of an engine in `shutdown`; the eventfd of `completion_fd`
+//! in `signal`.
 //!
 //! # Who calls whom
 //!
@@ -57,8 +61,9 @@
 //!   live, `next` of its slot points to it, and its tag in the iocb has a mark. So its event names
 //!   no slot on the hot path. The cold path (`end_filling`) tells it from a stray event, and adds
 //!   the count to the record before it makes the tag dead.
-//! - User code (`prepare` and drops) may panic, or call the engine again. So it runs when every
-//!   list is whole and nothing is borrowed mutably: everything here is `Cell`s and `&self`.
+//! - User code (`prepare`, `goes_on` and drops) may panic, or call the engine again. So it runs
+//!   when every list is whole and nothing is borrowed mutably: everything here is `Cell`s and
+//!   `&self`.
 //! - The `head` of the ring is stored only in the process that made the context.
 //!
 //! # The gate
@@ -70,6 +75,7 @@
 
 mod batch;
 mod completions;
+mod finished;
 mod shutdown;
 mod signal;
 mod submit_queue;
@@ -77,7 +83,7 @@ mod submit_queue;
 mod tests;
 
 pub(crate) use batch::{BATCH, BatchBuffer};
-pub(crate) use completions::Finished;
+pub(crate) use finished::Finished;
 
 use crate::raw::ForkGuard;
 use crate::slot::{EngineId, Link, PushError, Slot, Tag, Token};

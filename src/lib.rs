@@ -77,7 +77,7 @@ pub use driver::{
 pub use engine::Stats;
 #[cfg(feature = "std")]
 pub use file::{Direct, DirectState, File, OpenOptions, Outcome, UnexpectedEnd};
-pub use operation::{Operation, Prepared};
+pub use operation::{EventResult, Operation, Prepared};
 pub use part::{Part, Slice};
 #[cfg(feature = "std")]
 pub use pool::{BufferPool, PoolBuf, PoolError, Take};

@@ -23,6 +23,7 @@ mod poll;
 mod sync;
 mod transfer;
 mod vectored;
+mod whole;
 
 pub use any::Any;
 pub use buffers::{Buffers, IovecArray, IovecVec, Scratch};
@@ -31,3 +32,4 @@ pub use poll::Poll;
 pub use sync::{Fdsync, Fsync};
 pub use transfer::{Read, Write};
 pub use vectored::{ReadV, WriteV};
+pub use whole::{Transfer, Whole};

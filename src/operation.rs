@@ -64,6 +64,55 @@ pub trait Operation {
     ///
     /// Called once for each time the operation is pushed, when it has its place in memory.
     fn prepare(&mut self) -> Prepared<'_>;
+
+    /// Decides, when the operation has ended, whether it goes on. If so it is
+    /// prepared and queued again from its slot, and does not complete yet.
+    ///
+    /// By default it never goes on.
+    #[cfg_attr(feature = "alloc", doc = "[`op::Whole`](crate::op::Whole)")]
+    #[cfg_attr(not(feature = "alloc"), doc = "`op::Whole`")]
+    /// is what programs use. An operation that holds another one delegates this to it, as it
+    /// delegates `prepare`.
+    ///
+    /// The operation has another token from then on.
+    #[inline(always)]
+    fn goes_on(&mut self, outcome: EventResult) -> bool {
+        let _ = outcome;
+        false
+    }
+}
+
+/// How an operation ended, for [`Operation::goes_on`].
+///
+/// It is the number of the event. A [`result`](Self::result) is made only of those that are asked
+/// for, so that operations which never go on pay nothing.
+///
+/// ```
+/// use linux_aio::{Errno, EventResult};
+///
+/// assert_eq!(EventResult::from(Ok(512)).result(), Ok(512));
+/// assert_eq!(EventResult::from(Err(Errno::EIO)).result(), Err(Errno::EIO));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventResult(i64);
+
+impl EventResult {
+    #[inline(always)]
+    pub(crate) fn of_event(res: i64) -> Self {
+        Self(res)
+    }
+
+    /// Returns the result: what [`Completion::result`](crate::Completion::result) would be.
+    #[inline]
+    pub fn result(self) -> Result<u32, Errno> {
+        Errno::check_result(self.0)
+    }
+}
+
+impl From<Result<u32, Errno>> for EventResult {
+    fn from(result: Result<u32, Errno>) -> Self {
+        Self(result.map_or_else(|errno| -i64::from(errno.as_raw()), i64::from))
+    }
 }
 
 /// Tells the kernel what to do, and holds the loans that it needs.
@@ -262,6 +311,16 @@ impl<'op> Prepared<'op> {
         self.iocb.diagnose(errno)
     }
 
+    /// Returns the bytes of a read or write of one buffer, or 0 for any other operation.
+    #[cfg(feature = "alloc")]
+    #[inline]
+    pub(crate) fn transfer_len(&self) -> usize {
+        match self.iocb.opcode() {
+            crate::Opcode::PREAD | crate::Opcode::PWRITE => self.iocb.as_raw().aio_nbytes as usize,
+            _ => 0,
+        }
+    }
+
     /// The operation for the kernel, and the record to count in; the loan is the caller's to keep.
     #[inline(always)]
     pub(crate) fn into_parts(self) -> (Iocb, Option<NonNull<Filled>>) {
@@ -275,12 +334,22 @@ impl<P: Operation, T> Operation for (P, T) {
     fn prepare(&mut self) -> Prepared<'_> {
         self.0.prepare()
     }
+
+    #[inline(always)]
+    fn goes_on(&mut self, outcome: EventResult) -> bool {
+        self.0.goes_on(outcome)
+    }
 }
 
 impl<P: Operation + ?Sized> Operation for &mut P {
     #[inline]
     fn prepare(&mut self) -> Prepared<'_> {
         (**self).prepare()
+    }
+
+    #[inline(always)]
+    fn goes_on(&mut self, outcome: EventResult) -> bool {
+        (**self).goes_on(outcome)
     }
 }
 
@@ -289,5 +358,10 @@ impl<P: Operation + ?Sized> Operation for alloc::boxed::Box<P> {
     #[inline]
     fn prepare(&mut self) -> Prepared<'_> {
         (**self).prepare()
+    }
+
+    #[inline(always)]
+    fn goes_on(&mut self, outcome: EventResult) -> bool {
+        (**self).goes_on(outcome)
     }
 }

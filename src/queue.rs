@@ -222,7 +222,9 @@ impl<O: Operation + 'static> Queue<O> {
     ///
     /// # Errors
     /// No completion can be taken any more: those of `io_getevents(2)` under a filter, if the ring
-    /// cannot be read; [`Errno::FORKED`]. Nothing is lost by an error.
+    /// cannot be read; [`Errno::FORKED`]. If an operation goes on
+    /// ([`Operation::goes_on`](crate::Operation::goes_on)), this function submits it, so there are
+    /// the errors of [`submit`](Self::submit), too. Nothing is lost by an error.
     ///
     /// # Examples
     ///
@@ -318,7 +320,7 @@ impl<O: Operation + 'static> Queue<O> {
     }
 
     /// Returns the next completion of the operations in flight. Waits for it at most for `timeout`,
-    /// and submits nothing.
+    /// and submits nothing, but for operations that go on.
     ///
     /// Returns `None` if nothing is in flight, even if operations are queued.
     ///
@@ -605,6 +607,13 @@ impl<O: Operation + 'static> Queue<O> {
     /// ```
     pub fn stats(&self) -> Stats {
         self.engine.stats()
+    }
+
+    /// Returns the next operation that has ended, as [`ready`](Self::ready) does, also if it goes
+    /// on. The caller sees to that.
+    #[cfg(feature = "std")]
+    pub(crate) fn ready_piece(&mut self) -> Result<Option<Ready<'_, O>>, CallError> {
+        Ok(self.engine.poll_piece(&self.context)?.map(Ready::new))
     }
 
     /// Takes an operation out of those that are queued. The one that was pushed last comes first.

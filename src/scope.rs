@@ -351,7 +351,9 @@ impl<O: Operation> Scope<O> {
     ///
     /// # Errors
     /// No completion can be taken any more: those of `io_getevents(2)` under a filter, if the ring
-    /// cannot be read; [`Errno::FORKED`]. Nothing is lost by an error.
+    /// cannot be read; [`Errno::FORKED`]. If an operation goes on
+    /// ([`Operation::goes_on`](crate::Operation::goes_on)), this function submits it, so there are
+    /// the errors of [`submit`](Self::submit), too. Nothing is lost by an error.
     ///
     /// # Examples
     ///
@@ -452,7 +454,7 @@ impl<O: Operation> Scope<O> {
     }
 
     /// Returns the next completion of the operations in flight. Waits for it at most for `timeout`,
-    /// and submits nothing.
+    /// and submits nothing, but for operations that go on.
     ///
     /// Returns `None` if nothing is in flight, even if operations are queued.
     ///

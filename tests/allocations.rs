@@ -9,9 +9,10 @@ use common::{Watchdog, context, queue};
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 use linux_aio::op::{Any, Callback, Poll, Read, ReadV};
-use linux_aio::{Errno, PollEvents, Queue, Slot};
+use linux_aio::{Errno, EventResult, Operation, PollEvents, Prepared, Queue, Slot};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::fs::File;
+use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::thread::LocalKey;
@@ -213,6 +214,58 @@ fn a_vector_of_buffers_allocates_its_table_once() {
     assert_eq!(allocations(|| (0..100).for_each(|count| again(1 + count % 4))), 0);
     assert_ne!(allocations(|| again(5)), 0);
     assert_eq!(allocations(|| again(5)), 0);
+}
+
+/// A read that goes on seven times.
+struct Again<'f> {
+    zero: &'f File,
+    bytes: [u8; 8],
+    times: u32,
+}
+
+impl Operation for Again<'_> {
+    fn prepare(&mut self) -> Prepared<'_> {
+        Prepared::read(self.zero.as_fd().into(), &mut self.bytes, 0)
+    }
+
+    fn goes_on(&mut self, _: EventResult) -> bool {
+        self.times = (self.times + 1) % 8;
+        self.times > 0
+    }
+}
+
+/// Goal: operations that go on allocate nothing, in a queue and in a scope.
+#[test]
+fn operations_that_go_on_allocate_nothing() {
+    let _watchdog = Watchdog::new();
+    let zero: &'static File = Box::leak(Box::new(File::open("/dev/zero").expect("/dev/zero")));
+    let mut queue = queue(4);
+    for _ in 0..4 {
+        assert!(queue.push(Again { zero, bytes: [1; 8], times: 0 }).is_ok());
+    }
+    let mut go_on = |rounds| {
+        for _ in 0..rounds {
+            let done = queue.wait().expect("a wait").expect("a completion");
+            assert_eq!(done.op.times, 0);
+            assert!(queue.push(done.op).is_ok());
+        }
+    };
+    go_on(4);
+    assert_eq!(allocations(|| go_on(100)), 0);
+
+    let mut context = context(4);
+    let counted = allocations(|| {
+        let left = linux_aio::scope(&mut context, &mut [const { Slot::new() }; 4], |io| {
+            for _ in 0..4 {
+                assert!(io.push(Again { zero, bytes: [1; 8], times: 0 }).is_ok());
+            }
+            while let Some(done) = io.wait().expect("a wait") {
+                assert_eq!((done.result, done.op.bytes), (Ok(8), [0; 8]));
+            }
+        });
+        assert!(left.is_ok());
+    });
+    assert_eq!(counted, 0);
 }
 
 /// Goal: a scope allocates nothing at all, from entering to leaving.

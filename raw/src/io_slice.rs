@@ -39,6 +39,17 @@ impl<'a> IoSlice<'a> {
         Self { iovec, borrowed: PhantomData }
     }
 
+    /// Leaves out the first `count` bytes.
+    ///
+    /// # Panics
+    /// If there are fewer.
+    #[track_caller]
+    pub fn skip(self, count: usize) -> Self {
+        let iovec { iov_base, iov_len } = self.iovec;
+        assert!(count <= iov_len, "{count} bytes to skip in a slice of {iov_len}");
+        Self { iovec: iovec { iov_base: iov_base + count, iov_len: iov_len - count }, ..self }
+    }
+
     /// Returns the address of the first byte.
     pub fn as_ptr(&self) -> *const u8 {
         ptr::with_exposed_provenance(self.iovec.iov_base)

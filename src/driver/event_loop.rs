@@ -4,7 +4,7 @@ use super::Shared;
 use super::announcing::Announcing;
 use super::helper::Purpose;
 use super::overdue::Submitted;
-use super::queued_operation::{Erased, Kind, QueuedOperation};
+use super::queued_operation::{Ended, Erased, Kind, QueuedOperation};
 use super::stall::Stall;
 use crate::{CallError, Errno, EventFd, Fd, Iocb, Queue, Token};
 use alloc::boxed::Box;
@@ -30,6 +30,8 @@ pub(super) struct EventLoop {
     pushed: Vec<(usize, Iocb)>,
     /// The beginning of the last submit and its time, until the next step.
     last_submit: Option<(Instant, Duration)>,
+    /// Taken from the queue, and not given to the state yet; its allocation is kept.
+    completed: Vec<(usize, Ended)>,
     /// Operations have left the queue since the completions were taken.
     submitted: bool,
     announcing: Announcing,
@@ -54,6 +56,7 @@ impl EventLoop {
             admitted: Vec::new(),
             pushed: Vec::new(),
             last_submit: None,
+            completed: Vec::new(),
             submitted: false,
             announcing,
             stall: None,
@@ -66,22 +69,16 @@ impl EventLoop {
     /// Runs one step: takes the completions that are there, gives their slots to operations that
     /// wait, cancels and submits. Returns `false` if the step did nothing that asks for another.
     pub(super) fn step(&mut self, shared: &Arc<Shared>) -> bool {
+        let failed = self.take_completed(shared);
         let Some(queue) = &mut self.queue else { return false };
         let looked = shared.with_state(|state, deferred| {
             state.meter.step();
             if let Some((at, took)) = self.last_submit.take() {
                 state.meter.returned(at, took);
             }
-            let failed = loop {
-                match queue.try_next() {
-                    Ok(Some(done)) => {
-                        self.announcing.ended(done.op.kind);
-                        state.complete(done.op.entry, done.op.ended(done.result), deferred);
-                    }
-                    Ok(None) => break None,
-                    Err(error) => break Some(error.errno()),
-                }
-            };
+            for (entry, ended) in self.completed.drain(..) {
+                state.complete(entry, ended, deferred);
+            }
             if mem::take(&mut self.submitted) {
                 state.note_submitted();
                 self.announcing.submitted();
@@ -116,6 +113,35 @@ impl EventLoop {
         if self.announcing.overlooks() {
             let look = self.announcing.next_look(Instant::now());
             look.into_iter().for_each(|at| shared.run_at(at, Purpose::Look));
+        }
+    }
+
+    /// Takes the operations that have ended and do not go on. Queues the others again. Returns the
+    /// error if no more can be taken.
+    ///
+    /// This runs users' code (`goes_on`, `prepare`), so the state is not locked.
+    fn take_completed(&mut self, shared: &Shared) -> Option<Errno> {
+        let queue = self.queue.as_mut()?;
+        loop {
+            let mut ready = match queue.ready_piece() {
+                Ok(Some(ready)) => ready,
+                Ok(None) => return None,
+                Err(error) => return Some(error.errno()),
+            };
+            let entry = ready.op().entry;
+            self.announcing.ended(ready.op().kind);
+            if ready.goes_on() && shared.is_awaited(entry) {
+                ready.op_mut().names = self.announcing.names();
+                let token = ready.push_again();
+                self.tokens[entry] = Some(token);
+                if let Some(iocb) = queue.iocb(token) {
+                    self.announcing.pushed(Kind::of(&iocb));
+                    self.pushed.push((entry, iocb));
+                }
+            } else {
+                let done = ready.take();
+                self.completed.push((entry, done.op.ended(done.result)));
+            }
         }
     }
 

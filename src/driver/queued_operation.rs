@@ -1,20 +1,34 @@
 //! Operations of different types in one queue.
 
 use crate::abi::IOCB_FLAG_RESFD;
-use crate::{Errno, Fd, Iocb, Opcode, Operation, Prepared};
+use crate::{Errno, EventResult, Fd, Iocb, Opcode, Operation, Prepared};
 use alloc::boxed::Box;
 use core::any::Any;
 use core::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
 
+/// What a panic carries.
+type Payload = Box<dyn Any + Send>;
+
 /// An operation whose type only its future knows.
 pub(super) trait Erased: Operation + Send {
     fn into_any(self: Box<Self>) -> Box<dyn Any>;
+
+    /// Calls `goes_on`, and catches its panic. Of an operation that never goes on, the constant
+    /// `false` is left of this.
+    fn goes_on_or_panics(&mut self, outcome: EventResult, panic: &mut Option<Payload>) -> bool;
 }
 
 impl<O: Operation + Send + 'static> Erased for O {
     fn into_any(self: Box<Self>) -> Box<dyn Any> {
         self
+    }
+
+    fn goes_on_or_panics(&mut self, outcome: EventResult, panic: &mut Option<Payload>) -> bool {
+        catch_unwind(AssertUnwindSafe(|| self.goes_on(outcome))).unwrap_or_else(|payload| {
+            *panic = Some(payload);
+            false
+        })
     }
 }
 
@@ -29,8 +43,8 @@ pub(super) struct QueuedOperation {
     pub(super) kind: Kind,
     /// The index of the future's entry in the state.
     pub(super) entry: usize,
-    /// The payload, if `prepare` of the operation panicked.
-    pub(super) panic: Option<Box<dyn Any + Send>>,
+    /// The payload, if `prepare` or `goes_on` of the operation panicked.
+    pub(super) panic: Option<Payload>,
 }
 
 /// Tells how an operation is announced.
@@ -67,9 +81,9 @@ pub(super) enum Ended {
         result: Result<u32, Errno>,
         op: Box<dyn Erased>,
     },
-    /// Its `prepare` panicked, with this.
+    /// Its `prepare` or `goes_on` panicked, with this.
     Panicked {
-        payload: Box<dyn Any + Send>,
+        payload: Payload,
         op: Box<dyn Erased>,
     },
 }
@@ -108,5 +122,9 @@ impl Operation for QueuedOperation {
                 Prepared::fsync(self.eventfd)
             }
         }
+    }
+
+    fn goes_on(&mut self, outcome: EventResult) -> bool {
+        self.panic.is_none() && self.op.goes_on_or_panics(outcome, &mut self.panic)
     }
 }

@@ -291,6 +291,11 @@ impl State {
         overdue
     }
 
+    /// Returns whether the future of an entry is there.
+    pub(super) fn is_awaited(&self, entry: usize) -> bool {
+        !matches!(self.entries[entry], Entry::Abandoned)
+    }
+
     /// Notes that operations were submitted, and that those which ended inside of `io_submit` have
     /// been completed.
     pub(super) fn note_submitted(&mut self) {

@@ -1,14 +1,12 @@
 //! How an engine finds the next finished operation: in the batch, on the ring, by system call,
-//! among the refused ones; how it waits; and [`Finished`], the operation that it finds.
+//! among the refused ones; and how it waits.
 
 use super::Engine;
 use super::batch::NoRing;
-#[cfg(feature = "alloc")]
-use crate::Operation;
-use crate::slot::{Completion, Slot, Tag, Token};
-use crate::{CallError, Errno, IoContext, IoEvent};
-use core::mem::ManuallyDrop;
-use core::ptr::NonNull;
+use super::finished::{Ended, Finished};
+use crate::slot::Tag;
+use crate::{CallError, Errno, IoContext, IoEvent, Operation};
+use core::mem;
 use core::time::Duration;
 
 /// How many queued operations make a wait submit them before it polls. With fewer, it first takes
@@ -20,24 +18,6 @@ const QUEUED_BEFORE_SUBMIT: usize = 32;
 /// operation in flight need not end (a POLL), and the next submit may succeed all the same: the
 /// kernel had no memory.
 const RETRY: Duration = Duration::from_millis(10);
-
-/// An operation that has ended, in two words, which functions return in registers. For the owner of
-/// the engine it becomes a [`Finished`], which has the same invariants.
-#[must_use = "its slot stays in use"]
-pub(super) struct Ended<'e, O> {
-    slot: &'e Slot<O>,
-    /// As in an event: a count, or a negative errno.
-    res: i64,
-}
-
-impl<'e, O> Ended<'e, O> {
-    /// # Safety
-    /// The invariants of [`Finished`] hold, for the engine that gets this.
-    #[inline(always)]
-    unsafe fn new(slot: &'e Slot<O>, res: i64) -> Self {
-        Self { slot, res }
-    }
-}
 
 /// The two words of an event that matter, which functions take in registers.
 #[derive(Clone, Copy)]
@@ -53,98 +33,6 @@ impl OfEvent {
     }
 }
 
-/// An operation that has finished and is still in its slot.
-///
-/// Dropping it drops the operation and frees the slot. Forgetting it leaves both until the engine
-/// ends.
-///
-/// # Invariants
-/// - The slot is one of the engine, its tag is dead, and it is on no list.
-/// - The operation in it is initialised, and the kernel is finished with it.
-/// - No other value names this use of the slot: this one is neither `Copy` nor `Clone`. So its
-///   borrow is a borrow of the operation.
-#[must_use = "to drop it drops the operation"]
-pub(crate) struct Finished<'e, O> {
-    engine: &'e Engine<O>,
-    ended: Ended<'e, O>,
-}
-
-impl<'e, O> Finished<'e, O> {
-    /// # Safety
-    /// `ended` is of this engine.
-    #[inline(always)]
-    unsafe fn new(engine: &'e Engine<O>, ended: Ended<'e, O>) -> Self {
-        Self { engine, ended }
-    }
-
-    #[inline(always)]
-    pub(crate) fn result(&self) -> Result<u32, Errno> {
-        Errno::check_result(self.ended.res)
-    }
-
-    /// Returns the token that push gave for the operation.
-    #[inline(always)]
-    pub(crate) fn token(&self) -> Token {
-        self.engine.token(self.ended.slot.tag().last_live())
-    }
-
-    #[cfg(feature = "alloc")]
-    #[inline(always)]
-    pub(crate) fn operation(&self) -> &O {
-        // SAFETY: The operation is initialised, and `self`, which is borrowed, is the one way to
-        // it.
-        unsafe { &*self.ended.slot.operation() }
-    }
-
-    #[cfg(feature = "alloc")]
-    #[inline(always)]
-    pub(crate) fn operation_mut(&mut self) -> &mut O {
-        // SAFETY: The operation is initialised, and `self`, which is borrowed exclusively, is the
-        // one way to it.
-        unsafe { &mut *self.ended.slot.operation() }
-    }
-
-    /// Moves the operation out, and frees its slot.
-    #[inline]
-    pub(crate) fn take(self) -> Completion<O> {
-        let this = ManuallyDrop::new(self);
-        let (token, result) = (this.token(), this.result());
-        // SAFETY: By the invariants the slot is on no list, and its operation is initialised and
-        // not lent. `self` was the one way to the operation and is not dropped.
-        let op = unsafe { this.engine.move_out(this.ended.slot) };
-        Completion { token, result, op }
-    }
-
-    /// Pushes the operation again, from where it is.
-    ///
-    /// # Safety
-    /// The submit queue has room for every slot.
-    #[cfg(feature = "alloc")]
-    #[inline]
-    pub(crate) unsafe fn push_again(self) -> Token
-    where
-        O: Operation,
-    {
-        let this = ManuallyDrop::new(self);
-        let (engine, slot) = (this.engine, this.ended.slot);
-        // SAFETY: By the invariants the slot is on no list, and its operation is initialised and
-        // not lent. `self` was the one way to the operation and is not dropped.
-        let tag = unsafe { engine.prepare(slot) };
-        // SAFETY: No slot is queued twice and there is room for each, so the queue is not full. The
-        // slot stays as long as the engine.
-        unsafe { engine.queued.push(slot) };
-        engine.token(tag)
-    }
-}
-
-impl<O> Drop for Finished<'_, O> {
-    fn drop(&mut self) {
-        // SAFETY: By the invariants the slot is on no list, and its operation is initialised and
-        // not lent. `self` is the one way to the operation, and goes.
-        unsafe { self.engine.discard(self.ended.slot) };
-    }
-}
-
 impl<O> Engine<O> {
     // ---- the three ways in ----
 
@@ -154,7 +42,65 @@ impl<O> Engine<O> {
     /// # Errors
     /// [`Errno::FORKED`], and those of `io_getevents` under a filter.
     #[inline(always)]
-    pub(crate) fn poll(&self, context: &IoContext) -> Result<Option<Finished<'_, O>>, CallError> {
+    pub(crate) fn poll(&self, context: &IoContext) -> Result<Option<Finished<'_, O>>, CallError>
+    where
+        O: Operation,
+    {
+        match self.poll_ended(context) {
+            Some(ended) => {
+                if self.goes_on(&ended) {
+                    return self.poll_on(context, ended);
+                }
+                Ok(Some(self.finished(ended)))
+            }
+            None => match self.poll_failure.get() {
+                None => Ok(None),
+                Some(errno) => Err(CallError::getevents(errno)),
+            },
+        }
+    }
+
+    /// Polls on after an operation that goes on. The caller of [`poll`](Self::poll) does not know
+    /// of it, so nobody else would submit it.
+    #[cold]
+    #[inline(never)]
+    fn poll_on<'e>(
+        &'e self,
+        context: &IoContext,
+        mut ended: Ended<'e, O>,
+    ) -> Result<Option<Finished<'e, O>>, CallError>
+    where
+        O: Operation,
+    {
+        loop {
+            if let Err(stuck) = self.finished(ended).go_on(context) {
+                return Ok(Some(stuck));
+            }
+            self.submit(context).map_err(CallError::submit)?;
+            let Some(next) = self.poll_ended(context) else {
+                return match self.poll_failure.get() {
+                    None => Ok(None),
+                    Some(errno) => Err(CallError::getevents(errno)),
+                };
+            };
+            if !self.goes_on(&next) {
+                return Ok(Some(self.finished(next)));
+            }
+            ended = next;
+        }
+    }
+
+    /// Returns the next operation that has ended, as [`poll`](Self::poll) does, also if it would go
+    /// on. The caller sees to that, by [`Finished::push_again`].
+    ///
+    /// # Errors
+    /// Those of [`poll`](Self::poll).
+    #[cfg(feature = "std")]
+    #[inline(always)]
+    pub(crate) fn poll_piece(
+        &self,
+        context: &IoContext,
+    ) -> Result<Option<Finished<'_, O>>, CallError> {
         match self.poll_ended(context) {
             Some(ended) => Ok(Some(self.finished(ended))),
             None => match self.poll_failure.get() {
@@ -176,25 +122,71 @@ impl<O> Engine<O> {
         &self,
         context: &IoContext,
         timeout: Option<Duration>,
-    ) -> Result<Option<Finished<'_, O>>, CallError> {
+    ) -> Result<Option<Finished<'_, O>>, CallError>
+    where
+        O: Operation,
+    {
+        // Each way out finishes by itself, so that nothing is merged on the hot path.
         if let Some(ended) = self.next_in_batch(context) {
+            if self.goes_on(&ended) {
+                return self.wait_on(context, timeout, ended);
+            }
             return Ok(Some(self.finished(ended)));
         }
         if self.queued.len() < QUEUED_BEFORE_SUBMIT {
             if let Some(ended) = self.poll_ring(context) {
+                if self.goes_on(&ended) {
+                    return self.wait_on(context, timeout, ended);
+                }
                 return Ok(Some(self.finished(ended)));
             }
         }
         let submitted = self.submit(context);
         // A finished operation comes before an error: an error that lasts shows when none is left.
         if let Some(ended) = self.poll_ring(context) {
+            if self.goes_on(&ended) {
+                return self.wait_on(context, timeout, ended);
+            }
             return Ok(Some(self.finished(ended)));
         }
-        Ok(self.sleep(context, submitted, timeout)?.map(|ended| self.finished(ended)))
+        let Some(ended) = self.sleep(context, submitted, timeout)? else { return Ok(None) };
+        if self.goes_on(&ended) {
+            return self.wait_on(context, timeout, ended);
+        }
+        Ok(Some(self.finished(ended)))
+    }
+
+    /// Waits on after an operation that goes on.
+    #[cold]
+    #[inline(never)]
+    fn wait_on<'e>(
+        &'e self,
+        context: &IoContext,
+        timeout: Option<Duration>,
+        mut ended: Ended<'e, O>,
+    ) -> Result<Option<Finished<'e, O>>, CallError>
+    where
+        O: Operation,
+    {
+        loop {
+            if let Err(stuck) = self.finished(ended).go_on(context) {
+                return Ok(Some(stuck));
+            }
+            let submitted = self.submit(context);
+            let next = match self.poll_ended(context) {
+                None => self.sleep(context, submitted, timeout)?,
+                next => next,
+            };
+            let Some(next) = next else { return Ok(None) };
+            if !self.goes_on(&next) {
+                return Ok(Some(self.finished(next)));
+            }
+            ended = next;
+        }
     }
 
     /// Returns the next finished operation. Waits for one in flight, at most for `timeout`, and
-    /// submits nothing. Returns `None` if nothing is in flight.
+    /// submits nothing, but for operations that go on. Returns `None` if nothing is in flight.
     ///
     /// # Errors
     /// `ETIMEDOUT`, `EINTR`, and those of `io_getevents`.
@@ -202,10 +194,20 @@ impl<O> Engine<O> {
         &self,
         context: &IoContext,
         timeout: Duration,
-    ) -> Result<Option<Finished<'_, O>>, CallError> {
+    ) -> Result<Option<Finished<'_, O>>, CallError>
+    where
+        O: Operation,
+    {
         loop {
             if let Some(ended) = self.poll_ended(context) {
-                return Ok(Some(self.finished(ended)));
+                if !self.goes_on(&ended) {
+                    return Ok(Some(self.finished(ended)));
+                }
+                if let Err(stuck) = self.finished(ended).go_on(context) {
+                    return Ok(Some(stuck));
+                }
+                self.submit(context).map_err(CallError::submit)?;
+                continue;
             }
             if self.in_flight() == 0 {
                 return Ok(None);
@@ -216,9 +218,27 @@ impl<O> Engine<O> {
         }
     }
 
+    /// Returns whether an operation that has ended [goes on](Operation::goes_on).
+    ///
+    /// It is asked in its slot, before there is a [`Finished`] of it to be moved: so nothing is
+    /// left of this for operations that never go on. Should it panic, it is dropped and its slot is
+    /// free.
+    #[inline(always)]
+    fn goes_on(&self, ended: &Ended<'_, O>) -> bool
+    where
+        O: Operation,
+    {
+        // SAFETY: It is forgotten below. If it is not, this panics, and `ended`, which drops
+        // nothing, goes with the caller's frame.
+        let mut finished = self.finished(unsafe { ended.again() });
+        let goes_on = finished.goes_on();
+        mem::forget(finished);
+        goes_on
+    }
+
     #[inline(always)]
     fn finished<'e>(&'e self, ended: Ended<'e, O>) -> Finished<'e, O> {
-        // SAFETY: `poll`, `wait` and `wait_in_flight`, the callers, got it from `self`.
+        // SAFETY: The callers above got it from `self`.
         unsafe { Finished::new(self, ended) }
     }
 
@@ -450,51 +470,5 @@ impl<O> Engine<O> {
     #[cfg(feature = "std")]
     pub(crate) fn poll_failure(&self) -> Option<Errno> {
         self.poll_failure.get()
-    }
-
-    // ---- out of a slot ----
-
-    /// Moves the operation out of a slot, and frees the slot.
-    ///
-    /// # Safety
-    /// The slot is one of this engine and on no list. Its operation is initialised, not lent to the
-    /// kernel, and neither referred to nor used again.
-    #[inline]
-    pub(super) unsafe fn move_out(&self, slot: &Slot<O>) -> O {
-        // SAFETY: It is initialised, and read once: by the caller's promise nobody uses it again.
-        let operation = unsafe { slot.operation().read() };
-        self.release(slot);
-        operation
-    }
-
-    /// Drops the operation in a slot and frees the slot, even if the drop panics.
-    ///
-    /// # Safety
-    /// As for [`move_out`](Self::move_out).
-    pub(super) unsafe fn discard(&self, slot: &Slot<O>) {
-        let release = Release { engine: self, slot };
-        // SAFETY: It is initialised, and dropped once: by the caller's promise nobody uses it
-        // again.
-        unsafe { slot.operation().drop_in_place() };
-        drop(release);
-    }
-
-    /// Puts a slot of this engine whose operation is gone on the free list.
-    #[inline]
-    pub(super) fn release(&self, slot: &Slot<O>) {
-        slot.next.set(self.free.get());
-        self.free.set(Some(NonNull::from(slot)));
-    }
-}
-
-/// Frees a slot whose operation has been dropped.
-struct Release<'e, O> {
-    engine: &'e Engine<O>,
-    slot: &'e Slot<O>,
-}
-
-impl<O> Drop for Release<'_, O> {
-    fn drop(&mut self) {
-        self.engine.release(self.slot);
     }
 }

@@ -28,7 +28,7 @@
 //! submit.
 
 use super::Engine;
-use super::completions::Ended;
+use super::finished::Ended;
 use crate::abi::IOCB_FLAG_RESFD;
 use crate::raw::ForkGuard;
 use crate::slot::Slot;

@@ -1,6 +1,6 @@
 //! [`Callback`].
 
-use crate::{CallError, Completion, Operation, Prepared, Queue};
+use crate::{CallError, Completion, EventResult, Operation, Prepared, Queue};
 use core::fmt;
 
 /// Joins an operation, a value of the user's, and a function to be called when it has completed.
@@ -54,6 +54,11 @@ impl<P: Operation, T> Operation for Callback<P, T> {
     #[inline]
     fn prepare(&mut self) -> Prepared<'_> {
         self.op.prepare()
+    }
+
+    #[inline]
+    fn goes_on(&mut self, outcome: EventResult) -> bool {
+        self.op.goes_on(outcome)
     }
 }
 

@@ -100,6 +100,12 @@ impl<'q, O: Operation + 'static> Ready<'q, O> {
         unsafe { self.finished.push_again() }
     }
 
+    /// Returns whether the operation goes on ([`Operation::goes_on`]).
+    #[cfg(feature = "std")]
+    pub(crate) fn goes_on(&mut self) -> bool {
+        self.finished.goes_on()
+    }
+
     /// Moves the operation out and frees its slot.
     ///
     /// ```

@@ -1,5 +1,5 @@
 //! The buffers of operations: parts, vectors with a count of run time, memory that others use,
-//! memory that is not initialised, pools.
+//! memory that is not initialised, pools; and transfers that go on.
 #![cfg(feature = "std")]
 
 #[path = "../common/mod.rs"]
@@ -10,6 +10,7 @@ mod pool;
 mod shared;
 mod spare;
 mod vectors;
+mod whole;
 
 use linux_aio::{Completion, Operation};
 

@@ -21,12 +21,13 @@ const DATA: &[(&str, &str)] = &[
         "From<CallError> From<Diagnosis> From<Errno> From<PoolError> From<PushError<O>> \
          From<QueueError> From<ScopeError> From<SetupError> From<TimedOut<O>> From<Unfinished>",
     ),
+    ("EventResult", "result"),
     ("Fd", "AsFd AsRawFd Clone Debug From<crate::fd::BorrowedFd<'a>> as_raw borrow_raw"),
     ("Filled", "Debug Default Drop clear count new"),
     ("Histogram", "Clone Debug Display Drop PartialEq buckets count max mean quantile sum"),
     ("IoEvent", "as_raw from_raw iocb_addr res2 result user_data"),
     ("IoPrio", "as_raw best_effort from_raw idle real_time"),
-    ("IoSlice", "Clone Debug as_ptr is_empty len new shared"),
+    ("IoSlice", "Clone Debug as_ptr is_empty len new shared skip"),
     ("IoSliceMut", "Debug Drop as_mut_ptr is_empty len new shared"),
     (
         "Iocb",
@@ -35,6 +36,7 @@ const DATA: &[(&str, &str)] = &[
     ),
     ("Metrics", "Clone Debug Default Display Drop PartialEq for_each_value kinds of"),
     ("Opcode", "as_raw from_raw"),
+    ("Operation", "goes_on"),
     ("OperationMetrics", "Clone Debug Drop PartialEq"),
     (
         "OpenOptions",
@@ -77,7 +79,9 @@ const DATA: &[(&str, &str)] = &[
         "Clone Debug Drop From<Fdsync<F>> From<Fsync<F>> From<Poll<F>> From<Read<F,R>> \
          From<ReadV<F,Vec<R>>> From<Write<F,W>> From<WriteV<F,Vec<W>>> Operation PartialEq",
     ),
-    ("op::Box", "Buffers"),
+    ("op::&mutP", "Transfer"),
+    ("op::(P,T)", "Transfer"),
+    ("op::Box", "Buffers Transfer"),
     ("op::Buffers", "as_buffers as_buffers_mut iovecs"),
     ("op::Callback", "new"),
     ("op::Fdsync", "new"),
@@ -87,7 +91,9 @@ const DATA: &[(&str, &str)] = &[
     ("op::Read", "new"),
     ("op::ReadV", "Clone Debug Drop Operation PartialEq new"),
     ("op::Scratch", "entries"),
+    ("op::Transfer", "prepare_rest"),
     ("op::Vec", "Buffers"),
+    ("op::Whole", "aligned done into_inner is_whole new op restart"),
     ("op::Write", "new"),
     ("op::WriteV", "Clone Debug Drop Operation PartialEq new"),
     ("op::[B;N]", "Buffers"),
