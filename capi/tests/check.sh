@@ -143,7 +143,7 @@ symbols_files() {
 		printf 'Source: libaio\n\nPackage: %s\nArchitecture: any\n' "${package%:*}" \
 			>symbols/debian/control
 		(cd symbols && dpkg-gensymbols -q -c4 -p"${package%:*}" -v0.3.113 -e"$libraries/${package#*:}" \
-			-I"$capi/packaging/${package%:*}.symbols" -O/dev/null) || return 1
+			-I"$capi/packaging/debian/${package%:*}-linux-aio.symbols" -O/dev/null) || return 1
 	done
 }
 have 'symbols files of dpkg' dpkg-gensymbols dpkg-dev && check 'symbols files of dpkg' symbols_files
