@@ -39,6 +39,34 @@ fn it_prints_a_row_for_each_depth_and_leaves_nothing() {
     }
 }
 
+/// Goal: the JSON has the passes in order, with numbers that fit each other.
+#[test]
+fn the_json_has_each_pass() {
+    let bench = Path::new(env!("CARGO_BIN_EXE_aio-bench"));
+    let dir = scratch();
+    let mut command = command(bench);
+    command.args(["--json", "--size", "1MiB", "--seconds", "0.05", "--depth", "1,16"]);
+    let printed = run(command.arg(dir.path()));
+    assert_eq!((printed.code, printed.err.as_str()), (Some(0), ""), "{}", printed.out);
+    let document: serde_json::Value = serde_json::from_str(&printed.out).expect("JSON");
+    assert_eq!(document["measured"]["block_bytes"], 4096);
+    assert_eq!(document["measured"]["size_bytes"], 1 << 20);
+    let passes = document["passes"].as_array().expect("an array");
+    let name = |pass: &serde_json::Value| (pass["method"].clone(), pass["depth"].clone());
+    let names: Vec<_> = passes.iter().map(name).collect();
+    assert_eq!(
+        names,
+        [("pread", 1), ("linux-aio", 1), ("linux-aio", 16)].map(|(m, d)| (m.into(), d.into()))
+    );
+    for pass in passes {
+        let latency = &pass["latency_ns"];
+        let latencies = ["p50", "p99", "p99_9", "max"].map(|name| latency[name].as_u64());
+        assert!(latencies[0] > Some(0) && latencies.is_sorted(), "{pass}");
+        assert!(pass["operations"].as_u64() > Some(0), "{pass}");
+        assert_eq!(pass["io_submit_calls"].is_null(), pass["method"] == "pread", "{pass}");
+    }
+}
+
 /// Goal: a block that the device does not take is refused with one that it takes, which then works.
 #[test]
 fn a_block_that_is_too_small_is_refused_with_one_that_fits() {

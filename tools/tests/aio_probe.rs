@@ -79,7 +79,7 @@ fn the_exit_code_says_that_aio_is_refused() {
         skip!("this kernel takes no seccomp filters");
     }
     let numbers: Vec<u32> = filter::aio_calls().into_iter().map(|(_, number)| number).collect();
-    let mut command = aio_probe();
+    let mut command = outside_of_containers();
     // SAFETY: In the child before exec: two system calls and an allocation, which the C library
     // keeps usable there.
     unsafe {
@@ -93,4 +93,45 @@ fn the_exit_code_says_that_aio_is_refused() {
     let text = String::from_utf8(output.stdout).expect("UTF-8");
     let cure = "not usable: io_setup is refused by a seccomp filter (EPERM): allow io_setup in";
     assert!(text.contains(cure), "{text}");
+    assert!(text.contains("\nwhat to change   "), "{text}");
+}
+
+/// Goal: in a container, pod or service the report names the setting of that one, and in the JSON,
+/// too. Method: the variables that Kubernetes and systemd set, and a filter that hides a call.
+#[test]
+fn the_report_names_the_setting_to_change() {
+    if !filter::filters_work() {
+        skip!("this kernel takes no seccomp filters");
+    }
+    let numbers: Vec<u32> = filter::aio_calls().into_iter().map(|(_, number)| number).collect();
+    for (variable, setting) in [
+        ("KUBERNETES_SERVICE_HOST", "securityContext.seccompProfile"),
+        ("INVOCATION_ID", "SystemCallFilter=@aio"),
+    ] {
+        let mut command = outside_of_containers();
+        command.arg("--json").env(variable, "1");
+        let numbers = numbers.clone();
+        // SAFETY: In the child before exec: two system calls and an allocation, which the C library
+        // keeps usable there.
+        unsafe {
+            command.pre_exec(move || {
+                filter::install(&numbers, filter::errno(libc::ENOSYS));
+                Ok(())
+            })
+        };
+        let report = json(&run(&mut command));
+        assert_eq!(report["place"]["filtered"], true);
+        if Path::new("/run/.containerenv").exists() || Path::new("/.dockerenv").exists() {
+            continue;
+        }
+        let cure = report["place"]["cure"].as_str().expect("a text");
+        assert!(cure.contains(setting), "{variable}: {cure}");
+    }
+}
+
+/// Without the variables by which the program knows where it runs.
+fn outside_of_containers() -> Command {
+    let mut command = aio_probe();
+    command.env_remove("KUBERNETES_SERVICE_HOST").env_remove("INVOCATION_ID");
+    command
 }

@@ -7,11 +7,12 @@
 //! aio-bench /dev/nvme0n1            # a file or device that is there: reads
 //! ```
 //!
-//! `sweep` is the loop. `file.rs` opens what is measured, `table.rs` prints. How this library
-//! compares with others, `benches/` says.
+//! `sweep` is the loop. `file.rs` opens what is measured, `table.rs` and `json.rs` print.
+//! `benches/` compares this library with others.
 #![forbid(unsafe_code)]
 
 mod file;
+mod json;
 mod table;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -19,6 +20,7 @@ use bytesize::ByteSize;
 use clap::Parser;
 use file::Measured;
 use hdrhistogram::Histogram;
+use json::Document;
 use linux_aio::op::{Read, Write};
 use linux_aio::{AlignedBuf, Operation, Queue, Stats};
 use rustix::time::{ClockId, clock_gettime};
@@ -32,30 +34,35 @@ use table::Table;
 
 /// Measures a disk with asynchronous I/O: random reads at several queue depths.
 ///
-/// A file or device that is there is only ever read. In a directory, a file is made that has no
-/// name and is gone when the program ends, however it ends.
+/// An existing file or device is only read. In a directory, the program makes a file without a
+/// name. It is gone when the program ends, however it ends.
 #[derive(Parser)]
-#[command(name = "aio-bench")]
+#[command(name = "aio-bench", version, max_term_width = 100)]
+#[command(after_help = "Example: aio-bench /mnt/disk --block 16KiB --depth 1,32 --json")]
 struct Args {
-    /// A directory on the disk to measure; or a file or block device, to read.
+    /// A directory on the disk to measure, or a file or block device to read.
     #[arg(default_value = ".")]
     path: PathBuf,
-    /// Write instead of reading: to a file of its own, so PATH is a directory.
+    /// Write to a file without a name instead of reading. PATH must be a directory.
     #[arg(long)]
     write: bool,
-    /// How large an operation is.
-    #[arg(long, default_value = "4KiB")]
+    /// The size of an operation.
+    #[arg(long, value_name = "SIZE", default_value = "4KiB")]
     block: ByteSize,
-    /// How large the file in a directory is.
-    #[arg(long, default_value = "256MiB")]
+    /// The size of the file that is made in a directory.
+    #[arg(long, value_name = "SIZE", default_value = "256MiB")]
     size: ByteSize,
-    /// How many operations are under way at a time, pass by pass.
-    #[arg(long, value_delimiter = ',', default_values_t = [1, 2, 4, 8, 16, 32, 64, 128],
+    /// The numbers of operations in flight, separated by commas. Each is a pass.
+    #[arg(long, value_name = "N,N", value_delimiter = ',',
+        default_values_t = [1, 2, 4, 8, 16, 32, 64, 128],
         value_parser = clap::value_parser!(u32).range(1..=4096))]
     depth: Vec<u32>,
-    /// How long a pass takes, in seconds.
-    #[arg(long, default_value_t = 1.0)]
+    /// The length of a pass in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 1.0)]
     seconds: f64,
+    /// Print JSON at the end instead of a table.
+    #[arg(long)]
+    json: bool,
 }
 
 /// What a pass took.
@@ -161,16 +168,46 @@ fn run(args: &Args) -> Result<()> {
     }
     let (size, block) = (args.size.as_u64(), args.block.as_u64());
     let measured = Measured::open(&args.path, size, block, args.write)?;
-    let table = Table::begin(&measured, args.write)?;
+    let mut output = Output::begin(args, &measured)?;
     let name = if args.write { "pwrite" } else { "pread" };
     let asynchronous: fn(&Args, &Measured, u32) -> Result<Pass> =
         if args.write { writes } else { reads };
-    table.row(name, 1, &blocking(args, &measured).context(name)?)?;
+    output.pass(name, 1, &blocking(args, &measured).context(name)?)?;
     for &depth in &args.depth {
         let pass = asynchronous(args, &measured, depth);
-        table.row("linux-aio", depth, &pass.with_context(|| format!("depth {depth}"))?)?;
+        output.pass("linux-aio", depth, &pass.with_context(|| format!("depth {depth}"))?)?;
     }
-    Ok(())
+    output.end()
+}
+
+/// How the passes are shown.
+enum Output {
+    Table(Table),
+    Json(Document),
+}
+
+impl Output {
+    fn begin(args: &Args, measured: &Measured) -> Result<Self> {
+        if args.json {
+            return Ok(Self::Json(Document::begin(measured, args.write)));
+        }
+        Ok(Self::Table(Table::begin(measured, args.write)?))
+    }
+
+    fn pass(&mut self, method: &str, depth: u32, pass: &Pass) -> Result<()> {
+        match self {
+            Self::Table(table) => table.row(method, depth, pass)?,
+            Self::Json(document) => document.pass(method, depth, pass),
+        }
+        Ok(())
+    }
+
+    fn end(self) -> Result<()> {
+        match self {
+            Self::Table(_) => Ok(()),
+            Self::Json(document) => document.print(),
+        }
+    }
 }
 
 fn main() -> ExitCode {

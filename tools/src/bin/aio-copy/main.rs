@@ -34,23 +34,28 @@ use target::Target;
 
 /// Copies a file around the page cache, with many blocks in flight.
 ///
-/// The target appears, or is replaced, when the copy is complete and on the disk; until then, and
-/// whatever goes wrong, what was under its name stays there.
+/// The target appears, or is replaced, when the copy is complete and on the disk. Until then, and
+/// if anything fails, the old target stays.
 #[derive(Parser)]
-#[command(name = "aio-copy")]
+#[command(name = "aio-copy", version, max_term_width = 100)]
+#[command(
+    after_help = "Exit code: 0 the copy is on the disk, 1 it failed, 130 it was interrupted.\n\
+    Example: aio-copy --verify disk.img /mnt/backup/disk.img"
+)]
 struct Args {
     /// A file or block device.
     source: PathBuf,
-    /// The name of the copy; a file of that name is replaced.
+    /// The name of the copy. An existing file of that name is replaced.
     target: PathBuf,
-    /// Read both files again from the disk and compare them, before the target appears.
+    /// Read both files from the disk again and compare them, before the target appears.
     #[arg(long)]
     verify: bool,
-    /// How many blocks are in flight.
-    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    /// The number of blocks in flight, up to 4096.
+    #[arg(long, value_name = "N", default_value_t = 16,
+        value_parser = clap::value_parser!(u32).range(1..=4096))]
     depth: u32,
-    /// How large a block is, a multiple of 4 KiB.
-    #[arg(long, default_value = "1MiB", value_parser = parse_block)]
+    /// The size of a block: a multiple of 4 KiB, up to 1 GiB.
+    #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = parse_block)]
     block: usize,
 }
 

@@ -11,6 +11,11 @@ use std::path::{Path, PathBuf};
 pub(crate) fn report(report: &Report) -> Value {
     json!({
         "kernel": kernel(&report.kernel),
+        "place": {
+            "name": report.place.name(),
+            "filtered": report.place.filtered,
+            "cure": report.place.cure(&report.kernel).map(|cure| cure.to_string()),
+        },
         "files": answers(&report.files, file),
         "directories": answers(&report.directories, directory),
     })

@@ -11,9 +11,11 @@
 //! and 2 where it is, but something that was named could not be probed.
 
 mod json;
+mod place;
 
 use clap::Parser;
 use linux_aio_probe::{self as probe, Directory, FileKind, Kernel};
+use place::Place;
 use rustix::fs::{Mode, OFlags};
 use std::fmt;
 use std::fs::File;
@@ -21,15 +23,18 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Says whether asynchronous I/O works here, what files want, and how file systems behave.
+/// Tells whether Linux AIO works here, what files need, and how file systems behave.
+///
+/// Where AIO is refused or slow, the report names the cause and the setting to change.
 #[derive(Parser)]
-#[command(name = "aio-probe")]
-#[command(after_help = "Exit code: 0 AIO is usable, 1 it is not, 2 something could not be probed.")]
+#[command(name = "aio-probe", version, max_term_width = 100)]
+#[command(after_help = "Exit code: 0 AIO is usable, 1 it is not, 2 a path could not be probed.\n\
+    Example: aio-probe /dev/nvme0n1 --dir /var/lib/db")]
 struct Arguments {
     /// Files and block devices to look at, or - for the standard input. None is changed.
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
-    /// A directory where writes may be tried, on temporary files. Can be given several times.
+    /// A directory in which to try writes, on temporary files. Can be given several times.
     #[arg(long = "dir", value_name = "DIR")]
     directories: Vec<PathBuf>,
     /// Print JSON instead of text.
@@ -40,6 +45,7 @@ struct Arguments {
 /// All answers.
 struct Report {
     kernel: Kernel,
+    place: Place,
     files: Vec<(PathBuf, io::Result<probe::File>)>,
     directories: Vec<(PathBuf, io::Result<Directory>)>,
 }
@@ -65,6 +71,7 @@ impl Report {
         let Arguments { paths, directories, .. } = arguments;
         Self {
             kernel: probe::kernel(),
+            place: Place::look(),
             files: paths.iter().map(|path| (path.clone(), probe_file(path))).collect(),
             directories: directories
                 .iter()
@@ -115,11 +122,21 @@ fn open(path: &Path, flags: OFlags) -> io::Result<File> {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.kernel)?;
+        if let Some(cure) = self.place.cure(&self.kernel) {
+            write!(f, "\nwhat to change   {cure}")?;
+        }
         for (path, answer) in &self.files {
             section(f, path, answer)?;
         }
         for (path, answer) in &self.directories {
             section(f, path, answer)?;
+        }
+        if self.kernel.usable().is_ok() && self.files.is_empty() && self.directories.is_empty() {
+            write!(
+                f,
+                "\n\nWhether io_submit returns at once depends on the file. Name one, or a \
+                 directory with --dir."
+            )?;
         }
         Ok(())
     }
