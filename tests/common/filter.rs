@@ -34,6 +34,15 @@ pub(crate) const KILL: u32 = libc::SECCOMP_RET_KILL_PROCESS;
 /// From now on, the calling thread's `calls` meet `action`. Several filters add up; the strictest
 /// action wins.
 pub(crate) fn install(calls: &[u32], action: u32) {
+    divide(calls, action, libc::SECCOMP_RET_ALLOW);
+}
+
+/// From now on, all calls of the calling thread but `calls` meet `action`.
+pub(crate) fn allow_only(calls: &[u32], action: u32) {
+    divide(calls, libc::SECCOMP_RET_ALLOW, action);
+}
+
+fn divide(calls: &[u32], action: u32, others: u32) {
     const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
     const JUMP_IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
     const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
@@ -44,7 +53,7 @@ pub(crate) fn install(calls: &[u32], action: u32) {
         program.push(step(JUMP_IF_EQUAL, 0, 1, call));
         program.push(step(RETURN, 0, 0, action));
     }
-    program.push(step(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW));
+    program.push(step(RETURN, 0, 0, others));
     let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
     // SAFETY: Numbers only.
     let fixed = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
