@@ -106,9 +106,9 @@ const STEPS: u32 = 8;
 /// operations early, and works while tasks start the others. If operations complete inside of
 /// `io_submit`, an early submit gains nothing, and a batch is full at 32.
 ///
-/// While reads and writes complete inside of `io_submit`, the driver does not have the kernel signal
-/// its eventfd for them, which saves 0.2 µs for each. The first operation after that which does not
-/// complete inside is found by the helper thread, within about 1 ms.
+/// While reads and writes complete inside of `io_submit`, the driver does not have the kernel
+/// signal its eventfd for them, which saves 0.2 µs for each. The first operation after that which
+/// does not complete inside is found by the helper thread, within about 1 ms.
 ///
 /// A [`Reactor`] that does not know when tasks have run makes the driver signal its eventfd
 /// instead.

@@ -157,7 +157,7 @@ pub(crate) struct Engine<O> {
     /// The word that the hot path checks. See the [module](self).
     gate: Cell<ForkGuard>,
     signal: Signal,
-    /// Why the last poll could not look for events.
+    /// The reason why the last poll could not look for events.
     poll_failure: Cell<Option<Errno>>,
     stats: Cell<Stats>,
 }

@@ -82,7 +82,7 @@ pub trait Operation {
     }
 }
 
-/// How an operation ended, for [`Operation::goes_on`].
+/// Says how an operation ended, for [`Operation::goes_on`].
 ///
 /// It is the number of the event. A [`result`](Self::result) is made only of those that are asked
 /// for, so that operations which never go on pay nothing.

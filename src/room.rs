@@ -37,7 +37,7 @@ use core::sync::atomic::AtomicU8;
 #[derive(Debug, Default)]
 pub struct Filled {
     count: usize,
-    /// Where the room that was lent last begins, from the start of the memory.
+    /// The place at which the room that was lent last begins, from the start of the memory.
     base: usize,
 }
 

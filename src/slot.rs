@@ -323,7 +323,7 @@ impl Tag {
         self.0 as u32
     }
 
-    /// Whether the operation has lent a [`Filled`].
+    /// True if the operation has lent a [`Filled`].
     pub(crate) fn fills(self) -> bool {
         self.0 & Self::FILLS != 0
     }

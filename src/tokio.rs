@@ -69,7 +69,7 @@ impl Reactor for TokioReactor {
         ready.map(|ready| ready.map(|mut ready| ready.clear_ready()))
     }
 
-    /// As all that tokio registers with epoll is.
+    /// Returns `true`, as for all that tokio registers with epoll is.
     fn is_edge_triggered(&self) -> bool {
         true
     }

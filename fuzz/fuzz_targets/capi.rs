@@ -1,5 +1,5 @@
-//! See `linux_aio_fuzz::capi`. Under cargo-fuzz a libFuzzer target; otherwise a program that runs the
-//! inputs it is given as files, or the one on its standard input.
+//! See `linux_aio_fuzz::capi`. Under cargo-fuzz a libFuzzer target; otherwise a program that runs
+//! the inputs it is given as files, or the one on its standard input.
 #![cfg_attr(fuzzing, no_main)]
 
 #[cfg(fuzzing)]

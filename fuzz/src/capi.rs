@@ -1,9 +1,9 @@
 //! Target `capi`: the functions of the C drop-in with wild arguments, each compared with the system
 //! call of that name on the same arguments, or with what libaio promises.
 //!
-//! Contexts are live ones, destroyed ones, null, and numbers in memory or beyond it, also of memory that
-//! looks like a ring. Pointers are good, null, misaligned or unmapped where the kernel is the one to
-//! look at them.
+//! Contexts are live ones, destroyed ones, null, and numbers in memory or beyond it, also of memory
+//! that looks like a ring. Pointers are good, null, misaligned or unmapped where the kernel is the
+//! one to look at them.
 
 use crate::divergence::{Verdict, ensure};
 use crate::input::Source;
@@ -178,8 +178,8 @@ impl Capi {
         }
         let array = self.iocbs(source.once_in(2), source.below(8));
         let asked = source.below(READS + 3);
-        // SAFETY: The array has `READS` pointers to iocbs that can be written, and ends where memory
-        // ends; the buffer that they name is this target's own.
+        // SAFETY: The array has `READS` pointers to iocbs that can be written, and ends where
+        // memory ends; the buffer that they name is this target's own.
         let got = unsafe { calls::io_submit(self.live, asked as c_long, array) };
         let due = asked.min(READS);
         self.complete += due as u64;
@@ -249,7 +249,8 @@ impl Capi {
             // SAFETY: The context is live, and there is room for as many events as there are.
             unsafe { compat::io_getevents(self.live, max, place, timeout) }
         } else if with_mask {
-            // SAFETY: The context is live; the kernel looks at the places, with checks; there is no mask.
+            // SAFETY: The context is live; the kernel looks at the places, with checks; there is no
+            // mask.
             unsafe { calls::io_pgetevents(self.live, min_nr, max, place, timeout, ptr::null()) }
         } else {
             // SAFETY: As for the old one.

@@ -1,8 +1,8 @@
-//! What the targets `queue` and `scope` share: a model of one file, and what each operation on it is to
-//! complete with.
+//! What the targets `queue` and `scope` share: a model of one file, and what each operation on it
+//! is to complete with.
 //!
-//! The file is a `memfd`, on which reads and writes are done inside of `io_submit`, in order: so what
-//! a read must deliver is known when it is submitted.
+//! The file is a `memfd`, on which reads and writes are done inside of `io_submit`, in order: so
+//! what a read must deliver is known when it is submitted.
 
 use crate::input::Source;
 use libc::{POLLIN, POLLRDNORM};

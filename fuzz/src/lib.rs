@@ -1,6 +1,6 @@
 //! Fuzz targets of linux-aio. Each is a function over the bytes of an input that compares what was
-//! observed with a model, so that it runs under libFuzzer, under AFL++, over a corpus as an ordinary
-//! test, and over random inputs (`hammer`).
+//! observed with a model, so that it runs under libFuzzer, under AFL++, over a corpus as an
+//! ordinary test, and over random inputs (`hammer`).
 
 pub mod capi;
 pub mod divergence;

@@ -10,10 +10,10 @@
 //!
 //! # Where an answer is not one value
 //!
-//! Then [`Results`] holds the values that are allowed and the reason, as narrowly as it can be said.
-//! What differs between kernels and file systems is measured at the start by *other* system calls
-//! ([`Facts`]), so that the prediction itself is one value again. It was written down from Linux 6.18
-//! on x86-64; the order of checks in `fs/aio.c` is that of `predict`.
+//! Then [`Results`] holds the values that are allowed and the reason, as narrowly as it can be
+//! said. What differs between kernels and file systems is measured at the start by *other* system
+//! calls ([`Facts`]), so that the prediction itself is one value again. It was written down from
+//! Linux 6.18 on x86-64; the order of checks in `fs/aio.c` is that of `predict`.
 
 mod facts;
 mod pipe;

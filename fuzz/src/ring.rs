@@ -1,7 +1,7 @@
 //! Target `ring`: arbitrary ring memory behind [`IoContext::from_raw`], read by a `Reaper` and by a
-//! scope. Whatever a kernel, or somebody who writes the ring, puts there: nothing is read outside of
-//! it (an access behind it faults), nothing loops for ever, no event comes twice, and `head` stays
-//! below `nr`.
+//! scope. Whatever a kernel, or somebody who writes the ring, puts there: nothing is read outside
+//! of it (an access behind it faults), nothing loops for ever, no event comes twice, and `head`
+//! stays below `nr`.
 //!
 //! The number of the context is that of no context: every system call on it is `EINVAL`, so what is
 //! seen came from the memory. `nr` fits the mapping when the context is made, as the kernel's does;

@@ -1,5 +1,6 @@
 //! Target `scope`: sequences of operations on borrowed buffers in [`IoContext::scope`], left by
-//! return and by panic with operations in flight, compared with a [model](crate::files) of the file.
+//! return and by panic with operations in flight, compared with a [model](crate::files) of the
+//! file.
 //!
 //! What must hold: each operation completes once, whole, as predicted; after the scope the kernel
 //! writes nothing any more; the next scope of the same context sees no event of the last.

@@ -1,15 +1,16 @@
-//! A kernel in memory, for layers that must bear more than the running one shows: submits that are taken
-//! in part, `EAGAIN`, `EINTR`, late and reordered events, events of nobody, short transfers, a head
-//! out of the ring, and calls that a filter refuses, `io_destroy` among them. Only with
+//! A kernel in memory, for layers that must bear more than the running one shows: submits that are
+//! taken in part, `EAGAIN`, `EINTR`, late and reordered events, events of nobody, short transfers,
+//! a head out of the ring, and calls that a filter refuses, `io_destroy` among them. Only with
 //! `--cfg linux_aio_simulated`.
 //!
 //! [`Kernel`] has contexts of its own, with real rings at the addresses that are their numbers, so
 //! the code that reads rings runs as it is. It looks at head and tail by atomics, counts what is in
-//! flight and on the ring as the running kernel does, and does the I/O when it delivers the event, in
-//! the buffers themselves: one that was given back too early is found out, by its
-//! [watch](memory::watch) and by a sanitizer. What it does next is its [`Script`]'s choice, which comes
-//! from a seed or from an input: the same script gives the same answers. Each operation carries a
-//! number in `aio_rw_flags`, unless that is zero, under which the kernel keeps a [`Record`] of what it made of it.
+//! flight and on the ring as the running kernel does, and does the I/O when it delivers the event,
+//! in the buffers themselves: one that was given back too early is found out, by its
+//! [watch](memory::watch) and by a sanitizer. What it does next is its [`Script`]'s choice, which
+//! comes from a seed or from an input: the same script gives the same answers. Each operation
+//! carries a number in `aio_rw_flags`, unless that is zero, under which the kernel keeps a
+//! [`Record`] of what it made of it.
 //!
 //! One thing it never does, as nobody can bear it: to give an event for an operation that it still
 //! has.
@@ -84,8 +85,8 @@ impl Kernel {
     pub fn new(script: Script) -> Self {
         static INSTALLED: Once = Once::new();
         static ANSWER: simulated::Kernel = answer;
-        // SAFETY: It answers for contexts of its own alone, and gives an event for an operation only
-        // when it has forgotten the operation's buffers.
+        // SAFETY: It answers for contexts of its own alone, and gives an event for an operation
+        // only when it has forgotten the operation's buffers.
         INSTALLED.call_once(|| unsafe { simulated::install(&ANSWER) });
         let state = Mutex::new(State::new(script));
         let process = std::process::id();
@@ -138,8 +139,8 @@ impl Kernel {
         self.state().patient = true;
     }
 
-    /// Whether every `io_getevents` is held from now on where it has loaded the ring's `head` and not
-    /// stored it yet. Meanwhile the kernel goes on.
+    /// Whether every `io_getevents` is held from now on where it has loaded the ring's `head` and
+    /// not stored it yet. Meanwhile the kernel goes on.
     pub fn hold_waits(&self, hold: bool) {
         self.change(|state| state.holds_waits = hold);
     }
@@ -333,8 +334,8 @@ impl Simulated {
         Self { layer, operations: 0 }
     }
 
-    /// Runs one input: two bytes say how many belong to the kernel's script, which follows; the rest are
-    /// the steps.
+    /// Runs one input: two bytes say how many belong to the kernel's script, which follows; the
+    /// rest are the steps.
     pub fn run(&mut self, data: &[u8]) -> Verdict {
         let (length, rest) = data.split_at(data.len().min(2));
         let length = length.iter().fold(0, |length, &byte| length << 8 | usize::from(byte));

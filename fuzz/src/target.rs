@@ -160,8 +160,8 @@ pub fn check(target: Target, data: &[u8]) {
     });
 }
 
-/// The body of a target that is no libFuzzer program: runs the files named as arguments, or standard
-/// input where there are none, as AFL++ wants it.
+/// The body of a target that is no libFuzzer program: runs the files named as arguments, or
+/// standard input where there are none, as AFL++ wants it.
 pub fn replay(target: Target) -> io::Result<()> {
     let mut names = std::env::args_os().skip(1).peekable();
     if names.peek().is_none() {

@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// No input takes this long, whatever the machine does meanwhile: most take less than a millisecond.
+/// No input takes this long, whatever the machine does meanwhile: most take less than a
+/// millisecond.
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// What the present input is, and since when.

@@ -1,5 +1,5 @@
-//! Goal: what the fuzzers have found worth keeping stays good. Method: the inputs of each target's corpus,
-//! and some random ones from a fixed seed, go through the target.
+//! Goal: what the fuzzers have found worth keeping stays good. Method: the inputs of each target's
+//! corpus, and some random ones from a fixed seed, go through the target.
 
 use linux_aio_fuzz::{Runner, Target};
 use std::fs::File;

@@ -46,8 +46,8 @@ fn queue_with(count: u32, buffers: &Buffers) -> Queue<Read<BorrowedFd<'static>, 
     queue
 }
 
-/// Goal: each way in which `io_setup` fails is told as it is. Method: each errno, through a context, a
-/// queue and a driver.
+/// Goal: each way in which `io_setup` fails is told as it is. Method: each errno, through a
+/// context, a queue and a driver.
 #[test]
 fn setup_fails_with_the_errno_that_the_kernel_gave() {
     let kernel = kernel();
@@ -75,8 +75,9 @@ fn setup_fails_with_the_errno_that_the_kernel_gave() {
     assert_eq!(kernel.contexts(), 0);
 }
 
-/// Goal: `EAGAIN` with nothing in flight is the caller's to know, with everything still queued and without
-/// a loop; so is `ENOSYS`. Method: a kernel that refuses every submit; then one that does not.
+/// Goal: `EAGAIN` with nothing in flight is the caller's to know, with everything still queued and
+/// without a loop; so is `ENOSYS`. Method: a kernel that refuses every submit; then one that does
+/// not.
 #[test]
 fn refused_submits_leave_everything_queued() {
     let kernel = kernel();
@@ -98,9 +99,9 @@ fn refused_submits_leave_everything_queued() {
     kernel.end().expect("nothing wrong");
 }
 
-/// Goal: what the kernel did not take is submitted again by a wait, also where nothing in flight ends.
-/// Method: a POLL that does not end is in flight, and every submit gives `EAGAIN`, by a filter that goes while
-/// the wait sleeps; a wait with a time gives up when that is over.
+/// Goal: what the kernel did not take is submitted again by a wait, also where nothing in flight
+/// ends. Method: a POLL that does not end is in flight, and every submit gives `EAGAIN`, by a
+/// filter that goes while the wait sleeps; a wait with a time gives up when that is over.
 #[test]
 fn a_wait_submits_again_while_a_poll_is_in_flight() {
     let kernel = kernel();
@@ -132,8 +133,8 @@ fn a_wait_submits_again_while_a_poll_is_in_flight() {
     kernel.end().expect("nothing wrong");
 }
 
-/// Goal: a wait that fails loses no event. Method: waits that are refused, with the ring and without,
-/// while operations end; then all complete.
+/// Goal: a wait that fails loses no event. Method: waits that are refused, with the ring and
+/// without, while operations end; then all complete.
 #[test]
 fn failed_waits_lose_nothing() {
     let kernel = kernel();
@@ -177,9 +178,9 @@ fn is_readable<O: Operation>(queue: &Queue<O>) -> bool {
     poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).expect("a poll") > 0
 }
 
-/// Goal: where events cannot be had, the descriptor of a queue stays readable, `try_next` returns the
-/// reason, and nothing is lost. Method: `io_getevents` is refused to a queue that does not read its ring, and
-/// allowed again.
+/// Goal: where events cannot be had, the descriptor of a queue stays readable, `try_next` returns
+/// the reason, and nothing is lost. Method: `io_getevents` is refused to a queue that does not read
+/// its ring, and allowed again.
 #[test]
 fn a_descriptor_stays_readable_while_events_cannot_be_had() {
     let kernel = kernel();
@@ -212,8 +213,8 @@ fn a_descriptor_stays_readable_while_events_cannot_be_had() {
 }
 
 /// Goal: operations that are held back complete with the error of a filter that comes meanwhile,
-/// since the errors of `try_next` are those of a poll. Method: reads that meet `EAGAIN` beside one in
-/// flight, then `ENOSYS`.
+/// since the errors of `try_next` are those of a poll. Method: reads that meet `EAGAIN` beside one
+/// in flight, then `ENOSYS`.
 #[test]
 fn operations_held_back_complete_with_the_error_of_a_filter() {
     let kernel = kernel();
@@ -241,8 +242,8 @@ fn operations_held_back_complete_with_the_error_of_a_filter() {
     kernel.end().expect("nothing wrong");
 }
 
-/// Goal: head or tail out of the ring are not followed; events come by system call. Method: both spoiled
-/// at each step, in a scope and in a queue, with strays between.
+/// Goal: head or tail out of the ring are not followed; events come by system call. Method: both
+/// spoiled at each step, in a scope and in a queue, with strays between.
 #[test]
 fn a_ring_that_is_wrong_is_left_for_system_calls() {
     for seed in 0..64 {
@@ -299,9 +300,9 @@ fn a_queue_that_cannot_be_destroyed_leaves_its_buffers_to_the_kernel() {
     }
 }
 
-/// Goal: where waiting fails, a scope destroys its context and is left; where that fails, too, it does not
-/// return. Method: each call refused by each errno, with a read or a POLL in flight; the end of the
-/// process is seen as a panic.
+/// Goal: where waiting fails, a scope destroys its context and is left; where that fails, too, it
+/// does not return. Method: each call refused by each errno, with a read or a POLL in flight; the
+/// end of the process is seen as a panic.
 #[test]
 fn a_scope_is_left_when_the_kernel_is_finished_or_not_at_all() {
     // Of a POLL, EINVAL would say that its event is on the way.
@@ -354,10 +355,10 @@ impl<R: Operation, P: Operation> Operation for Either<R, P> {
     }
 }
 
-/// Goal: to ask whether a context lives leaves the ring to its reader. Method: a thread asks; should
-/// that be a call of io_getevents, the kernel holds it between its load and its store of `head`. Meanwhile
-/// the reaper takes all events off the ring. They do not come again, and the kernel has nothing to
-/// complain of.
+/// Goal: to ask whether a context lives leaves the ring to its reader. Method: a thread asks;
+/// should that be a call of io_getevents, the kernel holds it between its load and its store of
+/// `head`. Meanwhile the reaper takes all events off the ring. They do not come again, and the
+/// kernel has nothing to complain of.
 #[test]
 fn asking_whether_a_context_lives_leaves_the_ring_to_its_reader() {
     use linux_aio::{IoEvent, Iocb};
@@ -393,9 +394,10 @@ fn asking_whether_a_context_lives_leaves_the_ring_to_its_reader() {
     kernel.end().expect("nothing wrong");
 }
 
-/// Goal: nothing is lost or counted wrongly when several threads submit while another reaps. Method: three
-/// submitters and the reaper of a context, over a kernel that interrupts, reorders and takes in part, and
-/// that has less room than they want; a fourth thread asks all the time whether the context lives.
+/// Goal: nothing is lost or counted wrongly when several threads submit while another reaps.
+/// Method: three submitters and the reaper of a context, over a kernel that interrupts, reorders
+/// and takes in part, and that has less room than they want; a fourth thread asks all the time
+/// whether the context lives.
 #[test]
 fn several_threads_submit_and_one_reaps() {
     use linux_aio::{IoEvent, Iocb, RwFlags};

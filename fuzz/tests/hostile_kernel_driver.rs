@@ -1,5 +1,5 @@
-//! What becomes of a driver's futures where the kernel stops doing what it did when the driver was made,
-//! or has no resources for their operations.
+//! What becomes of a driver's futures where the kernel stops doing what it did when the driver was
+//! made, or has no resources for their operations.
 #![cfg(linux_aio_simulated)]
 
 use linux_aio::op::{Poll, Read};
@@ -78,9 +78,10 @@ fn refuse_events(kernel: &Kernel, getevents: Errno, destroy: Option<Errno>) {
 
 const REFUSALS: [Errno; 4] = [Errno::EPERM, Errno::ENOSYS, Errno::EINVAL, Errno::EFAULT];
 
-/// Goal: where events can be had no longer, each future ends with the reason and its operation, when the
-/// kernel is finished with that and not before; later ones do so at once, and the driver closes. Method:
-/// `io_getevents` is refused while reads are in the kernel and others wait for a slot.
+/// Goal: where events can be had no longer, each future ends with the reason and its operation,
+/// when the kernel is finished with that and not before; later ones do so at once, and the driver
+/// closes. Method: `io_getevents` is refused while reads are in the kernel and others wait for a
+/// slot.
 #[test]
 fn futures_end_with_the_reason_why_events_cannot_be_had() {
     let _watchdog = watchdog();
@@ -103,9 +104,9 @@ fn futures_end_with_the_reason_why_events_cannot_be_had() {
     }
 }
 
-/// Goal: what nobody waits for any more is dropped when the context has ended, and a POLL ends with it.
-/// Method: one future of a read is dropped before the refusal, one after it, one with the driver; that of
-/// a POLL is awaited.
+/// Goal: what nobody waits for any more is dropped when the context has ended, and a POLL ends with
+/// it. Method: one future of a read is dropped before the refusal, one after it, one with the
+/// driver; that of a POLL is awaited.
 #[test]
 fn what_is_dropped_is_given_up_when_the_context_has_ended() {
     let _watchdog = watchdog();
@@ -129,9 +130,10 @@ fn what_is_dropped_is_given_up_when_the_context_has_ended() {
     }
 }
 
-/// Goal: where `io_destroy` is refused as well, nothing proves a buffer free, and none is given back: its
-/// future does not end. What the kernel never had comes back all the same, and nothing blocks. Method: as
-/// above, with operations that wait for a slot; the driver is closed, and dropped.
+/// Goal: where `io_destroy` is refused as well, nothing proves a buffer free, and none is given
+/// back: its future does not end. What the kernel never had comes back all the same, and nothing
+/// blocks. Method: as above, with operations that wait for a slot; the driver is closed, and
+/// dropped.
 #[test]
 fn a_buffer_that_nothing_proves_free_is_not_given_back() {
     let _watchdog = watchdog();
@@ -219,9 +221,9 @@ fn refuse_submits(kernel: &Kernel, errno: Errno) {
     kernel.filter(Filters { submit: Some(errno), ..Filters::default() });
 }
 
-/// Goal: where the kernel has no resources, a driver retries, though nothing ends and nothing else has it
-/// submit; when there are some, everything completes. Method: with nothing in flight, and with a POLL;
-/// the kernel refuses at least five submits of more operations than there are slots.
+/// Goal: where the kernel has no resources, a driver retries, though nothing ends and nothing else
+/// has it submit; when there are some, everything completes. Method: with nothing in flight, and
+/// with a POLL; the kernel refuses at least five submits of more operations than there are slots.
 #[test]
 fn a_driver_retries_while_the_kernel_has_no_resources() {
     let _watchdog = watchdog();
@@ -248,9 +250,9 @@ fn a_driver_retries_while_the_kernel_has_no_resources() {
     }
 }
 
-/// Goal: when the time for retries is over, what is queued ends with the error that says so, as does what
-/// waits for a slot; without that time, at once; and later operations are done. Method: a kernel that
-/// refuses every submit, then none.
+/// Goal: when the time for retries is over, what is queued ends with the error that says so, as
+/// does what waits for a slot; without that time, at once; and later operations are done. Method: a
+/// kernel that refuses every submit, then none.
 #[test]
 fn a_driver_gives_up_when_its_time_for_retries_is_over() {
     let _watchdog = watchdog();
@@ -308,8 +310,9 @@ fn refused_operations_end_without_those_in_flight() {
     }
 }
 
-/// Goal: a driver that retries without end ends all the same when it is dropped, and closes when the kernel
-/// has resources again; operations whose futures are gone are dropped. Method: each, while it retries.
+/// Goal: a driver that retries without end ends all the same when it is dropped, and closes when
+/// the kernel has resources again; operations whose futures are gone are dropped. Method: each,
+/// while it retries.
 #[test]
 fn a_driver_that_retries_can_be_dropped_and_closed() {
     let _watchdog = watchdog();

@@ -53,8 +53,9 @@ fn in_child(body: impl FnOnce()) -> i32 {
     status
 }
 
-/// Goal: a scope that cannot be left is left by nobody. Method: a child whose kernel refuses to wait and to
-/// destroy leaves a scope, by return and by panic: the signal that it dies of is SIGKILL.
+/// Goal: a scope that cannot be left is left by nobody. Method: a child whose kernel refuses to
+/// wait and to destroy leaves a scope, by return and by panic: the signal that it dies of is
+/// SIGKILL.
 #[test]
 fn a_scope_that_cannot_be_left_kills_the_process() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -88,9 +89,9 @@ fn a_scope_that_cannot_be_left_kills_the_process() {
     }
 }
 
-/// Goal: a forked child asks nothing of its parent's contexts and takes none of its events. Method: a queue
-/// with events on the ring and operations in flight; the child tries everything, and ends with a status
-/// of its own where a call reaches the kernel; then the parent gets all.
+/// Goal: a forked child asks nothing of its parent's contexts and takes none of its events. Method:
+/// a queue with events on the ring and operations in flight; the child tries everything, and ends
+/// with a status of its own where a call reaches the kernel; then the parent gets all.
 #[test]
 fn a_forked_child_leaves_its_parents_contexts_alone() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);

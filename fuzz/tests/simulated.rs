@@ -1,6 +1,7 @@
-//! Goal: what scopes, queues, reapers and drivers promise holds whatever a kernel does. Method: random
-//! steps over a simulated kernel with a random script. A failure prints the smallest input that was
-//! found, steps and seed, and keeps it in `proptest-regressions/`, from where it is run again.
+//! Goal: what scopes, queues, reapers and drivers promise holds whatever a kernel does. Method:
+//! random steps over a simulated kernel with a random script. A failure prints the smallest input
+//! that was found, steps and seed, and keeps it in `proptest-regressions/`, from where it is run
+//! again.
 #![cfg(linux_aio_simulated)]
 
 use linux_aio_fuzz::divergence::Verdict;

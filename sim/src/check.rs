@@ -20,7 +20,7 @@ pub struct Failure {
     pub seed: u64,
     /// The error or panic of the test.
     pub error: String,
-    /// What happened, from the beginning.
+    /// The trace of what happened, from the beginning.
     pub trace: String,
 }
 

@@ -16,14 +16,14 @@ type Key = (u64, u64);
 /// The name of each memory file begins so.
 const PREFIX: &str = "linux-aio-sim:";
 
-/// What a descriptor names.
+/// Names the object of a descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Target {
     File { file: FileNumber, direct: bool },
     Directory,
 }
 
-/// What is known of the descriptor of an operation.
+/// The facts about the descriptor of an operation.
 pub(crate) enum Found {
     /// A file of this simulation.
     Target(Target),

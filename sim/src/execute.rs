@@ -1,4 +1,4 @@
-//! What an operation does when it completes.
+//! Carries an operation out when it completes.
 
 use crate::descriptor::Target;
 use crate::disk::FileNumber;

@@ -1,6 +1,6 @@
 //! [`Faults`], what may go wrong in a simulation.
 
-/// What may go wrong in a simulation: four profiles, and a switch for each fault.
+/// Lists what may go wrong in a simulation: four profiles, and a switch for each fault.
 ///
 /// | profile | contains | an engine that is right |
 /// |---|---|---|

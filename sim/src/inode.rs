@@ -16,9 +16,10 @@ const LONGEST: u64 = 1 << 30;
 /// See the [module](self).
 #[derive(Debug, Default)]
 pub(crate) struct Inode {
-    /// What programs read.
+    /// The content that programs read.
     content: Vec<u8>,
-    /// What has become durable, without what the log holds. Its length is the durable length.
+    /// The content that has become durable, without what the log holds. Its length is the durable
+    /// length.
     durable: Vec<u8>,
     log: Vec<Change>,
     next_number: u64,
@@ -44,7 +45,7 @@ enum What {
     Length(u64),
 }
 
-/// What a crash keeps of the changes that are not durable.
+/// Chooses what a crash keeps of the changes that are not durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Keep {
     Everything,
@@ -350,7 +351,7 @@ mod tests {
 
     const SIZE: usize = 512;
 
-    /// What a thousand crashes leave of a file.
+    /// Tests what a thousand crashes leave of a file.
     fn crashes(make: impl Fn(&mut Inode)) -> BTreeSet<Vec<u8>> {
         let mut random = Random::new(1);
         let crash = |_| {

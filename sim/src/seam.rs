@@ -17,7 +17,7 @@ use std::sync::{Arc, LazyLock, Once, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a thread waits, by the clock of the machine, for another thread to do something.
+/// The time that a thread waits, by the clock of the machine, for another thread to do something.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The contexts of all simulations. An entry keeps its simulation, and so the ring, until
@@ -123,7 +123,7 @@ impl Shared {
     }
 }
 
-/// What a thread unwinds with when the power fails.
+/// The payload that a thread unwinds with when the power fails.
 pub(crate) struct PowerFailure;
 
 /// Ends a call that does not return. A thread that unwinds already gets an error.

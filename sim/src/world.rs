@@ -21,7 +21,7 @@ const MOST: u32 = 1 << 16;
 /// Nanoseconds that a system call takes.
 const CALL: u64 = 300;
 
-/// Why a call does not return.
+/// Says why a call does not return.
 pub(crate) enum Stop {
     /// The power fails: the thread unwinds.
     PowerFails,
@@ -29,7 +29,7 @@ pub(crate) enum Stop {
     Misuse(String),
 }
 
-/// How a machine or a process ends.
+/// Says how a machine or a process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     Crash,
@@ -50,7 +50,7 @@ pub(crate) struct World {
     next_context: u64,
     /// Operations so far.
     operations: u64,
-    /// When the last operation is due, if operations keep their order.
+    /// The time at which the last operation is due, if operations keep their order.
     last_due: u64,
     /// Calls until the power fails or the process ends.
     fuse: Option<(u64, End)>,
@@ -78,7 +78,7 @@ pub(crate) struct InFlight {
     address: u64,
     pub(crate) on: On,
     pub(crate) segments: Vec<Segment>,
-    /// When it completes. A POLL has no such time.
+    /// The time at which it completes. A POLL has no such time.
     due: u64,
     /// Its number among all.
     order: u64,
@@ -87,7 +87,7 @@ pub(crate) struct InFlight {
     is_cancelled: bool,
 }
 
-/// What an operation works on.
+/// Names the object that an operation works on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum On {
     Simulated(Target),
@@ -95,7 +95,7 @@ pub(crate) enum On {
     Polled(i32),
 }
 
-/// What a wait does next.
+/// Says what a wait does next.
 pub(crate) enum Wait {
     Over(Result<usize, Errno>),
     /// Nothing can complete before another thread does something.

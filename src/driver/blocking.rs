@@ -68,8 +68,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// A call on a thread, as a future. It gives the result, and the input that the call has used.
 ///
-/// It starts when it is polled first. A future that is dropped leaves its input to the thread, which
-/// drops it: before the call if that has not begun.
+/// It starts when it is polled first. A future that is dropped leaves its input to the thread,
+/// which drops it: before the call if that has not begun.
 #[must_use = "a future does nothing unless it is polled"]
 pub(crate) struct BlockingCall<A, R, C> {
     shared: Handle,
@@ -83,7 +83,7 @@ enum Phase<A, R, C> {
     Finished,
 }
 
-/// Where the future and the thread meet.
+/// The meeting point of the future and the thread.
 struct Meeting<A, R>(Mutex<Progress<A, R>>);
 
 enum Progress<A, R> {
@@ -211,7 +211,8 @@ impl<A, R, C> Drop for BlockingCall<A, R, C> {
     fn drop(&mut self) {
         let Phase::Started(meeting) = &self.phase else { return };
         if self.shared.check_process().is_err() {
-            // The parent's thread may have held the lock at the fork, and the input is the parent's.
+            // The parent's thread may have held the lock at the fork, and the input is the
+            // parent's.
             mem::forget(Arc::clone(meeting));
             return;
         }

@@ -15,7 +15,7 @@ use core::task::{Context, Poll, Waker};
 use std::panic::resume_unwind;
 use std::time::Instant;
 
-/// What a future with a deadline gives.
+/// The output of a future with a deadline gives.
 pub(super) type InTime<O> = Result<(Result<u32, Errno>, O), TimedOut<O>>;
 
 /// An operation as a future, from [`Driver::perform`](super::Driver::perform). It gives the result

@@ -31,7 +31,7 @@ struct Measured {
     step: Instant,
 }
 
-/// What is known of the operation of an entry.
+/// The facts about the operation of an entry.
 #[derive(Clone, Copy, Default)]
 struct Mark {
     /// The index of its kind.

@@ -164,7 +164,8 @@ pub struct OperationMetrics {
     pub opcode: Opcode,
     /// Operations that have completed.
     pub operations: u64,
-    /// Operations that have completed with an errno. They are among [`operations`](Self::operations).
+    /// Operations that have completed with an errno. They are among
+    /// [`operations`](Self::operations).
     pub failed: u64,
     /// Bytes that were read or written. 0 for a sync and a POLL.
     pub bytes: u64,

@@ -50,7 +50,7 @@ struct Outside {
     readable: bool,
     /// The helper thread is to look for operations that nobody announces.
     look: bool,
-    /// How often it has looked.
+    /// The number of times that it has looked.
     looks: u32,
     registered: bool,
     /// Every future has ended.

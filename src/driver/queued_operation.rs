@@ -7,7 +7,7 @@ use core::any::Any;
 use core::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
 
-/// What a panic carries.
+/// The payload of a panic.
 type Payload = Box<dyn Any + Send>;
 
 /// An operation whose type only its future knows.
@@ -39,7 +39,7 @@ pub(super) struct QueuedOperation {
     pub(super) eventfd: Fd<'static>,
     /// True if reads and writes name the eventfd.
     pub(super) names: bool,
-    /// What it is, once it has been prepared.
+    /// The kind of the operation, once it has been prepared.
     pub(super) kind: Kind,
     /// The index of the future's entry in the state.
     pub(super) entry: usize,

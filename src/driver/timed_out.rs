@@ -6,8 +6,8 @@ use std::io;
 
 /// Tells that an operation had not completed at its deadline.
 ///
-/// The operation may still be done: see [`WithDeadline`](super::WithDeadline). As an [`io::Error`] it is of the kind
-/// [`TimedOut`](io::ErrorKind::TimedOut).
+/// The operation may still be done: see [`WithDeadline`](super::WithDeadline). As an [`io::Error`]
+/// it is of the kind [`TimedOut`](io::ErrorKind::TimedOut).
 ///
 /// # Examples
 ///

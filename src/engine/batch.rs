@@ -20,7 +20,7 @@ use core::time::Duration;
 /// refused ones before it polls again. So a device that always has events delays neither.
 pub(crate) const BATCH: usize = 32;
 
-/// Where a system call puts events.
+/// The buffer that a system call puts events into.
 pub(crate) type BatchBuffer = [MaybeUninit<IoEvent>; BATCH];
 
 /// Says that there is no ring to be read.

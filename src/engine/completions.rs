@@ -1,4 +1,4 @@
-//! How an engine finds the next finished operation: in the batch, on the ring, by system call,
+//! Finds the next finished operation: in the batch, on the ring, by system call,
 //! among the refused ones; and how it waits.
 
 use super::Engine;
@@ -9,12 +9,12 @@ use crate::{CallError, Errno, IoContext, IoEvent, Operation};
 use core::mem;
 use core::time::Duration;
 
-/// How many queued operations make a wait submit them before it polls. With fewer, it first takes
-/// the events that are there, so that one submit serves all. Without this bound, a fast device
-/// would be kept waiting for the rest.
+/// The number of queued operations make a wait submit them before it polls. With fewer, it first
+/// takes the events that are there, so that one submit serves all. Without this bound, a fast
+/// device would be kept waiting for the rest.
 const QUEUED_BEFORE_SUBMIT: usize = 32;
 
-/// How long a wait sleeps at most while operations are queued that the kernel did not take. An
+/// The time that a wait sleeps at most while operations are queued that the kernel did not take. An
 /// operation in flight need not end (a POLL), and the next submit may succeed all the same: the
 /// kernel had no memory.
 const RETRY: Duration = Duration::from_millis(10);

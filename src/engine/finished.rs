@@ -12,7 +12,7 @@ use core::ptr::NonNull;
 #[must_use = "its slot stays in use"]
 pub(super) struct Ended<'e, O> {
     slot: &'e Slot<O>,
-    /// As in an event: a count, or a negative errno.
+    /// The result as in an event: a count, or a negative errno.
     res: i64,
 }
 

@@ -1,4 +1,4 @@
-//! How an engine ends: it waits until the kernel is finished with every operation, and drops those
+//! Ends an engine: it waits until the kernel is finished with every operation, and drops those
 //! that are left.
 
 use super::{Engine, cancel_in_flight};

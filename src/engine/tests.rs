@@ -1,4 +1,4 @@
-//! How engines behave where the numbers of uses start again.
+//! Tests engines where the numbers of uses start again.
 #![cfg(feature = "std")]
 
 use super::{BATCH, BatchBuffer, Engine, Storage};

@@ -19,7 +19,7 @@ pub(super) struct Access {
 }
 
 impl Access {
-    /// Whether writes of this handle go to the end of the file.
+    /// Returns whether writes of this handle go to the end of the file.
     pub(super) fn appends(&self) -> bool {
         let flags = self.rw_flags;
         flags.contains(RwFlags::APPEND) || self.open.appends && !flags.contains(RwFlags::NOAPPEND)

@@ -22,7 +22,7 @@ use std::io;
 /// A read of so little is done at once, to memory of our own.
 const SMALL: u64 = 128 << 10;
 
-/// How much is copied at once where the memory is not aligned.
+/// The number of bytes that is copied at once where the memory is not aligned.
 const BOUNCE: u64 = 1 << 20;
 
 /// The descriptor with `O_DIRECT`, and the side of a write.
@@ -94,7 +94,8 @@ pub(super) async fn read<M: Memory>(
     end(step, done, Ok(()))
 }
 
-/// Whether a short count says that the file has ended: it ends within a block, or there is nothing.
+/// Returns whether a short count says that the file has ended: it ends within a block, or there is
+/// nothing.
 fn ends(read: usize, block: u64) -> bool {
     read == 0 || read as u64 % block != 0
 }

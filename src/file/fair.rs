@@ -5,12 +5,12 @@ use core::future::poll_fn;
 use core::task::Poll;
 use std::thread_local;
 
-/// How many bytes a thread copies before its tasks take turns. A copy of so many bytes takes about
-/// as long as a change of tasks.
+/// The number of bytes a thread copies before its tasks take turns. A copy of so many bytes takes
+/// about as long as a change of tasks.
 const TURN: usize = 32 << 10;
 
 thread_local! {
-    /// What this thread has copied since its tasks took turns.
+    /// The bytes that this thread has copied since its tasks took turns.
     static COPIED: Cell<usize> = const { Cell::new(0) };
 }
 

@@ -9,13 +9,13 @@ use rustix::fd::BorrowedFd;
 use rustix::io::ReadWriteFlags;
 use std::io::{IoSlice, IoSliceMut};
 
-/// How many buffers one call takes at most (`UIO_MAXIOV`).
+/// The number of buffers one call takes at most (`UIO_MAXIOV`).
 const MAX_BUFFERS: usize = 1024;
 
 /// The part of a transfer's bytes that one step moves.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Span {
-    /// How many bytes of the memory come before it.
+    /// The number of bytes of the memory come before it.
     pub(super) skip: usize,
     pub(super) len: usize,
 }
@@ -338,7 +338,7 @@ impl<S: Buffers<Buffer: AsRef<[u8]>> + Send + 'static> Memory for GiveAll<S> {
 
 const EVERYTHING: Span = Span { skip: 0, len: usize::MAX };
 
-/// Whether memory at this address stays there when the value moves: it is not in the value.
+/// Returns whether memory at this address stays there when the value moves: it is not in the value.
 fn stays<B>(buf: &B, start: usize) -> bool {
     let this = (&raw const *buf).addr();
     !(this..this + size_of::<B>()).contains(&start)

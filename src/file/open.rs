@@ -13,7 +13,8 @@ use std::fs::OpenOptions as StdOptions;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 
-/// Whether a file is opened with `O_DIRECT`. From [`OpenOptions::direct`](super::OpenOptions::direct).
+/// Says whether a file is opened with `O_DIRECT`. From
+/// [`OpenOptions::direct`](super::OpenOptions::direct).
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -40,7 +41,7 @@ pub enum Direct {
     Never,
 }
 
-/// How a [`File`](super::File) does its reads and writes. From
+/// Says how a [`File`](super::File) does its reads and writes. From
 /// [`File::direct`](super::File::direct).
 ///
 /// ```
@@ -103,7 +104,8 @@ pub(super) struct Open {
     /// The same file without `O_DIRECT`, for what is not aligned.
     pub(super) second: Option<std::fs::File>,
     pub(super) state: DirectState,
-    /// The unit in which the page cache and `O_DIRECT` are kept apart: no page is written both ways.
+    /// The unit in which the page cache and `O_DIRECT` are kept apart: no page is written both
+    /// ways.
     pub(super) unit: u64,
     pub(super) appends: bool,
     pub(super) is_block_device: bool,
@@ -261,8 +263,8 @@ fn reopen(file: &std::fs::File, direct: OFlags) -> Result<std::fs::File, Errno> 
 }
 
 /// Finds the alignment where the kernel does not say it: the smallest that a read is done with. If
-/// the file cannot tell, since it is empty or not readable, it is the file system's block and a page,
-/// which are multiples of every alignment.
+/// the file cannot tell, since it is empty or not readable, it is the file system's block and a
+/// page, which are multiples of every alignment.
 fn alignment_by_reading(file: &std::fs::File) -> io::Result<Alignment> {
     let (metadata, page) = (file.metadata()?, page() as usize);
     let largest = page.max(usize::try_from(metadata.blksize()).unwrap_or(page)).next_power_of_two();
@@ -310,15 +312,15 @@ fn cached_unit(file: &std::fs::File) -> u64 {
     if is_block { page().max(block) } else { page() }
 }
 
-/// Whether a file system has no disk, and so takes `O_DIRECT` without having it.
+/// Returns whether a file system has no disk, and so takes `O_DIRECT` without having it.
 fn is_in_memory(file: &std::fs::File) -> bool {
     // `TMPFS_MAGIC`, `RAMFS_MAGIC`, `HUGETLBFS_MAGIC` of `linux/magic.h`.
     const KINDS: [u64; 3] = [0x0102_1994, 0x8584_58f6, 0x9584_58f6];
     rustix::fs::fstatfs(file).is_ok_and(|stat| KINDS.contains(&(stat.f_type as u64 & 0xffff_ffff)))
 }
 
-/// Whether a read or write may wait for somebody else: where the file can be polled, as opposed to
-/// disks and memory, and is not set to return instead.
+/// Returns whether a read or write may wait for somebody else: where the file can be polled, as
+/// opposed to disks and memory, and is not set to return instead.
 fn can_wait_without_end(file: &std::fs::File, flags: OFlags) -> io::Result<bool> {
     if flags.contains(OFlags::NONBLOCK) {
         return Ok(false);

@@ -10,7 +10,7 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
-/// How a [`File`](super::File) is opened. From [`File::options`](super::File::options).
+/// Describes how a [`File`](super::File) is opened. From [`File::options`](super::File::options).
 ///
 /// The names are those of [`std::fs::OpenOptions`], and mean the same.
 ///

@@ -1,7 +1,7 @@
 //! [`Sides`], which keeps writes around the page cache and writes through it apart in time.
 //!
-//! When a direct write has ended, the kernel drops its range from the page cache. The page cache may
-//! hold that range and its neighbourhood in one large piece, which another program's read has
+//! When a direct write has ended, the kernel drops its range from the page cache. The page cache
+//! may hold that range and its neighbourhood in one large piece, which another program's read has
 //! brought in. If a write through the page cache has made that piece dirty meanwhile, it cannot be
 //! dropped. The kernel then has the file's next sync, and its next direct read, fail with `EIO`.
 
@@ -30,7 +30,7 @@ pub(super) struct Sides {
 
 #[derive(Debug, Default)]
 struct State {
-    /// How many writes of each side are under way.
+    /// The number of writes of each side are under way.
     active: [usize; 2],
     waiting: VecDeque<Waiting>,
     next_ticket: u64,

@@ -9,13 +9,13 @@ use alloc::sync::Arc;
 use rustix::fd::AsFd;
 use std::io;
 
-/// How much the kernel moves at once at most, cut to what every alignment divides.
+/// The number of bytes that the kernel moves at once at most, cut to what every alignment divides.
 pub(super) const LARGEST: usize = 0x4000_0000;
 
 /// The part of a transfer that is to be done, with the memory of the whole.
 pub(super) struct Step<M> {
     pub(super) open: Arc<Open>,
-    /// Whether by the descriptor with `O_DIRECT`.
+    /// True if by the descriptor with `O_DIRECT`.
     pub(super) direct: bool,
     pub(super) memory: M,
     pub(super) span: Span,

@@ -13,14 +13,15 @@ use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 use std::io;
 
-/// How much is copied from the page cache before other tasks run.
+/// The number of bytes that is copied from the page cache before other tasks run.
 const PIECE: usize = 256 << 10;
 
-/// What a request costs at least, in bytes copied. It bounds the requests of a turn: those that are
-/// done at once would keep the thread.
+/// The cost of a request at least, in bytes copied. It bounds the requests of a turn: those that
+/// are done at once would keep the thread.
 const MIN_COST: usize = 512;
 
-/// How a transfer has ended: the number of bytes that were moved, and the error that came then.
+/// Says how a transfer has ended: the number of bytes that were moved, and the error that came
+/// then.
 pub(super) struct Moved {
     pub(super) done: usize,
     pub(super) error: Option<io::Error>,

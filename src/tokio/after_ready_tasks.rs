@@ -13,7 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// A task of the runtime, which ends when this is dropped.
 pub(super) struct AfterReadyTasks(Shared);
 
-/// What the task and its owner know.
+/// The state that the task and its owner share.
 #[derive(Clone)]
 struct Shared {
     state: Arc<Mutex<State>>,
@@ -22,7 +22,7 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    /// What the task is to call.
+    /// The wakers that the task is to call.
     waker: Option<Waker>,
     /// Of the task itself, once it has run.
     task: Option<Waker>,
@@ -86,8 +86,8 @@ impl Drop for AfterReadyTasks {
 
 struct Task {
     shared: Shared,
-    /// It has let the tasks run that were ready when it was woken: a worker runs what was woken last first, and what
-    /// yields last.
+    /// It has let the tasks run that were ready when it was woken: a worker runs what was woken
+    /// last first, and what yields last.
     has_yielded: bool,
 }
 

@@ -11,8 +11,8 @@ use std::fs::File;
 use std::io;
 use std::sync::{Arc, Mutex, Weak};
 
-/// Some code of a user's. Counts its calls, and panics or comes back into a driver in those that are
-/// armed.
+/// Some code of a user's. Counts its calls, and panics or comes back into a driver in those that
+/// are armed.
 #[derive(Default)]
 pub(crate) struct Code {
     calls: AtomicUsize,

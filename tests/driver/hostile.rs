@@ -1,5 +1,5 @@
-//! The driver among users' code that comes back in, or ends things in an unusual order. For its panics,
-//! see `driver::users_code`.
+//! The driver among users' code that comes back in, or ends things in an unusual order. For its
+//! panics, see `driver::users_code`.
 
 use crate::common;
 
@@ -95,8 +95,9 @@ fn a_closed_driver_ends_what_it_has_and_takes_no_more() {
     }
 }
 
-/// Goal: `close` may be called by several, dropped half-way, polled by changing tasks, and not polled
-/// at all; each that is awaited resolves. Method: all of these, then the last operation is dropped.
+/// Goal: `close` may be called by several, dropped half-way, polled by changing tasks, and not
+/// polled at all; each that is awaited resolves. Method: all of these, then the last operation is
+/// dropped.
 #[test]
 fn several_may_close_a_driver() {
     let _watchdog = Watchdog::new();
@@ -155,8 +156,8 @@ impl<F: Fn() + Send + Sync> Wake for Runs<F> {
     }
 }
 
-/// Goal: a waker may come back into the driver. Method: one that starts an operation, drops another's
-/// future and asks for numbers, when it is called and when it is dropped.
+/// Goal: a waker may come back into the driver. Method: one that starts an operation, drops
+/// another's future and asks for numbers, when it is called and when it is dropped.
 #[test]
 fn a_waker_may_come_back_in() {
     struct OnDrop<F: Fn()>(F);
@@ -211,7 +212,8 @@ impl<F: Fn()> Drop for Prepares<F> {
 
 type Code = Box<dyn Fn() + Send>;
 
-/// Goal: `prepare` may come back into the driver. Method: one that starts and drops operations there.
+/// Goal: `prepare` may come back into the driver. Method: one that starts and drops operations
+/// there.
 #[test]
 fn prepare_may_come_back_in() {
     let _watchdog = Watchdog::new();

@@ -38,8 +38,8 @@ fn wait_until(what: impl Fn() -> bool) {
     }
 }
 
-/// Goal: every operation is counted once in each stretch, by its kind, with its bytes. Method: known
-/// numbers of reads, writes, vectors, syncs and POLLs, of which some fail.
+/// Goal: every operation is counted once in each stretch, by its kind, with its bytes. Method:
+/// known numbers of reads, writes, vectors, syncs and POLLs, of which some fail.
 #[test]
 fn every_operation_is_counted_once_by_its_kind() {
     let _watchdog = Watchdog::new();

@@ -181,8 +181,8 @@ impl Reactor for Waking {
     }
 }
 
-/// Goal: a reactor may call the waker whenever it likes, or say that it will not. Method: each way, with more reads at a
-/// time than there are slots, so that the driver asks.
+/// Goal: a reactor may call the waker whenever it likes, or say that it will not. Method: each way,
+/// with more reads at a time than there are slots, so that the driver asks.
 #[test]
 fn a_reactor_may_wake_later() {
     let _watchdog = Watchdog::new();
@@ -217,8 +217,9 @@ impl Reactor for Failing {
     }
 }
 
-/// Goal: when the reactor fails, at whatever time, the helper thread takes over and nothing is lost.
-/// Method: reactors that fail at their n-th poll, by an error or a panic; they are not polled again.
+/// Goal: when the reactor fails, at whatever time, the helper thread takes over and nothing is
+/// lost. Method: reactors that fail at their n-th poll, by an error or a panic; they are not polled
+/// again.
 #[test]
 fn the_helper_thread_takes_over_from_a_reactor_that_fails() {
     let _watchdog = Watchdog::new();

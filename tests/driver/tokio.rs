@@ -53,8 +53,8 @@ async fn more_operations_than_slots_all_complete() -> io::Result<()> {
     Ok(())
 }
 
-/// Goal: the buffers of the crate `bytes` are buffers. Method: a write of a part of a `Bytes`, whose
-/// other part stays in use, and a read to a `BytesMut`, frozen and compared.
+/// Goal: the buffers of the crate `bytes` are buffers. Method: a write of a part of a `Bytes`,
+/// whose other part stays in use, and a read to a `BytesMut`, frozen and compared.
 #[tokio::test]
 async fn bytes_are_buffers() -> io::Result<()> {
     let driver = driver(4)?;
@@ -139,9 +139,9 @@ async fn reads_that_are_ready_at_once_let_others_run() -> io::Result<()> {
 
 // ---- what is submitted together ----
 
-/// Goal: tasks that run in turns submit in one call what they start. Method: sixteen that read one after the other;
-/// each read is done at once, so without waiting for the others each would be a call. How many threads share is
-/// up to their scheduler, so there only that all reads are done.
+/// Goal: tasks that run in turns submit in one call what they start. Method: sixteen that read one
+/// after the other; each read is done at once, so without waiting for the others each would be a
+/// call. How many threads share is up to their scheduler, so there only that all reads are done.
 async fn calls_of_tasks_that_read() -> io::Result<u64> {
     const TASKS: u64 = 16;
     const READS: u64 = 256;
@@ -177,9 +177,9 @@ async fn tasks_of_two_threads_read() -> io::Result<()> {
     calls_of_tasks_that_read().await.map(drop)
 }
 
-/// Goal: what is to be submitted when the tasks have run is not lost with the runtime. Method: with a POLL in the
-/// kernel, a read waits for the tasks; the runtime goes before they run, and the read ends elsewhere. One that is
-/// polled first after that does so, too.
+/// Goal: what is to be submitted when the tasks have run is not lost with the runtime. Method: with
+/// a POLL in the kernel, a read waits for the tasks; the runtime goes before they run, and the read
+/// ends elsewhere. One that is polled first after that does so, too.
 #[test]
 fn reads_outlive_the_runtime_that_was_to_submit_them() -> io::Result<()> {
     let _watchdog = Watchdog::new();
@@ -204,8 +204,8 @@ fn reads_outlive_the_runtime_that_was_to_submit_them() -> io::Result<()> {
     Ok(())
 }
 
-/// Goal: what the kernel has to do while tasks start more decides how many go to it together. Method: POLLs, which stay
-/// in the kernel: one goes alone, then four, then as many as are there.
+/// Goal: what the kernel has to do while tasks start more decides how many go to it together.
+/// Method: POLLs, which stay in the kernel: one goes alone, then four, then as many as are there.
 #[tokio::test]
 async fn as_many_as_the_kernel_has_are_submitted_together() -> io::Result<()> {
     let pipe = pipe(0);
@@ -256,8 +256,8 @@ async fn what_could_block_without_end_is_refused() -> io::Result<()> {
     Ok(())
 }
 
-/// Goal: a pipe can be read with a POLL first. Method: a read of an empty one does not wait; after a
-/// POLL, it has what was written meanwhile.
+/// Goal: a pipe can be read with a POLL first. Method: a read of an empty one does not wait; after
+/// a POLL, it has what was written meanwhile.
 #[tokio::test]
 async fn a_pipe_is_polled_first() -> io::Result<()> {
     let driver = driver(4)?;

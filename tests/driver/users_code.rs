@@ -1,5 +1,6 @@
-//! Each place where the driver runs users' code: a panic there ends there or is its caller's, also one
-//! whose payload panics when it is dropped, and the driver goes on. `ARCHITECTURE.md` lists the places.
+//! Each place where the driver runs users' code: a panic there ends there or is its caller's, also
+//! one whose payload panics when it is dropped, and the driver goes on. `ARCHITECTURE.md` lists the
+//! places.
 
 use crate::common;
 
@@ -52,8 +53,8 @@ fn silent(driver: &Driver) -> OpFuture<op::Poll<Arc<EventFd>>> {
     poll
 }
 
-/// The driver does what it did before: reads, more at a time than there are slots, all complete, and
-/// so does its end.
+/// The driver does what it did before: reads, more at a time than there are slots, all complete,
+/// and so does its end.
 fn assert_serves(driver: Driver, capacity: u32) {
     let executor = smol::LocalExecutor::new();
     let reads: Vec<_> = (0..3 * capacity).map(|_| executor.spawn(read(&driver))).collect();
@@ -67,7 +68,8 @@ fn assert_serves(driver: Driver, capacity: u32) {
     block_on(driver.close());
 }
 
-/// Uses the driver from inside of itself: starts an operation, drops one in flight, and one unpolled.
+/// Uses the driver from inside of itself: starts an operation, drops one in flight, and one
+/// unpolled.
 fn come_back(driver: &Driver) {
     drop(read(driver));
     drop(silent(driver));
@@ -78,9 +80,9 @@ fn come_back(driver: &Driver) {
 
 // ---- wakers ----
 
-/// Goal: a waker whose clone panics leaves the future as it was before the poll, with its operation.
-/// Method: in the first poll, in one while the operation is in flight, and in one of `close`; then
-/// each is polled with another waker.
+/// Goal: a waker whose clone panics leaves the future as it was before the poll, with its
+/// operation. Method: in the first poll, in one while the operation is in flight, and in one of
+/// `close`; then each is polled with another waker.
 #[test]
 fn a_waker_whose_clone_panics_costs_no_operation() {
     let _watchdog = Watchdog::new();
@@ -177,9 +179,9 @@ fn a_call_of_a_waker_that_panics_ends_in_the_driver() {
 }
 
 /// Goal: a waker that panics when it is dropped hurts nobody, neither the poll nor the drop that
-/// replaces it. Method: at each place where the driver drops one: when another replaces it, when the
-/// operation is refused, when a future in flight, one that waits for a slot or one of `close` is
-/// dropped, and when `close` is polled after the end.
+/// replaces it. Method: at each place where the driver drops one: when another replaces it, when
+/// the operation is refused, when a future in flight, one that waits for a slot or one of `close`
+/// is dropped, and when `close` is polled after the end.
 #[test]
 fn a_drop_of_a_waker_that_panics_ends_in_the_driver() {
     let _watchdog = Watchdog::new();
@@ -223,8 +225,8 @@ fn a_drop_of_a_waker_that_panics_ends_in_the_driver() {
 }
 
 /// Goal: a future may be dropped while its thread unwinds, and what it drops may panic then: the
-/// process goes on, with the first panic. Method: a future whose waker and operation panic when they
-/// are dropped.
+/// process goes on, with the first panic. Method: a future whose waker and operation panic when
+/// they are dropped.
 #[test]
 fn a_future_may_be_dropped_by_a_panic() {
     let _watchdog = Watchdog::new();
@@ -256,8 +258,8 @@ fn a_future_may_be_dropped_by_a_panic() {
 
 // ---- operations ----
 
-/// Goal: a panic in `prepare` is its future's, whatever it panics with; without a future, it ends in
-/// the driver. Method: awaited, dropped while it waits, and dropped before its end is taken; the
+/// Goal: a panic in `prepare` is its future's, whatever it panics with; without a future, it ends
+/// in the driver. Method: awaited, dropped while it waits, and dropped before its end is taken; the
 /// operation panics when it is dropped, too.
 #[test]
 fn a_panic_in_prepare_is_its_futures_or_ends_in_the_driver() {
@@ -291,7 +293,8 @@ fn a_panic_in_prepare_is_its_futures_or_ends_in_the_driver() {
 }
 
 /// Goal: a drop that panics, of an operation whose future is gone, ends in the driver. Method: one
-/// that waits for a slot, two that end together, one that has ended, and two that end with the driver.
+/// that waits for a slot, two that end together, one that has ended, and two that end with the
+/// driver.
 #[test]
 fn a_drop_of_an_operation_that_panics_ends_in_the_driver() {
     let _watchdog = Watchdog::new();
@@ -392,9 +395,10 @@ impl Failure {
     }
 }
 
-/// Goal: a reactor that panics when it is polled, or whose error does when it is dropped, has failed:
-/// the helper thread does its work, and nobody notices. Method: in the poll by which the driver is
-/// made, in a call of the driver's waker from another thread, and in a turn that a future takes.
+/// Goal: a reactor that panics when it is polled, or whose error does when it is dropped, has
+/// failed: the helper thread does its work, and nobody notices. Method: in the poll by which the
+/// driver is made, in a call of the driver's waker from another thread, and in a turn that a future
+/// takes.
 #[test]
 fn a_panic_of_the_reactor_where_it_is_polled_counts_as_its_failure() {
     let _watchdog = Watchdog::new();
@@ -435,10 +439,10 @@ fn a_panic_of_the_reactor_where_it_is_polled_counts_as_its_failure() {
     }
 }
 
-/// Goal: a reactor that panics when it is dropped hurts nobody who drops the last of the driver, and
-/// the context ends. Method: the last is a handle, a future in flight, one of `close`, an operation
-/// in the driver itself, or the reactor of a driver that could not be made; and a reactor that has
-/// failed before.
+/// Goal: a reactor that panics when it is dropped hurts nobody who drops the last of the driver,
+/// and the context ends. Method: the last is a handle, a future in flight, one of `close`, an
+/// operation in the driver itself, or the reactor of a driver that could not be made; and a reactor
+/// that has failed before.
 #[test]
 fn a_panic_in_dropping_the_reactor_ends_in_the_driver() {
     let _watchdog = Watchdog::new();
@@ -481,8 +485,8 @@ fn a_panic_in_dropping_the_reactor_ends_in_the_driver() {
     }
 }
 
-/// Goal: the reactor may come back into the driver from each of its methods, and so may the drops of
-/// its error and of a panic's payload.
+/// Goal: the reactor may come back into the driver from each of its methods, and so may the drops
+/// of its error and of a panic's payload.
 #[test]
 fn the_reactor_may_come_back_in() {
     struct Payload(Arc<Code>);

@@ -1,5 +1,5 @@
-//! Handles of a file: their flags and priorities reach the kernel, their errors say what failed, and
-//! a read of nothing is no end of the file.
+//! Handles of a file: their flags and priorities reach the kernel, their errors say what failed,
+//! and a read of nothing is no end of the file.
 
 use crate::common;
 

@@ -260,8 +260,8 @@ fn compare(directory: &Path, what: &str) {
     }
 }
 
-/// Goal: whatever is written at any offset, from any memory and beside whatever else, is read again,
-/// and nothing beside it changes; the length is that of the furthest write.
+/// Goal: whatever is written at any offset, from any memory and beside whatever else, is read
+/// again, and nothing beside it changes; the length is that of the furthest write.
 #[test]
 fn a_file_is_what_was_written() {
     let _watchdog = Watchdog::new();

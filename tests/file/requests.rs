@@ -292,8 +292,8 @@ fn dropped_futures_leave_nothing_behind() -> io::Result<()> {
     Ok(())
 }
 
-/// Goal: a file system that is frozen holds no task but those that write to it. Method: on one thread
-/// a write, a length and an open that creates are begun, and reads are done beside them.
+/// Goal: a file system that is frozen holds no task but those that write to it. Method: on one
+/// thread a write, a length and an open that creates are begun, and reads are done beside them.
 #[test]
 fn a_frozen_file_system_holds_no_other_task() {
     if !is_root() {

@@ -334,9 +334,9 @@ impl Asked<'_> {
             return Prediction::Completes { results, asynchronous: false, effect };
         }
         if moved < 0 && at > known.size {
-            // Where the buffer is not touched before the file (measured on 6.18), a write behind the
-            // end that faults at its first byte makes the file reach up to its offset, although it
-            // gives EFAULT.
+            // Where the buffer is not touched before the file (measured on 6.18), a write behind
+            // the end that faults at its first byte makes the file reach up to its offset, although
+            // it gives EFAULT.
             let (results, effect) = (Results::exactly(moved), Effect::Size(file));
             return Prediction::Completes { results, asynchronous: false, effect };
         }

@@ -1,4 +1,5 @@
-//! [`Table`]: the descriptors that operations may name, and [`State`]: what the model knows of them.
+//! [`Table`]: the descriptors that operations may name, and [`State`]: what the model knows of
+//! them.
 
 use super::{FlagFacts, Pipe};
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};

@@ -87,9 +87,9 @@ impl Context {
         Entry { head: self.ring.head(), tail: self.ring.tail() }
     }
 
-    /// Takes up to `most` events off the ring, as `io_getevents` does that has entered so: it stores
-    /// `head` even if it takes nothing, unless the ring was empty. The second is an error if another
-    /// has moved `head` since the entry, which the store undoes.
+    /// Takes up to `most` events off the ring, as `io_getevents` does that has entered so: it
+    /// stores `head` even if it takes nothing, unless the ring was empty. The second is an error if
+    /// another has moved `head` since the entry, which the store undoes.
     pub(super) fn take(
         &mut self,
         entry: Entry,

@@ -1,11 +1,11 @@
-//! Target `driver_simulated`: futures of a [`Driver`] that are made, polled, dropped and kept, over a
-//! simulated kernel, with a reactor that comes round when the input says so.
+//! Target `driver_simulated`: futures of a [`Driver`] that are made, polled, dropped and kept, over
+//! a simulated kernel, with a reactor that comes round when the input says so.
 //!
 //! What must hold: each future gives its operation once, whole, as the kernel has done it, and not
 //! before; one that could go on has been woken; a dropped one leaves its buffer until the kernel is
-//! finished; where events can be had no longer, every future ends, when the kernel is finished; closing ends.
-//! Some drivers retry without end where the kernel has no resources, by their helper thread; the others do
-//! not.
+//! finished; where events can be had no longer, every future ends, when the kernel is finished;
+//! closing ends. Some drivers retry without end where the kernel has no resources, by their helper
+//! thread; the others do not.
 
 use super::layer::Pool;
 use super::memory::{Buffer, Buffers};
@@ -193,7 +193,8 @@ impl Drivers<'_> {
         self.ledger.unknown = Some(REFUSED);
     }
 
-    /// Where the driver has missed events, it ends everything on its thread, which wakes the futures last.
+    /// Where the driver has missed events, it ends everything on its thread, which wakes the
+    /// futures last.
     fn wait_where_it_has_failed(&mut self, driver: &Driver) -> bool {
         let mut late = driver.perform(Fsync::new(descriptor(Object::File)));
         let polled = Pin::new(&mut late).poll(&mut Context::from_waker(Waker::noop()));
@@ -231,8 +232,8 @@ impl Drivers<'_> {
         }
     }
 
-    /// As [`turn_until_nothing_happens`](Self::turn_until_nothing_happens), until this is so: the helper
-    /// thread may be at it, too.
+    /// As [`turn_until_nothing_happens`](Self::turn_until_nothing_happens), until this is so: the
+    /// helper thread may be at it, too.
     fn turn_until(&mut self, what: &str, is_so: impl Fn(&Self) -> bool) -> Verdict {
         let start = Instant::now();
         self.turn_until_nothing_happens()?;

@@ -90,7 +90,8 @@ impl Segment {
         }
         let mut bytes = vec![0; self.len];
         let from = ptr::with_exposed_provenance::<u8>(self.at);
-        // SAFETY: A watched buffer is there, and its operation lends it to the kernel, which this is.
+        // SAFETY: A watched buffer is there, and its operation lends it to the kernel, which this
+        // is.
         unsafe { from.copy_to_nonoverlapping(bytes.as_mut_ptr(), self.len) };
         Some(bytes)
     }
@@ -118,8 +119,8 @@ pub(super) struct Ring {
     tail: u32,
 }
 
-// SAFETY: It is an address of memory of the process; the words are accessed by atomics, the events by
-// whoever has the `Ring` exclusively.
+// SAFETY: It is an address of memory of the process; the words are accessed by atomics, the events
+// by whoever has the `Ring` exclusively.
 unsafe impl Send for Ring {}
 
 impl Ring {

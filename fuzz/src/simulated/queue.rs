@@ -1,9 +1,9 @@
-//! Target `queue_simulated`: sequences of push, submit, wait, look, cancel and drop on a [`Queue`] over
-//! a simulated kernel, whose script comes from the input, too.
+//! Target `queue_simulated`: sequences of push, submit, wait, look, cancel and drop on a [`Queue`]
+//! over a simulated kernel, whose script comes from the input, too.
 //!
-//! What must hold: whatever the kernel does, each operation completes once, whole, as the kernel has
-//! done it, and not before; strays are counted and ignored; only errors that must come out do; buffers
-//! are dropped once, when the kernel is finished; where `io_destroy` fails they stay.
+//! What must hold: whatever the kernel does, each operation completes once, whole, as the kernel
+//! has done it, and not before; strays are counted and ignored; only errors that must come out do;
+//! buffers are dropped once, when the kernel is finished; where `io_destroy` fails they stay.
 
 use super::layer::{Pool, Run};
 use super::memory::{Buffer, Buffers};

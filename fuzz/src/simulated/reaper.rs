@@ -1,8 +1,9 @@
-//! Target `reaper_simulated`: iocbs by a `Submitter`, events by a `Reaper`, over a simulated kernel.
+//! Target `reaper_simulated`: iocbs by a `Submitter`, events by a `Reaper`, over a simulated
+//! kernel.
 //!
-//! What must hold: an operation is taken as often as `io_submit` says; each event comes out once, as the
-//! kernel gave it, also where the ring cannot be read and where waits fail; the count of operations
-//! outstanding is right.
+//! What must hold: an operation is taken as often as `io_submit` says; each event comes out once,
+//! as the kernel gave it, also where the ring cannot be read and where waits fail; the count of
+//! operations outstanding is right.
 
 use super::memory::{Buffer, Buffers};
 use super::operation::{self, descriptor};

@@ -1,5 +1,5 @@
-//! Target `scope_simulated`: as `queue_simulated`, in [`IoContext::scope`], on borrowed buffers, left by
-//! return and by panic.
+//! Target `scope_simulated`: as `queue_simulated`, in [`IoContext::scope`], on borrowed buffers,
+//! left by return and by panic.
 //!
 //! What must hold beside: a scope is left only when the kernel is finished with every buffer; where
 //! waiting and `io_destroy` fail, it is left by the end of the process alone.

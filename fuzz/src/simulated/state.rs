@@ -82,7 +82,8 @@ pub(super) struct State {
     pub(super) readable: bool,
     pub(super) filters: Filters,
     pub(super) patient: bool,
-    /// Whether waits are held between their first look at the ring and their store, and how many are.
+    /// Whether waits are held between their first look at the ring and their store, and how many
+    /// are.
     pub(super) holds_waits: bool,
     pub(super) held_waits: usize,
     pub(super) contexts: HashMap<aio_context_t, Context>,

@@ -83,7 +83,7 @@ pub unsafe trait Kernel: Sync {
 #[cfg(feature = "alloc")]
 pub type Step = alloc::boxed::Box<dyn FnMut() -> Stepped + Send>;
 
-/// What a [`Step`] has come to.
+/// Says what a [`Step`] has come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stepped {
     /// It has done something, and there may be more.
