@@ -27,7 +27,7 @@
 //! it.
 
 mod announcing;
-mod batching;
+pub(crate) mod batching;
 mod blocking;
 mod deadline;
 mod deferred;
@@ -42,7 +42,7 @@ mod overdue;
 mod queued_operation;
 mod reactor;
 mod run_lock;
-mod stall;
+pub(crate) mod stall;
 mod state;
 mod stats;
 mod timed_out;

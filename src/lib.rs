@@ -46,6 +46,8 @@ mod engine;
 mod file;
 #[cfg(feature = "alloc")]
 pub mod geometry;
+#[cfg(feature = "std")]
+mod local;
 #[cfg(feature = "alloc")]
 pub mod op;
 mod operation;
@@ -77,6 +79,8 @@ pub use driver::{
 pub use engine::Stats;
 #[cfg(feature = "std")]
 pub use file::{Direct, DirectState, File, OpenOptions, Outcome, UnexpectedEnd};
+#[cfg(feature = "std")]
+pub use local::{LocalClose, LocalDriver, LocalFuture, LocalRun};
 pub use operation::{EventResult, Operation, Prepared};
 pub use part::{Part, Slice};
 #[cfg(feature = "std")]

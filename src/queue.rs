@@ -616,6 +616,15 @@ impl<O: Operation + 'static> Queue<O> {
         Ok(self.engine.poll_piece(&self.context)?.map(Ready::new))
     }
 
+    /// Waits for it as [`next_timeout`](Self::next_timeout) does.
+    #[cfg(feature = "std")]
+    pub(crate) fn wait_piece(
+        &mut self,
+        at_most: Duration,
+    ) -> Result<Option<Ready<'_, O>>, CallError> {
+        Ok(self.engine.wait_piece(&self.context, at_most)?.map(Ready::new))
+    }
+
     /// Takes an operation out of those that are queued. The one that was pushed last comes first.
     #[cfg(feature = "std")]
     pub(crate) fn take_queued(&mut self) -> Option<O> {

@@ -29,7 +29,7 @@
 mod after_ready_tasks;
 
 use crate::EventFd;
-use crate::{Driver, Reactor};
+use crate::{Driver, LocalDriver, Reactor};
 use ::tokio::io::Interest;
 use ::tokio::io::unix::AsyncFd;
 use ::tokio::task::unconstrained;
@@ -54,6 +54,67 @@ pub fn driver(capacity: u32) -> io::Result<Driver> {
         let readable = unsafe { AsyncFd::register_with_interest(eventfd, Interest::READABLE) };
         Ok(TokioReactor { readable: readable?, later: AfterReadyTasks::spawn() })
     })
+}
+
+/// A [`LocalDriver`] for up to `capacity` operations in flight, watched by the current tokio runtime.
+/// Its work is done by a task of the current `LocalSet`.
+///
+/// # Errors
+/// As [`LocalDriver::new`] and [`LocalDriver::run_on`].
+///
+/// # Panics
+/// Outside of a `LocalSet`, or in a runtime without I/O enabled.
+///
+/// # Examples
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use linux_aio::op::Read;
+/// use std::{fs::File, rc::Rc};
+/// use tokio::task::LocalSet;
+///
+/// let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+/// let total = LocalSet::new().block_on(&runtime, async {
+///     let driver = linux_aio::tokio::local_driver(32)?;
+///     let zero = Rc::new(File::open("/dev/zero")?);
+///     let read = |i: u64| driver.perform(Read::new(Rc::clone(&zero), [1; 64], i * 64));
+///     let reads: Vec<_> = (0..4).map(|i| tokio::task::spawn_local(read(i))).collect();
+///     let mut total = 0;
+///     for read in reads {
+///         total += read.await?.0?;
+///     }
+///     driver.close().await;
+///     Ok::<_, Box<dyn std::error::Error>>(total)
+/// })?;
+/// assert_eq!(total, 256);
+/// # Ok(()) }
+/// ```
+pub fn local_driver(capacity: u32) -> io::Result<LocalDriver> {
+    let driver = LocalDriver::new(capacity)?;
+    // The task ends with the driver, or is dropped with the `LocalSet`.
+    let _detached = ::tokio::task::spawn_local(driver.run_on(watch)?);
+    Ok(driver)
+}
+
+/// Registers an eventfd with the current runtime.
+fn watch(eventfd: Arc<EventFd>) -> io::Result<Watched> {
+    // SAFETY: An `EventFd` has one descriptor, open until it is dropped, and the `AsyncFd` holds it
+    // by an `Arc`.
+    let readable = unsafe { AsyncFd::register_with_interest(eventfd, Interest::READABLE) };
+    Ok(Watched(readable?))
+}
+
+struct Watched(AsyncFd<Arc<EventFd>>);
+
+impl Reactor for Watched {
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.poll_read_ready(cx).map(|ready| ready.map(|mut ready| ready.clear_ready()))
+    }
+
+    /// As all that tokio registers with epoll is.
+    fn is_edge_triggered(&self) -> bool {
+        true
+    }
 }
 
 struct TokioReactor {

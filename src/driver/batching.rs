@@ -17,7 +17,7 @@ const PROBE: u64 = 64;
 
 /// Names the time at which the waiting operations are submitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Decision {
+pub(crate) enum Decision {
     Now,
     /// Once the tasks that are ready have run.
     AfterReadyTasks,
@@ -27,7 +27,7 @@ pub(super) enum Decision {
 
 /// Remembers how operations have come and ended, and decides by it.
 #[derive(Debug, Default)]
-pub(super) struct Batching {
+pub(crate) struct Batching {
     /// A step was asked for that has not begun.
     asked: bool,
     /// More than one operation waited when the last step that was asked for began.
@@ -39,7 +39,7 @@ pub(super) struct Batching {
 impl Batching {
     /// Decides for the operation of this number, which now waits with `waiting - 1` others, while
     /// `admitted` are queued or in the kernel. `capacity` of these have slots.
-    pub(super) fn decide(
+    pub(crate) fn decide(
         &mut self,
         number: u64,
         waiting: usize,
@@ -64,14 +64,14 @@ impl Batching {
     }
 
     /// Notes that a step begins, and how many operations wait.
-    pub(super) fn note_step(&mut self, waiting: usize) {
+    pub(crate) fn note_step(&mut self, waiting: usize) {
         if core::mem::take(&mut self.asked) {
             self.crowded = waiting > 1;
         }
     }
 
     /// Notes how many operations a submit has left, after those that completed inside of it.
-    pub(super) fn note_submitted(&mut self, admitted: usize) {
+    pub(crate) fn note_submitted(&mut self, admitted: usize) {
         self.overlaps = admitted > 0;
     }
 }

@@ -10,7 +10,7 @@ const FIRST: Duration = Duration::from_millis(1);
 const LONGEST: Duration = Duration::from_millis(100);
 
 /// A time in which the kernel takes none of the operations that are queued.
-pub(super) struct Stall {
+pub(crate) struct Stall {
     since: Instant,
     /// The pause before the next retry.
     pause: Duration,
@@ -19,18 +19,18 @@ pub(super) struct Stall {
 }
 
 impl Stall {
-    pub(super) fn new(now: Instant) -> Self {
+    pub(crate) fn new(now: Instant) -> Self {
         Self { since: now, pause: FIRST, due: now }
     }
 
     /// Returns whether it has lasted for as long as the driver retries.
-    pub(super) fn is_over(&self, now: Instant, limit: Duration) -> bool {
+    pub(crate) fn is_over(&self, now: Instant, limit: Duration) -> bool {
         now.duration_since(self.since) >= limit
     }
 
     /// Returns the time of the next retry, or `None` if one has been asked for that is not due yet:
     /// not only retries submit.
-    pub(super) fn next_attempt(&mut self, now: Instant, limit: Duration) -> Option<Instant> {
+    pub(crate) fn next_attempt(&mut self, now: Instant, limit: Duration) -> Option<Instant> {
         if now < self.due {
             return None;
         }

@@ -218,6 +218,30 @@ impl<O> Engine<O> {
         }
     }
 
+    /// Returns the next operation that has ended, as [`wait_in_flight`](Self::wait_in_flight) does,
+    /// also if it would go on.
+    ///
+    /// # Errors
+    /// Those of [`wait_in_flight`](Self::wait_in_flight).
+    #[cfg(feature = "std")]
+    pub(crate) fn wait_piece(
+        &self,
+        context: &IoContext,
+        timeout: Duration,
+    ) -> Result<Option<Finished<'_, O>>, CallError> {
+        loop {
+            if let Some(finished) = self.poll_piece(context)? {
+                return Ok(Some(finished));
+            }
+            if self.in_flight() == 0 {
+                return Ok(None);
+            }
+            if self.getevents(context, 1, Some(timeout)).map_err(CallError::getevents)? == 0 {
+                return Err(CallError::getevents(Errno::ETIMEDOUT));
+            }
+        }
+    }
+
     /// Returns whether an operation that has ended [goes on](Operation::goes_on).
     ///
     /// It is asked in its slot, before there is a [`Finished`] of it to be moved: so nothing is

@@ -8,6 +8,7 @@ mod checks;
 mod in_slots;
 mod on_driver;
 mod on_file;
+mod on_local;
 #[cfg(feature = "tokio")]
 mod on_tokio;
 mod plain;
@@ -32,7 +33,8 @@ const LOCKING: &[Table] = &[
 ];
 
 /// What may not.
-const OTHERS: &[Table] = &[in_slots::QUEUE, in_slots::SCOPE, checks::CONTEXT, checks::OTHERS];
+const OTHERS: &[Table] =
+    &[on_local::LOCAL, in_slots::QUEUE, in_slots::SCOPE, checks::CONTEXT, checks::OTHERS];
 
 /// Goal: no public function is forgotten below. Method: what the sources declare is compared with
 /// what is tried and with what needs no trial.

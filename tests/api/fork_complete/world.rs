@@ -27,7 +27,7 @@ pub(crate) fn told() -> usize {
     TOLD.load(Ordering::Relaxed)
 }
 
-fn tell() {
+pub(crate) fn tell() {
     TOLD.fetch_add(1, Ordering::Relaxed);
 }
 
@@ -137,6 +137,7 @@ pub(crate) struct World<'w> {
     pub(crate) counter: Option<EventFd>,
     pub(crate) buf: Option<AlignedBuf>,
     pub(crate) files: super::on_file::Inherited,
+    pub(crate) local: super::on_local::Inherited,
 }
 
 /// A scope or queue at the fork: a POLL is in flight, a read has ended, and another is queued. The
@@ -254,6 +255,7 @@ pub(crate) fn run(locked: impl FnOnce(&mut World<'_>), rest: impl FnOnce(&mut Wo
             counter: Some(EventFd::new().expect("an eventfd")),
             buf: Some(AlignedBuf::new(8192).expect("memory")),
             files: super::on_file::Inherited::new(&full),
+            local: super::on_local::Inherited::new(&file, &pipe),
             full: Some(full),
             file,
             pipe,
@@ -340,6 +342,7 @@ impl World<'_> {
         let (result, _) = block_on(self.timed.take().expect("it")).expect("its time is not up");
         assert!(result.is_ok());
         self.files.is_as_it_was();
+        self.local.is_as_it_was();
         let mut events = common::room::<4>();
         let (submitter, reaper) = self.owned.as_mut().expect("both");
         assert!(submitter.submitter().is_alive());

@@ -1,0 +1,458 @@
+//! [`LocalDriver`], disk I/O as futures for one thread.
+//!
+//! One *turn* reaps completions, wakes their futures, cancels, and submits what is queued. Turns
+//! are run by `block_on` before it sleeps, by the task of [`LocalRun`], and by a future that starts
+//! an operation which is to be submitted at once. A turn inside of a turn makes the outer one
+//! run one more step.
+//!
+//! The [`State`] is borrowed for moments in which no code of a user runs. The [`EventLoop`] is
+//! borrowed by a turn, and by the sleep of `block_on`, which is never inside of a turn.
+
+mod alarm;
+mod block_on;
+mod future;
+mod queued;
+mod run;
+mod state;
+mod turn;
+
+pub use future::{LocalClose, LocalFuture};
+pub use run::LocalRun;
+
+use crate::driver::catch_and_forget;
+use crate::fd::OwnedFd;
+use crate::op::Fsync;
+use crate::raw::ForkGuard;
+use crate::{DriverStats, Errno, EventFd, IoContext, Operation, Queue, Reactor};
+use alarm::Alarm;
+use alloc::rc::Rc;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use block_on::Bell;
+use core::cell::{Cell, OnceCell, RefCell};
+use core::fmt;
+use core::future::Future;
+use core::mem;
+use core::ops::Deref;
+use core::task::Waker;
+use core::time::Duration;
+use state::{Action, State};
+use static_assertions::assert_not_impl_any;
+use std::io;
+use std::thread;
+use std::time::Instant;
+use turn::EventLoop;
+
+assert_not_impl_any!(LocalDriver: Send, Sync);
+assert_not_impl_any!(LocalFuture<Fsync<OwnedFd>>: Send, Sync);
+assert_not_impl_any!(LocalRun<()>: Send, Sync);
+assert_not_impl_any!(LocalClose: Send, Sync);
+
+/// The number of steps of a turn at most. It leaves the rest to the next.
+const STEPS: u32 = 8;
+
+/// Performs operations as futures of one thread, with no lock and no atomic operation on the way.
+///
+/// A clone is another handle of the same driver. [`perform`](Self::perform) makes a future of an
+/// operation. An operation that finds no free slot waits for one, first come, first served.
+/// Operations need not be `Send`. Handles and futures are not: a program with several threads has a
+/// driver on each.
+///
+/// # Who does the work
+///
+/// - [`block_on`](Self::block_on) runs one future, and with it whatever that future joins. It
+///   sleeps in the kernel until an operation ends. Such a program needs no runtime.
+/// - [`run_on`](Self::run_on) gives a future to spawn on an executor of this thread: tokio's
+///   `LocalSet` (`linux_aio::tokio::local_driver` does it all), smol's `LocalExecutor`.
+///
+/// Without one of the two, work is done when a future is polled, and nobody wakes a future that is
+/// pending.
+///
+/// # Batches
+///
+/// Operations are submitted as [`Driver`](crate::Driver#batches) does it: at once if no other is
+/// outstanding or the batch is full, and otherwise together, when the tasks that are ready have
+/// run.
+///
+/// # Without an eventfd
+///
+/// To signal an eventfd for each operation costs the kernel about 0.2 µs. In `block_on` operations
+/// name none. On an executor they name one until several submits in a row have left nothing to
+/// wait for: page cache, `/dev/zero`, a disk in memory. From then on reads and writes name none. If
+/// some of them then do not end at once, the driver looks at them after 1 ms, then after up to
+/// 16 ms, and the next name the eventfd again. A POLL or a sync always names it.
+///
+/// # Blocking
+///
+/// `io_submit` does the I/O itself for files that are open without `O_DIRECT`. The thread waits
+/// for it. **A read of an empty pipe, socket or terminal without `O_NONBLOCK` blocks
+/// indefinitely.** POLL first.
+///
+/// # Dropping
+///
+/// A dropped future leaves its operation and its buffer to the driver, which keeps both until the
+/// kernel is finished. A POLL is cancelled. **Dropping the last handle, future or both waits** for
+/// what is in flight: about 30 ms, or as long as the slowest operation. The driver has no thread
+/// that could do it, and operations that are not `Send` could not go there. Use
+/// [`close`](Self::close) to be told when all has ended.
+///
+/// # Without resources
+///
+/// An operation that the kernel has no memory for stays queued, and is submitted again after 1 ms,
+/// then after pauses of up to 100 ms. If the kernel takes none for 30 seconds, every queued
+/// operation ends with [`Errno::EXHAUSTED`](crate::Errno::EXHAUSTED).
+///
+/// If events can be taken no longer, as under a filter that was installed since, the driver
+/// destroys its context, which waits for what is in flight. All futures then give the reason. If
+/// `io_destroy` is refused as well, those in flight never complete.
+///
+/// # Forks
+///
+/// In a forked child the driver belongs to the parent. Every function returns at once:
+///
+/// - The future of a new operation gives [`Errno::FORKED`](crate::Errno::FORKED) and the operation.
+/// - A future that the parent has polled **panics** when the child polls it.
+/// - [`block_on`](Self::block_on) polls its future, and parks the thread while it is pending.
+/// - [`run_on`](Self::run_on) and the future that it gave fail with `FORKED`.
+/// - [`outstanding`](Self::outstanding) returns 0, and [`stats`](Self::stats) returns zeros.
+/// - [`close`](Self::close) resolves at once, and the parent's driver stays open.
+/// - Dropping handles and futures drops nothing that the driver has.
+///
+/// # Panics of users' code
+///
+/// A panic in [`Operation::prepare`] is the outcome of that operation: its future panics. A panic
+/// in the clone of a waker leaves `poll`, and the future is as it was before. Panics in calling or
+/// dropping a waker, and in dropping an operation whose future is gone, are caught after the panic
+/// hook has reported them.
+///
+/// # Examples
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use linux_aio::{LocalDriver, op::Read};
+/// use std::{fs::File, rc::Rc};
+///
+/// let driver = LocalDriver::new(32)?;
+/// let file = Rc::new(File::open("/dev/zero")?);
+/// let (result, read) = driver.block_on(driver.perform(Read::new(file, vec![1; 64], 0)));
+/// assert_eq!((result?, read.buf), (64, vec![0; 64]));
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct LocalDriver {
+    inner: Handle,
+}
+
+impl LocalDriver {
+    /// Makes a driver for up to `capacity` operations in flight.
+    ///
+    /// # Errors
+    /// Those of [`IoContext::new`] for one operation more, and of [`EventFd::new`]; `ENOSYS` or
+    /// `EPERM` where events can be taken neither off the ring nor by `io_getevents`.
+    #[doc(alias = "io_setup")]
+    pub fn new(capacity: u32) -> io::Result<Self> {
+        let process = ForkGuard::of_this_process();
+        // One more, for the POLL by which other threads end a sleep; 0 stays an error.
+        let slots = if capacity == 0 { 0 } else { capacity.saturating_add(1) };
+        let mut context = IoContext::new(slots)?;
+        if !context.uses_ring() {
+            // Better no driver than one that fails at once. Nobody reads the ring beside this call.
+            context.split().1.reap(&mut [])?;
+        }
+        let queue = Queue::over(context, slots);
+        let inner = Inner {
+            state: RefCell::new(State::new(queue.capacity() - 1)),
+            event_loop: RefCell::new(EventLoop::new(queue)),
+            turning: Cell::new(false),
+            again: Cell::new(false),
+            actions: Cell::default(),
+            blocking: Cell::new(false),
+            hosted: Cell::new(false),
+            host: RefCell::new(None),
+            watched: OnceCell::new(),
+            alarm: Alarm::default(),
+            bell: Arc::new(Bell::new(process)?),
+            process,
+        };
+        Ok(Self { inner: Handle(Rc::new(inner)) })
+    }
+
+    /// Returns a future that performs `op`. It gives the result, and the operation with its buffer.
+    ///
+    /// The operation starts when the future is polled first. An eventfd that `op` names is replaced
+    /// by the driver's on an executor, and kept in [`block_on`](Self::block_on).
+    ///
+    /// # Errors
+    /// The result is the count, or the errno of the operation. [`Errno::EXHAUSTED`]: the kernel had
+    /// no resources for 30 seconds. `ECANCELED`: the driver was [closed](Self::close) before.
+    /// [`Errno::FORKED`]: the driver belongs to the parent process.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use linux_aio::{LocalDriver, op::Read};
+    /// use std::fs::File;
+    ///
+    /// let driver = LocalDriver::new(8)?;
+    /// let read = driver.perform(Read::new(File::open("/dev/zero")?, [1; 8], 0));
+    /// let (result, read) = driver.block_on(read);
+    /// assert_eq!((result?, read.buf), (8, [0; 8]));
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "submit")]
+    #[doc(alias = "io_submit")]
+    pub fn perform<O: Operation + 'static>(&self, op: O) -> LocalFuture<O> {
+        LocalFuture::new(self.inner.clone(), op)
+    }
+
+    /// Polls `future` until it is ready, and does the driver's work meanwhile. Sleeps in
+    /// `io_getevents` while nothing is to be done.
+    ///
+    /// Wakers of the future may be called on any thread, and end the sleep. Operations may be
+    /// outstanding when it returns; the next call goes on with them.
+    ///
+    /// # Panics
+    /// Inside of another `block_on` of the same driver, and in code that the driver calls: a waker,
+    /// the drop or the [`prepare`](Operation::prepare) of an operation.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use linux_aio::{LocalDriver, op::Read};
+    /// use std::{fs::File, sync::mpsc};
+    ///
+    /// let driver = LocalDriver::new(8)?;
+    /// let both = async {
+    ///     let file = File::open("/dev/zero")?;
+    ///     let (first, read) = driver.perform(Read::new(file, vec![1; 512], 0)).await;
+    ///     let (second, _) = driver.perform(read).await;
+    ///     std::io::Result::Ok(first? + second?)
+    /// };
+    /// assert_eq!(driver.block_on(both)?, 1024);
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "io_getevents")]
+    #[track_caller]
+    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        self.inner.block_on(future)
+    }
+
+    /// Returns a future that does the driver's work, to be spawned on an executor of this thread.
+    /// `reactor` watches the driver's eventfd for it.
+    ///
+    /// `reactor` is called once, with the eventfd, to register it with the runtime. The driver does
+    /// not call [`Reactor::wake_later`]: the task of the future submits what others have started,
+    /// when its turn comes. So the executor should run tasks first come, first served, as `LocalSet`
+    /// and `LocalExecutor` do.
+    ///
+    /// # Errors
+    /// Those of [`EventFd::new`] and of `reactor`; `EBUSY` while another such future of this driver
+    /// exists; [`Errno::FORKED`].
+    ///
+    /// # Examples
+    ///
+    /// On smol's `LocalExecutor`, where `async-io` watches the eventfd:
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use linux_aio::{EventFd, LocalDriver, Reactor, op::Read};
+    /// use std::task::{Context, Poll};
+    /// use std::{fs::File, io, sync::Arc};
+    ///
+    /// struct Watched(smol::Async<Arc<EventFd>>);
+    ///
+    /// impl Reactor for Watched {
+    ///     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    ///         self.0.poll_readable(cx)
+    ///     }
+    /// }
+    ///
+    /// let driver = LocalDriver::new(32)?;
+    /// let executor = smol::LocalExecutor::new();
+    /// let run = driver.run_on(|eventfd| Ok(Watched(smol::Async::new_nonblocking(eventfd)?)))?;
+    /// executor.spawn(run).detach();
+    /// let file = File::open("/dev/zero")?;
+    /// let read = driver.perform(Read::new(file, vec![1; 64], 0));
+    /// let (result, read) = smol::block_on(executor.run(read));
+    /// assert_eq!((result?, read.buf), (64, vec![0; 64]));
+    /// # Ok(()) }
+    /// ```
+    pub fn run_on<R: Reactor>(
+        &self,
+        reactor: impl FnOnce(Arc<EventFd>) -> io::Result<R>,
+    ) -> io::Result<LocalRun<R>> {
+        self.inner.check_process()?;
+        LocalRun::new(&self.inner, reactor)
+    }
+
+    /// Takes no more operations from now on: they give `ECANCELED`. The future resolves when those
+    /// that were taken have completed and the context has been destroyed.
+    ///
+    /// To destroy the context takes about 30 ms, for which the thread waits. A POLL that nothing
+    /// ends is waited for without end: drop its future to cancel it. Dropping the future of `close`
+    /// does not open the driver again. In a forked child the future resolves at once, and the
+    /// parent's driver stays open.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use linux_aio::LocalDriver;
+    ///
+    /// let driver = LocalDriver::new(8)?;
+    /// driver.block_on(driver.clone().close());
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "io_destroy")]
+    pub fn close(self) -> LocalClose {
+        LocalClose::new(self.inner)
+    }
+
+    /// Returns the number of operations that the driver has: in the kernel, queued, and waiting for
+    /// a slot. Returns 0 in a forked child.
+    pub fn outstanding(&self) -> usize {
+        match self.inner.check_process() {
+            Ok(()) => self.inner.state.borrow().outstanding(),
+            Err(_) => 0,
+        }
+    }
+
+    /// Returns counts of what the driver has done so far. Returns zeros in a forked child.
+    ///
+    /// The counts of its queue include the POLL by which other threads end the sleep of
+    /// [`block_on`](Self::block_on).
+    pub fn stats(&self) -> DriverStats {
+        match self.inner.check_process() {
+            Ok(()) => self.inner.state.borrow().stats,
+            Err(_) => DriverStats::default(),
+        }
+    }
+}
+
+impl fmt::Debug for LocalDriver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalDriver")
+            .field("outstanding", &self.outstanding())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The part of a driver that its handles and futures share.
+struct Inner {
+    state: RefCell<State>,
+    event_loop: RefCell<EventLoop>,
+    /// A turn is under way.
+    turning: Cell<bool>,
+    /// It is to run one more step.
+    again: Cell<bool>,
+    /// An empty list, for its allocation.
+    actions: Cell<Vec<Action>>,
+    /// `block_on` is under way.
+    blocking: Cell<bool>,
+    /// There is a [`LocalRun`].
+    hosted: Cell<bool>,
+    /// The waker of its task. `None` before the first poll, and while it is called.
+    host: RefCell<Option<Waker>>,
+    /// The eventfd that a reactor watches, once there has been one.
+    watched: OnceCell<Arc<EventFd>>,
+    alarm: Alarm,
+    bell: Arc<Bell>,
+    process: ForkGuard,
+}
+
+/// The reference to the driver that a [`LocalDriver`] or a future has. A forked child leaks it, and
+/// so drops nothing of the driver.
+#[derive(Clone)]
+struct Handle(Rc<Inner>);
+
+impl Deref for Handle {
+    type Target = Rc<Inner>;
+
+    fn deref(&self) -> &Rc<Inner> {
+        &self.0
+    }
+}
+
+impl Drop for Handle {
+    #[inline]
+    fn drop(&mut self) {
+        if self.check_process().is_err() {
+            mem::forget(Rc::clone(&self.0));
+        }
+    }
+}
+
+impl Inner {
+    /// `Err(FORKED)` in a child of the process that made the driver.
+    #[inline]
+    fn check_process(&self) -> Result<(), Errno> {
+        self.process.check_strictly()
+    }
+
+    fn is_hosted(&self) -> bool {
+        self.hosted.get()
+    }
+
+    /// Returns the eventfd that a task waits for, if there is one.
+    fn watched_by_host(&self) -> Option<&Arc<EventFd>> {
+        self.watched.get().filter(|_| self.is_hosted())
+    }
+
+    /// Returns whether nobody but futures that are polled run turns.
+    fn is_left_alone(&self) -> bool {
+        !self.is_hosted() && !self.blocking.get()
+    }
+
+    /// Has operations that have come submitted when the tasks that are ready have run. With nobody
+    /// to do so later, submits them now.
+    fn turn_later(&self) {
+        if self.turning.get() {
+            self.again.set(true);
+        } else if self.is_hosted() {
+            self.wake_host();
+        } else if !self.blocking.get() {
+            self.turn();
+        }
+    }
+
+    /// Wakes the task of the [`LocalRun`].
+    fn wake_host(&self) {
+        // Out of its place while it is called: it may replace itself.
+        let Some(waker) = self.host.borrow_mut().take() else { return };
+        catch_and_forget(|| waker.wake_by_ref());
+        let mut host = self.host.borrow_mut();
+        if host.is_none() && self.is_hosted() {
+            *host = Some(waker);
+            return;
+        }
+        drop(host);
+        catch_and_forget(|| drop(waker));
+    }
+
+    /// Wakes the task of the [`LocalRun`] at that time.
+    fn wake_host_at(&self, at: Instant) {
+        let Some(eventfd) = self.watched_by_host() else { return };
+        if !self.alarm.set(at, eventfd) {
+            // Without a thread for it, this one waits.
+            thread::sleep(
+                at.saturating_duration_since(Instant::now()).min(Duration::from_millis(1)),
+            );
+            let _ = eventfd.add(1);
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let mut actions = Vec::new();
+        if let Some(queue) = self.event_loop.get_mut().queue.take() {
+            let left = queue.into_operations();
+            actions
+                .extend(left.into_iter().filter_map(queued::Queued::into_op).map(Action::DropOp));
+        }
+        self.state.get_mut().clear(&mut actions);
+        // The task ends.
+        actions.extend(self.host.get_mut().take().map(Action::Wake));
+        state::run(&mut actions, self.process);
+    }
+}

@@ -1,0 +1,193 @@
+//! [`Inner::block_on`], which polls one future and sleeps in `io_getevents` meanwhile, and
+//! [`Bell`], by which other threads end the sleep.
+//!
+//! # Why no wake-up is lost
+//!
+//! A waker sets `woken`, then looks whether the thread sleeps. The thread says that it sleeps, then
+//! looks at `woken`. Both use sequentially consistent order, so one of them sees the other. A
+//! waker that sees a sleeper makes the eventfd readable, and the POLL of it, which is in flight
+//! before the thread says that it sleeps, ends the sleep.
+
+use super::Inner;
+use super::queued::Queued;
+use super::state::Action;
+use super::turn::{BellPoll, finish};
+use crate::raw::ForkGuard;
+use crate::{Errno, EventFd};
+use alloc::sync::Arc;
+use alloc::task::Wake;
+use alloc::vec::Vec;
+use core::future::Future;
+use core::pin::pin;
+use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use core::task::{Context, Poll, Waker};
+use core::time::Duration;
+use std::thread::{self, Thread};
+
+const AWAKE: u8 = 0;
+/// In `io_getevents`.
+const IN_KERNEL: u8 = 1;
+/// In `thread::park`.
+const PARKED: u8 = 2;
+
+/// How long a sleep lasts that nothing need end. The thread then looks, and sleeps again.
+const LONG: Duration = Duration::from_secs(3600);
+
+/// How long a sleep lasts at most while something has to be looked at again: operations that the
+/// kernel had no resources for, or wakers that cannot end a sleep in the kernel.
+const SHORT: Duration = Duration::from_millis(1);
+
+/// The waker of `block_on`. All that other threads have of a local driver.
+pub(super) struct Bell {
+    woken: AtomicBool,
+    sleep: AtomicU8,
+    eventfd: Arc<EventFd>,
+    thread: Thread,
+    process: ForkGuard,
+}
+
+impl Bell {
+    /// Makes one for this thread.
+    pub(super) fn new(process: ForkGuard) -> Result<Self, Errno> {
+        Ok(Self {
+            woken: AtomicBool::new(false),
+            sleep: AtomicU8::new(AWAKE),
+            eventfd: Arc::new(EventFd::new()?),
+            thread: thread::current(),
+            process,
+        })
+    }
+
+    pub(super) fn eventfd(&self) -> &Arc<EventFd> {
+        &self.eventfd
+    }
+
+    /// Says how the thread sleeps, and calls `sleep` unless it has been woken.
+    fn sleeping<R>(&self, how: u8, sleep: impl FnOnce() -> R) -> Option<R> {
+        self.sleep.store(how, Ordering::SeqCst);
+        let slept = if self.woken.load(Ordering::SeqCst) { None } else { Some(sleep()) };
+        self.sleep.store(AWAKE, Ordering::SeqCst);
+        slept
+    }
+
+    fn park(&self, at_most: Duration) {
+        self.sleeping(PARKED, || thread::park_timeout(at_most));
+    }
+
+    fn take_woken(&self) -> bool {
+        self.woken.swap(false, Ordering::SeqCst)
+    }
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if self.woken.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        match self.sleep.load(Ordering::SeqCst) {
+            IN_KERNEL if self.process.check_strictly().is_ok() => {
+                // EAGAIN: the count is at its limit, so it is readable as it is.
+                let _ = self.eventfd.add(1);
+            }
+            PARKED => self.thread.unpark(),
+            _ => {}
+        }
+    }
+}
+
+/// Notes that `block_on` has ended, even by a panic.
+struct Entered<'i>(&'i Inner);
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        self.0.blocking.set(false);
+    }
+}
+
+impl Inner {
+    /// Polls `future` until it is ready, and does the driver's work meanwhile.
+    #[track_caller]
+    pub(super) fn block_on<F: Future>(&self, future: F) -> F::Output {
+        assert!(
+            !self.blocking.get(),
+            "block_on was called inside of block_on of the same LocalDriver: await the future"
+        );
+        assert!(
+            !self.turning.get(),
+            "block_on was called by a waker or an operation that its LocalDriver runs"
+        );
+        self.blocking.set(true);
+        let _entered = Entered(self);
+        let waker = Waker::from(Arc::clone(&self.bell));
+        let mut cx = Context::from_waker(&waker);
+        let mut future = pin!(future);
+        loop {
+            if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+                return output;
+            }
+            loop {
+                let more = self.turn();
+                if self.bell.take_woken() {
+                    break;
+                }
+                if !more {
+                    let actions = self.sleep();
+                    self.run_actions(actions);
+                }
+            }
+        }
+    }
+
+    /// Sleeps until an operation ends or the future is woken; or for a moment. Returns what is to
+    /// be done then.
+    fn sleep(&self) -> Vec<Action> {
+        let mut actions = self.take_actions();
+        if self.check_process().is_err() {
+            // A fork inside of the future: nothing of the driver is this process's.
+            self.bell.park(LONG);
+            return actions;
+        }
+        let event_loop = &mut *self.event_loop.borrow_mut();
+        let left_out = event_loop.leaves_out();
+        let Some(queue) = &mut event_loop.queue else {
+            self.bell.park(LONG);
+            return actions;
+        };
+        if matches!(event_loop.bell, BellPoll::Idle) {
+            let bell = Queued::Bell(Arc::clone(&self.bell.eventfd));
+            if queue.push(bell).is_ok() {
+                event_loop.bell = BellPoll::Armed;
+                // What it leaves queued bounds the sleep.
+                let _ = queue.submit();
+            }
+        }
+        let armed = matches!(event_loop.bell, BellPoll::Armed);
+        let queued = queue.queued() > 0;
+        if queue.in_flight() == 0 && !armed {
+            self.bell.park(if queued { SHORT } else { LONG });
+            return actions;
+        }
+        let at_most = if armed && !queued { LONG } else { SHORT };
+        match self.bell.sleeping(IN_KERNEL, || queue.wait_piece(at_most)) {
+            Some(Ok(Some(ready))) => {
+                // Users' code in it may come back, as from a turn. One follows.
+                self.turning.set(true);
+                finish(ready, self, left_out, &mut event_loop.bell, &mut actions);
+                self.turning.set(false);
+            }
+            // Nothing is in flight, as what is queued has found no room.
+            Some(Ok(None)) => self.bell.park(SHORT),
+            None => {}
+            Some(Err(error)) => match error.errno() {
+                Errno::ETIMEDOUT | Errno::EINTR => {}
+                // A filter. The ring is looked at all the same.
+                _ => self.bell.park(SHORT),
+            },
+        }
+        actions
+    }
+}

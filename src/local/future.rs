@@ -1,0 +1,245 @@
+//! The futures of a local driver.
+
+use super::queued::{Ended, Erased};
+use super::{Handle, Inner};
+use crate::driver::batching::Decision;
+use crate::driver::catch_and_forget;
+use crate::{Errno, Operation};
+use alloc::boxed::Box;
+use core::fmt;
+use core::future::Future;
+use core::mem;
+use core::pin::Pin;
+use core::task::{Context, Poll, Waker};
+use std::panic::resume_unwind;
+
+/// An operation as a future, from [`LocalDriver::perform`](super::LocalDriver::perform). It gives
+/// the result and the operation, with its buffer.
+///
+/// It starts when it is polled first. Dropped before that, it does nothing; dropped later, it
+/// leaves the operation to the driver: a POLL is cancelled, others run to their end, and their
+/// buffers are dropped then.
+///
+/// It stays on its thread:
+///
+/// ```compile_fail,E0277
+/// use linux_aio::{LocalDriver, op::Read};
+///
+/// let driver = LocalDriver::new(1).unwrap();
+/// let file = std::fs::File::open("/dev/zero").unwrap();
+/// let read = driver.perform(Read::new(file, vec![1; 64], 0));
+/// std::thread::spawn(move || drop(read));
+/// ```
+///
+/// # Panics
+///
+/// [`poll`](Future::poll) panics if the future has given its result already, or if the future was
+/// polled before a fork and is polled again in the child.
+#[must_use = "a future does nothing unless it is polled"]
+pub struct LocalFuture<O> {
+    inner: Handle,
+    phase: Phase<O>,
+}
+
+enum Phase<O> {
+    New(Box<O>),
+    /// The driver has it, at this entry.
+    Started(usize),
+    Finished,
+}
+
+// Nothing is pinned: the operation is in a box, and moves to the driver's slot.
+impl<O> Unpin for LocalFuture<O> {}
+
+impl<O> LocalFuture<O> {
+    pub(super) fn new(inner: Handle, op: O) -> Self {
+        Self { inner, phase: Phase::New(Box::new(op)) }
+    }
+}
+
+impl<O: Operation + 'static> LocalFuture<O> {
+    /// Gives the operation to the driver, and says how it has ended, if it has. `Err` where it
+    /// takes none.
+    fn start(&mut self, waker: &Waker) -> Result<Option<Ended>, <Self as Future>::Output> {
+        // The clone may panic. Until then the future keeps its operation.
+        let waker = waker.clone();
+        let op = self.take_op();
+        if let Err(errno) = self.inner.check_process() {
+            // Not dropped: the clone may belong to a runtime of the parent's.
+            mem::forget(waker);
+            return Err((Err(errno), *op));
+        }
+        let started = self.inner.state.borrow_mut().start(op, waker);
+        let (entry, decision) = match started {
+            Ok(started) => started,
+            Err((errno, op, waker)) => {
+                catch_and_forget(|| drop(waker));
+                return Err((Err(errno), downcast(op)));
+            }
+        };
+        self.phase = Phase::Started(entry);
+        match decision {
+            Decision::Now => _ = self.inner.turn(),
+            Decision::AfterReadyTasks => self.inner.turn_later(),
+            // A step is coming, unless nobody but futures run any.
+            Decision::WithNextStep if self.inner.is_hosted() && !self.inner.turning.get() => {}
+            Decision::WithNextStep => self.inner.turn_later(),
+        }
+        Ok(self.inner.take_end(entry))
+    }
+
+    /// Takes the operation of a future that has not started.
+    fn take_op(&mut self) -> Box<O> {
+        match mem::replace(&mut self.phase, Phase::Finished) {
+            Phase::New(op) => op,
+            _ => unreachable!("only the first poll takes it"),
+        }
+    }
+}
+
+impl Inner {
+    /// Takes the outcome of an entry's operation, if it has ended. Panics in a forked child.
+    ///
+    /// There is no better answer there: the kernel may be using the buffer, and nobody in the child
+    /// would wake the task.
+    #[inline]
+    fn take_end(&self, entry: usize) -> Option<Ended> {
+        assert!(
+            self.check_process().is_ok(),
+            "the operation was started before fork(): its future completes in the parent only"
+        );
+        self.state.borrow_mut().take_end(entry)
+    }
+
+    /// Has `waker` called when the operation ends, unless it just has.
+    fn wait(&self, entry: usize, waker: &Waker) -> Option<Ended> {
+        if !self.state.borrow().wakes(entry, waker) {
+            // The clone is users' code. It may turn, and so end the operation.
+            let waker = waker.clone();
+            let unused = self.state.borrow_mut().set_waker(entry, waker);
+            catch_and_forget(|| drop(unused));
+        } else if !self.is_left_alone() {
+            return None;
+        }
+        if self.is_left_alone() {
+            self.turn();
+        }
+        self.take_end(entry)
+    }
+}
+
+impl<O: Operation + 'static> Future for LocalFuture<O> {
+    type Output = (Result<u32, Errno>, O);
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let ended = match self.phase {
+            Phase::New(_) => match self.start(cx.waker()) {
+                Ok(ended) => ended,
+                Err(refused) => return Poll::Ready(refused),
+            },
+            Phase::Started(entry) => {
+                let ended = self.inner.take_end(entry);
+                ended.or_else(|| self.inner.wait(entry, cx.waker()))
+            }
+            Phase::Finished => panic!("an operation's future was polled after its end"),
+        };
+        let Some(ended) = ended else { return Poll::Pending };
+        self.phase = Phase::Finished;
+        match ended {
+            Ended::Done { result, op } => Poll::Ready((result, downcast(op))),
+            Ended::Panicked { payload, op } => {
+                // Its drop must not panic while this one unwinds.
+                catch_and_forget(|| drop(op));
+                resume_unwind(payload)
+            }
+        }
+    }
+}
+
+/// Returns the operation in its own type again.
+fn downcast<O: 'static>(op: Box<dyn Erased>) -> O {
+    match op.into_any().downcast() {
+        Ok(op) => *op,
+        Err(_) => unreachable!("an entry belongs to the future that made it"),
+    }
+}
+
+impl<O> Drop for LocalFuture<O> {
+    fn drop(&mut self) {
+        let Phase::Started(entry) = self.phase else { return };
+        // In a forked child the operation is left to the parent.
+        if self.inner.check_process().is_err() {
+            return;
+        }
+        let mut actions = self.inner.take_actions();
+        let turns = self.inner.state.borrow_mut().abandon(entry, &mut actions);
+        self.inner.run_actions(actions);
+        if turns {
+            self.inner.turn();
+        }
+    }
+}
+
+impl<O> fmt::Debug for LocalFuture<O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let phase = match self.phase {
+            Phase::New(_) => "new",
+            Phase::Started(_) => "started",
+            Phase::Finished => "finished",
+        };
+        f.debug_struct("LocalFuture").field("phase", &phase).finish_non_exhaustive()
+    }
+}
+
+/// The end of a local driver as a future, from [`LocalDriver::close`](super::LocalDriver::close).
+/// It is ready at once in a forked child.
+#[must_use = "a future does nothing unless it is polled"]
+pub struct LocalClose {
+    inner: Handle,
+    /// Which of those who wait this is.
+    closer: u64,
+}
+
+impl LocalClose {
+    pub(super) fn new(inner: Handle) -> Self {
+        let mut closer = 0;
+        if inner.check_process().is_ok() {
+            closer = inner.state.borrow_mut().close();
+        }
+        Self { inner, closer }
+    }
+}
+
+impl Future for LocalClose {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        // A forked child has nothing to wait for.
+        if self.inner.check_process().is_err() {
+            return Poll::Ready(());
+        }
+        let waker = cx.waker().clone();
+        let unused = self.inner.state.borrow_mut().await_end(self.closer, waker);
+        catch_and_forget(|| drop(unused));
+        let drained = self.inner.state.borrow().is_drained();
+        if drained || self.inner.is_left_alone() {
+            self.inner.turn();
+        }
+        if self.inner.state.borrow().destroyed { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+impl Drop for LocalClose {
+    fn drop(&mut self) {
+        if self.inner.check_process().is_ok() {
+            let unused = self.inner.state.borrow_mut().forget_closer(self.closer);
+            catch_and_forget(|| drop(unused));
+        }
+    }
+}
+
+impl fmt::Debug for LocalClose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalClose").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,191 @@
+//! [`Queued`], operations of different types in the queue of a local driver.
+
+use crate::abi::IOCB_FLAG_RESFD;
+use crate::{Errno, EventFd, EventResult, Fd, Opcode, Operation, Prepared};
+use alloc::boxed::Box;
+use alloc::rc::Rc;
+use alloc::sync::Arc;
+use core::any::Any;
+use core::cell::Cell;
+use core::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
+
+/// What a panic carries.
+pub(super) type Payload = Box<dyn Any + Send>;
+
+/// An operation whose type only its future knows.
+pub(super) trait Erased: Operation {
+    fn into_any(self: Box<Self>) -> Box<dyn Any>;
+
+    /// Calls `goes_on`, and catches its panic. Of an operation that never goes on, the constant
+    /// `false` is left of this.
+    fn goes_on_or_panics(&mut self, outcome: EventResult, panic: &mut Option<Payload>) -> bool;
+}
+
+impl<O: Operation + 'static> Erased for O {
+    fn into_any(self: Box<Self>) -> Box<dyn Any> {
+        self
+    }
+
+    fn goes_on_or_panics(&mut self, outcome: EventResult, panic: &mut Option<Payload>) -> bool {
+        catch_unwind(AssertUnwindSafe(|| self.goes_on(outcome))).unwrap_or_else(|payload| {
+            *panic = Some(payload);
+            false
+        })
+    }
+}
+
+/// The end of an operation, for its future.
+pub(super) enum Ended {
+    Done {
+        result: Result<u32, Errno>,
+        op: Box<dyn Erased>,
+    },
+    /// Its `prepare` or `goes_on` panicked, with this.
+    Panicked {
+        payload: Payload,
+        op: Box<dyn Erased>,
+    },
+}
+
+/// What a slot of the queue holds.
+pub(super) enum Queued {
+    Operation(Tracked),
+    /// The POLL by which other threads end the sleep of `block_on`.
+    Bell(Arc<EventFd>),
+}
+
+/// An operation of a future.
+pub(super) struct Tracked {
+    pub(super) op: Box<dyn Erased>,
+    /// The index of the future's entry.
+    pub(super) entry: usize,
+    pub(super) naming: Naming,
+    /// How `prepare` has found it, once it has been prepared, and where that is counted.
+    pub(super) kind: Option<Kind>,
+    pub(super) counts: Rc<Counts>,
+    /// The payload, if `prepare` or `goes_on` of the operation panicked.
+    pub(super) panic: Option<Payload>,
+}
+
+/// Which eventfd operations name. Both are open as long as one of them may be submitted.
+#[derive(Clone, Copy)]
+pub(super) struct Naming {
+    /// The one that the reactor watches, if there is a reactor.
+    pub(super) watched: Option<Fd<'static>>,
+    /// Transfers leave it out: lately all of them have ended inside of `io_submit`.
+    pub(super) left_out: bool,
+    /// Any eventfd.
+    pub(super) some: Fd<'static>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Kind {
+    /// It is a read or a write, and not something that may take any time.
+    pub(super) transfers: bool,
+    /// Its end makes the watched eventfd readable.
+    pub(super) named: bool,
+}
+
+/// The operations that have been prepared and have not ended, by kind.
+#[derive(Default)]
+pub(super) struct Counts {
+    /// Those whose end no eventfd tells.
+    pub(super) unnamed: Cell<usize>,
+    /// Those that are neither reads nor writes.
+    pub(super) lasting: Cell<usize>,
+}
+
+impl Counts {
+    fn add(&self, kind: Kind) -> Option<Kind> {
+        self.unnamed.set(self.unnamed.get() + usize::from(!kind.named));
+        self.lasting.set(self.lasting.get() + usize::from(!kind.transfers));
+        Some(kind)
+    }
+
+    pub(super) fn remove(&self, kind: Kind) {
+        self.unnamed.set(self.unnamed.get() - usize::from(!kind.named));
+        self.lasting.set(self.lasting.get() - usize::from(!kind.transfers));
+    }
+}
+
+impl Tracked {
+    /// Notes that the kernel does not have it any more.
+    pub(super) fn uncount(&mut self) {
+        if let Some(kind) = self.kind.take() {
+            self.counts.remove(kind);
+        }
+    }
+
+    /// Returns the outcome for the future.
+    pub(super) fn ended(self, result: Result<u32, Errno>) -> Ended {
+        match self.panic {
+            Some(payload) => Ended::Panicked { payload, op: self.op },
+            None => Ended::Done { result, op: self.op },
+        }
+    }
+}
+
+impl Operation for Queued {
+    fn prepare(&mut self) -> Prepared<'_> {
+        match self {
+            Self::Operation(tracked) => tracked.prepare(),
+            Self::Bell(eventfd) => Prepared::poll(eventfd.fd(), crate::PollEvents::IN),
+        }
+    }
+
+    fn goes_on(&mut self, outcome: EventResult) -> bool {
+        match self {
+            Self::Operation(tracked) => tracked.goes_on(outcome),
+            Self::Bell(_) => false,
+        }
+    }
+}
+
+impl Operation for Tracked {
+    #[inline]
+    fn prepare(&mut self) -> Prepared<'_> {
+        // Moved through the closure, as the loan outlives it.
+        let op = &mut *self.op;
+        let prepare = AssertUnwindSafe(move || {
+            let op = op;
+            op.prepare()
+        });
+        let prepared = match catch_unwind(prepare) {
+            Ok(prepared) => prepared,
+            Err(payload) => {
+                self.panic = Some(payload);
+                self.kind = self.counts.add(Kind::default());
+                // An eventfd cannot be synced: the kernel refuses this at once.
+                return Prepared::fsync(self.naming.some);
+            }
+        };
+        let transfers = matches!(
+            prepared.iocb().opcode(),
+            Opcode::PREAD | Opcode::PWRITE | Opcode::PREADV | Opcode::PWRITEV
+        );
+        let names_its_own = prepared.iocb().as_raw().aio_flags & IOCB_FLAG_RESFD != 0;
+        let Naming { watched, left_out, .. } = self.naming;
+        // An eventfd of the operation's own is replaced, as in every driver.
+        let watched = watched.filter(|_| !(left_out && transfers) || names_its_own);
+        self.kind = self.counts.add(Kind { transfers, named: watched.is_some() });
+        match watched {
+            Some(watched) => prepared.eventfd(watched),
+            None => prepared,
+        }
+    }
+
+    fn goes_on(&mut self, outcome: EventResult) -> bool {
+        self.panic.is_none() && self.op.goes_on_or_panics(outcome, &mut self.panic)
+    }
+}
+
+impl Queued {
+    /// Returns the operation, unless this is the bell's.
+    pub(super) fn into_op(self) -> Option<Box<dyn Erased>> {
+        match self {
+            Self::Operation(tracked) => Some(tracked.op),
+            Self::Bell(_) => None,
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! What a local driver and its futures answer in a forked child.
+
+use super::checks::{Check, FORKED, panic_of, silently};
+use super::common::files::Pipe;
+use super::common::poll_once;
+use super::world::{Op, poll, read, tell, told};
+use core::task::{Context, Poll, Waker};
+use linux_aio::op::Read;
+use linux_aio::{DriverStats, LocalClose, LocalDriver, LocalFuture, LocalRun, Reactor};
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+
+/// Tells of its drop.
+pub(crate) struct Quiet;
+
+impl Reactor for Quiet {
+    fn poll_readable(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+}
+
+impl Drop for Quiet {
+    fn drop(&mut self) {
+        tell();
+    }
+}
+
+type Submitted = Option<LocalFuture<Op>>;
+
+pub(crate) struct Inherited {
+    driver: Option<LocalDriver>,
+    fresh: Submitted,
+    in_flight: Submitted,
+    waiting: Submitted,
+    run: Option<LocalRun<Quiet>>,
+    /// Of another driver, which has a POLL in flight.
+    close: Option<LocalClose>,
+    poll_of_closed: Submitted,
+}
+
+impl Inherited {
+    pub(crate) fn new(file: &Arc<File>, pipe: &Pipe) -> Self {
+        let start = |driver: &LocalDriver, op| {
+            let mut future = driver.perform(op);
+            assert!(poll_once(&mut future, Waker::noop()).is_pending());
+            Some(future)
+        };
+        let driver = LocalDriver::new(1).expect("a driver");
+        let in_flight = start(&driver, poll(pipe));
+        let waiting = start(&driver, read(file));
+        let mut run = driver.run_on(|_| Ok(Quiet)).expect("a task");
+        assert!(poll_once(&mut run, Waker::noop()).is_pending());
+        let closed = LocalDriver::new(1).expect("a driver");
+        let poll_of_closed = start(&closed, poll(pipe));
+        let mut close = closed.close();
+        assert!(poll_once(&mut close, Waker::noop()).is_pending());
+        Self {
+            fresh: Some(driver.perform(read(file))),
+            driver: Some(driver),
+            in_flight,
+            waiting,
+            run: Some(run),
+            close: Some(close),
+            poll_of_closed,
+        }
+    }
+
+    /// What the children did has cost the parent nothing. The pipe of its POLLs is readable.
+    pub(crate) fn is_as_it_was(&mut self) {
+        let driver = self.driver.take().expect("it");
+        for future in [&mut self.in_flight, &mut self.waiting, &mut self.fresh] {
+            assert!(driver.block_on(future.take().expect("it")).0.is_ok());
+        }
+        // Other drivers' futures do their own work when they are polled.
+        let (close, poll) = (self.close.as_mut().expect("it"), &mut self.poll_of_closed);
+        while poll_once(close, Waker::noop()).is_pending() {}
+        assert!(poll_once(poll.as_mut().expect("it"), Waker::noop()).is_ready());
+    }
+}
+
+fn panics_when_polled(future: &mut Submitted) {
+    let future = future.as_mut().expect("it");
+    let text = silently(|| panic_of(|| drop(poll_once(&mut *future, Waker::noop()))));
+    assert!(text.contains("fork"), "{text}");
+}
+
+pub(crate) const LOCAL: &[(&str, Check)] = &[
+    ("LocalDriver::new", |world| {
+        let driver = LocalDriver::new(2).expect("a driver of the child's");
+        let read = driver.perform(Read::new(Arc::clone(&world.file), [1; 8], 0));
+        let (result, op) = driver.block_on(read);
+        assert_eq!((result, op.buf), (Ok(8), [0; 8]));
+        driver.block_on(driver.clone().close());
+    }),
+    ("LocalDriver::perform", |world| {
+        let driver = world.local.driver.as_ref().expect("it");
+        let mut read = driver.perform(Read::new(Arc::clone(&world.file), vec![1; 8], 0));
+        let Poll::Ready((result, op)) = poll_once(&mut read, Waker::noop()) else {
+            panic!("hangs")
+        };
+        assert_eq!((result, op.buf), (Err(FORKED), vec![1; 8]));
+    }),
+    ("LocalDriver::block_on", |world| {
+        let driver = world.local.driver.as_ref().expect("it");
+        let read = driver.perform(Read::new(Arc::clone(&world.file), vec![1; 8], 0));
+        assert_eq!(driver.block_on(read).0, Err(FORKED));
+        // A future that is pending is polled again when it has been woken.
+        let mut polls = 0;
+        driver.block_on(core::future::poll_fn(|cx| {
+            polls += 1;
+            let waker = cx.waker().clone();
+            std::thread::spawn(move || waker.wake());
+            if polls < 3 { Poll::Pending } else { Poll::Ready(()) }
+        }));
+    }),
+    ("LocalDriver::run_on", |world| {
+        let driver = world.local.driver.as_ref().expect("it");
+        let error = driver.run_on(|_| Ok(Quiet)).expect_err("it is the parent's");
+        assert_eq!(error.to_string(), io::Error::from(FORKED).to_string());
+    }),
+    ("LocalDriver::close", |world| {
+        let mut close = world.local.driver.clone().expect("it").close();
+        assert!(poll_once(&mut close, Waker::noop()).is_ready());
+        silently(|| drop(world.local.driver.take().expect("it").close()));
+    }),
+    ("LocalDriver::outstanding", |world| {
+        assert_eq!(world.local.driver.as_ref().expect("it").outstanding(), 0);
+    }),
+    ("LocalDriver::stats", |world| {
+        let stats = world.local.driver.as_ref().expect("it").stats();
+        assert_eq!(stats, DriverStats::default());
+    }),
+    ("LocalDriver: Debug", |world| {
+        assert!(format!("{:?}", world.local.driver).contains("outstanding: 0"));
+    }),
+    ("LocalDriver: Clone", |world| {
+        let clone = world.local.driver.clone();
+        silently(|| drop((world.local.driver.take(), clone)));
+    }),
+    ("LocalDriver: Drop", |world| {
+        silently(|| {
+            let local = &mut world.local;
+            drop((local.driver.take(), local.in_flight.take(), local.waiting.take()));
+            drop((local.run.take(), local.close.take()));
+        });
+    }),
+    ("LocalFuture: Future", |world| {
+        let fresh = world.local.fresh.as_mut().expect("it");
+        let Poll::Ready((result, op)) = poll_once(fresh, Waker::noop()) else { panic!("hangs") };
+        assert_eq!(result, Err(FORKED));
+        drop(op);
+        panics_when_polled(&mut world.local.in_flight);
+        panics_when_polled(&mut world.local.waiting);
+    }),
+    ("LocalFuture: Drop", |world| {
+        silently(|| drop((world.local.in_flight.take(), world.local.waiting.take())));
+        // What no driver has is the future's own.
+        let before = told();
+        drop(world.local.fresh.take());
+        assert_eq!(told(), before + 1);
+    }),
+    ("LocalFuture: Debug", |world| {
+        assert!(format!("{:?}", world.local.waiting).contains("started"));
+    }),
+    ("LocalRun: Future", |world| {
+        let run = world.local.run.as_mut().expect("it");
+        let ended = silently(|| poll_once(run, Waker::noop()));
+        let Poll::Ready(Err(error)) = ended else { panic!("{ended:?}") };
+        assert_eq!(error.to_string(), io::Error::from(FORKED).to_string());
+    }),
+    ("LocalRun: Drop", |world| silently(|| drop(world.local.run.take()))),
+    ("LocalRun: Debug", |world| assert!(format!("{:?}", world.local.run).contains("LocalRun"))),
+    ("LocalClose: Future", |world| {
+        let close = world.local.close.as_mut().expect("it");
+        silently(|| {
+            assert!(poll_once(&mut *close, Waker::noop()).is_ready());
+            assert!(poll_once(close, Waker::noop()).is_ready());
+        });
+    }),
+    ("LocalClose: Drop", |world| silently(|| drop(world.local.close.take()))),
+    ("LocalClose: Debug", |world| {
+        assert!(format!("{:?}", world.local.close).contains("LocalClose"));
+    }),
+];

@@ -1,0 +1,296 @@
+//! Users' code that panics, comes back in, forgets, drops at the worst moment, or forks.
+
+use crate::common::child::{Ended, in_child};
+use crate::common::panics::{PAYLOADS, panics};
+use crate::common::{Watchdog, poll_once};
+use crate::{LocalRead, assert_read, assert_serves, driver, needs_poll, read, silent, zero};
+use core::mem;
+use core::task::{Poll, Waker};
+use linux_aio::op::{self, Read};
+use linux_aio::raw::ForkGuard;
+use linux_aio::{Errno, EventFd, LocalDriver, LocalFuture, Operation, PollEvents, Prepared};
+use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Wake;
+
+/// A waker that runs code of this thread.
+struct Calls(Box<dyn Fn()>);
+
+// SAFETY: The tests call and drop it on one thread.
+unsafe impl Send for Calls {}
+// SAFETY: As above.
+unsafe impl Sync for Calls {}
+
+impl Wake for Calls {
+    fn wake(self: Arc<Self>) {
+        (self.0)();
+    }
+}
+
+fn waker(code: impl Fn() + 'static) -> Waker {
+    Arc::new(Calls(Box::new(code))).into()
+}
+
+/// A POLL of an eventfd that is not readable yet.
+fn poll(driver: &LocalDriver) -> (LocalFuture<op::Poll<Arc<EventFd>>>, Arc<EventFd>) {
+    let eventfd = Arc::new(EventFd::new().expect("an eventfd"));
+    (driver.perform(op::Poll::new(Arc::clone(&eventfd), PollEvents::IN)), eventfd)
+}
+
+/// Goal: a panic of `prepare` is its own future's, also of an operation that has waited for a slot;
+/// the operation is dropped once, and the others complete.
+#[test]
+fn a_panic_of_prepare_is_the_futures() {
+    struct Panics(Rc<Cell<u32>>);
+    impl Operation for Panics {
+        fn prepare(&mut self) -> Prepared<'_> {
+            panic!("on purpose");
+        }
+    }
+    impl Drop for Panics {
+        fn drop(&mut self) {
+            self.0.set(self.0.get() + 1);
+        }
+    }
+    let _watchdog = Watchdog::new();
+    let driver = driver(1);
+    needs_poll!(driver);
+    let drops = Rc::new(Cell::new(0));
+    // Alone, and then behind an operation that has the only slot.
+    assert!(panics(|| driver.block_on(driver.perform(Panics(Rc::clone(&drops))))));
+    assert_eq!(drops.get(), 1);
+    let (mut first, eventfd) = poll(&driver);
+    assert!(poll_once(&mut first, Waker::noop()).is_pending());
+    let mut second = driver.perform(Panics(Rc::clone(&drops)));
+    assert!(poll_once(&mut second, Waker::noop()).is_pending());
+    let mut third = read(&driver);
+    assert!(poll_once(&mut third, Waker::noop()).is_pending());
+    eventfd.add(1).expect("an event");
+    assert!(driver.block_on(first).0.is_ok());
+    assert_read(driver.block_on(third));
+    assert_eq!(drops.get(), 1);
+    assert!(panics(|| driver.block_on(second)));
+    assert_eq!(drops.get(), 2);
+    assert_serves(driver, 1);
+}
+
+/// Goal: a `prepare` that uses its own driver neither hangs nor sees it in a state that is none.
+#[test]
+fn prepare_may_use_the_driver() {
+    struct ComesBack(LocalDriver, LocalRead, Option<LocalFuture<LocalRead>>);
+    impl Operation for ComesBack {
+        fn prepare(&mut self) -> Prepared<'_> {
+            let mut started = read(&self.0);
+            assert!(poll_once(&mut started, Waker::noop()).is_pending());
+            drop(read(&self.0));
+            let _ = (self.0.outstanding(), self.0.stats());
+            assert!(panics(|| self.0.block_on(async {})), "it is refused");
+            self.2 = Some(started);
+            self.1.prepare()
+        }
+    }
+    let _watchdog = Watchdog::new();
+    let driver = driver(2);
+    let op = ComesBack(driver.clone(), Read::new(zero(), [1; 8], 0), None);
+    let (result, op) = driver.block_on(driver.perform(op));
+    assert_read((result, op.1));
+    assert_read(driver.block_on(op.2.expect("it was prepared")));
+    drop(op.0);
+    assert_serves(driver, 2);
+}
+
+/// Goal: a waker that panics keeps nobody else waiting, whatever its payload.
+#[test]
+fn a_waker_that_panics_costs_no_other_future() {
+    let _watchdog = Watchdog::new();
+    for payload in PAYLOADS {
+        let driver = driver(4);
+        needs_poll!(driver);
+        let called = Rc::new(Cell::new(0));
+        let mut polls = Vec::new();
+        for _ in 0..4 {
+            let (mut poll, eventfd) = poll(&driver);
+            let called = Rc::clone(&called);
+            let waker = waker(move || {
+                called.set(called.get() + 1);
+                payload.throw()
+            });
+            assert!(poll_once(&mut poll, &waker).is_pending());
+            polls.push((poll, eventfd));
+        }
+        polls.iter().for_each(|(_, eventfd)| eventfd.add(1).expect("an event"));
+        for (poll, _) in polls {
+            assert!(driver.block_on(poll).0.is_ok());
+        }
+        assert!(called.get() >= 1);
+        assert_serves(driver, 4);
+    }
+}
+
+/// Goal: a waker may drop other futures, pending ones among them, start and leak others, and drop
+/// the last handle. Method: it does so inside of the turn that calls it.
+#[test]
+fn a_waker_may_drop_and_start_futures() {
+    let _watchdog = Watchdog::new();
+    let driver = driver(8);
+    needs_poll!(driver);
+    let (mut first, eventfd) = poll(&driver);
+    let others: Vec<_> = (0..4)
+        .map(|_| {
+            let mut poll = silent(&driver);
+            assert!(poll_once(&mut poll, Waker::noop()).is_pending());
+            poll
+        })
+        .collect();
+    let (others, handle) = (RefCell::new(others), driver.clone());
+    let waker = waker(move || {
+        others.borrow_mut().clear();
+        let mut started = read(&handle);
+        let _ = poll_once(&mut started, Waker::noop());
+        mem::forget(started);
+        assert!(panics(|| handle.block_on(async {})), "it is refused");
+    });
+    assert!(poll_once(&mut first, &waker).is_pending());
+    drop(waker);
+    eventfd.add(1).expect("an event");
+    // Starts a turn, which finds the end of the first.
+    while driver.outstanding() > 0 {
+        assert_read(driver.block_on(read(&driver)));
+    }
+    let Poll::Ready((result, _)) = poll_once(&mut first, Waker::noop()) else {
+        panic!("it has ended")
+    };
+    assert!(result.is_ok());
+    assert_serves(driver, 8);
+}
+
+/// Goal: futures that are forgotten keep nobody waiting, and their operations are dropped with the
+/// driver.
+#[test]
+fn forgotten_futures_keep_nobody_waiting() {
+    let _watchdog = Watchdog::new();
+    let driver = driver(2);
+    let file = zero();
+    for _ in 0..10 {
+        let mut forgotten = driver.perform(Read::new(Rc::clone(&file), [1; 8], 0));
+        let _ = poll_once(&mut forgotten, &waker(|| {}));
+        mem::forget(forgotten);
+    }
+    assert_read(driver.block_on(read(&driver)));
+    assert_eq!(driver.outstanding(), 0);
+    assert_serves(driver, 2);
+    assert!(Rc::strong_count(&file) >= 1);
+}
+
+/// Goal: an operation whose drop panics is dropped once, and the driver goes on.
+#[test]
+fn a_drop_that_panics_is_caught() {
+    struct Bomb(LocalRead, Rc<Cell<u32>>);
+    impl Operation for Bomb {
+        fn prepare(&mut self) -> Prepared<'_> {
+            self.0.prepare()
+        }
+    }
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            self.1.set(self.1.get() + 1);
+            panic!("on purpose");
+        }
+    }
+    let _watchdog = Watchdog::new();
+    let driver = driver(1);
+    let drops = Rc::new(Cell::new(0));
+    let bomb = || Bomb(Read::new(zero(), [1; 8], 0), Rc::clone(&drops));
+    needs_poll!(driver);
+    let mut silent = silent(&driver);
+    assert!(poll_once(&mut silent, Waker::noop()).is_pending());
+    let mut waiting = driver.perform(bomb());
+    assert!(poll_once(&mut waiting, Waker::noop()).is_pending());
+    drop(waiting);
+    assert_eq!(drops.get(), 1);
+    drop(silent);
+    // Dropped by the turn that sees its end.
+    let (mut first, eventfd) = poll(&driver);
+    assert!(poll_once(&mut first, Waker::noop()).is_pending());
+    let mut second = driver.perform(bomb());
+    assert!(poll_once(&mut second, Waker::noop()).is_pending());
+    let second = RefCell::new(Some(second));
+    eventfd.add(1).expect("an event");
+    driver.block_on(async {
+        assert!(first.await.0.is_ok());
+        drop(second.take());
+    });
+    assert_eq!(drops.get(), 2);
+    assert_serves(driver, 1);
+}
+
+/// Goal: the drop of the last handle waits for the kernel, and then drops what was in flight.
+/// Method: the files of reads from a disk, whose futures were dropped, are closed when it returns.
+#[test]
+fn the_last_handle_waits_for_the_kernel() {
+    use std::os::unix::fs::OpenOptionsExt;
+    let _watchdog = Watchdog::new();
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
+    let path = directory.path().join("direct");
+    std::fs::write(&path, vec![7; 1 << 20]).expect("a file");
+    let file = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(&path);
+    let Ok(file) = file else { crate::skip!("no O_DIRECT here") };
+    let file = Rc::new(file);
+    let driver = driver(16);
+    for at in 0..32 {
+        let buf = linux_aio::AlignedBuf::new(4096).expect("memory");
+        let mut read = driver.perform(Read::new(Rc::clone(&file), buf, at * 4096));
+        let _ = poll_once(&mut read, Waker::noop());
+    }
+    drop(driver);
+    assert_eq!(Rc::strong_count(&file), 1);
+}
+
+/// Goal: a future that is forgotten keeps its driver, and so its operation and descriptor.
+#[test]
+fn a_forgotten_future_keeps_the_driver() {
+    let _watchdog = Watchdog::new();
+    let driver = driver(2);
+    needs_poll!(driver);
+    let (mut forgotten, eventfd) = poll(&driver);
+    assert!(poll_once(&mut forgotten, Waker::noop()).is_pending());
+    mem::forget(forgotten);
+    drop(driver);
+    assert_eq!(Arc::strong_count(&eventfd), 2);
+}
+
+/// Goal: in a child every function returns with its documented answer, and the parent's operation
+/// completes in the parent all the same.
+#[test]
+fn a_forked_child_gets_answers() {
+    let _watchdog = Watchdog::new();
+    if !ForkGuard::of_this_process().notices_forks() {
+        crate::skip!("this kernel wipes no page in children");
+    }
+    let driver = driver(2);
+    needs_poll!(driver);
+    let (mut started, eventfd) = poll(&driver);
+    assert!(poll_once(&mut started, Waker::noop()).is_pending());
+    let ended = in_child(|| {
+        assert_eq!(driver.block_on(read(&driver)).0, Err(Errno::FORKED));
+        assert_eq!((driver.outstanding(), driver.stats()), (0, Default::default()));
+        let again = || drop(poll_once(&mut started, Waker::noop()));
+        assert!(catch_unwind(AssertUnwindSafe(again)).is_err());
+        driver.block_on(driver.clone().close());
+        drop(driver.clone());
+    });
+    assert_eq!(ended, Ended::WELL);
+    // A fork inside of the future that `block_on` polls.
+    let ended = driver.block_on(async {
+        in_child(|| {
+            drop(poll_once(&mut read(&driver), Waker::noop()));
+            drop(driver.clone());
+        })
+    });
+    assert_eq!(ended, Ended::WELL);
+    eventfd.add(1).expect("an event");
+    assert!(driver.block_on(started).0.is_ok());
+    assert_serves(driver, 2);
+}
