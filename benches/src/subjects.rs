@@ -53,6 +53,10 @@ pub fn run() -> Result<()> {
     let way = ways::way(ways::DRIVER).context("a way")?;
     let mut runner = (way.prepare)(&load)?;
     run_one("tokio adapter, depth 32", Box::new(|n| runner.run(n, None)))?;
+    for name in [ways::LOCAL, ways::LOCAL_SET] {
+        let mut runner = (ways::way(name).context("a way")?.prepare)(&load)?;
+        run_one(&format!("{name}, depth 32"), Box::new(|n| runner.run(n, None)))?;
+    }
     for depth in [1, 32] {
         wait_in_scope(depth)?;
         wait_in_queue(depth)?;

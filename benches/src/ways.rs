@@ -2,6 +2,7 @@
 
 pub mod by_c;
 pub mod driver;
+pub mod local;
 pub mod pool;
 pub mod queue;
 pub mod raw;
@@ -69,6 +70,10 @@ pub const QUEUE: &str = "queue";
 pub const QUEUE_IN_PLACE: &str = "queue, in place";
 /// As futures on tokio.
 pub const DRIVER: &str = "tokio adapter";
+/// As futures of one thread, joined, on the local driver's own `block_on`.
+pub const LOCAL: &str = "local, block_on";
+/// As futures of one thread, tasks of tokio's `LocalSet`.
+pub const LOCAL_SET: &str = "local, LocalSet";
 /// The loop in C that reads the ring.
 pub const C_RING: &str = "C, ring";
 /// The loop in C that calls the kernel for events.
@@ -93,7 +98,7 @@ pub const TOKIO_FS: &str = "tokio::fs";
 pub const SPAWN_BLOCKING: &str = "spawn_blocking";
 
 /// All of them.
-pub const WAYS: [Way; 16] = [
+pub const WAYS: [Way; 18] = [
     Way { name: RAW, family: Family::Ours, batching: Batching::Chosen, prepare: raw::prepare },
     Way { name: SCOPE, family: Family::Ours, batching: Batching::Chosen, prepare: scope::prepare },
     Way { name: QUEUE, family: Family::Ours, batching: Batching::Chosen, prepare: queue::prepare },
@@ -104,6 +109,18 @@ pub const WAYS: [Way; 16] = [
         prepare: queue::prepare_in_place,
     },
     Way { name: DRIVER, family: Family::Ours, batching: Batching::Tasks, prepare: driver::prepare },
+    Way {
+        name: LOCAL,
+        family: Family::Ours,
+        batching: Batching::Tasks,
+        prepare: local::prepare_joined,
+    },
+    Way {
+        name: LOCAL_SET,
+        family: Family::Ours,
+        batching: Batching::Tasks,
+        prepare: local::prepare_on_local_set,
+    },
     Way {
         name: DROP_IN,
         family: Family::Ours,
