@@ -244,8 +244,8 @@ impl LocalDriver {
     ///
     /// `reactor` is called once, with the eventfd, to register it with the runtime. The driver does
     /// not call [`Reactor::wake_later`]: the task of the future submits what others have started,
-    /// when its turn comes. So the executor should run tasks first come, first served, as `LocalSet`
-    /// and `LocalExecutor` do.
+    /// when its turn comes. So the executor should run tasks first come, first served, as
+    /// `LocalSet` and `LocalExecutor` do.
     ///
     /// # Errors
     /// Those of [`EventFd::new`] and of `reactor`; `EBUSY` while another such future of this driver

@@ -56,8 +56,8 @@ pub fn driver(capacity: u32) -> io::Result<Driver> {
     })
 }
 
-/// A [`LocalDriver`] for up to `capacity` operations in flight, watched by the current tokio runtime.
-/// Its work is done by a task of the current `LocalSet`.
+/// Makes a [`LocalDriver`] for up to `capacity` operations in flight, watched by the current tokio
+/// runtime. Its work is done by a task of the current `LocalSet`.
 ///
 /// # Errors
 /// As [`LocalDriver::new`] and [`LocalDriver::run_on`].

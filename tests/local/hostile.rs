@@ -294,3 +294,54 @@ fn a_forked_child_gets_answers() {
     assert!(driver.block_on(started).0.is_ok());
     assert_serves(driver, 2);
 }
+
+/// Goal: an operation that goes on completes once, whole; it may use the driver and may panic when
+/// it is asked, also while `block_on` takes it out of its sleep.
+#[test]
+fn operations_that_go_on_complete_once() {
+    struct Pieces {
+        op: Read<Rc<std::fs::File>, linux_aio::AlignedBuf>,
+        left: u32,
+        driver: LocalDriver,
+        panics: bool,
+    }
+    impl Operation for Pieces {
+        fn prepare(&mut self) -> Prepared<'_> {
+            self.op.prepare()
+        }
+
+        fn goes_on(&mut self, _: linux_aio::EventResult) -> bool {
+            let mut started = read(&self.driver);
+            assert!(poll_once(&mut started, Waker::noop()).is_pending());
+            drop((started, silent(&self.driver)));
+            self.left = self.left.saturating_sub(1);
+            assert!(!self.panics || self.left > 0, "on purpose");
+            self.left > 0
+        }
+    }
+    use std::os::unix::fs::OpenOptionsExt;
+    let _watchdog = Watchdog::new();
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
+    let path = directory.path().join("direct");
+    std::fs::write(&path, vec![7; 1 << 20]).expect("a file");
+    let direct = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(&path);
+    let files = [std::fs::File::open("/dev/zero").ok(), direct.ok()];
+    for file in files.into_iter().flatten() {
+        let (driver, file) = (driver(2), Rc::new(file));
+        let pieces = |panics| Pieces {
+            op: Read::new(Rc::clone(&file), linux_aio::AlignedBuf::new(4096).expect("memory"), 0),
+            left: 5,
+            driver: driver.clone(),
+            panics,
+        };
+        for _ in 0..20 {
+            let (result, op) = driver.block_on(driver.perform(pieces(false)));
+            assert_eq!((result, op.left), (Ok(4096), 0));
+            assert!(panics(|| driver.block_on(driver.perform(pieces(true)))));
+        }
+        let mut dropped = driver.perform(pieces(false));
+        let _ = poll_once(&mut dropped, Waker::noop());
+        drop(dropped);
+        assert_serves(driver, 2);
+    }
+}
