@@ -80,10 +80,13 @@ impl<O: Operation + 'static> LocalFuture<O> {
         self.phase = Phase::Started(entry);
         match decision {
             Decision::Now => _ = self.inner.turn(),
-            Decision::AfterReadyTasks => self.inner.turn_later(),
             // A step is coming, unless nobody but futures run any.
             Decision::WithNextStep if self.inner.is_hosted() && !self.inner.turning.get() => {}
-            Decision::WithNextStep => self.inner.turn_later(),
+            Decision::AfterReadyTasks | Decision::WithNextStep => self.inner.turn_later(),
+        }
+        if decision != Decision::Now && !self.inner.is_left_alone() {
+            // If a step has ended it all the same, it has called the waker.
+            return Ok(None);
         }
         Ok(self.inner.take_end(entry))
     }

@@ -149,7 +149,7 @@ impl State {
         let new = Entry::Waiting { op, waker, ticket };
         let entry = match self.vacant.pop() {
             Some(entry) => {
-                self.entries[entry] = new;
+                self.fill(entry, new);
                 entry
             }
             None => {
@@ -210,7 +210,7 @@ impl State {
             Entry::Admitted { waker, token } => {
                 // It keeps its entry.
                 self.vacant.pop();
-                self.entries[entry] = Entry::Abandoned { token };
+                self.fill(entry, Entry::Abandoned { token });
                 self.cancels.push(entry);
                 actions.push(Action::DropWaker(waker));
                 true
@@ -223,6 +223,16 @@ impl State {
         }
     }
 
+    /// Replaces a vacant entry.
+    #[inline(always)]
+    fn fill(&mut self, entry: usize, new: Entry) {
+        let vacant = mem::replace(&mut self.entries[entry], new);
+        debug_assert!(matches!(vacant, Entry::Vacant));
+        // There is nothing in it to be dropped, which the compiler does not know.
+        mem::forget(vacant);
+    }
+
+    #[inline(always)]
     fn vacate(&mut self, entry: usize) -> Entry {
         self.vacant.push(entry);
         mem::replace(&mut self.entries[entry], Entry::Vacant)
@@ -235,7 +245,7 @@ impl State {
         self.batching.note_step(self.waiting.len());
         while self.admitted < self.capacity {
             let Some((entry, op, waker)) = self.next_waiting() else { return };
-            self.entries[entry] = Entry::Admitted { waker, token: None };
+            self.fill(entry, Entry::Admitted { waker, token: None });
             let (kind, counts) = (None, Rc::clone(&self.counts));
             admitted.push_back(Tracked { op, entry, naming, kind, counts, panic: None });
             self.admitted += 1;
@@ -243,6 +253,7 @@ impl State {
     }
 
     /// Takes the operation that has waited for a slot the longest. Its entry is to be filled.
+    #[inline(always)]
     fn next_waiting(&mut self) -> Option<(usize, Box<dyn Erased>, Waker)> {
         let (_, entry) = self.waiting.pop_front()?;
         match mem::replace(&mut self.entries[entry], Entry::Vacant) {
@@ -291,7 +302,7 @@ impl State {
         let ended = tracked.ended(result);
         match mem::replace(&mut self.entries[entry], Entry::Vacant) {
             Entry::Admitted { waker, .. } => {
-                self.entries[entry] = Entry::Ended(ended);
+                self.fill(entry, Entry::Ended(ended));
                 actions.push(Action::Wake(waker));
             }
             _ => {
@@ -315,7 +326,7 @@ impl State {
     pub(super) fn fail(&mut self, errno: Errno, actions: &mut Vec<Action>) {
         self.refusal = Some(errno);
         while let Some((entry, op, waker)) = self.next_waiting() {
-            self.entries[entry] = Entry::Ended(Ended::Done { result: Err(errno), op });
+            self.fill(entry, Entry::Ended(Ended::Done { result: Err(errno), op }));
             actions.push(Action::Wake(waker));
             self.stats.completed += 1;
         }
