@@ -76,8 +76,10 @@ fn answer(number: u32, arguments: &[usize]) -> Option<isize> {
 fn submit(count: usize, iocbs: usize) -> isize {
     let iocbs = std::ptr::with_exposed_provenance::<*const iocb>(iocbs);
     for at in 0..count {
-        // SAFETY: The caller gives `count` pointers.
-        let pointer = unsafe { iocbs.add(at).read() };
+        // SAFETY: The caller gives `count` pointers, and `at` is below that.
+        let place = unsafe { iocbs.add(at) };
+        // SAFETY: It is one of them.
+        let pointer = unsafe { place.read() };
         // SAFETY: Each is to an iocb.
         let iocb = unsafe { pointer.read() };
         IN_FLIGHT.with_borrow_mut(|flight| flight.push_back(iocb));
@@ -94,8 +96,10 @@ fn getevents(min: usize, nr: usize, room: usize) -> isize {
         assert!(events.len() >= min, "the test waits for an event that does not come");
         let count = events.len().min(nr);
         for (at, event) in events.drain(..count).enumerate() {
-            // SAFETY: The caller has room for `nr` events.
-            unsafe { room.add(at).write(event) };
+            // SAFETY: The caller has room for `nr` events, and `at` is below that.
+            let place = unsafe { room.add(at) };
+            // SAFETY: It is a place of that room.
+            unsafe { place.write(event) };
         }
         count as isize
     })
