@@ -4,8 +4,10 @@ use super::Handle;
 use super::deferred::catch_and_forget;
 use super::future::in_parent_only;
 use crate::Errno;
+use crate::raw::ForkGuard;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::any::Any;
 use core::future::Future;
 use core::mem;
@@ -39,11 +41,54 @@ type Job = Box<dyn FnOnce() + Send>;
 pub(super) struct BlockingThreads {
     lanes: [Mutex<Option<Sender<Job>>>; 3],
     closed: AtomicBool,
+    under_way: Arc<UnderWay>,
+}
+
+/// The calls that have not ended, and who waits until there is none.
+#[derive(Default)]
+struct UnderWay(Mutex<(usize, Vec<Waker>)>);
+
+impl UnderWay {
+    fn begin(&self) {
+        lock(&self.0).0 += 1;
+    }
+
+    fn end(&self) {
+        let mut under_way = lock(&self.0);
+        under_way.0 -= 1;
+        let wakers = match under_way.0 {
+            0 => mem::take(&mut under_way.1),
+            _ => Vec::new(),
+        };
+        drop(under_way);
+        for waker in wakers {
+            catch_and_forget(|| waker.wake());
+        }
+    }
+
+    fn poll_none(&self, cx: &Context<'_>) -> Poll<()> {
+        if lock(&self.0).0 == 0 {
+            return Poll::Ready(());
+        }
+        // The clone is a user's code, which must not run under the lock.
+        let waker = cx.waker().clone();
+        let mut under_way = lock(&self.0);
+        let none = under_way.0 == 0;
+        let mut unused = Some(waker);
+        if !none {
+            let waker = unused.take_if(|new| !under_way.1.iter().any(|old| old.will_wake(new)));
+            under_way.1.extend(waker);
+        }
+        drop(under_way);
+        // A waker is a user's code, whose drop may panic.
+        catch_and_forget(|| drop(unused));
+        if none { Poll::Ready(()) } else { Poll::Pending }
+    }
 }
 
 impl BlockingThreads {
     /// Returns the queue of a thread, and starts the thread if there is none.
-    fn jobs(&self, lane: Lane) -> io::Result<Sender<Job>> {
+    fn jobs(&self, lane: Lane, process: ForkGuard) -> io::Result<Sender<Job>> {
         let mut jobs = lock(&self.lanes[lane as usize]);
         if let Some(jobs) = &*jobs {
             return Ok(jobs.clone());
@@ -54,9 +99,15 @@ impl BlockingThreads {
             Lane::Writes => "linux-aio-write",
             Lane::Calls => "linux-aio-calls",
         };
-        thread::Builder::new()
-            .name(name.into())
-            .spawn(move || receiver.iter().for_each(|job| job()))?;
+        thread::Builder::new().name(name.into()).spawn(move || {
+            while let Ok(job) = receiver.recv() {
+                job();
+                // A buffer is a user's code, which may fork. What is queued is the parent's.
+                if process.check_strictly().is_err() {
+                    return mem::forget(receiver);
+                }
+            }
+        })?;
         Ok(jobs.insert(sender).clone())
     }
 }
@@ -128,7 +179,7 @@ where
     /// Returns the errno if the driver takes no calls.
     fn queue(&self) -> Result<Sender<Job>, Errno> {
         self.shared.check_open()?;
-        let jobs = self.shared.blocking.jobs(self.lane);
+        let jobs = self.shared.blocking.jobs(self.lane, self.shared.process);
         jobs.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::EAGAIN))
     }
 
@@ -138,16 +189,24 @@ where
         };
         let meeting = Arc::new(Meeting(Mutex::new(Progress::Waiting(waker))));
         self.phase = Phase::Started(Arc::clone(&meeting));
+        let (under_way, process) =
+            (Arc::clone(&self.shared.blocking.under_way), self.shared.process);
+        under_way.begin();
         let job = move || {
             if meeting.is_abandoned() {
                 catch_and_forget(|| drop((input, call)));
-                return;
+                return under_way.end();
             }
             let result = catch_unwind(AssertUnwindSafe(|| call(&mut input)));
+            if process.check_strictly().is_err() {
+                // The call has forked. The future is the parent's, as is a lock that it may hold.
+                return mem::forget((meeting, result, input, under_way));
+            }
             meeting.end(match result {
                 Ok(result) => Progress::Done(result, input),
                 Err(payload) => Progress::Panicked(payload, input),
             });
+            under_way.end();
         };
         // The thread is there for as long as its queue.
         let _ = jobs.send(Box::new(job));
@@ -217,7 +276,7 @@ impl<A, R, C> Drop for BlockingCall<A, R, C> {
             return;
         }
         let before = mem::replace(&mut *lock(&meeting.0), Progress::Abandoned);
-        drop(before);
+        catch_and_forget(|| drop(before));
     }
 }
 
@@ -226,6 +285,15 @@ impl super::Shared {
     pub(super) fn take_no_calls(&self) {
         if self.check_process().is_ok() {
             self.blocking.closed.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Ready when the threads have made every call that they had been given; in a forked child,
+    /// too.
+    pub(super) fn poll_calls(&self, cx: &Context<'_>) -> Poll<()> {
+        match self.check_process() {
+            Ok(()) => self.blocking.under_way.poll_none(cx),
+            Err(_) => Poll::Ready(()),
         }
     }
 

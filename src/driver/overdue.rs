@@ -129,8 +129,9 @@ impl Future for CloseWithin {
         let destroyed = self
             .shared
             .with_state(|state, deferred| state.poll_destroyed(self.closer, waker, deferred));
+        let calls = self.shared.poll_calls(cx);
         // A forked child has nothing to wait for.
-        if destroyed.unwrap_or(true) {
+        if destroyed.unwrap_or(true) && calls.is_ready() {
             return Poll::Ready(Ok(()));
         }
         // After the waker was stored, as in `WithDeadline`.
