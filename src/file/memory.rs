@@ -137,7 +137,7 @@ impl<S: Buffers<Buffer: AsMut<[u8]>> + Send + 'static> FillAll<S> {
             let part = Span { skip, len: end - skip.min(end) }.of(bytes.len());
             &mut bytes[part]
         });
-        pieces.filter(|piece| !piece.is_empty()).take(MAX_BUFFERS)
+        pieces.filter(|piece| !piece.is_empty())
     }
 }
 
@@ -167,7 +167,7 @@ impl<S: Buffers<Buffer: AsMut<[u8]>> + Send + 'static> Memory for FillAll<S> {
         offset: u64,
         flags: RwFlags,
     ) -> Result<usize, Errno> {
-        let mut pieces: Vec<_> = self.pieces(span).map(IoSliceMut::new).collect();
+        let mut pieces: Vec<_> = self.pieces(span).take(MAX_BUFFERS).map(IoSliceMut::new).collect();
         errno(match flags.is_empty() {
             true => rustix::io::preadv(fd, &mut pieces, offset),
             false => rustix::io::preadv2(fd, &mut pieces, offset, bits(flags)),
@@ -181,7 +181,7 @@ impl<S: Buffers<Buffer: AsMut<[u8]>> + Send + 'static> Memory for FillAll<S> {
         span: Span,
         offset: u64,
     ) -> Prepared<'op> {
-        let pieces = self.pieces(span).map(|piece| iovec {
+        let pieces = self.pieces(span).take(MAX_BUFFERS).map(|piece| iovec {
             iov_base: piece.as_mut_ptr().expose_provenance(),
             iov_len: piece.len(),
         });
@@ -266,7 +266,7 @@ impl<S: Buffers<Buffer: AsRef<[u8]>> + Send + 'static> GiveAll<S> {
             before = before.saturating_add(bytes.len());
             &bytes[Span { skip, len: end - skip.min(end) }.of(bytes.len())]
         });
-        pieces.filter(|piece| !piece.is_empty()).take(MAX_BUFFERS)
+        pieces.filter(|piece| !piece.is_empty())
     }
 }
 
@@ -296,7 +296,7 @@ impl<S: Buffers<Buffer: AsRef<[u8]>> + Send + 'static> Memory for GiveAll<S> {
         offset: u64,
         flags: RwFlags,
     ) -> Result<usize, Errno> {
-        let pieces: Vec<_> = self.pieces(span).map(IoSlice::new).collect();
+        let pieces: Vec<_> = self.pieces(span).take(MAX_BUFFERS).map(IoSlice::new).collect();
         errno(match flags.is_empty() {
             true => rustix::io::pwritev(fd, &pieces, offset),
             false => rustix::io::pwritev2(fd, &pieces, offset, bits(flags)),
@@ -310,7 +310,7 @@ impl<S: Buffers<Buffer: AsRef<[u8]>> + Send + 'static> Memory for GiveAll<S> {
         span: Span,
         offset: u64,
     ) -> Prepared<'op> {
-        let pieces = self.pieces(span).map(|piece| iovec {
+        let pieces = self.pieces(span).take(MAX_BUFFERS).map(|piece| iovec {
             iov_base: piece.as_ptr().expose_provenance(),
             iov_len: piece.len(),
         });

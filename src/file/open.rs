@@ -160,10 +160,7 @@ impl Open {
         let state = if kind.is_file() || kind.is_dir() || is_block_device {
             DirectState::NotAskedFor
         } else if can_wait_without_end(&file, flags)? {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "a read of this file could block io_submit without end: set O_NONBLOCK, and POLL",
-            ));
+            return Err(waits_without_end());
         } else {
             DirectState::Stream
         };
@@ -237,6 +234,13 @@ impl AsFd for Open {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.main.as_fd()
     }
+}
+
+pub(super) fn waits_without_end() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidInput,
+        "a read of this file could block io_submit without end: set O_NONBLOCK, and POLL",
+    )
 }
 
 fn required(state: DirectState) -> io::Error {

@@ -7,7 +7,7 @@ use crate::{Driver, Errno};
 use rustix::fs::OFlags;
 use std::fs::OpenOptions as StdOptions;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::PathBuf;
 
 /// Describes how a [`File`](super::File) is opened. From [`File::options`](super::File::options).
@@ -106,7 +106,13 @@ impl OpenOptions {
         // The file is opened without it first: an open that fails because of `O_DIRECT` leaves a
         // new file behind, which an open with `create_new` would then fail on.
         options.custom_flags(flags & !(OFlags::DIRECT.bits() as i32));
+        let waits = flags & OFlags::NONBLOCK.bits() as i32 == 0;
         let call = driver.call_blocking(Lane::Calls, path, move |path| {
+            // The open of a pipe waits for its other end, and would hold up every other call.
+            let is_pipe = |path| std::fs::metadata(path).is_ok_and(|it| it.file_type().is_fifo());
+            if waits && is_pipe(&*path) {
+                return Err(super::open::waits_without_end());
+            }
             let file = options.open(path)?;
             Open::with(file, direct)
         });
