@@ -111,7 +111,7 @@ impl Reactor for Watched {
         self.0.poll_read_ready(cx).map(|ready| ready.map(|mut ready| ready.clear_ready()))
     }
 
-    /// As all that tokio registers with epoll is.
+    /// Returns `true`, as for all that tokio registers with epoll.
     fn is_edge_triggered(&self) -> bool {
         true
     }

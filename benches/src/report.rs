@@ -12,7 +12,7 @@ use crate::load;
 use crate::measure::{Measured, Outcome};
 use serde::{Deserialize, Serialize};
 
-/// Whether a target was reached.
+/// Says whether a target was reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Answer {
@@ -27,9 +27,9 @@ pub enum Answer {
 /// A target, and what was measured.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Verdict {
-    /// What is wanted.
+    /// The target.
     pub target: String,
-    /// Whether it is so.
+    /// The answer.
     pub answer: Answer,
     /// The numbers.
     pub found: String,

@@ -54,7 +54,7 @@ fn ranks_outside(n: usize) -> usize {
     }
 }
 
-/// As "0.71 (0.70 to 0.73)".
+/// Writes an estimate as "0.71 (0.70 to 0.73)".
 pub fn interval(estimate: Estimate) -> String {
     let Estimate { median, low, high } = estimate;
     format!("{median:.3} ({low:.3} to {high:.3})")

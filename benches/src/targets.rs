@@ -152,8 +152,8 @@ const BUSY: [u32; 3] = [32, 128, 256];
 const TASKS: [&str; 5] =
     [ways::TOKIO_URING, ways::TOKIO_FS, ways::SPAWN_BLOCKING, ways::POOL, ways::THREADS];
 
-/// What `judge` says of the adapter at each depth at which a disk is busy: whether the target is
-/// met, and what was found.
+/// Returns what `judge` says of the adapter at each depth at which a disk is busy: whether the
+/// target is met, and what was found.
 fn on_busy_disk(
     report: &Report,
     target: String,

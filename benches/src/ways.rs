@@ -70,9 +70,9 @@ pub const QUEUE: &str = "queue";
 pub const QUEUE_IN_PLACE: &str = "queue, in place";
 /// As futures on tokio.
 pub const DRIVER: &str = "tokio adapter";
-/// As futures of one thread, joined, on the local driver's own `block_on`.
+/// Names the way by futures of one thread, joined, on the own `block_on` of the local driver.
 pub const LOCAL: &str = "local, block_on";
-/// As futures of one thread, tasks of tokio's `LocalSet`.
+/// Names the way by futures of one thread, as tasks of tokio's `LocalSet`.
 pub const LOCAL_SET: &str = "local, LocalSet";
 /// The loop in C that reads the ring.
 pub const C_RING: &str = "C, ring";

@@ -9,8 +9,8 @@ use crate::{CallError, Errno, IoContext, IoEvent, Operation};
 use core::mem;
 use core::time::Duration;
 
-/// The number of queued operations make a wait submit them before it polls. With fewer, it first
-/// takes the events that are there, so that one submit serves all. Without this bound, a fast
+/// The number of queued operations at which a wait submits them before it polls. With fewer, it
+/// first takes the events that are there, so that one submit serves all. Without this bound, a fast
 /// device would be kept waiting for the rest.
 const QUEUED_BEFORE_SUBMIT: usize = 32;
 

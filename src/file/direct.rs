@@ -22,7 +22,7 @@ use std::io;
 /// A read of so little is done at once, to memory of our own.
 const SMALL: u64 = 128 << 10;
 
-/// The number of bytes that is copied at once where the memory is not aligned.
+/// The number of bytes that are copied at once if the memory is not aligned.
 const BOUNCE: u64 = 1 << 20;
 
 /// The descriptor with `O_DIRECT`, and the side of a write.

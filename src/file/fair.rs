@@ -5,8 +5,8 @@ use core::future::poll_fn;
 use core::task::Poll;
 use std::thread_local;
 
-/// The number of bytes a thread copies before its tasks take turns. A copy of so many bytes takes
-/// about as long as a change of tasks.
+/// The number of bytes that a thread copies before its tasks take turns. A copy of so many bytes
+/// takes about as long as a change of tasks.
 const TURN: usize = 32 << 10;
 
 thread_local! {

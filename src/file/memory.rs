@@ -9,13 +9,13 @@ use rustix::fd::BorrowedFd;
 use rustix::io::ReadWriteFlags;
 use std::io::{IoSlice, IoSliceMut};
 
-/// The number of buffers one call takes at most (`UIO_MAXIOV`).
+/// The number of buffers that one call takes at most (`UIO_MAXIOV`).
 const MAX_BUFFERS: usize = 1024;
 
 /// The part of a transfer's bytes that one step moves.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Span {
-    /// The number of bytes of the memory come before it.
+    /// The number of bytes of the memory that come before it.
     pub(super) skip: usize,
     pub(super) len: usize,
 }

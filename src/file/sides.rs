@@ -30,7 +30,7 @@ pub(super) struct Sides {
 
 #[derive(Debug, Default)]
 struct State {
-    /// The number of writes of each side are under way.
+    /// The number of writes of each side that are in flight.
     active: [usize; 2],
     waiting: VecDeque<Waiting>,
     next_ticket: u64,

@@ -15,7 +15,7 @@ pub(super) const LARGEST: usize = 0x4000_0000;
 /// The part of a transfer that is to be done, with the memory of the whole.
 pub(super) struct Step<M> {
     pub(super) open: Arc<Open>,
-    /// True if by the descriptor with `O_DIRECT`.
+    /// True if it goes by the descriptor with `O_DIRECT`.
     pub(super) direct: bool,
     pub(super) memory: M,
     pub(super) span: Span,

@@ -13,10 +13,10 @@ use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 use std::io;
 
-/// The number of bytes that is copied from the page cache before other tasks run.
+/// The number of bytes that are copied from the page cache before other tasks run.
 const PIECE: usize = 256 << 10;
 
-/// The cost of a request at least, in bytes copied. It bounds the requests of a turn: those that
+/// The least cost of a request, in bytes copied. It bounds the requests of a turn: those that
 /// are done at once would keep the thread.
 const MIN_COST: usize = 512;
 

@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::Instant;
 
-/// Where the thread is told the times. It ends with this. `None` if it could not be started.
+/// Tells its thread the times, and ends it. Holds `None` if the thread could not be started.
 #[derive(Default)]
 pub(super) struct Alarm(OnceCell<Option<Sender<Instant>>>);
 

@@ -30,10 +30,10 @@ const IN_KERNEL: u8 = 1;
 /// In `thread::park`.
 const PARKED: u8 = 2;
 
-/// How long a sleep lasts that nothing need end. The thread then looks, and sleeps again.
+/// The length of a sleep that nothing need end. The thread then looks, and sleeps again.
 const LONG: Duration = Duration::from_secs(3600);
 
-/// How long a sleep lasts at most while something has to be looked at again: operations that the
+/// The longest sleep while something has to be looked at again: operations that the
 /// kernel had no resources for, or wakers that cannot end a sleep in the kernel.
 const SHORT: Duration = Duration::from_millis(1);
 

@@ -10,7 +10,7 @@ use core::cell::Cell;
 use core::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
 
-/// What a panic carries.
+/// The payload of a panic.
 pub(super) type Payload = Box<dyn Any + Send>;
 
 /// An operation whose type only its future knows.
@@ -48,7 +48,7 @@ pub(super) enum Ended {
     },
 }
 
-/// What a slot of the queue holds.
+/// Holds an operation in a slot of the queue.
 pub(super) enum Queued {
     Operation(Tracked),
     /// The POLL by which other threads end the sleep of `block_on`.
@@ -61,7 +61,7 @@ pub(super) struct Tracked {
     /// The index of the future's entry.
     pub(super) entry: usize,
     pub(super) naming: Naming,
-    /// How `prepare` has found it, once it has been prepared, and where that is counted.
+    /// The kind of the operation, once it has been prepared. It is in `counts` until it ends.
     pub(super) kind: Option<Kind>,
     pub(super) counts: Rc<Counts>,
     /// The payload, if `prepare` or `goes_on` of the operation panicked.

@@ -13,7 +13,7 @@ use core::pin::Pin;
 use core::task::{Context, Poll, Waker};
 use std::io;
 
-/// How often a reactor is polled in a row.
+/// The number of times that a reactor is polled in a row.
 const POLLS: u32 = 8;
 
 /// Does the work of a [`LocalDriver`](super::LocalDriver) on an executor: spawn it, on the

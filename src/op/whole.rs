@@ -50,7 +50,7 @@ use crate::{EventResult, Operation, Prepared};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Whole<P> {
     op: P,
-    /// The number of bytes are done. This count leads: the buffer is told it (`lend_again`).
+    /// The number of bytes that are done. This count leads: the buffer is told it (`lend_again`).
     done: usize,
     /// The count of the whole, from when the last piece was prepared. Not known before.
     total: usize,

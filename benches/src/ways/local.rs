@@ -1,5 +1,5 @@
-//! As futures of one thread, by the local driver of this library: joined and run by its own
-//! `block_on`, or as tasks of tokio's `LocalSet`.
+//! Performs operations as futures of one thread, by the local driver of this library: joined and
+//! run by its own `block_on`, or as tasks of tokio's `LocalSet`.
 
 use super::Runner;
 use super::tokio_fs::{Shares, runtime};
