@@ -26,6 +26,15 @@ impl Span {
         let end = self.skip.saturating_add(self.len).min(len);
         self.skip.min(end)..end
     }
+
+    /// The same in the next of several buffers, which has this length. `before` is the length of
+    /// those before it, and takes this one in.
+    fn in_next(self, before: &mut usize, len: usize) -> Range<usize> {
+        let skip = self.skip.saturating_sub(*before);
+        let end = self.skip.saturating_add(self.len).saturating_sub(*before);
+        *before = before.saturating_add(len);
+        Self { skip, len: end - skip.min(end) }.of(len)
+    }
 }
 
 /// The memory of a transfer, and its direction.
@@ -83,7 +92,8 @@ impl<B: AsMut<[u8]> + Send + 'static> Memory for Fill<B> {
 
     fn is_straight(&mut self, skip: usize, address: usize, _length: usize) -> bool {
         let start = self.0.as_mut().as_ptr().addr();
-        (start + skip) % address == 0 && stays(&self.0, start)
+        // Memory that is in the value moves with it.
+        (start + skip) % address == 0 && !place(&self.0).contains(&start)
     }
 
     fn call(
@@ -97,9 +107,9 @@ impl<B: AsMut<[u8]> + Send + 'static> Memory for Fill<B> {
         let part = span.of(bytes.len());
         let bytes = &mut bytes[part];
         if flags.is_empty() {
-            return errno(rustix::io::pread(fd, bytes, offset));
+            return Ok(rustix::io::pread(fd, bytes, offset)?);
         }
-        errno(rustix::io::preadv2(fd, &mut [IoSliceMut::new(bytes)], offset, bits(flags)))
+        Ok(rustix::io::preadv2(fd, &mut [IoSliceMut::new(bytes)], offset, bits(flags))?)
     }
 
     fn prepare<'op>(
@@ -131,10 +141,7 @@ impl<S: Buffers<Buffer: AsMut<[u8]>> + Send + 'static> FillAll<S> {
         let mut before = 0usize;
         let pieces = self.0.as_buffers_mut().iter_mut().map(move |buf| {
             let bytes = buf.as_mut();
-            let skip = span.skip.saturating_sub(before);
-            let end = span.skip.saturating_add(span.len).saturating_sub(before);
-            before = before.saturating_add(bytes.len());
-            let part = Span { skip, len: end - skip.min(end) }.of(bytes.len());
+            let part = span.in_next(&mut before, bytes.len());
             &mut bytes[part]
         });
         pieces.filter(|piece| !piece.is_empty())
@@ -150,8 +157,7 @@ impl<S: Buffers<Buffer: AsMut<[u8]>> + Send + 'static> Memory for FillAll<S> {
     }
 
     fn is_straight(&mut self, skip: usize, address: usize, length: usize) -> bool {
-        let this = (&raw const self.0).addr();
-        let here = this..this + size_of::<S>();
+        let here = place(&self.0);
         skip % length.max(address) == 0
             && self.0.as_buffers().len() <= MAX_BUFFERS
             && self.pieces(EVERYTHING).all(|piece| {
@@ -168,9 +174,9 @@ impl<S: Buffers<Buffer: AsMut<[u8]>> + Send + 'static> Memory for FillAll<S> {
         flags: RwFlags,
     ) -> Result<usize, Errno> {
         let mut pieces: Vec<_> = self.pieces(span).take(MAX_BUFFERS).map(IoSliceMut::new).collect();
-        errno(match flags.is_empty() {
-            true => rustix::io::preadv(fd, &mut pieces, offset),
-            false => rustix::io::preadv2(fd, &mut pieces, offset, bits(flags)),
+        Ok(match flags.is_empty() {
+            true => rustix::io::preadv(fd, &mut pieces, offset)?,
+            false => rustix::io::preadv2(fd, &mut pieces, offset, bits(flags))?,
         })
     }
 
@@ -215,7 +221,8 @@ impl<B: AsRef<[u8]> + Send + 'static> Memory for Give<B> {
 
     fn is_straight(&mut self, skip: usize, address: usize, _length: usize) -> bool {
         let start = self.0.as_ref().as_ptr().addr();
-        (start + skip) % address == 0 && stays(&self.0, start)
+        // Memory that is in the value moves with it.
+        (start + skip) % address == 0 && !place(&self.0).contains(&start)
     }
 
     fn call(
@@ -228,9 +235,9 @@ impl<B: AsRef<[u8]> + Send + 'static> Memory for Give<B> {
         let bytes = self.0.as_ref();
         let bytes = &bytes[span.of(bytes.len())];
         if flags.is_empty() {
-            return errno(rustix::io::pwrite(fd, bytes, offset));
+            return Ok(rustix::io::pwrite(fd, bytes, offset)?);
         }
-        errno(rustix::io::pwritev2(fd, &[IoSlice::new(bytes)], offset, bits(flags)))
+        Ok(rustix::io::pwritev2(fd, &[IoSlice::new(bytes)], offset, bits(flags))?)
     }
 
     fn prepare<'op>(
@@ -261,10 +268,7 @@ impl<S: Buffers<Buffer: AsRef<[u8]>> + Send + 'static> GiveAll<S> {
         let mut before = 0usize;
         let pieces = self.0.as_buffers().iter().map(move |buf| {
             let bytes = buf.as_ref();
-            let skip = span.skip.saturating_sub(before);
-            let end = span.skip.saturating_add(span.len).saturating_sub(before);
-            before = before.saturating_add(bytes.len());
-            &bytes[Span { skip, len: end - skip.min(end) }.of(bytes.len())]
+            &bytes[span.in_next(&mut before, bytes.len())]
         });
         pieces.filter(|piece| !piece.is_empty())
     }
@@ -279,8 +283,7 @@ impl<S: Buffers<Buffer: AsRef<[u8]>> + Send + 'static> Memory for GiveAll<S> {
     }
 
     fn is_straight(&mut self, skip: usize, address: usize, length: usize) -> bool {
-        let this = (&raw const self.0).addr();
-        let here = this..this + size_of::<S>();
+        let here = place(&self.0);
         skip % length.max(address) == 0
             && self.0.as_buffers().len() <= MAX_BUFFERS
             && self.pieces(EVERYTHING).all(|piece| {
@@ -297,9 +300,9 @@ impl<S: Buffers<Buffer: AsRef<[u8]>> + Send + 'static> Memory for GiveAll<S> {
         flags: RwFlags,
     ) -> Result<usize, Errno> {
         let pieces: Vec<_> = self.pieces(span).take(MAX_BUFFERS).map(IoSlice::new).collect();
-        errno(match flags.is_empty() {
-            true => rustix::io::pwritev(fd, &pieces, offset),
-            false => rustix::io::pwritev2(fd, &pieces, offset, bits(flags)),
+        Ok(match flags.is_empty() {
+            true => rustix::io::pwritev(fd, &pieces, offset)?,
+            false => rustix::io::pwritev2(fd, &pieces, offset, bits(flags))?,
         })
     }
 
@@ -338,10 +341,10 @@ impl<S: Buffers<Buffer: AsRef<[u8]>> + Send + 'static> Memory for GiveAll<S> {
 
 const EVERYTHING: Span = Span { skip: 0, len: usize::MAX };
 
-/// Returns whether memory at this address stays there when the value moves: it is not in the value.
-fn stays<B>(buf: &B, start: usize) -> bool {
+/// Returns the addresses of a value itself. Memory there moves when the value does.
+fn place<B>(buf: &B) -> Range<usize> {
     let this = (&raw const *buf).addr();
-    !(this..this + size_of::<B>()).contains(&start)
+    this..this + size_of::<B>()
 }
 
 /// Writes a table. Returns where it starts, and the number of its entries.
@@ -352,10 +355,6 @@ fn fill(table: &mut IovecVec, entries: impl Iterator<Item = iovec>) -> (*const i
         count += 1;
     }
     (table.entries(count).as_ptr(), count)
-}
-
-fn errno(result: rustix::io::Result<usize>) -> Result<usize, Errno> {
-    result.map_err(|errno| Errno::from_raw(errno.raw_os_error()).unwrap_or(Errno::EINVAL))
 }
 
 fn bits(flags: RwFlags) -> ReadWriteFlags {

@@ -139,7 +139,7 @@ impl Open {
                     let flags = rustix::fs::fcntl_getfl(&open.main)?;
                     match rustix::fs::fcntl_setfl(&open.main, flags | OFlags::DIRECT) {
                         Ok(()) => return Self::direct(open.main, None, Some(why)),
-                        Err(errno) => DirectState::Refused(of(errno)),
+                        Err(errno) => DirectState::Refused(errno.into()),
                     }
                 }
             },
@@ -249,7 +249,7 @@ fn required(state: DirectState) -> io::Error {
 
 /// Opens a file a second time, in the same direction, with or without `O_DIRECT`.
 fn reopen(file: &std::fs::File, direct: OFlags) -> Result<std::fs::File, Errno> {
-    let flags = rustix::fs::fcntl_getfl(file).map_err(of)?;
+    let flags = rustix::fs::fcntl_getfl(file)?;
     let kept = OFlags::APPEND | OFlags::DSYNC | OFlags::SYNC | OFlags::NOATIME;
     let (read, write) = match flags & OFlags::ACCMODE {
         OFlags::RDWR => (true, true),
@@ -339,8 +339,4 @@ fn can_wait_without_end(file: &std::fs::File, flags: OFlags) -> io::Result<bool>
 
 fn page() -> u64 {
     rustix::param::page_size() as u64
-}
-
-pub(super) fn of(errno: rustix::io::Errno) -> Errno {
-    Errno::from_raw(errno.raw_os_error()).unwrap_or(Errno::EINVAL)
 }

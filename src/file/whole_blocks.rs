@@ -1,7 +1,6 @@
 //! Unaligned writes where there is no second descriptor: blocks that are read, changed and written.
 
 use super::memory::Memory;
-use super::open::of;
 use super::step::Step;
 use crate::{AlignedBuf, Errno};
 use core::hash::{BuildHasher, BuildHasherDefault};
@@ -36,7 +35,7 @@ pub(super) fn write<M: Memory>(step: &mut Step<M>) -> Result<(), Errno> {
         let _locked = lock(metadata.dev(), metadata.ino(), block);
         let read =
             rustix::io::retry_on_intr(|| rustix::io::pread(&step.open.main, &mut *buf, block));
-        if read.map_err(of)? < size {
+        if read? < size {
             return Err(Errno::EINVAL);
         }
         let count = step.memory.take(step.span.skip, &mut buf[within..][..count]);
@@ -48,7 +47,7 @@ pub(super) fn write<M: Memory>(step: &mut Step<M>) -> Result<(), Errno> {
             true => rustix::io::pwritev(&step.open.main, &bytes, block),
             false => rustix::io::pwritev2(&step.open.main, &bytes, block, flags),
         });
-        if written.map_err(of)? < size {
+        if written? < size {
             return Err(Errno::EIO);
         }
         step.advance(count);
