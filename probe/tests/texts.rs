@@ -4,27 +4,14 @@
 #[path = "../../tests/common/mod.rs"]
 mod common;
 
+use common::texts::{assert_distinct, assert_names};
 use linux_aio::{Errno, IoContext, Opcode};
 use linux_aio_probe::{
     Access, Availability, Call, DirectIo, DirectoryError, FileKind, Note, RingAccess, Submit,
     Support, TemporaryFile, Untried, Unusable,
 };
-use std::collections::BTreeSet;
-use std::fmt::{Debug, Display};
 use std::fs::File;
 use std::io;
-
-/// Each value has a text, and no two the same.
-fn assert_distinct<T: Debug>(values: &[T], text: impl Fn(&T) -> String) {
-    let texts: BTreeSet<String> = values.iter().map(&text).collect();
-    assert_eq!(texts.len(), values.len(), "{values:?} as {texts:?}");
-    assert!(texts.iter().all(|text| !text.trim().is_empty()), "{texts:?}");
-}
-
-fn assert_names(value: &(impl Display + ?Sized), parts: &[&str]) {
-    let text = value.to_string();
-    assert!(parts.iter().all(|part| text.contains(part)), "{text:?} lacks one of {parts:?}");
-}
 
 #[test]
 fn each_verdict_of_the_probe_has_a_text_of_its_own() {

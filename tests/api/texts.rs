@@ -3,30 +3,17 @@
 
 use crate::common;
 
+use common::texts::{assert_distinct, assert_names};
 use common::{Watchdog, context, queue};
 use linux_aio::op::{Callback, Fsync, Poll, Read};
 use linux_aio::{
     AlignedBuf, Driver, Errno, EventFd, Fd, IoContext, IoPrio, Iocb, Opcode, PollEvents, Queue,
     RwFlags, Scope, ScopeError, Slot,
 };
-use std::collections::BTreeSet;
-use std::fmt::{Debug, Display};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
-
-/// Each value has a text, and no two the same.
-fn assert_distinct<T: Debug>(values: &[T], text: impl Fn(&T) -> String) {
-    let texts: BTreeSet<String> = values.iter().map(&text).collect();
-    assert_eq!(texts.len(), values.len(), "{values:?} as {texts:?}");
-    assert!(texts.iter().all(|text| !text.trim().is_empty()), "{texts:?}");
-}
-
-fn assert_names(value: &(impl Display + ?Sized), parts: &[&str]) {
-    let text = value.to_string();
-    assert!(parts.iter().all(|part| text.contains(part)), "{text:?} lacks one of {parts:?}");
-}
 
 /// Errors that carry more than a number still give it. (`tests/api/diagnose.rs` has the others.)
 #[test]

@@ -13,6 +13,7 @@ pub(crate) mod hogs;
 pub(crate) mod panics;
 pub(crate) mod raw;
 pub(crate) mod signal;
+pub(crate) mod texts;
 
 use core::mem::MaybeUninit;
 use core::pin::Pin;
