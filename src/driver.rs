@@ -39,18 +39,18 @@ mod metrics;
 #[cfg(all(test, loom))]
 mod model;
 mod overdue;
-mod queued_operation;
+pub(crate) mod queued_operation;
 mod reactor;
 mod run_lock;
 pub(crate) mod stall;
 mod state;
-mod stats;
+pub(crate) mod stats;
 mod timed_out;
 mod timer;
+pub(crate) mod users_code;
 
 pub(crate) use blocking::Lane;
 pub use deadline::WithDeadline;
-pub(crate) use deferred::catch_and_forget;
 pub use future::{Close, OpFuture};
 pub use metrics::{Histogram, Metrics, OperationMetrics};
 pub use overdue::{CloseWithin, Overdue, Unfinished};

@@ -19,7 +19,7 @@ mod turn;
 pub use future::{LocalClose, LocalFuture};
 pub use run::LocalRun;
 
-use crate::driver::catch_and_forget;
+use crate::driver::users_code::catch_and_forget;
 use crate::fd::OwnedFd;
 use crate::op::Fsync;
 use crate::raw::ForkGuard;

@@ -1,8 +1,8 @@
 //! [`BlockingCall`], a call that blocks, as a future; and the threads that make such calls.
 
 use super::Handle;
-use super::deferred::catch_and_forget;
 use super::future::in_parent_only;
+use super::users_code::catch_and_forget;
 use crate::Errno;
 use crate::raw::ForkGuard;
 use alloc::boxed::Box;

@@ -6,6 +6,7 @@ use super::helper::Purpose;
 use super::overdue::Submitted;
 use super::queued_operation::{Ended, Erased, Kind, QueuedOperation};
 use super::stall::Stall;
+use super::stats::SubmitCounts;
 use crate::{CallError, Errno, EventFd, Fd, Iocb, Queue, Token};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -13,9 +14,6 @@ use alloc::vec::Vec;
 use core::mem;
 use core::time::Duration;
 use std::time::Instant;
-
-/// A submit that takes longer has blocked.
-const BLOCKED: Duration = Duration::from_millis(1);
 
 /// The queue, and what else only the thread in the event loop needs.
 pub(super) struct EventLoop {
@@ -37,10 +35,7 @@ pub(super) struct EventLoop {
     announcing: Announcing,
     /// The present stall, while the kernel takes none of the queued operations.
     stall: Option<Stall>,
-    /// The counts of [`DriverStats`](super::DriverStats) that this part keeps.
-    blocked: u64,
-    stalled: u64,
-    longest_submit: Duration,
+    counts: SubmitCounts,
 }
 
 impl EventLoop {
@@ -60,9 +55,7 @@ impl EventLoop {
             submitted: false,
             announcing,
             stall: None,
-            blocked: 0,
-            stalled: 0,
-            longest_submit: Duration::ZERO,
+            counts: SubmitCounts::default(),
         }
     }
 
@@ -86,10 +79,7 @@ impl EventLoop {
             if let Some(errno) = failed {
                 state.fail(errno, deferred);
             }
-            state.stats.queue = queue.stats();
-            state.stats.blocked = self.blocked;
-            state.stats.stalled = self.stalled;
-            state.stats.longest_submit = self.longest_submit;
+            self.counts.show(queue.stats(), &mut state.stats);
             // With the completions: so an entry that was abandoned is the same operation still when
             // it is cancelled, or has none in the queue.
             let cancels = state.take_cancels();
@@ -194,8 +184,7 @@ impl EventLoop {
         let submitted = queue.submit();
         let took = start.elapsed();
         self.last_submit = Some((start, took));
-        self.blocked += u64::from(took > BLOCKED);
-        self.longest_submit = self.longest_submit.max(took);
+        self.counts.took(took);
         let left = queue.queued();
         self.submitted = left < queued;
         if self.submitted {
@@ -218,7 +207,7 @@ impl EventLoop {
             // Without an error, operations are in flight. They need not end soon: one may be a
             // POLL.
             Ok(_) | Err(Errno::EAGAIN) => {
-                self.stalled += 1;
+                self.counts.stalled();
                 let Ok(limit) = shared.lock().map(|state| state.retry_limit) else { return false };
                 let stall = self.stall.get_or_insert_with(|| Stall::new(now));
                 if !stall.is_over(now, limit) {

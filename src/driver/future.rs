@@ -1,10 +1,10 @@
 //! The futures of a driver.
 
 use super::Handle;
-use super::deferred::catch_and_forget;
 use super::queued_operation::{Ended, Erased};
 use super::state::GivenUp;
 use super::timed_out::TimedOut;
+use super::users_code::catch_and_forget;
 use crate::{Errno, Operation};
 use alloc::boxed::Box;
 use core::fmt;

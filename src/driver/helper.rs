@@ -1,7 +1,7 @@
 //! The driver's helper thread, which waits where no task may.
 
-use super::deferred::catch_and_forget;
 use super::queued_operation::QueuedOperation;
+use super::users_code::catch_and_forget;
 use super::{Handle, Shared};
 use crate::{Errno, EventFd, Queue};
 use alloc::boxed::Box;

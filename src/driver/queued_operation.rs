@@ -1,21 +1,16 @@
 //! Operations of different types in one queue.
 
+use super::users_code::{self, Payload, goes_on, prepare};
 use crate::abi::IOCB_FLAG_RESFD;
 use crate::{Errno, EventResult, Fd, Iocb, Opcode, Operation, Prepared};
 use alloc::boxed::Box;
 use core::any::Any;
-use core::panic::AssertUnwindSafe;
-use std::panic::catch_unwind;
-
-/// The payload of a panic.
-type Payload = Box<dyn Any + Send>;
 
 /// An operation whose type only its future knows.
 pub(super) trait Erased: Operation + Send {
     fn into_any(self: Box<Self>) -> Box<dyn Any>;
 
-    /// Calls `goes_on`, and catches its panic. Of an operation that never goes on, the constant
-    /// `false` is left of this.
+    /// Calls [`goes_on`] of the operation's own type.
     fn goes_on_or_panics(&mut self, outcome: EventResult, panic: &mut Option<Payload>) -> bool;
 }
 
@@ -25,12 +20,12 @@ impl<O: Operation + Send + 'static> Erased for O {
     }
 
     fn goes_on_or_panics(&mut self, outcome: EventResult, panic: &mut Option<Payload>) -> bool {
-        catch_unwind(AssertUnwindSafe(|| self.goes_on(outcome))).unwrap_or_else(|payload| {
-            *panic = Some(payload);
-            false
-        })
+        goes_on(self, outcome, panic)
     }
 }
+
+/// The end of an operation of the driver.
+pub(super) type Ended = users_code::Ended<dyn Erased>;
 
 /// Wraps an operation for the driver's queue.
 pub(super) struct QueuedOperation {
@@ -71,42 +66,21 @@ impl Kind {
 }
 
 /// Returns whether it reads or writes.
-pub(super) fn transfers(opcode: Opcode) -> bool {
+#[inline]
+pub(crate) fn transfers(opcode: Opcode) -> bool {
     matches!(opcode, Opcode::PREAD | Opcode::PWRITE | Opcode::PREADV | Opcode::PWRITEV)
-}
-
-/// The end of an operation.
-pub(super) enum Ended {
-    Done {
-        result: Result<u32, Errno>,
-        op: Box<dyn Erased>,
-    },
-    /// Its `prepare` or `goes_on` panicked, with this.
-    Panicked {
-        payload: Payload,
-        op: Box<dyn Erased>,
-    },
 }
 
 impl QueuedOperation {
     /// Returns the outcome of the operation.
     pub(super) fn ended(self, result: Result<u32, Errno>) -> Ended {
-        match self.panic {
-            Some(payload) => Ended::Panicked { payload, op: self.op },
-            None => Ended::Done { result, op: self.op },
-        }
+        Ended::new(self.op, result, self.panic)
     }
 }
 
 impl Operation for QueuedOperation {
     fn prepare(&mut self) -> Prepared<'_> {
-        // Moved through the closure, as the loan outlives it.
-        let op = &mut *self.op;
-        let prepare = AssertUnwindSafe(move || {
-            let op = op;
-            op.prepare()
-        });
-        match catch_unwind(prepare) {
+        match prepare(&mut *self.op) {
             Ok(prepared) => {
                 let transfers = transfers(prepared.iocb().opcode());
                 let prepared = match transfers && !self.names {

@@ -1,6 +1,6 @@
 //! [`Reactor`], which a runtime provides for a driver.
 
-use super::deferred::catch_and_forget;
+use super::users_code::catch_and_forget;
 use alloc::boxed::Box;
 use core::mem;
 use core::task::{Context, Poll, Waker};

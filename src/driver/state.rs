@@ -5,6 +5,7 @@ use super::deferred::Deferred;
 use super::meter::Meter;
 use super::overdue::{Overdue, Submitted};
 use super::queued_operation::{Ended, Erased};
+use super::stall::RETRY_LIMIT;
 use super::stats::DriverStats;
 use super::timer::{Deadlines, Sleeper};
 use crate::Errno;
@@ -15,10 +16,6 @@ use core::mem;
 use core::task::Waker;
 use core::time::Duration;
 use std::time::Instant;
-
-/// See [`Driver::retry_submits_for`](super::Driver::retry_submits_for). What ends within this time
-/// is a shortage that passes; afterwards somebody must be told.
-const RETRY_LIMIT: Duration = Duration::from_secs(30);
 
 /// The operation of one future: from its first poll until the future has the outcome or the kernel
 /// is finished, whichever is later.
@@ -176,7 +173,7 @@ impl State {
         let (left, run) = self.leave(entry, deferred);
         match left {
             GivenUp::NotAdmitted(op) => deferred.drop_op(op),
-            GivenUp::Ended(ended) => discard(ended, deferred),
+            GivenUp::Ended(ended) => deferred.discard(ended),
             GivenUp::Left => {}
         }
         deferred.run_now = run;
@@ -330,7 +327,7 @@ impl State {
             Entry::Admitted { waker } => self.end(entry, ended, waker, deferred),
             _ => {
                 self.vacant.push(entry);
-                discard(ended, deferred);
+                deferred.discard(ended);
             }
         }
     }
@@ -406,16 +403,5 @@ impl State {
     pub(super) fn set_destroyed(&mut self, deferred: &mut Deferred) {
         self.destroyed = true;
         mem::take(&mut self.closers).into_values().for_each(|waker| deferred.wake(waker));
-    }
-}
-
-/// Drops an outcome that no future takes.
-fn discard(ended: Ended, deferred: &mut Deferred) {
-    match ended {
-        Ended::Done { op, .. } => deferred.drop_op(op),
-        Ended::Panicked { payload, op } => {
-            deferred.drop_op(op);
-            deferred.drop_payload(payload);
-        }
     }
 }

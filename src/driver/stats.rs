@@ -34,3 +34,35 @@ pub struct DriverStats {
     /// The calls and events of the driver's queue.
     pub queue: Stats,
 }
+
+/// A submit that takes longer has blocked.
+const BLOCKED: Duration = Duration::from_millis(1);
+
+/// Counts the submits of an event loop.
+#[derive(Default)]
+pub(crate) struct SubmitCounts {
+    blocked: u64,
+    stalled: u64,
+    longest: Duration,
+}
+
+impl SubmitCounts {
+    /// Notes a submit that took this time.
+    pub(crate) fn took(&mut self, time: Duration) {
+        self.blocked += u64::from(time > BLOCKED);
+        self.longest = self.longest.max(time);
+    }
+
+    /// Notes that a submit has left operations queued.
+    pub(crate) fn stalled(&mut self) {
+        self.stalled += 1;
+    }
+
+    /// Shows the counts, and those of the queue, in `stats`.
+    pub(crate) fn show(&self, queue: Stats, stats: &mut DriverStats) {
+        stats.queue = queue;
+        stats.blocked = self.blocked;
+        stats.stalled = self.stalled;
+        stats.longest_submit = self.longest;
+    }
+}

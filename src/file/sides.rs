@@ -5,7 +5,7 @@
 //! brought in. If a write through the page cache has made that piece dirty meanwhile, it cannot be
 //! dropped. The kernel then has the file's next sync, and its next direct read, fail with `EIO`.
 
-use crate::driver::catch_and_forget;
+use crate::driver::users_code::catch_and_forget;
 use crate::raw::ForkGuard;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;

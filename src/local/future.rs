@@ -3,7 +3,7 @@
 use super::queued::{Ended, Erased};
 use super::{Handle, Inner};
 use crate::driver::batching::Decision;
-use crate::driver::catch_and_forget;
+use crate::driver::users_code::catch_and_forget;
 use crate::{Errno, Operation};
 use alloc::boxed::Box;
 use core::fmt;

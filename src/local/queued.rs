@@ -1,24 +1,20 @@
 //! [`Queued`], operations of different types in the queue of a local driver.
 
 use crate::abi::IOCB_FLAG_RESFD;
-use crate::{Errno, EventFd, EventResult, Fd, Opcode, Operation, Prepared};
+use crate::driver::queued_operation::transfers;
+use crate::driver::users_code::{self, Payload, goes_on, prepare};
+use crate::{Errno, EventFd, EventResult, Fd, Operation, Prepared};
 use alloc::boxed::Box;
 use alloc::rc::Rc;
 use alloc::sync::Arc;
 use core::any::Any;
 use core::cell::Cell;
-use core::panic::AssertUnwindSafe;
-use std::panic::catch_unwind;
-
-/// The payload of a panic.
-pub(super) type Payload = Box<dyn Any + Send>;
 
 /// An operation whose type only its future knows.
 pub(super) trait Erased: Operation {
     fn into_any(self: Box<Self>) -> Box<dyn Any>;
 
-    /// Calls `goes_on`, and catches its panic. Of an operation that never goes on, the constant
-    /// `false` is left of this.
+    /// Calls [`goes_on`] of the operation's own type.
     fn goes_on_or_panics(&mut self, outcome: EventResult, panic: &mut Option<Payload>) -> bool;
 }
 
@@ -28,25 +24,12 @@ impl<O: Operation + 'static> Erased for O {
     }
 
     fn goes_on_or_panics(&mut self, outcome: EventResult, panic: &mut Option<Payload>) -> bool {
-        catch_unwind(AssertUnwindSafe(|| self.goes_on(outcome))).unwrap_or_else(|payload| {
-            *panic = Some(payload);
-            false
-        })
+        goes_on(self, outcome, panic)
     }
 }
 
-/// The end of an operation, for its future.
-pub(super) enum Ended {
-    Done {
-        result: Result<u32, Errno>,
-        op: Box<dyn Erased>,
-    },
-    /// Its `prepare` or `goes_on` panicked, with this.
-    Panicked {
-        payload: Payload,
-        op: Box<dyn Erased>,
-    },
-}
+/// The end of an operation of a local driver.
+pub(super) type Ended = users_code::Ended<dyn Erased>;
 
 /// Holds an operation in a slot of the queue.
 pub(super) enum Queued {
@@ -119,10 +102,7 @@ impl Tracked {
 
     /// Returns the outcome for the future.
     pub(super) fn ended(self, result: Result<u32, Errno>) -> Ended {
-        match self.panic {
-            Some(payload) => Ended::Panicked { payload, op: self.op },
-            None => Ended::Done { result, op: self.op },
-        }
+        Ended::new(self.op, result, self.panic)
     }
 }
 
@@ -145,13 +125,7 @@ impl Operation for Queued {
 impl Operation for Tracked {
     #[inline]
     fn prepare(&mut self) -> Prepared<'_> {
-        // Moved through the closure, as the loan outlives it.
-        let op = &mut *self.op;
-        let prepare = AssertUnwindSafe(move || {
-            let op = op;
-            op.prepare()
-        });
-        let prepared = match catch_unwind(prepare) {
+        let prepared = match prepare(&mut *self.op) {
             Ok(prepared) => prepared,
             Err(payload) => {
                 self.panic = Some(payload);
@@ -160,10 +134,7 @@ impl Operation for Tracked {
                 return Prepared::fsync(self.naming.some);
             }
         };
-        let transfers = matches!(
-            prepared.iocb().opcode(),
-            Opcode::PREAD | Opcode::PWRITE | Opcode::PREADV | Opcode::PWRITEV
-        );
+        let transfers = transfers(prepared.iocb().opcode());
         let names_its_own = prepared.iocb().as_raw().aio_flags & IOCB_FLAG_RESFD != 0;
         let Naming { watched, left_out, .. } = self.naming;
         // An eventfd of the operation's own is replaced, as in every driver.

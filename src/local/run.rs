@@ -1,7 +1,7 @@
 //! [`LocalRun`], the task of a local driver on an executor.
 
 use super::{Handle, Inner};
-use crate::driver::catch_and_forget;
+use crate::driver::users_code::catch_and_forget;
 use crate::raw::ForkGuard;
 use crate::{Errno, EventFd, Reactor};
 use alloc::rc::{Rc, Weak};

@@ -3,14 +3,13 @@
 
 use super::queued::{Counts, Ended, Erased, Naming, Queued, Tracked};
 use crate::driver::batching::{Batching, Decision};
-use crate::driver::catch_and_forget;
+use crate::driver::users_code::{self, catch_and_forget};
 use crate::raw::ForkGuard;
 use crate::{DriverStats, Errno, Token};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
-use core::any::Any;
 use core::mem;
 use core::task::Waker;
 
@@ -40,13 +39,8 @@ enum Entry {
 /// An operation that is not taken: the reason, and what is given back.
 pub(super) type Refused = (Errno, Box<dyn Erased>, Waker);
 
-/// Users' code that is to be run when nothing is borrowed.
-pub(super) enum Action {
-    Wake(Waker),
-    DropWaker(Waker),
-    DropOp(Box<dyn Erased>),
-    DropPayload(Box<dyn Any + Send>),
-}
+/// An action of a local driver.
+pub(super) type Action = users_code::Action<dyn Erased>;
 
 /// Runs and empties a list. A panic ends one action, and not the others. In a child that one of
 /// them forks, leaks those that are left: they are the parent's.
@@ -59,10 +53,7 @@ pub(super) fn run(actions: &mut Vec<Action>, process: ForkGuard) {
     let mut step = || {
         while process.check_strictly().is_ok() {
             match left.next() {
-                Some(Action::Wake(waker)) => waker.wake(),
-                Some(Action::DropWaker(waker)) => drop(waker),
-                Some(Action::DropOp(op)) => drop(op),
-                Some(Action::DropPayload(payload)) => drop(payload),
+                Some(action) => action.run(),
                 None => break,
             }
         }
@@ -216,7 +207,7 @@ impl State {
                 true
             }
             Entry::Ended(ended) => {
-                discard(ended, actions);
+                ended.discard(|action| actions.push(action));
                 false
             }
             Entry::Vacant | Entry::Abandoned { .. } => unreachable!("a future is dropped once"),
@@ -307,7 +298,7 @@ impl State {
             }
             _ => {
                 self.vacant.push(entry);
-                discard(ended, actions);
+                ended.discard(|action| actions.push(action));
             }
         }
         None
@@ -372,22 +363,11 @@ impl State {
                     actions.push(Action::DropWaker(waker));
                 }
                 Entry::Admitted { waker, .. } => actions.push(Action::DropWaker(waker)),
-                Entry::Ended(ended) => discard(ended, actions),
+                Entry::Ended(ended) => ended.discard(|action| actions.push(action)),
                 Entry::Vacant | Entry::Abandoned { .. } => {}
             }
         }
         let closers = mem::take(&mut self.closers);
         actions.extend(closers.into_iter().map(|(_, waker)| Action::DropWaker(waker)));
-    }
-}
-
-/// Drops an outcome that no future takes.
-fn discard(ended: Ended, actions: &mut Vec<Action>) {
-    match ended {
-        Ended::Done { op, .. } => actions.push(Action::DropOp(op)),
-        Ended::Panicked { payload, op } => {
-            actions.push(Action::DropOp(op));
-            actions.push(Action::DropPayload(payload));
-        }
     }
 }

@@ -3,7 +3,8 @@
 use super::Inner;
 use super::queued::{Naming, Queued, Tracked};
 use super::state::{Action, run};
-use crate::driver::stall::Stall;
+use crate::driver::stall::{RETRY_LIMIT, Stall};
+use crate::driver::stats::SubmitCounts;
 use crate::{CallError, Errno, EventFd, Fd, Queue, Ready, Token};
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
@@ -11,12 +12,6 @@ use alloc::vec::Vec;
 use core::mem;
 use core::time::Duration;
 use std::time::Instant;
-
-/// A submit that takes longer has blocked.
-const BLOCKED: Duration = Duration::from_millis(1);
-
-/// For how long an operation is submitted again while the kernel has no resources.
-const RETRY_LIMIT: Duration = Duration::from_secs(30);
 
 /// After so many submits in a row whose reads and writes all ended inside of `io_submit`, these
 /// name no eventfd. The number doubles each time that this was wrong.
@@ -45,9 +40,7 @@ pub(super) struct EventLoop {
     look: Duration,
     /// The time of the next look that has been asked for.
     look_due: Option<Instant>,
-    blocked: u64,
-    stalled: u64,
-    longest_submit: Duration,
+    counts: SubmitCounts,
 }
 
 /// The state of the POLL of the bell.
@@ -82,9 +75,7 @@ impl EventLoop {
             inline_submits_needed: INLINE_SUBMITS,
             look: FIRST_LOOK,
             look_due: None,
-            blocked: 0,
-            stalled: 0,
-            longest_submit: Duration::ZERO,
+            counts: SubmitCounts::default(),
         }
     }
 
@@ -126,10 +117,7 @@ impl EventLoop {
             if let Some(errno) = failed {
                 state.fail(errno, &mut actions);
             }
-            state.stats.queue = queue.stats();
-            state.stats.blocked = self.blocked;
-            state.stats.stalled = self.stalled;
-            state.stats.longest_submit = self.longest_submit;
+            self.counts.show(queue.stats(), &mut state.stats);
             state.take_cancels(&mut self.cancels);
             let left_out = self.inline_submits >= self.inline_submits_needed;
             state.admit(naming(inner, left_out), &mut self.admitted);
@@ -188,8 +176,7 @@ impl EventLoop {
         let start = Instant::now();
         let submitted = queue.submit();
         let took = start.elapsed();
-        self.blocked += u64::from(took > BLOCKED);
-        self.longest_submit = self.longest_submit.max(took);
+        self.counts.took(took);
         let left = queue.queued();
         self.submitted = left < queued;
         if self.submitted {
@@ -213,7 +200,7 @@ impl EventLoop {
             // Without an error, operations are in flight. They need not end soon: one may be a
             // POLL.
             Ok(_) | Err(Errno::EAGAIN) => {
-                self.stalled += 1;
+                self.counts.stalled();
                 let stall = self.stall.get_or_insert_with(|| Stall::new(now));
                 if !stall.is_over(now, RETRY_LIMIT) {
                     // A sleep in `block_on` has a bound while operations are queued.

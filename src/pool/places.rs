@@ -14,7 +14,7 @@
 //! While a future waits, buffers are taken by [`Places::hand_over`] alone, which serves the first
 //! future. A thread that had looked before may still take one. The others then wait for the next.
 
-use crate::driver::catch_and_forget;
+use crate::driver::users_code::catch_and_forget;
 use crate::primitive::{AtomicUsize, Mutex, MutexGuard, Ordering, fence};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;

@@ -1,0 +1,110 @@
+//! How drivers run users' code: `prepare` and `goes_on`, whose panics belong to the operation's
+//! future, and wakers and drops, whose panics end here.
+
+use crate::{Errno, EventResult, Operation, Prepared};
+use alloc::boxed::Box;
+use core::any::Any;
+use core::mem;
+use core::panic::AssertUnwindSafe;
+use core::task::Waker;
+use std::panic::catch_unwind;
+
+/// The payload of a panic.
+pub(crate) type Payload = Box<dyn Any + Send>;
+
+/// Calls `prepare`. Returns the payload if it panicked.
+#[inline]
+pub(crate) fn prepare<O: Operation + ?Sized>(op: &mut O) -> Result<Prepared<'_>, Payload> {
+    // Moved through the closure, as the loan outlives it.
+    catch_unwind(AssertUnwindSafe(move || {
+        let op = op;
+        op.prepare()
+    }))
+}
+
+/// Calls `goes_on`, and stores its panic. Of an operation that never goes on, the constant `false`
+/// is left of this.
+#[inline(always)]
+pub(crate) fn goes_on<O: Operation>(
+    op: &mut O,
+    outcome: EventResult,
+    panic: &mut Option<Payload>,
+) -> bool {
+    catch_unwind(AssertUnwindSafe(|| op.goes_on(outcome))).unwrap_or_else(|payload| {
+        *panic = Some(payload);
+        false
+    })
+}
+
+/// The end of an operation, for its future. `E` is the operation without its type.
+pub(crate) enum Ended<E: ?Sized> {
+    Done {
+        result: Result<u32, Errno>,
+        op: Box<E>,
+    },
+    /// Its `prepare` or `goes_on` panicked, with this.
+    Panicked {
+        payload: Payload,
+        op: Box<E>,
+    },
+}
+
+impl<E: ?Sized> Ended<E> {
+    #[inline]
+    pub(crate) fn new(op: Box<E>, result: Result<u32, Errno>, panic: Option<Payload>) -> Self {
+        match panic {
+            Some(payload) => Self::Panicked { payload, op },
+            None => Self::Done { result, op },
+        }
+    }
+
+    /// Has everything dropped: no future takes this.
+    pub(crate) fn discard(self, mut later: impl FnMut(Action<E>)) {
+        match self {
+            Self::Done { op, .. } => later(Action::DropOp(op)),
+            Self::Panicked { payload, op } => {
+                later(Action::DropOp(op));
+                later(Action::DropPayload(payload));
+            }
+        }
+    }
+}
+
+/// Users' code that is to be run when nothing is locked or borrowed.
+pub(crate) enum Action<E: ?Sized> {
+    Wake(Waker),
+    DropWaker(Waker),
+    DropOp(Box<E>),
+    DropPayload(Payload),
+}
+
+impl<E: ?Sized> Action<E> {
+    #[inline]
+    pub(crate) fn run(self) {
+        match self {
+            Self::Wake(waker) => waker.wake(),
+            Self::DropWaker(waker) => drop(waker),
+            Self::DropOp(op) => drop(op),
+            Self::DropPayload(payload) => drop(payload),
+        }
+    }
+}
+
+/// Runs users' code and catches its panic, which the panic hook has reported already. Returns
+/// `None` if it panicked.
+///
+/// Every call of users' code in the driver goes through this function, but for
+/// [`Operation::prepare`](crate::Operation::prepare), whose panic belongs to the operation's
+/// future.
+pub(crate) fn catch_and_forget<R>(code: impl FnOnce() -> R) -> Option<R> {
+    let payload = match catch_unwind(AssertUnwindSafe(code)) {
+        Ok(result) => return Some(result),
+        Err(payload) => payload,
+    };
+    // The payload's drop is users' code, too. The payload of its panic is leaked: that one's drop
+    // might panic again, and so on without end.
+    if let Err(next) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        mem::forget(next);
+    }
+    None
+}
