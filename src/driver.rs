@@ -9,7 +9,7 @@
 //! others. Three more callers run steps:
 //!
 //! - a future on its first poll, if no other operation is outstanding or the batch is full: see
-//!   `State::decide`;
+//!   `Batching::decide`;
 //! - the reactor, once the runtime has run the tasks that were ready ([`Reactor::wake_later`]);
 //! - the helper thread, while the kernel has no resources ([`stall`]), while operations are in the
 //!   kernel that do not name the eventfd ([`announcing`]), when a future gives up at its deadline,
@@ -42,6 +42,7 @@ mod overdue;
 pub(crate) mod queued_operation;
 mod reactor;
 mod run_lock;
+mod shared;
 pub(crate) mod stall;
 mod state;
 pub(crate) mod stats;
@@ -61,29 +62,21 @@ pub use timed_out::TimedOut;
 use crate::raw::ForkGuard;
 use crate::{Errno, EventFd, IoContext, Operation, Queue};
 use alloc::sync::{Arc, Weak};
-use alloc::task::Wake;
 use alloc::vec::Vec;
 use announcing::Announcing;
 use blocking::{BlockingCall, BlockingThreads};
 use core::fmt;
-use core::mem;
-use core::ops::Deref;
-use core::sync::atomic::{AtomicBool, Ordering};
-use core::task::{Context, Poll, Waker};
+use core::sync::atomic::AtomicBool;
 use core::time::Duration;
-use deferred::Deferred;
 use event_loop::EventLoop;
-use helper::{Helper, Purpose};
+use helper::Helper;
 use reactor::{Contained, NoReactor};
 use run_lock::{ReactorPolling, RunLock};
+use shared::{DriverWaker, Handle, Shared};
 use state::State;
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::Instant;
-use timer::Timer;
-
-/// The number of steps that one caller runs at most. It leaves the rest to the reactor.
-const STEPS: u32 = 8;
 
 /// Performs operations as futures, for many tasks at once.
 ///
@@ -524,261 +517,5 @@ impl Driver {
 impl fmt::Debug for Driver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Driver").field("outstanding", &self.outstanding()).finish_non_exhaustive()
-    }
-}
-
-/// The part of a driver that its handles and futures share.
-struct Shared {
-    state: Mutex<State>,
-    /// Locked by the thread that `run_lock` admits, and so never waited for.
-    event_loop: Mutex<EventLoop>,
-    run_lock: RunLock,
-    /// True if tasks run the event loop, too; false if the helper thread alone does.
-    tasks_run: bool,
-    reactor_polling: ReactorPolling,
-    /// The helper thread does what the reactor should.
-    reactor_failed: AtomicBool,
-    reactor: Contained,
-    /// True if the eventfd must be emptied before it can tell the reactor anything again.
-    empties: bool,
-    /// The [`DriverWaker`]. Holds no strong reference: the reactor keeps it, and `self` the
-    /// reactor.
-    waker: Waker,
-    eventfd: Arc<EventFd>,
-    helper: Helper,
-    timer: Arc<Timer>,
-    /// The threads that make calls for files.
-    blocking: BlockingThreads,
-    process: ForkGuard,
-}
-
-/// The reference to the driver that a [`Driver`] or a future has.
-///
-/// A forked child leaks every reference, so it drops nothing of the driver. An operation or a waker
-/// may belong to a thread, a runtime or a buffer that only the parent has; the reactor's
-/// registration and the helper's channel are the parent's.
-#[derive(Clone)]
-struct Handle(Arc<Shared>);
-
-impl Handle {
-    fn upgrade(shared: &Weak<Shared>) -> Option<Self> {
-        shared.upgrade().map(Self)
-    }
-}
-
-impl Deref for Handle {
-    type Target = Arc<Shared>;
-
-    fn deref(&self) -> &Arc<Shared> {
-        &self.0
-    }
-}
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        if self.check_process().is_err() {
-            mem::forget(Arc::clone(&self.0));
-        }
-    }
-}
-
-impl Shared {
-    /// `Err(FORKED)` in a child of the process that made the driver.
-    fn check_process(&self) -> Result<(), Errno> {
-        self.process.check_strictly()
-    }
-
-    /// Locks the state, under which nothing panics. A forked child gets the error instead: a thread
-    /// that it does not have may hold the lock.
-    fn lock(&self) -> Result<MutexGuard<'_, State>, Errno> {
-        self.check_process()?;
-        Ok(self.state.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Returns whether somebody waits for the operation of an entry.
-    fn is_awaited(&self, entry: usize) -> bool {
-        self.lock().is_ok_and(|state| state.is_awaited(entry))
-    }
-
-    /// Calls `step` under the lock, and does what it defers after it. Does neither in a forked
-    /// child.
-    fn with_state<R>(
-        self: &Arc<Self>,
-        step: impl FnOnce(&mut State, &mut Deferred) -> R,
-    ) -> Result<R, Errno> {
-        Ok(self.with_locked(self.lock()?, step))
-    }
-
-    /// Does the same under a lock that is held already.
-    fn with_locked<R>(
-        self: &Arc<Self>,
-        mut state: MutexGuard<'_, State>,
-        step: impl FnOnce(&mut State, &mut Deferred) -> R,
-    ) -> R {
-        let mut deferred = Deferred::default();
-        let result = step(&mut state, &mut deferred);
-        drop(state);
-        self.finish(deferred);
-        result
-    }
-
-    /// Does what a step under the lock has left to do.
-    fn finish(self: &Arc<Self>, mut deferred: Deferred) {
-        if let Some(at) = deferred.arm {
-            self.timer.arm(at);
-        }
-        if deferred.run_on_helper {
-            self.run_on_helper();
-        }
-        if deferred.run_now && !self.tasks_run {
-            self.signal_eventfd();
-        } else if deferred.run_later {
-            self.run_after_ready_tasks();
-        }
-        deferred.run_users_code();
-        // Last, since it may block in `io_submit`.
-        if deferred.run_now && self.tasks_run {
-            self.run_event_loop();
-        }
-    }
-
-    /// Runs steps of the event loop until nothing is left to do. If another thread is at it, that
-    /// thread runs one more step instead.
-    fn run_event_loop(self: &Arc<Self>) {
-        let mut steps = 0;
-        self.run_lock.take(|| {
-            // In each step, since the user's code that a step runs may fork.
-            if self.check_process().is_err() {
-                return false;
-            }
-            self.listen();
-            steps += 1;
-            steps <= STEPS && self.lock_event_loop().step(self)
-        });
-        if steps > STEPS {
-            self.signal_eventfd();
-        }
-    }
-
-    fn lock_event_loop(&self) -> MutexGuard<'_, EventLoop> {
-        self.event_loop.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Polls the reactor if it has called the waker, so that it calls it again.
-    fn listen(self: &Arc<Self>) {
-        self.reactor_polling.poll_until_pending(|| match self.poll_reactor() {
-            Poll::Pending => false,
-            Poll::Ready(Ok(())) => {
-                if self.empties {
-                    // `None` if the reactor was wrong, which costs a step.
-                    let _ = self.eventfd.take();
-                }
-                true
-            }
-            Poll::Ready(Err(())) => {
-                self.reactor_failed.store(true, Ordering::Release);
-                // A reactor that has forked may say so, too.
-                if self.check_process().is_ok() {
-                    self.helper.drive(self);
-                }
-                false
-            }
-        });
-    }
-
-    /// Returns `Pending` for good once the reactor has failed.
-    fn poll_reactor(&self) -> Poll<Result<(), ()>> {
-        if self.reactor_has_failed() {
-            return Poll::Pending;
-        }
-        self.reactor.poll_readable(&mut Context::from_waker(&self.waker))
-    }
-
-    fn reactor_has_failed(&self) -> bool {
-        self.reactor_failed.load(Ordering::Acquire)
-    }
-
-    /// Has the event loop run when the tasks that are ready have run; or soon, if the reactor does
-    /// not know when that is.
-    fn run_after_ready_tasks(&self) {
-        if !(self.tasks_run && self.reactor.wake_later(&self.waker)) {
-            self.signal_eventfd();
-        }
-    }
-
-    /// Makes the eventfd readable, so that the reactor or the helper thread runs the event loop.
-    fn signal_eventfd(&self) {
-        // EAGAIN: the count is at its limit, so the eventfd is readable as it is.
-        let _ = self.eventfd.add(1);
-    }
-
-    /// Has the helper thread run the event loop now.
-    fn run_on_helper(self: &Arc<Self>) {
-        if self.tasks_run {
-            self.helper.run(self);
-        }
-        if !self.tasks_run || self.reactor_has_failed() {
-            // The thread may be waiting for the eventfd.
-            self.signal_eventfd();
-        }
-    }
-
-    /// Starts the timer's thread, unless it runs.
-    fn start_timer(self: &Arc<Self>) -> Result<(), Errno> {
-        let started = self.timer.start(self);
-        started.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::EAGAIN))
-    }
-
-    /// Wakes the futures whose deadlines have passed.
-    fn expire(self: &Arc<Self>) {
-        let _ = self.with_state(|state, deferred| state.expire(Instant::now(), deferred));
-    }
-
-    /// Has the helper thread run the event loop at that time.
-    fn run_at(self: &Arc<Self>, at: Instant, purpose: Purpose) {
-        self.helper.run_at(at, purpose, self);
-        if self.reactor_has_failed() {
-            // The thread may be waiting for the eventfd.
-            self.signal_eventfd();
-        }
-    }
-
-    /// Ends the context on the helper thread.
-    fn destroy(&self, queue: Queue<queued_operation::QueuedOperation>, shared: Weak<Self>) {
-        // A waker that has forked may have come back here.
-        if self.check_process().is_err() {
-            return;
-        }
-        self.helper.destroy(queue, shared);
-        if self.reactor_has_failed() {
-            // The thread may be waiting for the eventfd.
-            self.signal_eventfd();
-        }
-    }
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        self.timer.end();
-        let event_loop = self.event_loop.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if let Some(queue) = event_loop.take_queue() {
-            self.destroy(queue, Weak::new());
-        }
-    }
-}
-
-/// The driver's own waker.
-struct DriverWaker(Weak<Shared>);
-
-impl Wake for DriverWaker {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        if let Some(shared) = Handle::upgrade(&self.0) {
-            shared.reactor_polling.set();
-            shared.run_event_loop();
-        }
     }
 }
