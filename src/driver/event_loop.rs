@@ -20,12 +20,9 @@ pub(super) struct EventLoop {
     /// `None` when the driver has been closed.
     queue: Option<Queue<QueuedOperation>>,
     eventfd: Arc<EventFd>,
-    /// The token of the last operation of each entry.
-    tokens: Vec<Option<Token>>,
     /// Taken from the state, and not pushed yet; its allocation is kept.
     admitted: Vec<(usize, Box<dyn Erased>)>,
-    /// Pushed, and not submitted yet. Emptied by each submit; its allocation is kept.
-    pushed: Vec<(usize, Iocb)>,
+    pushed: Pushed,
     /// The beginning of the last submit and its time, until the next step.
     last_submit: Option<(Instant, Duration)>,
     /// Taken from the queue, and not given to the state yet; its allocation is kept.
@@ -47,9 +44,8 @@ impl EventLoop {
         Self {
             queue: Some(queue),
             eventfd,
-            tokens: Vec::new(),
             admitted: Vec::new(),
-            pushed: Vec::new(),
+            pushed: Pushed::default(),
             last_submit: None,
             completed: Vec::new(),
             submitted: false,
@@ -123,11 +119,7 @@ impl EventLoop {
             if ready.goes_on() && shared.is_awaited(entry) {
                 ready.op_mut().names = self.announcing.names();
                 let token = ready.push_again();
-                self.tokens[entry] = Some(token);
-                if let Some(iocb) = queue.iocb(token) {
-                    self.announcing.pushed(Kind::of(&iocb));
-                    self.pushed.push((entry, iocb));
-                }
+                self.pushed.note(entry, token, queue, &mut self.announcing);
             } else {
                 let done = ready.take();
                 self.completed.push((entry, done.op.ended(done.result)));
@@ -139,7 +131,7 @@ impl EventLoop {
     /// have it.
     fn cancel(&mut self, entries: &[usize]) -> bool {
         let Some(queue) = &mut self.queue else { return false };
-        let tokens = entries.iter().filter_map(|&entry| *self.tokens.get(entry)?);
+        let tokens = entries.iter().filter_map(|&entry| *self.pushed.tokens.get(entry)?);
         // What cannot be cancelled runs to its end.
         tokens.filter(|&token| queue.cancel(token).is_ok()).count() > 0
     }
@@ -152,19 +144,8 @@ impl EventLoop {
             let names = self.announcing.names();
             let kind = Kind::Other;
             let op = QueuedOperation { op, eventfd, names, kind, entry, panic: None };
-            let pushed = queue.push(op);
-            if self.tokens.len() <= entry {
-                self.tokens.resize(entry + 1, None);
-            }
-            match pushed {
-                Ok(token) => {
-                    self.tokens[entry] = Some(token);
-                    let iocb = queue.iocb(token);
-                    self.pushed.extend(iocb.map(|iocb| (entry, iocb)));
-                    if let Some(iocb) = iocb {
-                        self.announcing.pushed(Kind::of(&iocb));
-                    }
-                }
+            match queue.push(op) {
+                Ok(token) => self.pushed.note(entry, token, queue, &mut self.announcing),
                 Err(_) => unreachable!("no more are admitted than there are slots"),
             }
         }
@@ -180,7 +161,7 @@ impl EventLoop {
             return false;
         }
         let start = Instant::now();
-        note_submits(shared, &mut self.pushed, start);
+        self.pushed.note_submits(shared, start);
         let submitted = queue.submit();
         let took = start.elapsed();
         self.last_submit = Some((start, took));
@@ -248,15 +229,45 @@ impl EventLoop {
     }
 }
 
-/// Notes what is about to be submitted, before the call, which may block.
-fn note_submits(shared: &Shared, pushed: &mut Vec<(usize, Iocb)>, at: Instant) {
-    if pushed.is_empty() {
-        return;
-    }
-    if let Ok(mut state) = shared.lock() {
-        for (entry, iocb) in pushed.iter() {
-            state.note_submit(*entry, Submitted::new(iocb, at));
+/// The operations that have been pushed.
+#[derive(Default)]
+struct Pushed {
+    /// The token of the last operation of each entry.
+    tokens: Vec<Option<Token>>,
+    /// Those that have not been submitted yet. Emptied by each submit; its allocation is kept.
+    unsubmitted: Vec<(usize, Iocb)>,
+}
+
+impl Pushed {
+    /// Notes the operation of an entry that has just been pushed.
+    #[inline]
+    fn note(
+        &mut self,
+        entry: usize,
+        token: Token,
+        queue: &Queue<QueuedOperation>,
+        announcing: &mut Announcing,
+    ) {
+        if self.tokens.len() <= entry {
+            self.tokens.resize(entry + 1, None);
+        }
+        self.tokens[entry] = Some(token);
+        if let Some(iocb) = queue.iocb(token) {
+            announcing.pushed(Kind::of(&iocb));
+            self.unsubmitted.push((entry, iocb));
         }
     }
-    pushed.clear();
+
+    /// Notes what is about to be submitted, before the call, which may block.
+    fn note_submits(&mut self, shared: &Shared, at: Instant) {
+        if self.unsubmitted.is_empty() {
+            return;
+        }
+        if let Ok(mut state) = shared.lock() {
+            for (entry, iocb) in &self.unsubmitted {
+                state.note_submit(*entry, Submitted::new(iocb, at));
+            }
+        }
+        self.unsubmitted.clear();
+    }
 }
