@@ -10,8 +10,8 @@ const FIRST: Duration = Duration::from_millis(1);
 const LONGEST: Duration = Duration::from_millis(100);
 
 /// The time for which drivers retry, unless
-/// [`Driver::retry_submits_for`](super::Driver::retry_submits_for) sets another. What ends within it
-/// is a shortage that passes; afterwards somebody must be told.
+/// [`Driver::retry_submits_for`](super::Driver::retry_submits_for) sets another. What ends within
+/// it is a shortage that passes; afterwards somebody must be told.
 pub(crate) const RETRY_LIMIT: Duration = Duration::from_secs(30);
 
 /// A time in which the kernel takes none of the operations that are queued.
