@@ -4,7 +4,9 @@
 
 use crate::common;
 
-use super::injection::{Bench, CALLS, assert_well, each_error, single_strikes, thorough};
+use super::injection::{
+    Bench, CALLS, Effort, assert_well, each_error, effort, sample, single_strikes,
+};
 use super::strace::{self, Injection, When};
 use super::victim::{self, VICTIMS};
 use common::skip;
@@ -72,12 +74,12 @@ fn everything_survives_a_call_that_fails_for_good() {
         skip!("{reason}");
     }
     let mut bench = Bench::new();
-    for (victim, _) in VICTIMS {
+    for (nth, (victim, _)) in VICTIMS.iter().enumerate() {
         let command = victim::command(victim);
-        for (call, error) in each_error() {
+        for (call, error) in sample(each_error(), nth) {
             let ways = match error {
                 Some(Errno::EINTR) => &[When::EverySecond][..],
-                _ if thorough() => &[When::From(1), When::From(2), When::EverySecond],
+                _ if effort() == Effort::All => &[When::From(1), When::From(2), When::EverySecond],
                 _ => &[When::From(1)],
             };
             for &when in ways {
@@ -99,14 +101,13 @@ fn everything_survives_two_calls_that_fail_for_good() {
     let mut bench = Bench::new();
     let mut killed = 0;
     let later = CALLS.iter().skip(1);
-    for (victim, _) in VICTIMS {
+    let pairs = later.clone().flat_map(|a| later.clone().map(move |b| (a.0, b.0)));
+    let pairs = pairs.filter(|(first, second)| first != second);
+    for (nth, (victim, _)) in VICTIMS.iter().enumerate() {
         let command = victim::command(victim);
-        for (first, second) in later.clone().flat_map(|a| later.clone().map(move |b| (a.0, b.0))) {
-            if first == second {
-                continue;
-            }
+        for (first, second) in sample(pairs.clone(), nth) {
             let ways = [When::From(1), When::From(3)];
-            for &when in if thorough() { &ways[..] } else { &ways[..1] } {
+            for &when in if effort() == Effort::All { &ways[..] } else { &ways[..1] } {
                 let injection = |call| Injection { call, error: Some(Errno::EPERM), when };
                 let injections = [injection(first), injection(second)];
                 let Some(struck) = bench.run(&command, &injections) else { break };

@@ -104,10 +104,30 @@ pub(crate) fn each_error() -> impl Iterator<Item = (&'static str, Option<Errno>)
     CALLS.iter().flat_map(|&(call, errors)| errors.iter().map(move |&error| (call, error)))
 }
 
-/// Whether every error is injected at every occurrence, which takes minutes. Otherwise each error
-/// strikes somewhere, and each occurrence is struck by some error.
-pub(crate) fn thorough() -> bool {
-    std::env::var_os("LINUX_AIO_FAULTS").is_some_and(|faults| faults == "all")
+/// How much is injected: `LINUX_AIO_FAULTS` is `each`, `all`, or not set.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Effort {
+    /// Each error strikes one occurrence, and every third program for good.
+    Sample,
+    /// Each error strikes somewhere, and each occurrence is struck by some error.
+    Each,
+    /// Each error strikes at each occurrence. That takes minutes.
+    All,
+}
+
+pub(crate) fn effort() -> Effort {
+    match std::env::var("LINUX_AIO_FAULTS").as_deref() {
+        Ok("each") => Effort::Each,
+        Ok("all") => Effort::All,
+        Ok(other) => panic!("LINUX_AIO_FAULTS={other}: neither \"each\" nor \"all\""),
+        Err(_) => Effort::Sample,
+    }
+}
+
+/// Returns those of many runs that are made: every third of a sample, or all.
+pub(crate) fn sample<T>(runs: impl Iterator<Item = T>, offset: usize) -> impl Iterator<Item = T> {
+    let (offset, step) = if effort() == Effort::Sample { (offset % 3, 3) } else { (0, 1) };
+    runs.skip(offset).step_by(step)
 }
 
 /// Which errors strike which occurrences of a call that is made `calls` times.
@@ -115,10 +135,19 @@ pub(crate) fn single_strikes<'a>(
     errors: &'a [Option<Errno>],
     calls: usize,
 ) -> impl Iterator<Item = (Option<Errno>, When)> + 'a {
+    let effort = effort();
     let all = errors.len() * calls;
-    let turns = if thorough() { all } else { all.min(errors.len().max(calls)) };
+    let turns = match effort {
+        Effort::Sample => all.min(errors.len()),
+        Effort::Each => all.min(errors.len().max(calls)),
+        Effort::All => all,
+    };
     (0..turns).map(move |turn| {
-        let at = if thorough() { turn / errors.len() } else { turn % calls };
+        let at = match effort {
+            Effort::Sample => turn * calls / turns,
+            Effort::Each => turn % calls,
+            Effort::All => turn / errors.len(),
+        };
         (errors[turn % errors.len()], When::Only(at + 1))
     })
 }

@@ -1,7 +1,7 @@
 //! SIGKILL at random moments of `aio-copy --verify`: under the target's name there is the old file
 //! or the whole copy, and beside it nothing but what the program says it may leave.
 //!
-//! A hundred times; `LINUX_AIO_KILLS` asks for another number.
+//! Twenty times; `LINUX_AIO_KILLS` asks for another number.
 
 #[path = "../../tests/common/mod.rs"]
 mod common;
@@ -20,7 +20,7 @@ use std::time::Instant;
 
 fn kills() -> usize {
     let asked = std::env::var("LINUX_AIO_KILLS").ok();
-    asked.map_or(100, |kills| kills.parse().expect("LINUX_AIO_KILLS is a number"))
+    asked.map_or(20, |kills| kills.parse().expect("LINUX_AIO_KILLS is a number"))
 }
 
 /// How often a kill found the copy at work, and how often it left a temporary name.
@@ -101,7 +101,7 @@ fn a_killed_copy_leaves_the_old_file_or_the_whole_copy() {
 }
 
 /// Goal: the same where every file has a name from the start; that of an unfinished one may stay.
-/// Method: hide /proc, without which a nameless file cannot get its name. A fifth as often.
+/// Method: hide /proc, without which a nameless file cannot get its name. Half as often.
 #[test]
 fn a_killed_copy_without_nameless_files_does_so_too() {
     let copy = Path::new(env!("CARGO_BIN_EXE_aio-copy"));
@@ -113,7 +113,7 @@ fn a_killed_copy_without_nameless_files_does_so_too() {
         command.arg(source).arg(target);
         command
     };
-    kill_copies(kills().div_ceil(5), copy, |left, new| {
+    kill_copies(kills().div_ceil(2), copy, |left, new| {
         let size = new.len().next_multiple_of(4096);
         assert!(left.len() <= size, "a temporary file of {} bytes is left", left.len());
     });
