@@ -50,7 +50,7 @@ mod timed_out;
 mod timer;
 pub(crate) mod users_code;
 
-pub(crate) use blocking::Lane;
+pub(crate) use blocking::{BlockingThreads, Lane};
 pub use deadline::WithDeadline;
 pub use future::{Close, OpFuture};
 pub use metrics::{Histogram, Metrics, OperationMetrics};
@@ -60,11 +60,10 @@ pub use stats::DriverStats;
 pub use timed_out::TimedOut;
 
 use crate::raw::ForkGuard;
-use crate::{Errno, EventFd, IoContext, Operation, Queue};
+use crate::{EventFd, IoContext, Operation, Queue};
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use announcing::Announcing;
-use blocking::{BlockingCall, BlockingThreads};
 use core::fmt;
 use core::sync::atomic::AtomicBool;
 use core::time::Duration;
@@ -258,6 +257,7 @@ impl Driver {
             context.split().1.reap(&mut [])?;
         }
         let queue = Queue::over(context, capacity);
+        let process = ForkGuard::of_this_process();
         let shared = Arc::new_cyclic(|weak: &Weak<Shared>| Shared {
             state: Mutex::new(State::new(queue.capacity())),
             event_loop: Mutex::new(EventLoop::new(
@@ -276,8 +276,8 @@ impl Driver {
             eventfd,
             helper,
             timer: Arc::default(),
-            blocking: BlockingThreads::default(),
-            process: ForkGuard::of_this_process(),
+            blocking: BlockingThreads::new(process),
+            process,
         });
         // The reactor learns whom to wake.
         shared.run_event_loop();
@@ -367,7 +367,7 @@ impl Driver {
     /// # Ok(()) }
     /// ```
     pub fn close(self) -> Close {
-        self.shared.take_no_calls();
+        self.shared.blocking.take_no_calls();
         Close::new(self.shared)
     }
 
@@ -406,7 +406,7 @@ impl Driver {
     /// ```
     #[doc(alias = "io_destroy")]
     pub fn close_within(self, time: Duration) -> CloseWithin {
-        self.shared.take_no_calls();
+        self.shared.blocking.take_no_calls();
         CloseWithin::new(self.shared, time)
     }
 
@@ -436,24 +436,9 @@ impl Driver {
         self.shared.lock().map(|state| state.overdue(age, now)).unwrap_or_default()
     }
 
-    /// Has a thread of the driver make a call that blocks.
-    pub(crate) fn call_blocking<A, R, C>(
-        &self,
-        lane: Lane,
-        input: A,
-        call: C,
-    ) -> BlockingCall<A, R, C>
-    where
-        A: Send + 'static,
-        R: Send + 'static,
-        C: FnOnce(&mut A) -> R + Send + 'static,
-    {
-        BlockingCall::new(self.shared.clone(), lane, input, call)
-    }
-
-    /// Returns the errno of a driver that takes no more operations: it is closed, or the parent's.
-    pub(crate) fn check_open(&self) -> Result<(), Errno> {
-        self.shared.check_open()
+    /// Returns the threads that make calls for files.
+    pub(crate) fn blocking_threads(&self) -> &BlockingThreads {
+        &self.shared.blocking
     }
 
     /// Returns the number of operations that the driver has: in the kernel, queued, and waiting for

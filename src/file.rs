@@ -3,6 +3,7 @@
 mod access;
 mod call;
 mod direct;
+mod drivers;
 mod fair;
 mod memory;
 mod open;
@@ -13,6 +14,7 @@ mod transfer;
 mod whole;
 mod whole_blocks;
 
+pub use drivers::FileDriver;
 pub use open::{Direct, DirectState};
 pub use options::OpenOptions;
 pub use whole::UnexpectedEnd;
@@ -34,6 +36,10 @@ use std::path::PathBuf;
 use transfer::check_range;
 
 /// A file whose reads and writes are futures: any offset, any length, any memory, on any runtime.
+///
+/// `D` is its driver: [`Driver`], for futures on any thread, or
+/// [`LocalDriver`](crate::LocalDriver), for futures of one thread. What opens a file infers `D` from
+/// the driver that it is given.
 ///
 /// Buffers are given and come back with the result, even if that is an error. They are anything
 /// that holds bytes and can be sent: `Vec<u8>`, [`AlignedBuf`](crate::AlignedBuf) or
@@ -109,6 +115,27 @@ use transfer::check_range;
 /// A dropped future leaves its buffer to the driver until the kernel is finished. What was begun is
 /// done, and no further part of the request is begun: any part of a write may have been done.
 ///
+/// # On a local driver
+///
+/// A file of a [`LocalDriver`](crate::LocalDriver) has the same operations, with the same results.
+/// Its handles and futures stay on the driver's thread. Buffers are `Send + 'static` all the same,
+/// since threads of the driver do what blocks.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use linux_aio::{File, LocalDriver};
+///
+/// let driver = LocalDriver::new(32)?;
+/// driver.block_on(async {
+///     let file = File::open(&driver, "Cargo.toml").await?;
+///     let (result, buf) = file.read_exact_at(vec![0; 9], 0).await;
+///     result?;
+///     assert_eq!(buf, b"[workspac");
+///     file.close().await
+/// })
+/// # }
+/// ```
+///
 /// # Blocking
 ///
 /// What blocks is done by up to three threads of the driver, which start when they are first
@@ -124,8 +151,8 @@ use transfer::check_range;
 /// [`Errno::from_io_error`] returns; `raw_os_error()` is `None`. A driver that is
 /// [closed](Driver::close) gives `ECANCELED`, and in a forked child [`Errno::FORKED`].
 #[derive(Clone, Debug)]
-pub struct File {
-    access: Access,
+pub struct File<D = Driver> {
+    access: Access<D>,
 }
 
 /// The result of a request, and its buffer.
@@ -138,7 +165,11 @@ impl OpenOptions {
     /// Those of `open(2)`; `Unsupported` if `O_DIRECT` is [required](Direct::Require) and the file
     /// has none; and those of [`File::from_std`]. The text names the path.
     #[doc(alias = "openat")]
-    pub async fn open(&self, driver: &Driver, path: impl Into<PathBuf>) -> io::Result<File> {
+    pub async fn open<D: FileDriver>(
+        &self,
+        driver: &D,
+        path: impl Into<PathBuf>,
+    ) -> io::Result<File<D>> {
         let open = self.open_file(driver, path.into()).await?;
         Ok(File::of(open, driver))
     }
@@ -149,13 +180,15 @@ impl File {
     pub fn options() -> OpenOptions {
         OpenOptions::new()
     }
+}
 
+impl<D: FileDriver> File<D> {
     /// Opens a file for reading. Short for the [options](Self::options) `read(true)`.
     ///
     /// # Errors
     /// Those of [`OpenOptions::open`].
-    pub async fn open(driver: &Driver, path: impl Into<PathBuf>) -> io::Result<Self> {
-        Self::options().read(true).open(driver, path).await
+    pub async fn open(driver: &D, path: impl Into<PathBuf>) -> io::Result<Self> {
+        OpenOptions::new().read(true).open(driver, path).await
     }
 
     /// Takes a file that is open. It is direct if it is open with `O_DIRECT`.
@@ -168,11 +201,11 @@ impl File {
     /// for data without end inside of `io_submit`: one that is not set to `O_NONBLOCK`. With it,
     /// reads give `WouldBlock` where there is nothing to read; [`op::Poll`](crate::op::Poll) waits
     /// for data. Also those of `fstat(2)`, `fcntl(2)` and `epoll_create1(2)`.
-    pub fn from_std(file: std::fs::File, driver: &Driver) -> io::Result<Self> {
+    pub fn from_std(file: std::fs::File, driver: &D) -> io::Result<Self> {
         Ok(Self::of(Open::as_it_is(file)?, driver))
     }
 
-    fn of(open: Open, driver: &Driver) -> Self {
+    fn of(open: Open, driver: &D) -> Self {
         let (rw_flags, ioprio) = (RwFlags::empty(), IoPrio::INHERIT);
         Self { access: Access { open: Arc::new(open), driver: driver.clone(), rw_flags, ioprio } }
     }
@@ -420,7 +453,7 @@ impl File {
     /// Those of `close(2)`.
     pub async fn close(self) -> io::Result<()> {
         let Access { open, driver, .. } = self.access;
-        let (result, open) = driver.call_blocking(Lane::Calls, Some(open), close).await;
+        let (result, open) = driver.threads().call(Lane::Calls, Some(open), close).await;
         // A driver that is closed has no thread for it.
         let result = result.unwrap_or_else(|_| close(&mut { open }));
         result.map_err(|errno| FailedCall::error("close".into(), errno))
@@ -442,12 +475,12 @@ impl File {
     ) -> Result<R, Errno> {
         let driver = &self.access.driver;
         let result =
-            driver.call_blocking(Lane::Calls, self.main(), |open| call(&open.main)).await.0?;
+            driver.threads().call(Lane::Calls, self.main(), |open| call(&open.main)).await.0?;
         result.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::EIO))
     }
 }
 
-impl AsFd for File {
+impl<D: FileDriver> AsFd for File<D> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.get_ref().as_fd()
     }

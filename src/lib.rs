@@ -78,7 +78,7 @@ pub use driver::{
 };
 pub use engine::Stats;
 #[cfg(feature = "std")]
-pub use file::{Direct, DirectState, File, OpenOptions, Outcome, UnexpectedEnd};
+pub use file::{Direct, DirectState, File, FileDriver, OpenOptions, Outcome, UnexpectedEnd};
 #[cfg(feature = "std")]
 pub use local::{LocalClose, LocalDriver, LocalFuture, LocalRun};
 pub use operation::{EventResult, Operation, Prepared};

@@ -19,6 +19,7 @@ mod turn;
 pub use future::{LocalClose, LocalFuture};
 pub use run::LocalRun;
 
+use crate::driver::BlockingThreads;
 use crate::driver::users_code::catch_and_forget;
 use crate::fd::OwnedFd;
 use crate::op::Fsync;
@@ -86,7 +87,9 @@ const STEPS: u32 = 8;
 ///
 /// `io_submit` does the I/O itself for files that are open without `O_DIRECT`. The thread waits
 /// for it. **A read of an empty pipe, socket or terminal without `O_NONBLOCK` blocks
-/// indefinitely.** POLL first.
+/// indefinitely.** POLL first. A [`File`](crate::File) keeps the I/O of files without `O_DIRECT`
+/// away from this thread: threads of the driver do it, which start when they are first needed. They
+/// take only buffers that are `Send`.
 ///
 /// # Dropping
 ///
@@ -94,7 +97,8 @@ const STEPS: u32 = 8;
 /// kernel is finished. A POLL is cancelled. **Dropping the last handle, future or both waits** for
 /// what is in flight: about 30 ms, or as long as the slowest operation. The driver has no thread
 /// that could do it, and operations that are not `Send` could not go there. Use
-/// [`close`](Self::close) to be told when all has ended.
+/// [`close`](Self::close) to be told when all has ended. The drop does not wait for calls that a
+/// thread makes for a [`File`](crate::File).
 ///
 /// # Without resources
 ///
@@ -172,6 +176,7 @@ impl LocalDriver {
             watched: OnceCell::new(),
             alarm: Alarm::default(),
             bell: Arc::new(Bell::new(process)?),
+            threads: BlockingThreads::new(process),
             process,
         };
         Ok(Self { inner: Handle(Rc::new(inner)) })
@@ -295,6 +300,9 @@ impl LocalDriver {
     /// does not open the driver again. In a forked child the future resolves at once, and the
     /// parent's driver stays open.
     ///
+    /// Calls that a thread makes for a [`File`](crate::File) are waited for as well. New ones give
+    /// `ECANCELED`.
+    ///
     /// ```
     /// # fn main() -> std::io::Result<()> {
     /// use linux_aio::LocalDriver;
@@ -305,7 +313,13 @@ impl LocalDriver {
     /// ```
     #[doc(alias = "io_destroy")]
     pub fn close(self) -> LocalClose {
+        self.inner.threads.take_no_calls();
         LocalClose::new(self.inner)
+    }
+
+    /// Returns the threads that make calls for files.
+    pub(crate) fn blocking_threads(&self) -> &BlockingThreads {
+        &self.inner.threads
     }
 
     /// Returns the number of operations that the driver has: in the kernel, queued, and waiting for
@@ -357,6 +371,8 @@ struct Inner {
     watched: OnceCell<Arc<EventFd>>,
     alarm: Alarm,
     bell: Arc<Bell>,
+    /// The threads that make calls for files.
+    threads: BlockingThreads,
     process: ForkGuard,
 }
 

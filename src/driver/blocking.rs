@@ -1,6 +1,5 @@
 //! [`BlockingCall`], a call that blocks, as a future; and the threads that make such calls.
 
-use super::Handle;
 use super::future::in_parent_only;
 use super::users_code::catch_and_forget;
 use crate::Errno;
@@ -36,12 +35,30 @@ pub(crate) enum Lane {
 type Job = Box<dyn FnOnce() + Send>;
 
 /// The threads of a driver for calls that block. Each starts with its first call, and ends when the
-/// driver's last handle and last future are gone.
-#[derive(Default)]
-pub(super) struct BlockingThreads {
+/// driver and the last future of a call are gone.
+///
+/// A forked child leaks every reference: a thread that it does not have may hold a lock.
+pub struct BlockingThreads(Arc<Threads>);
+
+struct Threads {
     lanes: [Mutex<Option<Sender<Job>>>; 3],
     closed: AtomicBool,
     under_way: Arc<UnderWay>,
+    process: ForkGuard,
+}
+
+impl Clone for BlockingThreads {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl Drop for BlockingThreads {
+    fn drop(&mut self) {
+        if self.0.process.check_strictly().is_err() {
+            mem::forget(Arc::clone(&self.0));
+        }
+    }
 }
 
 /// The calls that have not ended, and who waits until there is none.
@@ -87,8 +104,55 @@ impl UnderWay {
 }
 
 impl BlockingThreads {
-    /// Returns the queue of a thread, and starts the thread if there is none.
-    fn jobs(&self, lane: Lane, process: ForkGuard) -> io::Result<Sender<Job>> {
+    pub(crate) fn new(process: ForkGuard) -> Self {
+        let (lanes, closed, under_way) = Default::default();
+        Self(Arc::new(Threads { lanes, closed, under_way, process }))
+    }
+
+    /// Has a thread make a call that blocks.
+    pub(crate) fn call<A, R, C>(&self, lane: Lane, input: A, call: C) -> BlockingCall<A, R, C>
+    where
+        A: Send + 'static,
+        R: Send + 'static,
+        C: FnOnce(&mut A) -> R + Send + 'static,
+    {
+        BlockingCall { threads: self.clone(), lane, phase: Phase::New(input, call) }
+    }
+
+    /// Refuses calls from now on. The parent's driver stays open in a forked child.
+    pub(crate) fn take_no_calls(&self) {
+        if self.0.process.check_strictly().is_ok() {
+            self.0.closed.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Ready when the threads have made every call that they had been given; in a forked child,
+    /// too.
+    pub(crate) fn poll_calls(&self, cx: &Context<'_>) -> Poll<()> {
+        match self.0.process.check_strictly() {
+            Ok(()) => self.0.under_way.poll_none(cx),
+            Err(_) => Poll::Ready(()),
+        }
+    }
+
+    /// Returns the errno of a driver that is closed, or the parent's.
+    pub(crate) fn check_open(&self) -> Result<(), Errno> {
+        self.0.process.check_strictly()?;
+        if self.0.closed.load(Ordering::Relaxed) { Err(Errno::ECANCELED) } else { Ok(()) }
+    }
+
+    /// Returns the queue of a thread, and starts the thread if there is none. Returns the errno if
+    /// the driver takes no calls.
+    fn jobs(&self, lane: Lane) -> Result<Sender<Job>, Errno> {
+        self.check_open()?;
+        let jobs = self.0.jobs(lane);
+        jobs.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::EAGAIN))
+    }
+}
+
+impl Threads {
+    fn jobs(&self, lane: Lane) -> io::Result<Sender<Job>> {
+        let process = self.process;
         let mut jobs = lock(&self.lanes[lane as usize]);
         if let Some(jobs) = &*jobs {
             return Ok(jobs.clone());
@@ -123,7 +187,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// which drops it: before the call if that has not begun.
 #[must_use = "a future does nothing unless it is polled"]
 pub(crate) struct BlockingCall<A, R, C> {
-    shared: Handle,
+    threads: BlockingThreads,
     lane: Lane,
     phase: Phase<A, R, C>,
 }
@@ -172,25 +236,14 @@ where
     R: Send + 'static,
     C: FnOnce(&mut A) -> R + Send + 'static,
 {
-    pub(super) fn new(shared: Handle, lane: Lane, input: A, call: C) -> Self {
-        Self { shared, lane, phase: Phase::New(input, call) }
-    }
-
-    /// Returns the errno if the driver takes no calls.
-    fn queue(&self) -> Result<Sender<Job>, Errno> {
-        self.shared.check_open()?;
-        let jobs = self.shared.blocking.jobs(self.lane, self.shared.process);
-        jobs.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::EAGAIN))
-    }
-
     fn start(&mut self, waker: Waker, jobs: &Sender<Job>) {
         let Phase::New(mut input, call) = mem::replace(&mut self.phase, Phase::Finished) else {
             unreachable!("only the first poll starts it")
         };
         let meeting = Arc::new(Meeting(Mutex::new(Progress::Waiting(waker))));
         self.phase = Phase::Started(Arc::clone(&meeting));
-        let (under_way, process) =
-            (Arc::clone(&self.shared.blocking.under_way), self.shared.process);
+        let threads = &self.threads.0;
+        let (under_way, process) = (Arc::clone(&threads.under_way), threads.process);
         under_way.begin();
         let job = move || {
             if meeting.is_abandoned() {
@@ -228,7 +281,7 @@ where
         if let Phase::New(..) = self.phase {
             // The clone may panic. Until then the future keeps its input.
             let waker = cx.waker().clone();
-            match self.queue() {
+            match self.threads.jobs(self.lane) {
                 Ok(jobs) => self.start(waker, &jobs),
                 Err(errno) => match mem::replace(&mut self.phase, Phase::Finished) {
                     Phase::New(input, _) => return Poll::Ready((Err(errno), input)),
@@ -240,7 +293,7 @@ where
         let Phase::Started(meeting) = &self.phase else {
             panic!("the future of a call was polled after its end")
         };
-        in_parent_only(self.shared.check_process());
+        in_parent_only(self.threads.0.process.check_strictly());
         let waker = cx.waker().clone();
         let mut progress = lock(&meeting.0);
         let before = mem::replace(&mut *progress, Progress::Abandoned);
@@ -269,7 +322,7 @@ where
 impl<A, R, C> Drop for BlockingCall<A, R, C> {
     fn drop(&mut self) {
         let Phase::Started(meeting) = &self.phase else { return };
-        if self.shared.check_process().is_err() {
+        if self.threads.0.process.check_strictly().is_err() {
             // The parent's thread may have held the lock at the fork, and the input is the
             // parent's.
             mem::forget(Arc::clone(meeting));
@@ -277,29 +330,5 @@ impl<A, R, C> Drop for BlockingCall<A, R, C> {
         }
         let before = mem::replace(&mut *lock(&meeting.0), Progress::Abandoned);
         catch_and_forget(|| drop(before));
-    }
-}
-
-impl super::Shared {
-    /// Refuses calls from now on. The parent's driver stays open in a forked child.
-    pub(super) fn take_no_calls(&self) {
-        if self.check_process().is_ok() {
-            self.blocking.closed.store(true, Ordering::Relaxed);
-        }
-    }
-
-    /// Ready when the threads have made every call that they had been given; in a forked child,
-    /// too.
-    pub(super) fn poll_calls(&self, cx: &Context<'_>) -> Poll<()> {
-        match self.check_process() {
-            Ok(()) => self.blocking.under_way.poll_none(cx),
-            Err(_) => Poll::Ready(()),
-        }
-    }
-
-    /// Returns the errno of a driver that is closed, or the parent's.
-    pub(super) fn check_open(&self) -> Result<(), Errno> {
-        self.check_process()?;
-        if self.blocking.closed.load(Ordering::Relaxed) { Err(Errno::ECANCELED) } else { Ok(()) }
     }
 }

@@ -265,7 +265,7 @@ impl Future for Close {
         let destroyed = self
             .shared
             .with_state(|state, deferred| state.poll_destroyed(self.closer, waker, deferred));
-        let calls = self.shared.poll_calls(cx);
+        let calls = self.shared.blocking.poll_calls(cx);
         // A forked child has nothing to wait for.
         if destroyed.unwrap_or(true) { calls } else { Poll::Pending }
     }

@@ -1,24 +1,25 @@
 //! [`Access`], what a handle of a file has, and the two ways to do a [`Step`].
 
+use super::drivers::FileDriver;
 use super::memory::Memory;
 use super::open::Open;
 use super::sides::Side;
 use super::step::Step;
 use crate::driver::Lane;
-use crate::{Driver, IoPrio, RwFlags};
+use crate::{IoPrio, RwFlags};
 use alloc::sync::Arc;
 use std::io;
 
 /// The way to a file: what a handle of it has.
 #[derive(Clone, Debug)]
-pub(super) struct Access {
+pub(super) struct Access<D> {
     pub(super) open: Arc<Open>,
-    pub(super) driver: Driver,
+    pub(super) driver: D,
     pub(super) rw_flags: RwFlags,
     pub(super) ioprio: IoPrio,
 }
 
-impl Access {
+impl<D: FileDriver> Access<D> {
     /// Returns whether writes of this handle go to the end of the file.
     pub(super) fn appends(&self) -> bool {
         let flags = self.rw_flags;
@@ -46,7 +47,7 @@ impl Access {
     /// Does the rest of a step by system calls on a thread of the driver.
     pub(super) async fn on_thread<M: Memory>(&self, step: Step<M>) -> (io::Result<()>, Step<M>) {
         let lane = if M::WRITES { Lane::Writes } else { Lane::Reads };
-        let (result, mut step) = self.driver.call_blocking(lane, step, Step::call_to_end).await;
+        let (result, mut step) = self.driver.threads().call(lane, step, Step::call_to_end).await;
         let result = result.and_then(|result| result);
         (result.map_err(|errno| step.error(errno)), step)
     }

@@ -6,6 +6,7 @@
 //! after it would destroy what others append.
 
 use super::access::Access;
+use super::drivers::FileDriver;
 use super::memory::Memory;
 use super::open::Open;
 use super::sides::{Entered, Side};
@@ -47,8 +48,8 @@ fn end<M: Memory>(
 
 /// Reads whole blocks around the wanted bytes. The blocks in the middle go straight to the memory
 /// where that is aligned.
-pub(super) async fn read<M: Memory>(
-    access: &Access,
+pub(super) async fn read<D: FileDriver, M: Memory>(
+    access: &Access<D>,
     mut step: Step<M>,
     alignment: Alignment,
     offset: u64,
@@ -100,8 +101,8 @@ fn ends(read: usize, block: u64) -> bool {
     read == 0 || read as u64 % block != 0
 }
 
-async fn read_blocks(
-    access: &Access,
+async fn read_blocks<D: FileDriver>(
+    access: &Access<D>,
     first: u64,
     until: u64,
     alignment: Alignment,
@@ -117,8 +118,8 @@ async fn read_blocks(
 }
 
 /// Writes the whole units around the page cache, and head and tail through it.
-pub(super) async fn write<M: Memory>(
-    access: &Access,
+pub(super) async fn write<D: FileDriver, M: Memory>(
+    access: &Access<D>,
     mut step: Step<M>,
     alignment: Alignment,
     offset: u64,
@@ -175,19 +176,22 @@ pub(super) async fn write<M: Memory>(
 }
 
 /// Writes what is no whole unit, on the thread for writes.
-async fn edge<M: Memory>(access: &Access, step: Step<M>) -> (io::Result<()>, Step<M>) {
+async fn edge<D: FileDriver, M: Memory>(
+    access: &Access<D>,
+    step: Step<M>,
+) -> (io::Result<()>, Step<M>) {
     if access.open.second.is_some() {
         return access.on_thread(step).await;
     }
-    let call = access.driver.call_blocking(Lane::Writes, step, whole_blocks::write);
+    let call = access.driver.threads().call(Lane::Writes, step, whole_blocks::write);
     let (result, mut step) = call.await;
     let result = result.and_then(|result| result);
     (result.map_err(|errno| step.error(errno)), step)
 }
 
 /// Writes whole blocks from an aligned copy.
-async fn write_copy<M: Memory>(
-    access: &Access,
+async fn write_copy<D: FileDriver, M: Memory>(
+    access: &Access<D>,
     mut step: Step<M>,
     done: usize,
     count: usize,

@@ -1,9 +1,10 @@
 //! [`OpenOptions`].
 
 use super::call::FailedCall;
+use super::drivers::FileDriver;
 use super::open::{Direct, Open};
+use crate::Errno;
 use crate::driver::Lane;
-use crate::{Driver, Errno};
 use rustix::fs::OFlags;
 use std::fs::OpenOptions as StdOptions;
 use std::io;
@@ -101,13 +102,17 @@ impl OpenOptions {
     }
 
     /// Opens the file, on a thread of the driver.
-    pub(super) async fn open_file(&self, driver: &Driver, path: PathBuf) -> io::Result<Open> {
+    pub(super) async fn open_file<D: FileDriver>(
+        &self,
+        driver: &D,
+        path: PathBuf,
+    ) -> io::Result<Open> {
         let Self { mut options, direct, flags } = self.clone();
         // The file is opened without it first: an open that fails because of `O_DIRECT` leaves a
         // new file behind, which an open with `create_new` would then fail on.
         options.custom_flags(flags & !(OFlags::DIRECT.bits() as i32));
         let waits = flags & OFlags::NONBLOCK.bits() as i32 == 0;
-        let call = driver.call_blocking(Lane::Calls, path, move |path| {
+        let call = driver.threads().call(Lane::Calls, path, move |path| {
             // The open of a pipe waits for its other end, and would hold up every other call.
             let is_pipe = |path| std::fs::metadata(path).is_ok_and(|it| it.file_type().is_fifo());
             if waits && is_pipe(&*path) {

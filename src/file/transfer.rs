@@ -2,6 +2,7 @@
 
 use super::access::Access;
 use super::direct;
+use super::drivers::FileDriver;
 use super::fair;
 use super::memory::{Memory, Span};
 use super::open::DirectState;
@@ -33,7 +34,7 @@ impl Moved {
     }
 }
 
-impl Access {
+impl<D: FileDriver> Access<D> {
     /// Moves all bytes of `memory`, up to the end of the file or an error.
     pub(super) async fn transfer<M: Memory>(&self, mut memory: M, offset: u64) -> (Moved, M) {
         let len = memory.len();
@@ -51,7 +52,7 @@ impl Access {
             table: IovecVec::default(),
             entered: None,
         };
-        if let Err(errno) = self.driver.check_open() {
+        if let Err(errno) = self.driver.threads().check_open() {
             return (Moved::failed(step.error(errno)), step.memory);
         }
         fair::turn().await;

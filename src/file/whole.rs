@@ -1,6 +1,7 @@
 //! The ends of transfers, as results.
 
 use super::access::Access;
+use super::drivers::FileDriver;
 use super::memory::Memory;
 use super::transfer::Moved;
 use core::error::Error;
@@ -8,8 +9,8 @@ use core::fmt;
 use std::io;
 
 /// Reads to all of `memory`. Gives the number of bytes that were read, and the number wanted.
-pub(super) async fn read<M: Memory>(
-    access: &Access,
+pub(super) async fn read<D: FileDriver, M: Memory>(
+    access: &Access<D>,
     mut memory: M,
     offset: u64,
 ) -> (io::Result<(usize, usize)>, M) {

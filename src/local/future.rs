@@ -228,7 +228,8 @@ impl Future for LocalClose {
         if drained || self.inner.is_left_alone() {
             self.inner.turn();
         }
-        if self.inner.state.borrow().destroyed { Poll::Ready(()) } else { Poll::Pending }
+        let calls = self.inner.threads.poll_calls(cx);
+        if self.inner.state.borrow().destroyed { calls } else { Poll::Pending }
     }
 }
 

@@ -1,37 +1,44 @@
 //! Buffers, files and file systems that a request does not expect.
 
 use crate::common;
+use crate::drivers::{AnyDriver, on_each_driver};
 
 use common::files::{file_with, pattern, scratch};
 use common::{Watchdog, poll_once, say_skipped};
 use core::pin::pin;
 use core::task::Waker;
-use linux_aio::{Direct, Driver, File};
-use pollster::block_on;
+use linux_aio::{Direct, File};
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
+on_each_driver![
+    a_buffer_may_hold_its_bytes_itself,
+    vectors_of_any_length_are_moved,
+    a_pipe_holds_up_no_thread,
+    closing_waits_for_the_threads,
+    an_atomic_write_is_not_widened,
+];
+
 /// Goal: a buffer that holds its bytes inside of itself is aligned by chance alone, and moves with
 /// its request; it is read and written all the same. Method: futures at many places in memory.
-#[test]
-fn a_buffer_may_hold_its_bytes_itself() -> io::Result<()> {
+fn a_buffer_may_hold_its_bytes_itself<D: AnyDriver>() -> io::Result<()> {
     let content = pattern(20_000);
     let (_dir, path, _) = file_with(&content);
-    let driver = Driver::on_thread(4)?;
+    let driver = D::with_capacity(4)?;
     let options = File::options().read(true).write(true);
-    let file = block_on(options.open(&driver, &path))?;
+    let file = driver.block_on(options.open(&driver, &path))?;
     let mut kept = Vec::new();
     for at in 0..200 {
         kept.push(vec![0_u8; 16 * (at % 33)]);
         let mut read = Box::pin(file.read_at([0; 8192], 4096));
-        let (result, buf) = block_on(&mut read);
+        let (result, buf) = driver.block_on(&mut read);
         assert_eq!(result?, 8192);
         assert!(buf == content[4096..12_288]);
         let mut same = [0; 8192];
         same.copy_from_slice(&content[..8192]);
         let mut write = Box::pin(file.write_all_at(same, 0));
-        block_on(&mut write).0?;
+        driver.block_on(&mut write).0?;
         kept.push(vec![0_u8; 16 * (at % 7)]);
     }
     assert!(std::fs::read(&path)? == content);
@@ -39,18 +46,17 @@ fn a_buffer_may_hold_its_bytes_itself() -> io::Result<()> {
 }
 
 /// Goal: more buffers than one call takes are read and written whole.
-#[test]
-fn vectors_of_any_length_are_moved() -> io::Result<()> {
+fn vectors_of_any_length_are_moved<D: AnyDriver>() -> io::Result<()> {
     for direct in [Direct::Prefer, Direct::Never] {
         let (_dir, path, _) = file_with(b"");
-        let driver = Driver::on_thread(4)?;
+        let driver = D::with_capacity(4)?;
         let options = File::options().read(true).write(true).direct(direct);
-        let file = block_on(options.open(&driver, &path))?;
+        let file = driver.block_on(options.open(&driver, &path))?;
         let content = pattern(3 * 2500);
         let bufs: Vec<Vec<u8>> = content.chunks(3).map(<[u8]>::to_vec).collect();
-        let (result, bufs) = block_on(file.writev_at(bufs, 5));
+        let (result, bufs) = driver.block_on(file.writev_at(bufs, 5));
         assert_eq!(result?, content.len());
-        let (result, read) = block_on(file.readv_at(vec![[0; 3]; bufs.len()], 5));
+        let (result, read) = driver.block_on(file.readv_at(vec![[0; 3]; bufs.len()], 5));
         assert_eq!(result?, content.len());
         assert_eq!(read.concat(), content);
     }
@@ -59,21 +65,20 @@ fn vectors_of_any_length_are_moved() -> io::Result<()> {
 
 /// Goal: a pipe is refused by its path, before the open waits for the other end and holds up every
 /// other call.
-#[test]
-fn a_pipe_holds_up_no_thread() -> io::Result<()> {
+fn a_pipe_holds_up_no_thread<D: AnyDriver>() -> io::Result<()> {
     let _watchdog = Watchdog::new();
     let dir = scratch();
     let path = dir.path().join("pipe");
     let name = std::ffi::CString::new(path.to_str().expect("text")).expect("no zero");
     // SAFETY: A path that ends with a zero.
     assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
-    let driver = Driver::on_thread(4)?;
+    let driver = D::with_capacity(4)?;
     let options = File::options().read(true);
-    let error = block_on(options.open(&driver, &path)).expect_err("it would wait");
+    let error = driver.block_on(options.open(&driver, &path)).expect_err("it would wait");
     assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
     let options = File::options().read(true).custom_flags(libc::O_NONBLOCK);
-    let pipe = block_on(options.open(&driver, &path))?;
-    assert_eq!(block_on(pipe.read_at([1; 8], 0)).0?, 0);
+    let pipe = driver.block_on(options.open(&driver, &path))?;
+    assert_eq!(driver.block_on(pipe.read_at([1; 8], 0)).0?, 0);
     Ok(())
 }
 
@@ -101,23 +106,22 @@ impl Drop for Waits {
 }
 
 /// Goal: closing a driver waits for writes that its threads make, also if their futures are gone.
-#[test]
-fn closing_waits_for_the_threads() -> io::Result<()> {
+fn closing_waits_for_the_threads<D: AnyDriver>() -> io::Result<()> {
     let _watchdog = Watchdog::new();
     let (_dir, path, _) = file_with(b"content");
-    let driver = Driver::on_thread(4)?;
+    let driver = D::with_capacity(4)?;
     let options = File::options().read(true).write(true).direct(Direct::Never);
-    let file = block_on(options.open(&driver, &path))?;
+    let file = driver.block_on(options.open(&driver, &path))?;
     let ((asked, is_asked), (go_on, goes_on), (gone, is_gone)) = (channel(), channel(), channel());
     {
         let mut write = pin!(file.write_at(Waits { asked, go_on: goes_on, gone }, 0));
         assert!(poll_once(&mut write, Waker::noop()).is_pending());
         is_asked.recv().expect("the thread has begun");
         // Reads go on.
-        assert_eq!(block_on(file.read_at([0; 7], 0)).0?, 7);
+        assert_eq!(driver.block_on(file.read_at([0; 7], 0)).0?, 7);
     }
     assert!(is_gone.try_recv().is_err(), "the buffer is in use");
-    let mut close = pin!(driver.close());
+    let mut close = pin!(driver.clone().close());
     let closed = (0..100).any(|_| {
         thread::sleep(core::time::Duration::from_millis(1));
         poll_once(&mut close, Waker::noop()).is_ready()
@@ -125,21 +129,20 @@ fn closing_waits_for_the_threads() -> io::Result<()> {
     drop(go_on);
     is_gone.recv().expect("the buffer is dropped");
     assert!(!closed, "a write was under way");
-    block_on(close);
+    driver.block_on(close);
     assert_eq!(std::fs::read(path)?, b"lateent");
     Ok(())
 }
 
 /// Goal: an atomic write is one operation or an error: it writes no byte beside its own.
-#[test]
-fn an_atomic_write_is_not_widened() -> io::Result<()> {
+fn an_atomic_write_is_not_widened<D: AnyDriver>() -> io::Result<()> {
     let content = pattern(20_000);
     let (_dir, path, _) = file_with(&content);
-    let driver = Driver::on_thread(4)?;
-    let file = block_on(File::options().read(true).write(true).open(&driver, &path))?;
+    let driver = D::with_capacity(4)?;
+    let file = driver.block_on(File::options().read(true).write(true).open(&driver, &path))?;
     let atomic = file.with_rw_flags(linux_aio::RwFlags::ATOMIC);
     for (offset, len) in [(1000, 512), (512, 100), (777, 4096)] {
-        let result = block_on(atomic.write_at(vec![0; len], offset)).0;
+        let result = driver.block_on(atomic.write_at(vec![0; len], offset)).0;
         if result.is_ok() {
             say_skipped("the kernel wrote it");
             return Ok(());

@@ -5,6 +5,7 @@
 mod common;
 
 mod attack;
+mod drivers;
 mod handles;
 mod model;
 mod requests;

@@ -4,6 +4,7 @@
 //! repeats a run.
 
 use crate::common;
+use crate::drivers::{AnyDriver, on_each_driver};
 
 use common::device::{LoopDevice, Mount};
 use common::files::scratch;
@@ -13,10 +14,12 @@ use core::pin::Pin;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::Poll;
 use fastrand::Rng;
-use linux_aio::{AlignedBuf, Direct, Driver, File};
+use linux_aio::{AlignedBuf, Direct, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
+
+on_each_driver![a_file_is_what_was_written, a_file_is_what_was_written_on_each_file_system];
 
 /// How long the file is at most.
 const LARGEST: usize = 3 << 20;
@@ -109,7 +112,7 @@ fn bytes(rng: &mut Rng, len: usize) -> Vec<u8> {
 }
 
 /// Writes disjoint pieces of a range, all at once.
-async fn write(file: &File, rng: &mut Rng, model: &mut Vec<u8>) {
+async fn write<D: AnyDriver>(file: &File<D>, rng: &mut Rng, model: &mut Vec<u8>) {
     let offset = some_offset(rng, LARGEST - 1);
     let len = some_length(rng, LARGEST - offset);
     let content = bytes(rng, len);
@@ -145,7 +148,7 @@ async fn write(file: &File, rng: &mut Rng, model: &mut Vec<u8>) {
 }
 
 /// Reads pieces, which may overlap and pass the end, all at once.
-async fn read(file: &File, rng: &mut Rng, model: &[u8]) {
+async fn read<D: AnyDriver>(file: &File<D>, rng: &mut Rng, model: &[u8]) {
     let mut requests: Vec<Request<'_>> = Vec::new();
     for _ in 0..rng.usize(1..6) {
         let offset = some_offset(rng, model.len() + 5000);
@@ -175,7 +178,7 @@ async fn read(file: &File, rng: &mut Rng, model: &[u8]) {
     all(requests).await;
 }
 
-async fn round(file: &File, rng: &mut Rng, model: &mut Vec<u8>) {
+async fn round<D: AnyDriver>(file: &File<D>, rng: &mut Rng, model: &mut Vec<u8>) {
     match rng.u8(..20) {
         0 => {
             let len = some_offset(rng, LARGEST);
@@ -234,7 +237,7 @@ impl Drop for Onlooker {
 }
 
 /// Compares a file of a directory with the model, with `O_DIRECT` if it can be had and without.
-fn compare(directory: &Path, what: &str) {
+fn compare<D: AnyDriver>(directory: &Path, what: &str) {
     let seed = std::env::var("LINUX_AIO_MODEL_SEED").ok();
     let seed = seed.map_or_else(|| fastrand::u64(..), |seed| seed.parse().expect("a number"));
     for (name, direct, watched) in [
@@ -243,40 +246,38 @@ fn compare(directory: &Path, what: &str) {
         ("buffered", Direct::Never, false),
     ] {
         let (mut rng, mut model) = (Rng::with_seed(seed), Vec::new());
-        let driver = Driver::on_thread(16).expect("a driver");
-        pollster::block_on(async {
+        let driver = D::with_capacity(16).expect("a driver");
+        driver.block_on(async {
             let options = File::options().read(true).write(true).create_new(true).direct(direct);
             let file = options.open(&driver, directory.join(name)).await.expect("a new file");
             let _onlooker = watched.then(|| Onlooker::of(directory.join(name)));
-            common::say_count(&format!("{what}: {}; seed {seed}", file.direct()));
+            common::say_count(&format!("{}, {what}: {}; seed {seed}", D::NAME, file.direct()));
             for _ in 0..rounds() {
                 round(&file, &mut rng, &mut model).await;
             }
             file.close().await.expect("closed");
             // And what others see.
             assert!(std::fs::read(directory.join(name)).expect("the file") == model);
-            driver.close().await;
+            driver.clone().close().await;
         });
     }
 }
 
 /// Goal: whatever is written at any offset, from any memory and beside whatever else, is read
 /// again, and nothing beside it changes; the length is that of the furthest write.
-#[test]
-fn a_file_is_what_was_written() {
+fn a_file_is_what_was_written<D: AnyDriver>() {
     let _watchdog = Watchdog::new();
     let dir = scratch();
-    compare(dir.path(), "the test's directory");
+    compare::<D>(dir.path(), "the test's directory");
     if let Ok(dir) = tempfile::tempdir_in("/dev/shm") {
-        compare(dir.path(), "/dev/shm");
+        compare::<D>(dir.path(), "/dev/shm");
     } else {
         say_skipped("no /dev/shm");
     }
 }
 
 /// Goal: the same on file systems of every kind, and on large sectors and blocks.
-#[test]
-fn a_file_is_what_was_written_on_each_file_system() {
+fn a_file_is_what_was_written_on_each_file_system<D: AnyDriver>() {
     if !is_root() {
         return say_skipped("only root can mount");
     }
@@ -299,7 +300,7 @@ fn a_file_is_what_was_written_on_each_file_system() {
             Mount::unshare()?;
             let device = LoopDevice::with_sectors(&image, sector)?;
             let _mount = Mount::made(kind, arguments, &device.path, &at)?;
-            compare(&at, &format!("{kind} {arguments:?}, sectors of {sector}"));
+            compare::<D>(&at, &format!("{kind} {arguments:?}, sectors of {sector}"));
             Ok(())
         };
         if let Err(why) = thread::spawn(on_file_system).join().expect("no panic") {

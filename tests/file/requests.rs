@@ -1,6 +1,7 @@
 //! What a request of a `File` does at its edges, and on each runtime.
 
 use crate::common;
+use crate::drivers::AnyDriver;
 
 use common::device::{LoopDevice, Mount};
 use common::files::{file_with, open_direct, pattern, scratch};
@@ -8,7 +9,7 @@ use common::{Watchdog, is_root, say_skipped};
 use core::num::NonZero;
 use core::task::{Context, Poll};
 use linux_aio::{
-    Direct, DirectState, Driver, Errno, EventFd, File, Reactor, RwFlags, UnexpectedEnd,
+    Direct, DirectState, Driver, Errno, EventFd, File, LocalDriver, Reactor, RwFlags, UnexpectedEnd,
 };
 use pollster::block_on;
 use std::io;
@@ -21,7 +22,7 @@ fn errno<T>(result: io::Result<T>) -> Option<Errno> {
 }
 
 /// Writes and reads at places of every kind, and checks what others see.
-async fn exchange(driver: Driver, direct: Direct) -> io::Result<()> {
+async fn exchange<D: AnyDriver>(driver: D, direct: Direct) -> io::Result<()> {
     let dir = scratch();
     let path = dir.path().join("file");
     let options = File::options().read(true).write(true).create_new(true).direct(direct);
@@ -62,6 +63,20 @@ fn a_file_works_on_tokio() -> io::Result<()> {
     Ok(())
 }
 
+#[cfg(feature = "tokio")]
+#[test]
+fn a_file_works_on_a_local_set() -> io::Result<()> {
+    let _watchdog = Watchdog::new();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    for direct in [Direct::Prefer, Direct::Never] {
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            let driver = linux_aio::tokio::local_driver(4)?;
+            tokio::task::spawn_local(exchange(driver, direct)).await?
+        })?;
+    }
+    Ok(())
+}
+
 struct SmolReactor(smol::Async<Arc<EventFd>>);
 
 impl Reactor for SmolReactor {
@@ -77,6 +92,13 @@ fn a_file_works_on_smol_and_without_a_runtime() -> io::Result<()> {
         let reactor = |eventfd| Ok(SmolReactor(smol::Async::new_nonblocking(eventfd)?));
         smol::block_on(exchange(Driver::new(4, reactor)?, direct))?;
         block_on(exchange(Driver::on_thread(4)?, direct))?;
+
+        let local = LocalDriver::new(4)?;
+        let executor = smol::LocalExecutor::new();
+        executor.spawn(local.run_on(reactor)?).detach();
+        smol::block_on(executor.run(exchange(local, direct)))?;
+        let local = LocalDriver::new(4)?;
+        local.block_on(exchange(local.clone(), direct))?;
     }
     Ok(())
 }

@@ -1,15 +1,18 @@
 //! What a local driver and its futures answer in a forked child.
 
 use super::checks::{Check, FORKED, panic_of, silently};
-use super::common::files::Pipe;
+use super::common::files::{Pipe, scratch};
 use super::common::poll_once;
 use super::world::{Op, poll, read, tell, told};
 use core::task::{Context, Poll, Waker};
 use linux_aio::op::Read;
-use linux_aio::{DriverStats, LocalClose, LocalDriver, LocalFuture, LocalRun, Reactor};
+use linux_aio::{
+    Direct, DriverStats, File as AioFile, LocalClose, LocalDriver, LocalFuture, LocalRun, Reactor,
+};
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
+use tempfile::TempDir;
 
 /// Tells of its drop.
 pub(crate) struct Quiet;
@@ -30,6 +33,9 @@ type Submitted = Option<LocalFuture<Op>>;
 
 pub(crate) struct Inherited {
     driver: Option<LocalDriver>,
+    /// Through the page cache. A thread has made calls for it.
+    file: Option<AioFile<LocalDriver>>,
+    _dir: TempDir,
     fresh: Submitted,
     in_flight: Submitted,
     waiting: Submitted,
@@ -47,6 +53,13 @@ impl Inherited {
             Some(future)
         };
         let driver = LocalDriver::new(1).expect("a driver");
+        let dir = scratch();
+        let options = AioFile::options().read(true).write(true).create(true).direct(Direct::Never);
+        let buffered = driver.block_on(async {
+            let file = options.open(&driver, dir.path().join("buffered")).await.expect("a file");
+            file.write_all_at([7; 8], 0).await.0.expect("a write");
+            file
+        });
         let in_flight = start(&driver, poll(pipe));
         let waiting = start(&driver, read(file));
         let mut run = driver.run_on(|_| Ok(Quiet)).expect("a task");
@@ -58,6 +71,8 @@ impl Inherited {
         Self {
             fresh: Some(driver.perform(read(file))),
             driver: Some(driver),
+            file: Some(buffered),
+            _dir: dir,
             in_flight,
             waiting,
             run: Some(run),
@@ -69,6 +84,8 @@ impl Inherited {
     /// What the children did has cost the parent nothing. The pipe of its POLLs is readable.
     pub(crate) fn is_as_it_was(&mut self) {
         let driver = self.driver.take().expect("it");
+        let file = self.file.take().expect("it");
+        assert_eq!(driver.block_on(file.read_at([0; 8], 0)).1, [7; 8]);
         for future in [&mut self.in_flight, &mut self.waiting, &mut self.fresh] {
             assert!(driver.block_on(future.take().expect("it")).0.is_ok());
         }
@@ -123,6 +140,20 @@ pub(crate) const LOCAL: &[(&str, Check)] = &[
         let mut close = world.local.driver.clone().expect("it").close();
         assert!(poll_once(&mut close, Waker::noop()).is_ready());
         silently(|| drop(world.local.driver.take().expect("it").close()));
+    }),
+    ("LocalDriver: Performs", |world| {
+        let driver = world.local.driver.as_ref().expect("it");
+        let file = world.local.file.take().expect("it");
+        let error = driver.block_on(AioFile::open(driver, "/dev/zero")).expect_err("the parent's");
+        assert!(error.to_string().contains("fork"), "{error}");
+        for result in [
+            driver.block_on(file.read_at([1; 8], 0)).0,
+            driver.block_on(file.write_at([1; 8], 0)).0,
+            driver.block_on(file.set_len(1)).map(|()| 0),
+        ] {
+            assert!(result.expect_err("the parent's").to_string().contains("fork"));
+        }
+        driver.block_on(file.close()).expect("it closes what the child has");
     }),
     ("LocalDriver::outstanding", |world| {
         assert_eq!(world.local.driver.as_ref().expect("it").outstanding(), 0);

@@ -135,9 +135,13 @@ const TRIED: &[(&str, &str)] = &[
     ("Take", "Debug Drop Future"),
 ];
 
+/// What files ask of their driver. The checks of `File` and of `LocalDriver: Performs` try it.
+const OF_FILES: &[(&str, &str)] =
+    &[("BlockingThreads", "Clone Drop"), ("Driver", "Performs"), ("Performs", "perform threads")];
+
 /// All, named as [`public_functions`](super::api::public_functions) does.
 pub(crate) fn names() -> impl Iterator<Item = String> {
-    [DATA, CALLS, FORBIDDEN, TRIED].into_iter().flatten().flat_map(|&(of, names)| {
+    [DATA, CALLS, FORBIDDEN, TRIED, OF_FILES].into_iter().flatten().flat_map(|&(of, names)| {
         names.split(' ').map(move |name| {
             let is_trait = name.starts_with(char::is_uppercase);
             if is_trait { format!("{of}: {name}") } else { format!("{of}::{name}") }

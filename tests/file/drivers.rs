@@ -1,0 +1,66 @@
+//! The drivers that a file works with, for tests that run on each.
+
+use core::future::Future;
+use linux_aio::{Driver, FileDriver, LocalDriver};
+use std::io;
+
+/// A driver, and how a program waits with it.
+pub(crate) trait AnyDriver: FileDriver {
+    const NAME: &str;
+
+    fn with_capacity(capacity: u32) -> io::Result<Self>;
+    fn block_on<F: Future>(&self, future: F) -> F::Output;
+    fn close(self) -> impl Future<Output = ()>;
+}
+
+impl AnyDriver for Driver {
+    const NAME: &str = "Driver";
+
+    fn with_capacity(capacity: u32) -> io::Result<Self> {
+        Self::on_thread(capacity)
+    }
+
+    fn block_on<F: Future>(&self, future: F) -> F::Output {
+        pollster::block_on(future)
+    }
+
+    fn close(self) -> impl Future<Output = ()> {
+        Self::close(self)
+    }
+}
+
+impl AnyDriver for LocalDriver {
+    const NAME: &str = "LocalDriver";
+
+    fn with_capacity(capacity: u32) -> io::Result<Self> {
+        Self::new(capacity)
+    }
+
+    fn block_on<F: Future>(&self, future: F) -> F::Output {
+        Self::block_on(self, future)
+    }
+
+    fn close(self) -> impl Future<Output = ()> {
+        Self::close(self)
+    }
+}
+
+/// Makes two tests of each function: one for each driver.
+macro_rules! on_each_driver {
+    ($($test:ident),* $(,)?) => {
+        mod on_driver {
+            $(#[test]
+            fn $test() -> impl std::process::Termination {
+                super::$test::<linux_aio::Driver>()
+            })*
+        }
+
+        mod on_local_driver {
+            $(#[test]
+            fn $test() -> impl std::process::Termination {
+                super::$test::<linux_aio::LocalDriver>()
+            })*
+        }
+    };
+}
+pub(crate) use on_each_driver;
