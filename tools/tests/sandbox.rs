@@ -1,11 +1,15 @@
-//! The programs of this package, under filters that allow only the calls of `docs/seccomp`.
+//! The programs of this package, and a program for each layer of the library, under filters that
+//! allow only the calls of `docs/seccomp`.
 
 #[path = "../../tests/common/mod.rs"]
 mod common;
+#[path = "../../tests/example/program.rs"]
+mod program;
 
 use common::files::scratch;
 use common::filter;
 use common::skip;
+use program::example;
 use std::collections::HashMap;
 use std::ffi::CStr;
 use std::fs;
@@ -32,6 +36,18 @@ fn unlike_here() -> Option<String> {
     (!same).then(|| format!("the lists were recorded with {}", recorded.trim()))
 }
 
+/// The list of that name, as Docker and podman take it. systemd's is the same.
+fn list(name: &str) -> Vec<String> {
+    let profile: serde_json::Value =
+        serde_json::from_str(&recorded(&format!("{name}.json"))).expect("JSON");
+    let names = profile["syscalls"][0]["names"].as_array().expect("an array");
+    let names: Vec<_> = names.iter().map(|name| name.as_str().expect("a text")).collect();
+    let unit = recorded(&format!("{name}.conf"));
+    let lines = unit.lines().filter_map(|line| line.strip_prefix("SystemCallFilter="));
+    assert!(lines.eq(names.iter().copied()), "{name}");
+    names.into_iter().map(Into::into).collect()
+}
+
 /// The numbers of calls, by the kernel's header.
 fn numbers() -> Result<HashMap<String, u32>, String> {
     let header = PathBuf::from("/usr/include/x86_64-linux-gnu/asm/unistd_64.h");
@@ -45,7 +61,7 @@ fn numbers() -> Result<HashMap<String, u32>, String> {
 }
 
 /// Runs a program that is killed at the first call that is not among `calls`.
-fn run(program: &str, calls: &[u32], arguments: &[&str]) -> Output {
+fn run(program: &Path, calls: &[u32], arguments: &[&str]) -> Output {
     let calls = calls.to_vec();
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null());
@@ -60,46 +76,99 @@ fn run(program: &str, calls: &[u32], arguments: &[&str]) -> Output {
     command.output().expect("the program starts")
 }
 
+/// Why nothing can be checked here, or the numbers of calls.
+fn numbers_here() -> Result<HashMap<String, u32>, String> {
+    if !filter::filters_work() {
+        return Err("this kernel takes no seccomp filters".into());
+    }
+    unlike_here().map_or_else(numbers, Err)
+}
+
+/// Checks that a program works with the calls of its list, and not without `io_submit`.
+fn check(numbers: &HashMap<String, u32>, name: &str, program: &Path, arguments: &[&str]) {
+    let calls: Vec<u32> = list(name).iter().map(|name| numbers[name]).collect();
+    let output = run(program, &calls, arguments);
+    assert_eq!(output.status.code(), Some(0), "{name}: {output:?}");
+    let fewer: Vec<u32> = calls.into_iter().filter(|&call| call != numbers["io_submit"]).collect();
+    let killed = run(program, &fewer, arguments).status.signal();
+    assert_eq!(killed, Some(libc::SIGSYS), "{name}");
+}
+
+/// The path as text.
+fn text(path: &Path) -> &str {
+    path.to_str().expect("UTF-8")
+}
+
 /// Goal: each program works with no other calls than the recorded ones, and needs those of AIO.
 /// Method: every other call kills it; then so does `io_submit`.
 #[test]
 fn the_programs_need_no_other_calls_than_the_recorded_ones() {
-    if !filter::filters_work() {
-        skip!("this kernel takes no seccomp filters");
-    }
-    if let Some(reason) = unlike_here() {
-        skip!("{reason}");
-    }
-    let numbers = match numbers() {
+    let numbers = match numbers_here() {
         Ok(numbers) => numbers,
         Err(reason) => skip!("{reason}"),
     };
     let dir = scratch();
     let (source, target) = (dir.path().join("source"), dir.path().join("target"));
     fs::write(&source, vec![7; 1 << 20]).expect("it can be written");
-    let path = |path: &Path| path.to_str().expect("UTF-8").to_owned();
-    let (folder, source, target) = (path(dir.path()), path(&source), path(&target));
-    for (name, program, arguments) in [
-        ("aio-probe", env!("CARGO_BIN_EXE_aio-probe"), &["--json", &source, "--dir", &folder][..]),
-        (
-            "aio-bench",
-            env!("CARGO_BIN_EXE_aio-bench"),
-            &["--size", "1MiB", "--seconds", "0.05", "--depth", "1,8", "--write", &folder],
-        ),
-        ("aio-copy", env!("CARGO_BIN_EXE_aio-copy"), &["--verify", &source, &target]),
-    ] {
-        let list = recorded(&format!("{name}.calls"));
-        let calls: Vec<u32> = list.lines().map(|name| numbers[name]).collect();
-        let output = run(program, &calls, arguments);
-        assert_eq!(output.status.code(), Some(0), "{name}: {output:?}");
-        let fewer: Vec<u32> =
-            calls.into_iter().filter(|&call| call != numbers["io_submit"]).collect();
-        let killed = run(program, &fewer, arguments).status.signal();
-        assert_eq!(killed, Some(libc::SIGSYS), "{name}");
-        let profile: serde_json::Value =
-            serde_json::from_str(&recorded(&format!("{name}.json"))).expect("JSON");
-        let names = profile["syscalls"][0]["names"].as_array().expect("an array");
-        let names = names.iter().map(|name| name.as_str().expect("a text"));
-        assert!(names.eq(list.lines()), "{name}");
+    let (folder, source, target) = (text(dir.path()), text(&source), text(&target));
+    let check = |name, program: &str, arguments: &[&str]| {
+        check(&numbers, name, Path::new(program), arguments);
+    };
+    check("aio-probe", env!("CARGO_BIN_EXE_aio-probe"), &["--json", source, "--dir", folder]);
+    let bench = ["--size", "1MiB", "--seconds", "0.05", "--depth", "1,8", "--write", folder];
+    check("aio-bench", env!("CARGO_BIN_EXE_aio-bench"), &bench);
+    check("aio-copy", env!("CARGO_BIN_EXE_aio-copy"), &["--verify", source, target]);
+}
+
+/// Goal: each layer of the library works with no other calls than the recorded ones. Method: as
+/// above, with a program that uses the layer.
+#[test]
+fn the_layers_need_no_other_calls_than_the_recorded_ones() {
+    let numbers = match numbers_here() {
+        Ok(numbers) => numbers,
+        Err(reason) => skip!("{reason}"),
+    };
+    let Some(layers) = example("layers") else { skip!("the example was not built with this test") };
+    let dir = scratch();
+    let file = dir.path().join("file");
+    fs::write(&file, vec![7; 1 << 20]).expect("it can be written");
+    let names = "raw scope queue local-driver driver driver-tokio driver-smol file";
+    for layer in names.split(' ') {
+        check(&numbers, layer, &layers, &[layer, text(&file)]);
     }
+}
+
+/// Goal: the same for a C program on the drop-in. Method: the drop-in is built, and the program
+/// linked with it.
+#[test]
+fn the_drop_in_needs_no_other_calls_than_the_recorded_ones() {
+    let numbers = match numbers_here() {
+        Ok(numbers) => numbers,
+        Err(reason) => skip!("{reason}"),
+    };
+    for tool in ["make", "cc"] {
+        if Command::new(tool).arg("--version").output().is_err() {
+            skip!("{tool} is not installed");
+        }
+    }
+    let dir = scratch();
+    let (built, program, file) =
+        (dir.path().join("libaio"), dir.path().join("drop_in"), dir.path().join("file"));
+    fs::write(&file, vec![7; 1 << 20]).expect("it can be written");
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let made = Command::new("make")
+        .args(["-s", "-C", text(&package.join("../capi")), &format!("O={}", text(&built))])
+        .output();
+    let made = made.expect("make starts");
+    assert!(made.status.success(), "{made:?}");
+    let linked = Command::new("cc")
+        .arg(format!("-I{}", text(&package.join("../capi/include"))))
+        .arg(package.join("tests/sandbox/drop_in.c"))
+        .arg(built.join("libaio.so.1"))
+        .arg(format!("-Wl,-rpath,{}", text(&built)))
+        .args(["-o", text(&program)])
+        .output();
+    let linked = linked.expect("cc starts");
+    assert!(linked.status.success(), "{linked:?}");
+    check(&numbers, "drop-in", &program, &[text(&file)]);
 }
