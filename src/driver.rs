@@ -40,12 +40,13 @@ mod metrics;
 mod model;
 mod overdue;
 pub(crate) mod queued_operation;
-mod reactor;
+pub(crate) mod reactor;
 mod run_lock;
 mod shared;
 pub(crate) mod stall;
 mod state;
 pub(crate) mod stats;
+pub(crate) mod thread;
 mod timed_out;
 mod timer;
 pub(crate) mod users_code;
@@ -157,7 +158,8 @@ use std::time::Instant;
 ///   give: the kernel may still be using the buffer, and the child has no thread that would wake
 ///   the task.
 /// - [`outstanding`](Self::outstanding) returns 0, and [`stats`](Self::stats) returns zeros.
-///   [`overdue`](Self::overdue) and [`metrics`](Self::metrics) return nothing.
+///   [`overdue`](Self::overdue), [`metrics`](Self::metrics) and
+///   [`reactor_error`](Self::reactor_error) return nothing.
 /// - [`close`](Self::close) and [`close_within`](Self::close_within) resolve at once, and the
 ///   parent's driver stays open.
 /// - Dropping handles and futures drops nothing that the driver has. Operations, their buffers,
@@ -493,6 +495,41 @@ impl Driver {
         self.shared.lock().map(|state| state.meter.snapshot()).unwrap_or_default()
     }
 
+    /// Returns an error of the kind and text that the [`Reactor`] has failed with, if it has.
+    ///
+    /// The usual reason is that its runtime is gone. A panic of the reactor counts as an error.
+    /// Since then the helper thread does the work of the reactor: operations still complete, and
+    /// each costs a change of threads. To use another reactor, make another driver.
+    ///
+    /// Returns `None` for a driver [`on_thread`](Self::on_thread), which has no reactor, and in a
+    /// forked child.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use linux_aio::{Driver, Reactor};
+    /// use std::{io, task::{Context, Poll}};
+    ///
+    /// struct Gone;
+    ///
+    /// impl Reactor for Gone {
+    ///     fn poll_readable(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    ///         Poll::Ready(Err(io::Error::other("the runtime is gone")))
+    ///     }
+    /// }
+    ///
+    /// let driver = Driver::new(8, |_eventfd| Ok(Gone))?;
+    /// let error = driver.reactor_error().expect("it has failed");
+    /// assert_eq!(error.to_string(), "the runtime is gone");
+    /// # Ok(()) }
+    /// ```
+    pub fn reactor_error(&self) -> Option<io::Error> {
+        // A driver on a thread has a reactor that is none.
+        let asked = self.shared.tasks_run && self.shared.check_process().is_ok();
+        asked.then(|| self.shared.reactor.error()).flatten()
+    }
+
     /// Returns counts of what the driver has done so far. Returns zeros in a forked child.
     pub fn stats(&self) -> DriverStats {
         self.shared.lock().map(|state| state.stats).unwrap_or_default()
@@ -501,6 +538,9 @@ impl Driver {
 
 impl fmt::Debug for Driver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Driver").field("outstanding", &self.outstanding()).finish_non_exhaustive()
+        f.debug_struct("Driver")
+            .field("outstanding", &self.outstanding())
+            .field("reactor_error", &self.reactor_error())
+            .finish_non_exhaustive()
     }
 }

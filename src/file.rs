@@ -20,6 +20,7 @@ pub use options::OpenOptions;
 pub use whole::UnexpectedEnd;
 
 use crate::driver::Lane;
+use crate::driver::thread::Failure;
 use crate::fd::{AsFd, BorrowedFd, IntoRawFd};
 use crate::op::{Buffers, Fdsync, Fsync};
 use crate::sys::helper;
@@ -384,7 +385,10 @@ impl<D: FileDriver> File<D> {
         match result {
             Ok(_) => Ok(()),
             // Before Linux 4.18 no file system had it.
-            Err(Errno::EINVAL) => self.call(call).await.map_err(|errno| failed(&mut op, errno)),
+            Err(Errno::EINVAL) => {
+                let result = self.call(call).await;
+                result.map_err(|failure| failure.describe(|errno| failed(&mut op, errno)))
+            }
             Err(errno) => Err(failed(&mut op, errno)),
         }
     }
@@ -396,7 +400,7 @@ impl<D: FileDriver> File<D> {
     #[doc(alias = "ftruncate")]
     pub async fn set_len(&self, len: u64) -> io::Result<()> {
         let result = self.call(move |file| file.set_len(len)).await;
-        result.map_err(|errno| FailedCall::error(alloc::format!("ftruncate to {len}"), errno))
+        result.map_err(|why| FailedCall::error(alloc::format!("ftruncate to {len}"), why))
     }
 
     /// Allocates the blocks of a range, and makes the file as long as that. Writes to them then
@@ -424,10 +428,10 @@ impl<D: FileDriver> File<D> {
         let call = move |file: &std::fs::File| {
             Ok(rustix::io::retry_on_intr(|| rustix::fs::fallocate(file, mode, offset, len))?)
         };
-        self.call(call).await.map_err(|errno| {
+        self.call(call).await.map_err(|why| {
             let hole = if mode.is_empty() { "" } else { " of a hole" };
             let text = alloc::format!("fallocate{hole} of {len} bytes at offset {offset}");
-            FailedCall::error(text, errno)
+            FailedCall::error(text, why)
         })
     }
 
@@ -472,11 +476,11 @@ impl<D: FileDriver> File<D> {
     async fn call<R: Send + 'static>(
         &self,
         call: impl FnOnce(&std::fs::File) -> io::Result<R> + Send + 'static,
-    ) -> Result<R, Errno> {
+    ) -> Result<R, Failure> {
         let driver = &self.access.driver;
         let result =
             driver.threads().call(Lane::Calls, self.main(), |open| call(&open.main)).await.0?;
-        result.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::EIO))
+        Ok(result.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::EIO))?)
     }
 }
 

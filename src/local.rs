@@ -20,6 +20,7 @@ pub use future::{LocalClose, LocalFuture};
 pub use run::LocalRun;
 
 use crate::driver::BlockingThreads;
+use crate::driver::reactor::FailedReactor;
 use crate::driver::users_code::catch_and_forget;
 use crate::fd::OwnedFd;
 use crate::op::Fsync;
@@ -174,6 +175,7 @@ impl LocalDriver {
             hosted: Cell::new(false),
             host: RefCell::new(None),
             watched: OnceCell::new(),
+            reactor_error: OnceCell::new(),
             alarm: Alarm::default(),
             bell: Arc::new(Bell::new(process)?),
             threads: BlockingThreads::new(process),
@@ -331,6 +333,35 @@ impl LocalDriver {
         }
     }
 
+    /// Returns an error of the kind and text that the reactor of `tokio::local_driver` has failed
+    /// with, if it has.
+    /// Nobody else sees that error, since the task of that driver is detached. A [`LocalRun`] of
+    /// the program's own returns its error from its future.
+    ///
+    /// The usual reason is that the runtime is gone. Since then nobody does the driver's work:
+    /// operations stay pending until [`block_on`](Self::block_on) or another
+    /// [`run_on`](Self::run_on) does it. Returns `None` in a forked child.
+    pub fn reactor_error(&self) -> Option<io::Error> {
+        self.inner.check_process().ok()?;
+        self.inner.reactor_error.get().map(FailedReactor::error)
+    }
+
+    /// Returns a future that does the work of [`run_on`](Self::run_on), and keeps its error.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn run_detached<R: Reactor>(
+        &self,
+        reactor: fn(Arc<EventFd>) -> io::Result<R>,
+    ) -> io::Result<impl Future<Output = ()> + use<R>> {
+        let (run, inner) = (self.run_on(reactor)?, Rc::downgrade(&self.inner));
+        Ok(async move {
+            let result = run.await;
+            if let (Err(error), Some(inner)) = (result, inner.upgrade().map(Handle)) {
+                // The first tells why. An error after it has the same reason.
+                let _ = inner.reactor_error.set(FailedReactor::new(error));
+            }
+        })
+    }
+
     /// Returns counts of what the driver has done so far. Returns zeros in a forked child.
     ///
     /// The counts of its queue include the POLL by which other threads end the sleep of
@@ -369,6 +400,8 @@ struct Inner {
     host: RefCell<Option<Waker>>,
     /// The eventfd that a reactor watches, once there has been one.
     watched: OnceCell<Arc<EventFd>>,
+    /// The error of a reactor whose task is detached.
+    reactor_error: OnceCell<FailedReactor>,
     alarm: Alarm,
     bell: Arc<Bell>,
     /// The threads that make calls for files.

@@ -59,6 +59,8 @@ pub fn driver(capacity: u32) -> io::Result<Driver> {
 /// Makes a [`LocalDriver`] for up to `capacity` operations in flight, watched by the current tokio
 /// runtime. Its work is done by a task of the current `LocalSet`.
 ///
+/// If the runtime is gone, that task ends. [`LocalDriver::reactor_error`] returns the error then.
+///
 /// # Errors
 /// As [`LocalDriver::new`] and [`LocalDriver::run_on`].
 ///
@@ -92,7 +94,7 @@ pub fn driver(capacity: u32) -> io::Result<Driver> {
 pub fn local_driver(capacity: u32) -> io::Result<LocalDriver> {
     let driver = LocalDriver::new(capacity)?;
     // The task ends with the driver, or is dropped with the `LocalSet`.
-    let _detached = ::tokio::task::spawn_local(driver.run_on(watch)?);
+    let _detached = ::tokio::task::spawn_local(driver.run_detached(watch)?);
     Ok(driver)
 }
 

@@ -1,6 +1,7 @@
 //! [`BlockingCall`], a call that blocks, as a future; and the threads that make such calls.
 
 use super::future::in_parent_only;
+use super::thread::{Failure, Thread, ThreadError};
 use super::users_code::catch_and_forget;
 use crate::Errno;
 use crate::raw::ForkGuard;
@@ -14,11 +15,9 @@ use core::panic::AssertUnwindSafe;
 use core::pin::Pin;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::{Context, Poll, Waker};
-use std::io;
 use std::panic::{catch_unwind, resume_unwind};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread;
 
 /// The thread that makes a call. Each makes its calls in their order.
 #[derive(Clone, Copy, Debug)]
@@ -141,29 +140,29 @@ impl BlockingThreads {
         if self.0.closed.load(Ordering::Relaxed) { Err(Errno::ECANCELED) } else { Ok(()) }
     }
 
-    /// Returns the queue of a thread, and starts the thread if there is none. Returns the errno if
-    /// the driver takes no calls.
-    fn jobs(&self, lane: Lane) -> Result<Sender<Job>, Errno> {
+    /// Returns the queue of a thread, or the reason if the driver takes no calls or has no thread
+    /// for them.
+    fn jobs(&self, lane: Lane) -> Result<Sender<Job>, Failure> {
         self.check_open()?;
-        let jobs = self.0.jobs(lane);
-        jobs.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::EAGAIN))
+        Ok(self.0.jobs(lane)?)
     }
 }
 
 impl Threads {
-    fn jobs(&self, lane: Lane) -> io::Result<Sender<Job>> {
+    /// Returns the queue of a thread, and starts the thread if there is none.
+    fn jobs(&self, lane: Lane) -> Result<Sender<Job>, ThreadError> {
         let process = self.process;
         let mut jobs = lock(&self.lanes[lane as usize]);
         if let Some(jobs) = &*jobs {
             return Ok(jobs.clone());
         }
         let (sender, receiver) = channel::<Job>();
-        let name = match lane {
-            Lane::Reads => "linux-aio-reads",
-            Lane::Writes => "linux-aio-write",
-            Lane::Calls => "linux-aio-calls",
+        let thread = match lane {
+            Lane::Reads => Thread::Reads,
+            Lane::Writes => Thread::Writes,
+            Lane::Calls => Thread::Calls,
         };
-        thread::Builder::new().name(name.into()).spawn(move || {
+        thread.start(move || {
             while let Ok(job) = receiver.recv() {
                 job();
                 // A buffer is a user's code, which may fork. What is queued is the parent's.
@@ -208,6 +207,20 @@ enum Progress<A, R> {
     Panicked(Box<dyn Any + Send>, A),
 }
 
+impl<A, R> Progress<A, R> {
+    /// Drops what nobody takes: users' code, whose panics are caught. Each of two values by itself,
+    /// since two panics at once would end the process.
+    fn discard(self) {
+        match self {
+            Self::Panicked(payload, input) => {
+                catch_and_forget(|| drop(input));
+                catch_and_forget(|| drop(payload));
+            }
+            one => _ = catch_and_forget(|| drop(one)),
+        }
+    }
+}
+
 impl<A, R> Meeting<A, R> {
     fn is_abandoned(&self) -> bool {
         matches!(*lock(&self.0), Progress::Abandoned)
@@ -226,7 +239,7 @@ impl<A, R> Meeting<A, R> {
             _ => end,
         };
         drop(progress);
-        catch_and_forget(|| drop(unused));
+        unused.discard();
     }
 }
 
@@ -275,7 +288,7 @@ where
     R: Send + 'static,
     C: FnOnce(&mut A) -> R + Send + 'static,
 {
-    type Output = (Result<R, Errno>, A);
+    type Output = (Result<R, Failure>, A);
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if let Phase::New(..) = self.phase {
@@ -283,8 +296,8 @@ where
             let waker = cx.waker().clone();
             match self.threads.jobs(self.lane) {
                 Ok(jobs) => self.start(waker, &jobs),
-                Err(errno) => match mem::replace(&mut self.phase, Phase::Finished) {
-                    Phase::New(input, _) => return Poll::Ready((Err(errno), input)),
+                Err(failure) => match mem::replace(&mut self.phase, Phase::Finished) {
+                    Phase::New(input, _) => return Poll::Ready((Err(failure), input)),
                     _ => unreachable!("it is new"),
                 },
             }
@@ -300,10 +313,11 @@ where
         if let Progress::Waiting(before) = before {
             *progress = Progress::Waiting(waker);
             drop(progress);
-            drop(before);
+            catch_and_forget(|| drop(before));
             return Poll::Pending;
         }
         drop(progress);
+        catch_and_forget(|| drop(waker));
         self.phase = Phase::Finished;
         match before {
             Progress::Done(result, input) => Poll::Ready((Ok(result), input)),
@@ -329,6 +343,6 @@ impl<A, R, C> Drop for BlockingCall<A, R, C> {
             return;
         }
         let before = mem::replace(&mut *lock(&meeting.0), Progress::Abandoned);
-        catch_and_forget(|| drop(before));
+        before.discard();
     }
 }

@@ -66,9 +66,8 @@ impl<O> OpFuture<O> {
     /// future is polled first, the operation is not started, and comes back.
     ///
     /// # Errors
-    /// The future gives [`TimedOut`] at the deadline. The result is otherwise that of
-    /// [`perform`](crate::Driver::perform), or `EAGAIN` if the driver could not start the thread of
-    /// its timer; the operation is not started then.
+    /// The future gives [`TimedOut`] at the deadline, and at once if the driver cannot start the
+    /// thread of its timer. The result is otherwise that of [`perform`](crate::Driver::perform).
     ///
     /// # Examples
     ///

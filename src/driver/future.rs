@@ -168,10 +168,10 @@ impl<O: Operation + Send + 'static> OpFuture<O> {
         // A forked child gets its own answer when the operation is started.
         self.shared.check_process().ok()?;
         if deadline <= Instant::now() {
-            return Some(Err(TimedOut { op: Some(*self.take_op()) }));
+            return Some(Err(TimedOut::new(Some(*self.take_op()))));
         }
-        let errno = self.shared.start_timer().err()?;
-        Some(Ok((Err(errno), *self.take_op())))
+        let no_timer = Some(self.shared.start_timer().err()?);
+        Some(Err(TimedOut { op: Some(*self.take_op()), no_timer }))
     }
 
     /// Leaves the operation to the driver, since its deadline has passed. If it has just completed,
@@ -186,8 +186,8 @@ impl<O: Operation + Send + 'static> OpFuture<O> {
         self.phase = Phase::Finished;
         match given_up {
             GivenUp::Ended(ended) => Ok(self.finish(ended)),
-            GivenUp::NotAdmitted(op) => Err(TimedOut { op: Some(downcast(op)) }),
-            GivenUp::Left => Err(TimedOut { op: None }),
+            GivenUp::NotAdmitted(op) => Err(TimedOut::new(Some(downcast(op)))),
+            GivenUp::Left => Err(TimedOut::new(None)),
         }
     }
 }

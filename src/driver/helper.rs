@@ -1,6 +1,7 @@
 //! The driver's helper thread, which waits where no task may.
 
 use super::queued_operation::QueuedOperation;
+use super::thread::{Thread, ThreadError};
 use super::users_code::catch_and_forget;
 use super::{Handle, Shared};
 use crate::{Errno, EventFd, Queue};
@@ -8,9 +9,7 @@ use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
 use core::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec};
-use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::thread;
 use std::time::Instant;
 
 /// The thread sleeps until it has a job, and ends with the context.
@@ -41,7 +40,7 @@ pub(super) enum Purpose {
 }
 
 impl Helper {
-    pub(super) fn start() -> io::Result<Self> {
+    pub(super) fn start() -> Result<Self, ThreadError> {
         let (jobs, receiver) = channel();
         #[cfg(feature = "sim")]
         let mut receiver = Some(receiver);
@@ -51,7 +50,7 @@ impl Helper {
         let Some(receiver) = receiver.filter(|_| !adopted) else {
             return Ok(Self { jobs, simulated: true });
         };
-        thread::Builder::new().name("linux-aio".into()).spawn(move || work(&receiver))?;
+        Thread::Helper.start(move || work(&receiver))?;
         Ok(Self { jobs, simulated: false })
     }
 

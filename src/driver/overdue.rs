@@ -3,6 +3,7 @@
 
 use super::Handle;
 use super::queued_operation::transfers;
+use super::thread::ThreadError;
 use crate::{Errno, Iocb, Opcode};
 use alloc::vec::Vec;
 use core::fmt;
@@ -106,18 +107,24 @@ pub struct CloseWithin {
     closer: u64,
     /// `None` if it is too far away for the clock.
     deadline: Option<Instant>,
+    /// The reason if the thread of the timer could not be started.
+    no_timer: Option<ThreadError>,
 }
 
 impl CloseWithin {
     pub(super) fn new(shared: Handle, time: Duration) -> Self {
         let now = Instant::now();
         let mut deadline = now.checked_add(time);
-        // Without a timer nothing would tell that the time is up: it is up then.
-        if deadline.is_some() && shared.check_process().is_ok() && shared.start_timer().is_err() {
+        let mut no_timer = None;
+        if deadline.is_some() && shared.check_process().is_ok() {
+            no_timer = shared.start_timer().err();
+        }
+        if no_timer.is_some() {
+            // Nothing would tell that the time is up: it is up now.
             deadline = Some(now);
         }
         let close = shared.with_state(|state, deferred| state.close_until(deadline, deferred));
-        Self { closer: close.unwrap_or_default(), shared, deadline }
+        Self { closer: close.unwrap_or_default(), shared, deadline, no_timer }
     }
 }
 
@@ -144,7 +151,8 @@ impl Future for CloseWithin {
             deferred.run_on_helper = state.is_drained();
             state.overdue(Duration::ZERO, now)
         });
-        Poll::Ready(Err(Unfinished { operations: operations.unwrap_or_default() }))
+        let operations = operations.unwrap_or_default();
+        Poll::Ready(Err(Unfinished { operations, no_timer: self.no_timer }))
     }
 }
 
@@ -183,9 +191,15 @@ impl fmt::Debug for CloseWithin {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unfinished {
     operations: Vec<Overdue>,
+    no_timer: Option<ThreadError>,
 }
 
 impl Unfinished {
+    /// Returns [`Errno::ETIMEDOUT`].
+    pub fn errno(&self) -> Errno {
+        Errno::ETIMEDOUT
+    }
+
     /// Returns the operations that the kernel still has, the oldest first. The list is empty if the
     /// kernel had finished all, and only the end of the context was missing.
     pub fn operations(&self) -> &[Overdue] {
@@ -197,12 +211,16 @@ impl fmt::Display for Unfinished {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.operations.len();
         match self.operations.first() {
-            None => f.write_str("the driver has not ended in time"),
+            None => f.write_str("the driver has not ended in time")?,
             Some(oldest) => write!(
                 f,
                 "the driver has not ended in time: {count} operations are in the kernel, the \
                  oldest is {oldest}"
-            ),
+            )?,
+        }
+        match &self.no_timer {
+            Some(error) => write!(f, "; the time was up at once: {error}"),
+            None => Ok(()),
         }
     }
 }
@@ -210,6 +228,12 @@ impl fmt::Display for Unfinished {
 impl core::error::Error for Unfinished {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         Some(&Errno::ETIMEDOUT)
+    }
+}
+
+impl From<Unfinished> for Errno {
+    fn from(error: Unfinished) -> Self {
+        error.errno()
     }
 }
 

@@ -2,9 +2,11 @@
 
 use super::users_code::catch_and_forget;
 use alloc::boxed::Box;
+use alloc::string::{String, ToString};
 use core::mem;
 use core::task::{Context, Poll, Waker};
 use std::io;
+use std::sync::OnceLock;
 
 /// Tells a driver when its eventfd is readable.
 ///
@@ -43,6 +45,7 @@ pub trait Reactor: Send + Sync + 'static {
     /// # Errors
     /// An error says that the reactor is gone. It is not polled again, and the driver's helper
     /// thread watches the eventfd instead. A panic counts as such an error.
+    /// [`Driver::reactor_error`](crate::Driver::reactor_error) returns it.
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
     /// Returns whether [`poll_readable`](Self::poll_readable) is ready again after each signal of
@@ -65,34 +68,75 @@ pub trait Reactor: Send + Sync + 'static {
     }
 }
 
-/// A reactor whose panics are caught: those of its methods, of the drop of the errors that they
-/// return, and of its own drop.
-pub(super) struct Contained(Box<dyn Reactor>);
+/// A reactor whose panics are caught: those of its methods, of its error, and of its own drop.
+pub(super) struct Contained {
+    reactor: Box<dyn Reactor>,
+    /// The error that it has failed with.
+    error: OnceLock<FailedReactor>,
+}
+
+/// What the error of a reactor says. The error itself is dropped at once: it is a user's value,
+/// which may own a handle of the driver, and would keep the driver for ever.
+pub(crate) struct FailedReactor {
+    kind: io::ErrorKind,
+    number: Option<i32>,
+    text: Option<String>,
+}
+
+impl FailedReactor {
+    /// Reads an error and drops it. Both are users' code.
+    pub(crate) fn new(error: io::Error) -> Self {
+        let (kind, number) = (error.kind(), error.raw_os_error());
+        let text = catch_and_forget(|| error.to_string());
+        catch_and_forget(|| drop(error));
+        Self { kind, number, text }
+    }
+
+    /// Returns an error of the same kind, number and text.
+    pub(crate) fn error(&self) -> io::Error {
+        match (self.number, &self.text) {
+            (Some(number), _) => io::Error::from_raw_os_error(number),
+            (None, Some(text)) => io::Error::new(self.kind, text.as_str()),
+            (None, None) => self.kind.into(),
+        }
+    }
+}
 
 impl Contained {
     pub(super) fn new(reactor: impl Reactor) -> Self {
-        Self(Box::new(reactor))
+        Self { reactor: Box::new(reactor), error: OnceLock::new() }
     }
 
-    /// Polls the reactor. Returns `Err` if it has failed or panicked.
+    /// Polls the reactor. Returns `Err` if it has failed or panicked, and keeps the error.
     pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<Result<(), ()>> {
-        // An `io::Error` may own an error of the user's, so its drop runs users' code.
-        let poll = || self.0.poll_readable(cx).map_err(drop);
-        catch_and_forget(poll).unwrap_or(Poll::Ready(Err(())))
+        let error = match catch_and_forget(|| self.reactor.poll_readable(cx)) {
+            Some(Poll::Pending) => return Poll::Pending,
+            Some(Poll::Ready(Ok(()))) => return Poll::Ready(Ok(())),
+            Some(Poll::Ready(Err(error))) => error,
+            None => io::Error::other("the reactor panicked"),
+        };
+        // It is polled by one thread, and not again after this.
+        let _ = self.error.set(FailedReactor::new(error));
+        Poll::Ready(Err(()))
+    }
+
+    /// Returns the error that the reactor has failed with.
+    pub(super) fn error(&self) -> Option<io::Error> {
+        self.error.get().map(FailedReactor::error)
     }
 
     pub(super) fn is_edge_triggered(&self) -> bool {
-        catch_and_forget(|| self.0.is_edge_triggered()).unwrap_or(false)
+        catch_and_forget(|| self.reactor.is_edge_triggered()).unwrap_or(false)
     }
 
     pub(super) fn wake_later(&self, waker: &Waker) -> bool {
-        catch_and_forget(|| self.0.wake_later(waker)).unwrap_or(false)
+        catch_and_forget(|| self.reactor.wake_later(waker)).unwrap_or(false)
     }
 }
 
 impl Drop for Contained {
     fn drop(&mut self) {
-        let reactor = mem::replace(&mut self.0, Box::new(NoReactor));
+        let reactor = mem::replace(&mut self.reactor, Box::new(NoReactor));
         catch_and_forget(|| drop(reactor));
     }
 }

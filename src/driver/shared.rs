@@ -8,6 +8,7 @@ use super::queued_operation::QueuedOperation;
 use super::reactor::Contained;
 use super::run_lock::{ReactorPolling, RunLock};
 use super::state::State;
+use super::thread::ThreadError;
 use super::timer::Timer;
 use crate::raw::ForkGuard;
 use crate::{Errno, EventFd, Queue};
@@ -220,9 +221,8 @@ impl Shared {
     }
 
     /// Starts the timer's thread, unless it runs.
-    pub(super) fn start_timer(self: &Arc<Self>) -> Result<(), Errno> {
-        let started = self.timer.start(self);
-        started.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::EAGAIN))
+    pub(super) fn start_timer(self: &Arc<Self>) -> Result<(), ThreadError> {
+        self.timer.start(self)
     }
 
     /// Wakes the futures whose deadlines have passed.

@@ -1,5 +1,6 @@
 //! [`TimedOut`], the error of a deadline that has passed.
 
+use super::thread::ThreadError;
 use crate::Errno;
 use core::fmt;
 use std::io;
@@ -8,6 +9,10 @@ use std::io;
 ///
 /// The operation may still be done: see [`WithDeadline`](super::WithDeadline). As an [`io::Error`]
 /// it is of the kind [`TimedOut`](io::ErrorKind::TimedOut).
+///
+/// If the driver cannot start the thread of its timer, the time is up at once: the operation is not
+/// started, and comes back. The [errno](Self::errno) is not `ETIMEDOUT` then, and the text says
+/// which limit to raise.
 ///
 /// # Examples
 ///
@@ -26,12 +31,19 @@ use std::io;
 /// ```
 pub struct TimedOut<O> {
     pub(super) op: Option<O>,
+    /// The reason if the thread of the timer could not be started.
+    pub(super) no_timer: Option<ThreadError>,
 }
 
 impl<O> TimedOut<O> {
-    /// Returns [`Errno::ETIMEDOUT`].
+    pub(super) fn new(op: Option<O>) -> Self {
+        Self { op, no_timer: None }
+    }
+
+    /// Returns [`Errno::ETIMEDOUT`]; or that of the timer's thread if it could not be started,
+    /// which is `EAGAIN`.
     pub fn errno(&self) -> Errno {
-        Errno::ETIMEDOUT
+        self.no_timer.map_or(Errno::ETIMEDOUT, ThreadError::errno)
     }
 
     /// Returns the operation, if it has never been given to the kernel. Returns `None` if the
@@ -43,12 +55,18 @@ impl<O> TimedOut<O> {
 
 impl<O> fmt::Debug for TimedOut<O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TimedOut").field("has_operation", &self.op.is_some()).finish()
+        f.debug_struct("TimedOut")
+            .field("errno", &self.errno())
+            .field("has_operation", &self.op.is_some())
+            .finish()
     }
 }
 
 impl<O> fmt::Display for TimedOut<O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(error) = &self.no_timer {
+            return write!(f, "the operation was not started: {error}");
+        }
         f.write_str(match self.op {
             Some(_) => "the operation was not started before its deadline",
             None => {
@@ -61,7 +79,10 @@ impl<O> fmt::Display for TimedOut<O> {
 
 impl<O> core::error::Error for TimedOut<O> {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
-        Some(&Errno::ETIMEDOUT)
+        match &self.no_timer {
+            Some(error) => Some(error),
+            None => Some(&Errno::ETIMEDOUT),
+        }
     }
 }
 
@@ -74,6 +95,7 @@ impl<O> From<TimedOut<O>> for Errno {
 impl<O> From<TimedOut<O>> for io::Error {
     fn from(timed_out: TimedOut<O>) -> Self {
         // Without the operation, which may be neither `Send` nor `Sync`.
-        Self::new(io::ErrorKind::TimedOut, TimedOut { op: timed_out.op.map(drop) })
+        let kind = Self::from(timed_out.errno()).kind();
+        Self::new(kind, TimedOut { op: timed_out.op.map(drop), no_timer: timed_out.no_timer })
     }
 }

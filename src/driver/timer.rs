@@ -9,12 +9,11 @@
 //! block on a device that hangs: deadlines must fire then of all times. It starts with the first
 //! deadline, so a driver without deadlines has no such thread.
 
+use super::thread::{Thread, ThreadError};
 use super::{Handle, Shared};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::{Arc, Weak};
-use std::io;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::Instant;
 
 /// Names the future that a deadline wakes.
@@ -92,12 +91,11 @@ impl Timer {
     }
 
     /// Starts the thread unless it runs. Before a deadline is set, so that none is set in vain.
-    pub(super) fn start(self: &Arc<Self>, shared: &Arc<Shared>) -> io::Result<()> {
+    pub(super) fn start(self: &Arc<Self>, shared: &Arc<Shared>) -> Result<(), ThreadError> {
         let mut alarm = self.lock();
         if !alarm.started {
             let (timer, shared) = (Arc::clone(self), Arc::downgrade(shared));
-            let thread = thread::Builder::new().name("linux-aio-timer".into());
-            thread.spawn(move || work(&timer, &shared))?;
+            Thread::Timer.start(move || work(&timer, &shared))?;
             alarm.started = true;
         }
         Ok(())

@@ -6,7 +6,7 @@ use super::open::Open;
 use super::sides::Side;
 use super::step::Step;
 use crate::driver::Lane;
-use crate::{IoPrio, RwFlags};
+use crate::{Errno, IoPrio, RwFlags};
 use alloc::sync::Arc;
 use std::io;
 
@@ -47,8 +47,18 @@ impl<D: FileDriver> Access<D> {
     /// Does the rest of a step by system calls on a thread of the driver.
     pub(super) async fn on_thread<M: Memory>(&self, step: Step<M>) -> (io::Result<()>, Step<M>) {
         let lane = if M::WRITES { Lane::Writes } else { Lane::Reads };
-        let (result, mut step) = self.driver.threads().call(lane, step, Step::call_to_end).await;
-        let result = result.and_then(|result| result);
-        (result.map_err(|errno| step.error(errno)), step)
+        self.call(lane, step, Step::call_to_end).await
+    }
+
+    /// Has a thread of the driver make a call.
+    pub(super) async fn call<M: Memory>(
+        &self,
+        lane: Lane,
+        step: Step<M>,
+        call: fn(&mut Step<M>) -> Result<(), Errno>,
+    ) -> (io::Result<()>, Step<M>) {
+        let (result, mut step) = self.driver.threads().call(lane, step, call).await;
+        let result = result.and_then(|result| Ok(result?));
+        (result.map_err(|failure| failure.describe(|errno| step.error(errno))), step)
     }
 }

@@ -183,10 +183,7 @@ async fn edge<D: FileDriver, M: Memory>(
     if access.open.second.is_some() {
         return access.on_thread(step).await;
     }
-    let call = access.driver.threads().call(Lane::Writes, step, whole_blocks::write);
-    let (result, mut step) = call.await;
-    let result = result.and_then(|result| result);
-    (result.map_err(|errno| step.error(errno)), step)
+    access.call(Lane::Writes, step, whole_blocks::write).await
 }
 
 /// Writes whole blocks from an aligned copy.

@@ -129,7 +129,7 @@ impl OpenOptions {
                 Some(errno) => Err(FailedCall::error(name(), errno)),
                 None => Err(io::Error::new(error.kind(), alloc::format!("{}: {error}", name()))),
             },
-            Err(errno) => Err(FailedCall::error(name(), errno)),
+            Err(failure) => Err(FailedCall::error(name(), failure)),
         }
     }
 }

@@ -2,11 +2,11 @@
 //! which is seldom: see [`LocalDriver`](super::LocalDriver#without-an-eventfd).
 
 use crate::EventFd;
+use crate::driver::thread::Thread;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cell::OnceCell;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::thread;
 use std::time::Instant;
 
 /// Tells its thread the times, and ends it. Holds `None` if the thread could not be started.
@@ -25,8 +25,7 @@ impl Alarm {
 
 fn start(eventfd: Arc<EventFd>) -> Option<Sender<Instant>> {
     let (times, told) = channel();
-    let thread = thread::Builder::new().name("linux-aio alarm".into());
-    thread.spawn(move || signal(&told, &eventfd)).ok().map(|_| times)
+    Thread::Alarm.start(move || signal(&told, &eventfd)).ok().map(|()| times)
 }
 
 /// Makes the eventfd readable at each time that it is told.

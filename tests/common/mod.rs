@@ -14,6 +14,7 @@ pub(crate) mod panics;
 pub(crate) mod raw;
 pub(crate) mod signal;
 pub(crate) mod texts;
+pub(crate) mod users_code;
 
 use core::mem::MaybeUninit;
 use core::pin::Pin;

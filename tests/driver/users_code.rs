@@ -439,6 +439,41 @@ fn a_panic_of_the_reactor_where_it_is_polled_counts_as_its_failure() {
     }
 }
 
+/// Goal: the error that a reactor fails with is there to be seen, the first of all, and so is its
+/// panic; a driver without a reactor has none. The error itself is dropped: it may own a handle.
+/// Method: it comes in the poll by which the driver is made, and in one of the driver's waker.
+#[test]
+fn the_error_of_the_reactor_is_kept_for_the_user() {
+    let _watchdog = Watchdog::new();
+    let on_drop = Arc::<Code>::default();
+    let code = Arc::<ReactorCode>::default();
+    code.fail_with(ErrorCode(Arc::clone(&on_drop)));
+    let (driver, _) = code.working_driver(2);
+    let error = driver.reactor_error().expect("it has failed");
+    assert_eq!(error.to_string(), "the reactor has gone");
+    assert_eq!((error.kind(), on_drop.calls()), (io::ErrorKind::Other, 1));
+    assert!(format!("{driver:?}").contains("the reactor has gone"), "{driver:?}");
+    assert_serves(driver, 2);
+
+    let code = Arc::<ReactorCode>::default();
+    let (driver, _) = code.working_driver(2);
+    let poll = silent(&driver);
+    assert!(driver.reactor_error().is_none());
+    code.poll.arm(|| Payload::Bomb.throw());
+    code.waker().wake();
+    // Later errors are not asked for.
+    code.fail_with(ErrorCode(Arc::clone(&on_drop)));
+    code.waker().wake();
+    let error = driver.reactor_error().expect("it has failed");
+    assert_eq!(error.to_string(), "the reactor panicked");
+    drop(poll);
+    assert_serves(driver, 2);
+
+    let driver = Driver::on_thread(2).expect("a driver");
+    assert!(driver.reactor_error().is_none());
+    assert_serves(driver, 2);
+}
+
 /// Goal: a reactor that panics when it is dropped hurts nobody who drops the last of the driver,
 /// and the context ends. Method: the last is a handle, a future in flight, one of `close`, an
 /// operation in the driver itself, or the reactor of a driver that could not be made; and a reactor

@@ -7,8 +7,8 @@ use crate::common;
 use common::child::{Ended, in_child};
 use common::files::{file_with, open_direct, pattern};
 use common::{Watchdog, is_root, queue, skip};
-use linux_aio::op::{Read, Write};
-use linux_aio::{AlignedBuf, Driver, Errno, EventFd, IoContext, Queue};
+use linux_aio::op::{Poll, Read, Write};
+use linux_aio::{AlignedBuf, Driver, Errno, EventFd, IoContext, PollEvents, Queue};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
@@ -96,6 +96,71 @@ fn without_address_space_what_does_not_fit_is_enomem() {
     assert_eq!(ended, Ended::WELL);
 }
 
+/// Asserts that an error says which thread could not be started and which limits to look at, and
+/// that it has kept the errno and the kind that the system gave.
+fn assert_names_thread(error: std::io::Error, thread: &str) {
+    let text = error.to_string();
+    for part in [thread, "could not be started: EAGAIN", "RLIMIT_NPROC", "pids.max"] {
+        assert!(text.contains(part), "{part:?} is not in: {text}");
+    }
+    assert_eq!(Errno::from_io_error(&error), Some(Errno::EAGAIN), "{text}");
+    assert_eq!(error.kind(), std::io::Error::from_raw_os_error(libc::EAGAIN).kind(), "{text}");
+}
+
+/// Goal: where no thread can be started, each error says which thread, what for, and what to do;
+/// operations come back, and the driver goes on with what needs no other thread. Method: a driver
+/// that is made before the limit, asked for a deadline, for calls of files and for an end in time.
+#[test]
+fn a_thread_that_cannot_be_started_is_named_wherever_one_starts() {
+    let _watchdog = Watchdog::new();
+    if !is_root() {
+        skip!("becoming a user without other processes needs root");
+    }
+    let content = pattern(4096);
+    let (_dir, path, file) = file_with(&content);
+    let ended = in_child(|| {
+        let driver = Driver::on_thread(4).expect("a driver");
+        become_nobody();
+        limit(Resource::Nproc, 0);
+        pollster::block_on(async {
+            let read = || Read::new(file.try_clone().expect("a descriptor"), vec![0; 4096], 0);
+            let minute = core::time::Duration::from_secs(60);
+            let error = driver.perform(read()).timeout(minute).await.expect_err("no timer");
+            assert_eq!(error.errno(), Errno::EAGAIN);
+            assert_names_thread(
+                error.into(),
+                "linux-aio-timer, which wakes futures at their deadlines",
+            );
+            let given = driver.perform(read()).timeout(minute).await.expect_err("no timer");
+            let (result, read) = driver.perform(given.into_operation().expect("never begun")).await;
+            assert_eq!((result, read.buf), (Ok(4096), content.clone()));
+
+            let error = linux_aio::File::open(&driver, &path).await.expect_err("no thread");
+            assert!(error.to_string().starts_with("open of "), "{error}");
+            assert_names_thread(error, "linux-aio-calls, which opens");
+            let opened = linux_aio::File::from_std(file.try_clone().expect("one"), &driver);
+            let opened = opened.expect("a file");
+            let error = opened.set_len(4096).await.expect_err("no thread");
+            assert!(error.to_string().starts_with("ftruncate to 4096: "), "{error}");
+            assert_names_thread(error, "linux-aio-calls");
+            let (result, buf) = opened.write_at(vec![1; 10], 0).await;
+            assert_names_thread(result.expect_err("no thread"), "linux-aio-write, which writes");
+            assert_eq!(buf, [1; 10]);
+            // Without a thread the file is closed here.
+            opened.close().await.expect("a close");
+
+            let counter = Arc::new(EventFd::new().expect("a counter"));
+            let mut poll = driver.perform(Poll::new(counter, PollEvents::IN));
+            assert!(common::poll_once(&mut poll, core::task::Waker::noop()).is_pending());
+            let error = driver.close_within(minute).await.expect_err("no timer");
+            assert_eq!(error.errno(), Errno::ETIMEDOUT);
+            let text = error.to_string();
+            assert!(text.contains("the time was up at once: the driver's thread"), "{text}");
+        });
+    });
+    assert_eq!(ended, Ended::WELL);
+}
+
 /// Goal: where no thread can be started, a driver is an error.
 #[test]
 fn without_threads_a_driver_is_an_error() {
@@ -107,7 +172,7 @@ fn without_threads_a_driver_is_an_error() {
         become_nobody();
         limit(Resource::Nproc, 0);
         let error = Driver::on_thread(4).expect_err("no thread");
-        assert_eq!(error.raw_os_error(), Some(libc::EAGAIN), "{error}");
+        assert_names_thread(error, "linux-aio, which submits again");
     });
     assert_eq!(ended, Ended::WELL);
 }

@@ -85,6 +85,34 @@ fn a_local_set_runs_the_driver() {
     });
 }
 
+/// Goal: the error that ends the detached task of a driver is there to be seen, and `block_on` does
+/// the work then. Method: the `LocalSet` goes on in another runtime when its own is gone.
+#[cfg(feature = "tokio")]
+#[test]
+fn a_detached_task_leaves_its_error_with_the_driver() {
+    let _watchdog = Watchdog::new();
+    let runtime = || {
+        let builder = &mut tokio::runtime::Builder::new_current_thread();
+        builder.enable_all().build().expect("a runtime")
+    };
+    let (first, set) = (runtime(), tokio::task::LocalSet::new());
+    let driver = set.block_on(&first, async {
+        let driver = linux_aio::tokio::local_driver(4).expect("a driver");
+        assert_read(read(&driver).await);
+        assert!(driver.reactor_error().is_none());
+        driver
+    });
+    drop(first);
+    set.block_on(&runtime(), async {
+        while driver.reactor_error().is_none() {
+            tokio::task::yield_now().await;
+        }
+    });
+    let error = driver.reactor_error().expect("it has failed");
+    assert!(error.to_string().contains("shut"), "{error}");
+    assert_read(driver.block_on(read(&driver)));
+}
+
 /// Goal: reads of a disk are seen also if the driver has lately named no eventfd. Method: reads of
 /// `/dev/zero` first, then of a file that is open with `O_DIRECT`, and both again in turns.
 #[test]

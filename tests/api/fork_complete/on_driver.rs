@@ -82,6 +82,11 @@ pub(crate) const DRIVER: &[(&str, Check)] = &[
             assert_eq!(driver.as_ref().expect("it").overdue(Duration::ZERO), []);
         }
     }),
+    ("Driver::reactor_error", |world| {
+        for driver in [&world.busy, &world.full] {
+            assert!(driver.as_ref().expect("it").reactor_error().is_none());
+        }
+    }),
     ("Driver::retry_submits_for", |world| {
         for driver in [&world.busy, &world.full] {
             driver.as_ref().expect("it").retry_submits_for(Duration::ZERO);

@@ -158,6 +158,9 @@ pub(crate) const LOCAL: &[(&str, Check)] = &[
     ("LocalDriver::outstanding", |world| {
         assert_eq!(world.local.driver.as_ref().expect("it").outstanding(), 0);
     }),
+    ("LocalDriver::reactor_error", |world| {
+        assert!(world.local.driver.as_ref().expect("it").reactor_error().is_none());
+    }),
     ("LocalDriver::stats", |world| {
         let stats = world.local.driver.as_ref().expect("it").stats();
         assert_eq!(stats, DriverStats::default());

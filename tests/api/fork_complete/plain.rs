@@ -19,7 +19,8 @@ const DATA: &[(&str, &str)] = &[
     (
         "Error",
         "From<CallError> From<Diagnosis> From<Errno> From<PoolError> From<PushError<O>> \
-         From<QueueError> From<ScopeError> From<SetupError> From<TimedOut<O>> From<Unfinished>",
+         From<QueueError> From<ScopeError> From<SetupError> From<ThreadError> From<TimedOut<O>> \
+         From<Unfinished>",
     ),
     ("EventResult", "result"),
     ("Fd", "AsFd AsRawFd Clone Debug From<crate::fd::BorrowedFd<'a>> as_raw borrow_raw"),
@@ -70,7 +71,7 @@ const DATA: &[(&str, &str)] = &[
     ),
     ("SpareMemory", "commit filled spare_len spare_mut"),
     ("TimedOut", "Debug Display Drop Error errno into_operation"),
-    ("Unfinished", "Clone Debug Display Drop Error PartialEq operations"),
+    ("Unfinished", "Clone Debug Display Drop Error PartialEq errno operations"),
     ("UnexpectedEnd", "read"),
     ("Vec", "SpareMemory"),
     ("WriteFrom", "lend_bytes"),
@@ -98,6 +99,8 @@ const DATA: &[(&str, &str)] = &[
     ("op::WriteV", "Clone Debug Drop Operation PartialEq new"),
     ("op::[B;N]", "Buffers"),
     ("probe::Call", "name"),
+    ("probe::DirectoryError", "errno"),
+    ("probe::Errno", "From<DirectoryError> From<Unusable>"),
     ("probe::Error", "From<DirectoryError> From<Unusable>"),
     ("probe::FileSystem", "is_interface name"),
     ("probe::FlagSupport", "iter of"),
@@ -107,6 +110,7 @@ const DATA: &[(&str, &str)] = &[
     ),
     ("probe::Support", "is_accepted"),
     ("probe::Tally", "is_asynchronous"),
+    ("probe::Unusable", "errno"),
 ];
 
 /// Each is a call of the kernel's as it is, and the kernel knows none of the parent's contexts in a
