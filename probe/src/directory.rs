@@ -302,16 +302,43 @@ fn cure(errno: Errno) -> &'static str {
     }
 }
 
-impl core::error::Error for DirectoryError {}
+impl DirectoryError {
+    /// Returns the errno: that of [`Unusable`], or of the call that makes a file.
+    ///
+    /// ```
+    /// use linux_aio::Errno;
+    /// use linux_aio_probe::DirectoryError;
+    ///
+    /// let error = DirectoryError::TemporaryFile(Errno::EROFS);
+    /// assert_eq!(error.errno(), Errno::EROFS);
+    /// ```
+    pub fn errno(&self) -> Errno {
+        match *self {
+            Self::NoAio(error) => error.errno(),
+            Self::TemporaryFile(errno) => errno,
+        }
+    }
+}
+
+impl core::error::Error for DirectoryError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        Some(match self {
+            Self::NoAio(error) => error,
+            Self::TemporaryFile(errno) => errno,
+        })
+    }
+}
+
+impl From<DirectoryError> for Errno {
+    fn from(error: DirectoryError) -> Self {
+        error.errno()
+    }
+}
 
 #[cfg(feature = "std")]
 impl From<DirectoryError> for std::io::Error {
     fn from(error: DirectoryError) -> Self {
-        let kind = match error {
-            DirectoryError::NoAio(error) => Self::from(error).kind(),
-            DirectoryError::TemporaryFile(errno) => Self::from(errno).kind(),
-        };
-        Self::new(kind, error)
+        Self::new(Self::from(error.errno()).kind(), error)
     }
 }
 

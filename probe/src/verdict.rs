@@ -30,6 +30,26 @@ pub enum Unusable {
 }
 
 impl Unusable {
+    /// Returns the errno: that of the call that failed or that a filter refuses, or `ENOSYS` for a
+    /// call that is missing.
+    ///
+    /// ```
+    /// use linux_aio::Errno;
+    /// use linux_aio_probe::{Availability, Call, Unusable};
+    ///
+    /// let missing = Unusable::Call(Call::IoSetup, Availability::Missing);
+    /// assert_eq!(missing.errno(), Errno::ENOSYS);
+    /// ```
+    pub fn errno(&self) -> Errno {
+        match *self {
+            Self::Call(_, Availability::Filtered(errno))
+            | Self::Memory(errno)
+            | Self::Read(errno) => errno,
+            Self::Call(..) => Errno::ENOSYS,
+            Self::Setup(error) => error.errno(),
+        }
+    }
+
     /// Returns the first call without which nothing works and that is not there.
     pub(super) fn missing_call(availability: impl Fn(Call) -> Availability) -> Option<Self> {
         // On 32-bit targets the other waiting call is used where this one is missing.
@@ -63,19 +83,28 @@ impl fmt::Display for Unusable {
     }
 }
 
-impl core::error::Error for Unusable {}
+impl core::error::Error for Unusable {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        Some(match self {
+            Self::Call(_, Availability::Filtered(errno))
+            | Self::Memory(errno)
+            | Self::Read(errno) => errno,
+            Self::Call(..) => &Errno::ENOSYS,
+            Self::Setup(error) => error,
+        })
+    }
+}
+
+impl From<Unusable> for Errno {
+    fn from(error: Unusable) -> Self {
+        error.errno()
+    }
+}
 
 #[cfg(feature = "std")]
 impl From<Unusable> for std::io::Error {
     fn from(error: Unusable) -> Self {
-        let errno = match error {
-            Unusable::Call(_, Availability::Filtered(errno))
-            | Unusable::Memory(errno)
-            | Unusable::Read(errno) => errno,
-            Unusable::Call(..) => Errno::ENOSYS,
-            Unusable::Setup(error) => error.errno(),
-        };
-        Self::new(Self::from(errno).kind(), error)
+        Self::new(Self::from(error.errno()).kind(), error)
     }
 }
 
@@ -225,8 +254,8 @@ impl fmt::Display for Note {
 #[cfg(test)]
 mod tests {
     use super::{AioUsage, Note, Unusable};
-    use crate::{Availability, Call};
-    use linux_aio::{Errno, Opcode};
+    use crate::{Availability, Call, DirectoryError};
+    use linux_aio::{Errno, IoContext, Opcode};
     use std::string::ToString;
 
     #[test]
@@ -237,6 +266,30 @@ mod tests {
             "io_setup is refused by a seccomp filter (EPERM): allow io_setup in the seccomp \
              profile of the container or service"
         );
+    }
+
+    /// Goal: each reason has its errno, also as an `Errno`, as an `io::Error`, and below one.
+    #[test]
+    fn each_reason_keeps_its_errno() {
+        let reasons = [
+            (Unusable::Call(Call::IoSetup, Availability::Filtered(Errno::EPERM)), Errno::EPERM),
+            (Unusable::Call(Call::IoSubmit, Availability::Missing), Errno::ENOSYS),
+            (Unusable::Setup(IoContext::new(0).expect_err("no operation")), Errno::EINVAL),
+            (Unusable::Memory(Errno::ENOMEM), Errno::ENOMEM),
+            (Unusable::Read(Errno::EACCES), Errno::EACCES),
+        ];
+        for (reason, errno) in reasons {
+            assert_eq!((reason.errno(), Errno::from(reason)), (errno, errno));
+            let error = std::io::Error::from(reason);
+            assert_eq!(error.kind(), std::io::Error::from(errno).kind());
+            assert_eq!(Errno::from_io_error(&error), Some(errno), "{error}");
+            let error = DirectoryError::NoAio(reason);
+            assert_eq!((error.errno(), Errno::from(error)), (errno, errno));
+            assert_eq!(Errno::from_io_error(&error.into()), Some(errno));
+        }
+        let error = DirectoryError::TemporaryFile(Errno::EROFS);
+        assert_eq!((error.errno(), Errno::from(error)), (Errno::EROFS, Errno::EROFS));
+        assert_eq!(Errno::from_io_error(&error.into()), Some(Errno::EROFS));
     }
 
     /// Goal: the note names the first Linux that has the operation. Method: FSYNC came with 4.18,
