@@ -16,12 +16,13 @@ use linux_aio::abi::syscall::NATIVE;
 use linux_aio::op::{Any, Poll, Read};
 use linux_aio::raw::ForkGuard;
 use linux_aio::{
-    Driver, Errno, EventFd, IoContext, Iocb, PollEvents, Queue, ScopeError, SigSet, Slot,
+    Driver, DriverStats, Errno, EventFd, IoContext, Iocb, OpFuture, PollEvents, Queue, ScopeError,
+    SigSet, Slot,
 };
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::panic::{catch_unwind, set_hook, take_hook};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::Wake;
 
 fn zero() -> File {
@@ -494,6 +495,103 @@ fn a_child_that_a_waker_forks_comes_out_of_the_driver() {
             }
             assert!(polled.expect("no panic in the parent"));
             assert_eq!(wait_for(fork.0.load(Ordering::Relaxed)), Ended::Exited(7));
+        }
+    });
+    assert_eq!(ended, Ended::WELL);
+}
+
+/// A waker that forks when the thread of a timer calls it. The child tries the driver, and returns.
+struct ForkAtDeadline {
+    driver: Driver,
+    started: Mutex<OpFuture<Poll<Arc<EventFd>>>>,
+    child: AtomicI32,
+}
+
+impl ForkAtDeadline {
+    /// Asserts that each function answers at once in the child, as is documented.
+    fn try_everything(&self) {
+        let driver = &self.driver;
+        let op = || Read::new(zero(), [1; 8], 0);
+        let counts = (driver.outstanding(), driver.stats(), driver.overdue(Duration::ZERO));
+        assert_eq!(counts, (0, DriverStats::default(), Vec::new()));
+        assert!(driver.reactor_error().is_none());
+        let (result, read) = pollster::block_on(driver.perform(op()));
+        assert_eq!((result, read.buf), (Err(Errno::FORKED), [1; 8]));
+        let late = pollster::block_on(driver.perform(op()).timeout(Duration::from_secs(60)));
+        let (result, read) = late.expect("it is refused before its deadline");
+        assert_eq!((result, read.buf), (Err(Errno::FORKED), [1; 8]));
+        pollster::block_on(driver.clone().close());
+        let closed = pollster::block_on(driver.clone().close_within(Duration::from_secs(60)));
+        assert_eq!(closed, Ok(()));
+        let mut started = self.started.try_lock().expect("nobody uses it");
+        let poll = AssertUnwindSafe(|| common::poll_once(&mut *started, Waker::noop()).is_ready());
+        assert!(catch_unwind(poll).is_err(), "the parent's future has no answer");
+        drop(driver.clone());
+    }
+}
+
+impl Wake for ForkAtDeadline {
+    fn wake(self: Arc<Self>) {
+        assert_eq!(std::thread::current().name(), Some("linux-aio-timer"));
+        // SAFETY: The child calls what is under test, and ends with this, its only thread.
+        let pid = unsafe { libc::fork() };
+        if pid == 0 {
+            // SAFETY: Sets a timer of this process.
+            unsafe { libc::alarm(40) };
+            set_hook(Box::new(|_| {}));
+            if catch_unwind(AssertUnwindSafe(|| self.try_everything())).is_err() {
+                // SAFETY: Ends the child.
+                unsafe { libc::_exit(1) };
+            }
+            return;
+        }
+        self.child.store(pid, Ordering::SeqCst);
+    }
+}
+
+/// Goal: a waker may fork on the thread of the timer. The child's calls have their answers, and its
+/// thread comes to an end; the parent's futures end, and its timer goes on. Method: each deadline
+/// forks; meanwhile other threads lock the driver and its timer all the time.
+#[test]
+fn a_child_that_a_waker_forks_at_its_deadline_gets_answers() {
+    let _watchdog = Watchdog::new();
+    let ended = in_child(|| {
+        let driver = Driver::on_thread(8).expect("a driver");
+        let silent = Arc::new(EventFd::new().expect("a counter"));
+        let poll = || driver.perform(Poll::new(Arc::clone(&silent), PollEvents::IN));
+        for _ in 0..2 {
+            let driver = driver.clone();
+            let file = Arc::new(zero());
+            std::thread::spawn(move || {
+                loop {
+                    let read = driver.perform(Read::new(Arc::clone(&file), [1; 8], 0));
+                    let read = pollster::block_on(read.timeout(Duration::from_secs(600)));
+                    assert_eq!(read.expect("in time").0, Ok(8));
+                }
+            });
+        }
+        for _ in 0..20 {
+            let mut started = poll();
+            assert!(common::poll_once(&mut started, Waker::noop()).is_pending());
+            let fork = Arc::new(ForkAtDeadline {
+                driver: driver.clone(),
+                started: Mutex::new(started),
+                child: AtomicI32::new(0),
+            });
+            let waker = Waker::from(Arc::clone(&fork));
+            let mut late = poll().timeout(Duration::from_millis(1));
+            let mut polled = common::poll_once(&mut late, &waker);
+            while polled.is_pending() && fork.child.load(Ordering::SeqCst) == 0 {
+                std::thread::yield_now();
+            }
+            if polled.is_pending() {
+                assert_eq!(wait_for(fork.child.load(Ordering::SeqCst)), Ended::WELL);
+                polled = common::poll_once(&mut late, &waker);
+            }
+            let task::Poll::Ready(Err(timed_out)) = polled else { panic!("the time is up") };
+            assert_eq!(timed_out.errno(), Errno::ETIMEDOUT);
+            let read = driver.perform(Read::new(zero(), [1; 8], 0));
+            assert_eq!(pollster::block_on(read).0, Ok(8));
         }
     });
     assert_eq!(ended, Ended::WELL);
