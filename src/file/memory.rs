@@ -2,6 +2,7 @@
 
 use crate::abi::iovec;
 use crate::op::{Buffers, IovecVec, Scratch};
+use crate::raw::ForkGuard;
 use crate::{Errno, Fd, Iocb, Prepared, RwFlags};
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -232,7 +233,10 @@ impl<B: AsRef<[u8]> + Send + 'static> Memory for Give<B> {
         offset: u64,
         flags: RwFlags,
     ) -> Result<usize, Errno> {
+        let process = ForkGuard::of_this_process();
         let bytes = self.0.as_ref();
+        // A child that it forks must not write, too: perhaps after others have written.
+        process.check_strictly()?;
         let bytes = &bytes[span.of(bytes.len())];
         if flags.is_empty() {
             return Ok(rustix::io::pwrite(fd, bytes, offset)?);
@@ -299,7 +303,9 @@ impl<S: Buffers<Buffer: AsRef<[u8]>> + Send + 'static> Memory for GiveAll<S> {
         offset: u64,
         flags: RwFlags,
     ) -> Result<usize, Errno> {
+        let process = ForkGuard::of_this_process();
         let pieces: Vec<_> = self.pieces(span).take(MAX_BUFFERS).map(IoSlice::new).collect();
+        process.check_strictly()?;
         Ok(match flags.is_empty() {
             true => rustix::io::pwritev(fd, &pieces, offset)?,
             false => rustix::io::pwritev2(fd, &pieces, offset, bits(flags))?,

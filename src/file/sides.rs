@@ -109,7 +109,7 @@ impl Future for Enter {
             let own = self.ticket.take().and_then(|_| state.waiting.pop_front());
             let next = state.first();
             drop(state);
-            drop(own);
+            catch_and_forget(|| drop((own, waker)));
             wake(next);
             return Poll::Ready(entered());
         }
@@ -128,7 +128,7 @@ impl Future for Enter {
             }
         }
         drop(state);
-        drop(waker);
+        catch_and_forget(|| drop(waker));
         Poll::Pending
     }
 }
@@ -141,7 +141,7 @@ impl Drop for Enter {
         let own = at.and_then(|at| state.waiting.remove(at));
         let next = state.first();
         drop(state);
-        drop(own);
+        catch_and_forget(|| drop(own));
         wake(next);
     }
 }

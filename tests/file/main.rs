@@ -6,6 +6,8 @@ mod common;
 
 mod attack;
 mod drivers;
+mod forks;
 mod handles;
 mod model;
 mod requests;
+mod users_code;

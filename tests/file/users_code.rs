@@ -1,0 +1,186 @@
+//! Users' code that a `File` calls: buffers and wakers that panic, with payloads that do so, too.
+
+use crate::common;
+
+use common::files::{file_with, pattern};
+use common::panics::{PAYLOADS, Payload};
+use common::users_code::{Code, WakerCode};
+use common::{Watchdog, poll_once};
+use core::sync::atomic::{AtomicBool, Ordering};
+use core::task::Waker;
+use linux_aio::{Direct, Driver, File};
+use pollster::block_on;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+
+/// A buffer that runs code when it is asked for its bytes on one thread, and when it is dropped.
+struct Buffer {
+    bytes: Vec<u8>,
+    thread: Option<&'static str>,
+    ask: Arc<Code>,
+    drop: Arc<Code>,
+}
+
+impl Buffer {
+    fn asked_on(thread: Option<&'static str>, ask: &Arc<Code>, drop: &Arc<Code>) -> Self {
+        Self { bytes: vec![7; 5], thread, ask: Arc::clone(ask), drop: Arc::clone(drop) }
+    }
+
+    fn run(&self) {
+        if self.thread.is_none_or(|thread| thread::current().name() == Some(thread)) {
+            self.ask.run();
+        }
+    }
+}
+
+impl AsRef<[u8]> for Buffer {
+    fn as_ref(&self) -> &[u8] {
+        self.run();
+        &self.bytes
+    }
+}
+
+impl AsMut<[u8]> for Buffer {
+    fn as_mut(&mut self) -> &mut [u8] {
+        self.run();
+        &mut self.bytes
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        self.drop.run();
+    }
+}
+
+fn open(path: &Path, direct: Direct) -> (Driver, File) {
+    let driver = Driver::on_thread(2).expect("a driver");
+    let options = File::options().read(true).write(true).direct(direct);
+    let file = block_on(options.open(&driver, path)).expect("a file");
+    (driver, file)
+}
+
+/// Asserts that requests of every kind come through, and that everything ends.
+fn assert_serves(driver: Driver, file: File) {
+    block_on(async {
+        for offset in [0, 100, 4000] {
+            file.write_all_at([9; 300], offset).await.0.expect("a write");
+            let (result, buf) = file.read_at(vec![0; 300], offset).await;
+            assert_eq!((result.expect("a read"), buf), (300, vec![9; 300]));
+        }
+        file.close().await.expect("a close");
+        driver.close().await;
+    });
+}
+
+/// Goal: a buffer that panics when it is asked for its bytes panics its future, with its payload,
+/// wherever it was asked: in the poll, on the thread for writes, and where operations are prepared.
+#[test]
+fn a_panic_of_a_buffer_is_its_futures() {
+    let _watchdog = Watchdog::new();
+    let (_dir, path, _file) = file_with(&pattern(8192));
+    let is = |payload: Payload, request: &dyn Fn(Buffer), on| {
+        let ask = Arc::<Code>::default();
+        ask.arm(move || payload.throw());
+        let buffer = Buffer::asked_on(on, &ask, &Arc::default());
+        let thrown = catch_unwind(AssertUnwindSafe(|| request(buffer))).expect_err("it panics");
+        assert!(payload.is(thrown), "{payload:?} {on:?}");
+    };
+    for payload in PAYLOADS {
+        for direct in [Direct::Never, Direct::Prefer] {
+            let (driver, file) = open(&path, direct);
+            let read = |buffer| _ = block_on(file.read_at(buffer, 100));
+            let write = |buffer| _ = block_on(file.write_at(buffer, 100));
+            is(payload, &read, None);
+            is(payload, &write, None);
+            is(payload, &write, Some("linux-aio-write"));
+            assert_serves(driver, file);
+        }
+        // One operation, which the driver's thread prepares.
+        let driver = Driver::on_thread(2).expect("a driver");
+        let zero = std::fs::File::open("/dev/zero").expect("/dev/zero");
+        let zero = File::from_std(zero, &driver).expect("a file");
+        is(payload, &|buffer| _ = block_on(zero.read_at(buffer, 0)), Some("linux-aio"));
+        assert_eq!(block_on(zero.read_at([1; 5], 0)).1, [0; 5]);
+    }
+}
+
+/// Waits until the thread for writes has asked for the bytes, and drops the future then.
+fn drop_while_asked(file: &File, buffer: Buffer, asked: &Receiver<()>, dropped: &AtomicBool) {
+    let mut write = Box::pin(file.write_at(buffer, 100));
+    assert!(poll_once(&mut write, Waker::noop()).is_pending());
+    asked.recv().expect("it is asked");
+    drop(write);
+    dropped.store(true, Ordering::SeqCst);
+}
+
+/// Goal: a buffer that panics on a thread, when its future is gone, ends there, and so does its
+/// drop. Method: the thread waits in the buffer until the future has been dropped.
+#[test]
+fn a_panic_of_a_buffer_without_a_future_ends_on_the_thread() {
+    let _watchdog = Watchdog::new();
+    let (_dir, path, _file) = file_with(&pattern(8192));
+    for payload in PAYLOADS {
+        for asking_panics in [true, false] {
+            let (driver, file) = open(&path, Direct::Never);
+            let (ask, on_drop) = (Arc::<Code>::default(), Arc::<Code>::default());
+            let ((tell, asked), dropped) = (channel(), Arc::new(AtomicBool::new(false)));
+            let seen = Arc::clone(&dropped);
+            ask.arm(move || {
+                tell.send(()).expect("the test waits");
+                while !seen.load(Ordering::SeqCst) {
+                    thread::yield_now();
+                }
+                if asking_panics {
+                    payload.throw();
+                }
+            });
+            on_drop.arm(move || payload.throw());
+            let buffer = Buffer::asked_on(Some("linux-aio-write"), &ask, &on_drop);
+            drop_while_asked(&file, buffer, &asked, &dropped);
+            assert_serves(driver, file);
+            assert_eq!(on_drop.calls(), 1);
+        }
+    }
+}
+
+/// Goal: a waker that panics costs no other request anything. Its clone unwinds the poll, and ends
+/// that request, which is an `async fn`; its call and its drop are caught. Method: a write on the
+/// thread.
+#[test]
+fn a_waker_that_panics_costs_no_request() {
+    type Place = fn(&WakerCode) -> &Code;
+    let _watchdog = Watchdog::new();
+    let (_dir, path, _file) = file_with(&pattern(8192));
+    let places: [Place; 3] = [|code| &code.clone, |code| &code.wake, |code| &code.drop];
+    for payload in PAYLOADS {
+        for (at, place) in places.iter().enumerate() {
+            for direct in [Direct::Never, Direct::Prefer] {
+                let (driver, file) = open(&path, direct);
+                let code = Arc::<WakerCode>::default();
+                place(&code).arm(move || payload.throw());
+                let waker = code.waker();
+                let mut write = Box::pin(file.write_all_at([8; 5], 100));
+                let poll = || poll_once(&mut write, &waker).is_pending();
+                match catch_unwind(AssertUnwindSafe(poll)) {
+                    Err(thrown) => assert!(at == 0 && payload.is(thrown), "only its clone unwinds"),
+                    Ok(pending) => assert!(at != 0 && pending),
+                }
+                match at {
+                    0 => drop(write),
+                    1 => block_on(write).0.expect("a write"),
+                    // Replaces the waker, unless it has been called.
+                    _ => {
+                        drop(poll_once(&mut write, Waker::noop()));
+                        drop(write);
+                    }
+                }
+                drop(waker);
+                assert_serves(driver, file);
+            }
+        }
+    }
+}
