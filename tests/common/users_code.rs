@@ -61,7 +61,10 @@ impl WakerCode {
             // SAFETY: As above, and the waker is consumed: this is its count.
             unsafe { Arc::from_raw(data.cast::<Self>()) }.wake.run();
         },
-        |_| unreachable!("the driver wakes by value"),
+        |data| {
+            // SAFETY: As for `clone`: the waker that is called holds a count.
+            unsafe { &*data.cast::<Self>() }.wake.run();
+        },
         |data| {
             // SAFETY: As for `wake`.
             unsafe { Arc::from_raw(data.cast::<Self>()) }.drop.run();

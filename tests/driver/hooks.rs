@@ -1,6 +1,7 @@
 //! Wakers, operations and reactors that run some code in each of their methods.
 
 use super::users_code::zero;
+use crate::common::panics::Payload;
 pub(crate) use crate::common::users_code::{Code, WakerCode};
 use core::fmt;
 use core::task::{Context, Poll, Waker};
@@ -70,6 +71,18 @@ impl Drop for ErrorCode {
     }
 }
 
+/// An error that panics when it is shown.
+#[derive(Debug)]
+pub(crate) struct Unshowable(pub(crate) Payload);
+
+impl fmt::Display for Unshowable {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.throw()
+    }
+}
+
+impl core::error::Error for Unshowable {}
+
 /// What runs in the methods of a reactor, which is smol's otherwise.
 #[derive(Default)]
 pub(crate) struct ReactorCode {
@@ -131,7 +144,7 @@ impl ReactorCode {
     }
 
     /// The next poll fails with this.
-    pub(crate) fn fail_with(&self, error: ErrorCode) {
+    pub(crate) fn fail_with(&self, error: impl core::error::Error + Send + Sync + 'static) {
         *self.error.lock().expect("nothing panics under it") = Some(io::Error::other(error));
     }
 

@@ -4,7 +4,7 @@
 
 use crate::common;
 
-use super::hooks::{Code, ErrorCode, Op, ReactorCode, WakerCode};
+use super::hooks::{Code, ErrorCode, Op, ReactorCode, Unshowable, WakerCode};
 use common::panics::{PAYLOADS, Payload, panics};
 use common::{Watchdog, poll_once};
 use core::mem;
@@ -380,6 +380,8 @@ enum Failure {
     Panics,
     /// With an error whose drop panics.
     Errs,
+    /// With an error that panics when it is shown.
+    CannotSay,
 }
 
 impl Failure {
@@ -391,19 +393,20 @@ impl Failure {
                 on_drop.arm(move || payload.throw());
                 code.fail_with(ErrorCode(on_drop));
             }
+            Self::CannotSay => code.fail_with(Unshowable(payload)),
         }
     }
 }
 
-/// Goal: a reactor that panics when it is polled, or whose error does when it is dropped, has
-/// failed: the helper thread does its work, and nobody notices. Method: in the poll by which the
+/// Goal: a reactor that panics when it is polled, or whose error does when it is shown or dropped,
+/// has failed: the helper thread does its work, and nobody notices. Method: in the poll by which the
 /// driver is made, in a call of the driver's waker from another thread, and in a turn that a future
 /// takes.
 #[test]
 fn a_panic_of_the_reactor_where_it_is_polled_counts_as_its_failure() {
     let _watchdog = Watchdog::new();
     for payload in PAYLOADS {
-        for failure in [Failure::Panics, Failure::Errs] {
+        for failure in [Failure::Panics, Failure::Errs, Failure::CannotSay] {
             let code = Arc::<ReactorCode>::default();
             failure.arm(&code, payload);
             let (driver, eventfd) = code.working_driver(2);

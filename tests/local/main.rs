@@ -8,6 +8,7 @@ mod common;
 mod executors;
 mod hostile;
 mod sleep;
+mod users_code;
 
 pub(crate) use common::skip;
 use common::{Watchdog, poll_once};
