@@ -10,6 +10,7 @@ mod hooks;
 mod hostile;
 mod metrics;
 mod runtimes;
+mod silent_ends;
 #[cfg(feature = "tokio")]
 mod tokio;
 mod users_code;
