@@ -119,7 +119,8 @@ const STEPS: u32 = 8;
 /// - A future that the parent has polled **panics** when the child polls it.
 /// - [`block_on`](Self::block_on) polls its future, and parks the thread while it is pending.
 /// - [`run_on`](Self::run_on) and the future that it gave fail with `FORKED`.
-/// - [`outstanding`](Self::outstanding) returns 0, and [`stats`](Self::stats) returns zeros.
+/// - [`outstanding`](Self::outstanding) returns 0, [`stats`](Self::stats) returns zeros, and
+///   [`reactor_error`](Self::reactor_error) returns nothing.
 /// - [`close`](Self::close) resolves at once, and the parent's driver stays open.
 /// - Dropping handles and futures drops nothing that the driver has.
 ///
