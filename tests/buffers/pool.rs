@@ -2,6 +2,7 @@
 
 use crate::common::child::{Ended, in_child};
 use crate::common::files::{file_with, pattern};
+use crate::common::panics::{PAYLOADS, Payload, panics};
 use crate::common::{Watchdog, poll_once, queue};
 use crate::run;
 use core::task::{Poll, Waker};
@@ -10,7 +11,6 @@ use linux_aio::{BufferPool, Driver, Errno, IoContext, PoolBuf, PoolError, Slice,
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -202,26 +202,29 @@ fn a_dropped_future_loses_no_buffer() {
     assert_eq!(all(&pool).len(), 1);
 }
 
-/// Goal: the waker of the last poll is woken, and a waker that panics costs nobody a buffer.
+/// Goal: the waker of the last poll is woken, and a waker that panics costs nobody a buffer, also
+/// with a payload that panics when it is dropped.
 #[test]
 fn wakers_are_replaced_and_may_panic() {
-    struct Panics;
+    struct Panics(Payload);
     impl Wake for Panics {
         fn wake(self: Arc<Self>) {
-            panic!("a hostile waker");
+            self.0.throw();
         }
     }
-    let pool = pool(1);
-    let held = pool.try_take().expect("a free buffer");
-    let (first, second) = (Arc::new(Woken::default()), Arc::new(Woken::default()));
-    let (mut hostile, mut take) = (pool.take(), pool.take());
-    assert!(poll_once(&mut hostile, &Waker::from(Arc::new(Panics))).is_pending());
-    assert!(first.poll(&mut take).is_none());
-    assert!(second.poll(&mut take).is_none());
-    assert!(catch_unwind(AssertUnwindSafe(|| drop(held))).is_ok());
-    drop(hostile);
-    assert!(!first.reset() && second.reset());
-    assert!(second.poll(&mut take).is_some());
+    for payload in PAYLOADS {
+        let pool = pool(1);
+        let held = pool.try_take().expect("a free buffer");
+        let (first, second) = (Arc::new(Woken::default()), Arc::new(Woken::default()));
+        let (mut hostile, mut take) = (pool.take(), pool.take());
+        assert!(poll_once(&mut hostile, &Waker::from(Arc::new(Panics(payload)))).is_pending());
+        assert!(first.poll(&mut take).is_none());
+        assert!(second.poll(&mut take).is_none());
+        assert!(!panics(|| drop(held)));
+        drop(hostile);
+        assert!(!first.reset() && second.reset());
+        assert!(second.poll(&mut take).is_some());
+    }
 }
 
 /// Goal: threads that take in every way never have the same buffer, and none is lost. Method: each

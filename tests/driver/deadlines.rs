@@ -5,6 +5,7 @@ use crate::common;
 
 use super::hooks::{ReactorCode, WakerCode};
 use common::held::HeldFile;
+use common::panics::PAYLOADS;
 use common::{Watchdog, poll_once, skip};
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::task::Waker;
@@ -310,13 +311,13 @@ fn deadlines_fire_while_io_submit_blocks() {
 }
 
 /// Goal: a panic of a waker at its deadline hits nobody else. Method: the first of two deadlines
-/// panics in its waker.
+/// panics in its waker, also with a payload that panics when it is dropped.
 #[test]
 fn a_panic_of_a_waker_stops_no_other_deadline() {
     let _watchdog = Watchdog::new();
-    for driver in drivers(2) {
+    for (payload, driver) in PAYLOADS.into_iter().flat_map(|it| drivers(2).map(|to| (it, to))) {
         let (code, counts) = (Arc::<WakerCode>::default(), Counts::default());
-        code.wake.arm(|| panic!("intended"));
+        code.wake.arm(move || payload.throw());
         let mut poll = driver.perform(silent(&counts)).timeout(SOON);
         let waker = code.waker();
         if poll_once(&mut poll, &waker).is_pending() {
