@@ -1,23 +1,39 @@
 //! [`File`], a file whose positioned reads and writes are futures.
 
 mod access;
+mod buffers;
+mod cached;
 mod call;
+mod chunk;
 mod direct;
 mod drivers;
 mod fair;
+#[cfg(feature = "futures-io")]
+mod futures_io;
 mod memory;
 mod open;
 mod options;
+mod ranges;
+mod reader;
 mod sides;
 mod step;
+#[cfg(feature = "stream")]
+mod stream;
+#[cfg(feature = "tokio")]
+mod tokio_io;
 mod transfer;
 mod whole;
 mod whole_blocks;
+mod writer;
 
+pub use chunk::Chunk;
 pub use drivers::FileDriver;
 pub use open::{Direct, DirectState};
 pub use options::OpenOptions;
+pub use ranges::{RangeBytes, RangesOptions, ReadRanges};
+pub use reader::{FileReader, ReaderOptions};
 pub use whole::UnexpectedEnd;
+pub use writer::{FileWriter, WriterError, WriterOptions};
 
 use crate::driver::Lane;
 use crate::driver::thread::Failure;
@@ -26,8 +42,10 @@ use crate::op::{Buffers, Fdsync, Fsync};
 use crate::sys::helper;
 use crate::{Driver, Errno, IoPrio, Operation, RwFlags};
 use access::Access;
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use call::FailedCall;
+use core::pin::Pin;
 use memory::{Fill, FillAll, Give, GiveAll};
 use open::Open;
 use rustix::fs::FallocateFlags;
@@ -155,6 +173,9 @@ use transfer::check_range;
 pub struct File<D = Driver> {
     access: Access<D>,
 }
+
+/// A future of a stream, which the stream polls.
+type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// The result of a request, and its buffer.
 pub type Outcome<B, T = usize> = (io::Result<T>, B);

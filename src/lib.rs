@@ -78,7 +78,11 @@ pub use driver::{
 };
 pub use engine::Stats;
 #[cfg(feature = "std")]
-pub use file::{Direct, DirectState, File, FileDriver, OpenOptions, Outcome, UnexpectedEnd};
+pub use file::{
+    Chunk, Direct, DirectState, File, FileDriver, FileReader, FileWriter, OpenOptions, Outcome,
+    RangeBytes, RangesOptions, ReadRanges, ReaderOptions, UnexpectedEnd, WriterError,
+    WriterOptions,
+};
 #[cfg(feature = "std")]
 pub use local::{LocalClose, LocalDriver, LocalFuture, LocalRun};
 pub use operation::{EventResult, Operation, Prepared};

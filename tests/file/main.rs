@@ -9,5 +9,6 @@ mod drivers;
 mod forks;
 mod handles;
 mod model;
+mod reader;
 mod requests;
 mod users_code;

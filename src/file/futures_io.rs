@@ -1,0 +1,68 @@
+//! The traits of `futures-io`.
+
+use super::{FileReader, FileWriter};
+use ::futures_io::{AsyncBufRead, AsyncRead, AsyncSeek, AsyncWrite, SeekFrom};
+use core::pin::Pin;
+use core::task::{Context, Poll, ready};
+use std::io;
+
+impl AsyncRead for FileReader {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if buf.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        let bytes = ready!(this.poll_bytes(cx))?;
+        let count = bytes.len().min(buf.len());
+        buf[..count].copy_from_slice(&bytes[..count]);
+        this.use_up(count);
+        Poll::Ready(Ok(count))
+    }
+}
+
+impl AsyncBufRead for FileReader {
+    fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
+        self.get_mut().poll_bytes(cx)
+    }
+
+    fn consume(self: Pin<&mut Self>, count: usize) {
+        self.get_mut().use_up(count);
+    }
+}
+
+/// Positions count from the start of the range, and no seek waits.
+impl AsyncSeek for FileReader {
+    fn poll_seek(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        seek: SeekFrom,
+    ) -> Poll<io::Result<u64>> {
+        let this = self.get_mut();
+        let position = this.position_of(seek)?;
+        this.set_position(position);
+        Poll::Ready(Ok(this.position()))
+    }
+}
+
+/// `flush` completes the writes, and `close` is [`FileWriter::finish`].
+impl AsyncWrite for FileWriter {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.get_mut().poll_put(cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().poll_completed(cx)
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().poll_finish(cx)
+    }
+}

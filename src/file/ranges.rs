@@ -1,0 +1,368 @@
+//! [`ReadRanges`], many ranges of a file in the order in which they were asked for.
+//!
+//! A plan is made first: which reads there are, and which of them each range lies in. Equal ranges
+//! lie in one read, and neighbours in one if the user allows that. Then reads are started in the
+//! order in which they are needed, as far as the limits on memory and depth allow. A read that
+//! several ranges lie in is kept until the last of them was given out. If the memory is needed
+//! before that, it is dropped, and done again.
+
+mod options;
+mod plan;
+
+pub use options::RangesOptions;
+
+use super::cached::Look;
+use super::{Boxed, DirectState, File};
+use crate::{AlignedBuf, RwFlags};
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::format;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+use core::future::poll_fn;
+use core::ops::{Deref, Range};
+use core::task::{Context, Poll};
+use plan::Planned;
+use std::io;
+
+/// Reads many ranges of a file, and gives them in the order in which they were asked for. From
+/// [`File::read_ranges`].
+///
+/// With the feature `stream` it is a `futures_core::Stream`.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use linux_aio::{Driver, File};
+///
+/// let driver = Driver::on_thread(32)?;
+/// pollster::block_on(async {
+///     let file = File::open(&driver, "Cargo.toml").await?;
+///     let whole = std::fs::read("Cargo.toml")?;
+///     let mut ranges = file.read_ranges([0..10, 300..317, 0..10])?;
+///     while let Some(bytes) = ranges.next_range().await? {
+///         let range = bytes.range();
+///         assert_eq!(*bytes, whole[range.start as usize..range.end as usize]);
+///     }
+///     Ok(())
+/// })
+/// # }
+/// ```
+///
+/// # Memory and reads
+///
+/// Up to 32 reads are in flight, and up to 64 MiB are read ahead or kept for a range that comes
+/// again, unless [`RangesOptions`] say otherwise. What was given out is the user's memory. Each
+/// read takes in the whole blocks around its range, and no other byte, unless the options
+/// [allow](RangesOptions::coalesce) that.
+///
+/// # Dropped futures
+///
+/// The futures may be dropped at any time: what was read stays.
+#[must_use = "it reads nothing unless it is polled"]
+pub struct ReadRanges {
+    file: File,
+    look: Look,
+    options: RangesOptions,
+    /// The memory alignment that the file needs.
+    align: usize,
+    wanted: Vec<Wanted>,
+    /// The index of the range that is given out next.
+    next: usize,
+    /// The index of the first range whose read may not have been started.
+    ahead: usize,
+    reads: Vec<Read>,
+    /// The indices of the reads in flight.
+    in_flight: Vec<usize>,
+    /// The memory of reads that are in flight or done, in bytes.
+    held: u64,
+}
+
+struct Wanted {
+    range: Range<u64>,
+    /// The index of the read that it lies in. `None` if it is empty.
+    read: Option<usize>,
+}
+
+struct Read {
+    range: Range<u64>,
+    /// The indices of the ranges that lie in it and were not given out.
+    users: VecDeque<usize>,
+    state: State,
+}
+
+enum State {
+    Idle,
+    Reading(Boxed<(io::Result<usize>, AlignedBuf)>),
+    Read(io::Result<usize>, Arc<AlignedBuf>),
+}
+
+impl Read {
+    fn len(&self) -> u64 {
+        self.range.end - self.range.start
+    }
+}
+
+impl File {
+    /// Reads ranges, with the default [options](RangesOptions): each is a read of its own.
+    ///
+    /// # Errors
+    /// `InvalidInput`: a range ends before it starts or behind the end of the file, or is larger
+    /// than the limit on memory. The text names the range. Nothing was read then.
+    pub fn read_ranges(
+        &self,
+        ranges: impl IntoIterator<Item = Range<u64>>,
+    ) -> io::Result<ReadRanges> {
+        self.read_ranges_with(ranges, RangesOptions::default())
+    }
+
+    /// Reads ranges, with options.
+    ///
+    /// # Errors
+    /// Those of [`read_ranges`](Self::read_ranges).
+    pub fn read_ranges_with(
+        &self,
+        ranges: impl IntoIterator<Item = Range<u64>>,
+        options: RangesOptions,
+    ) -> io::Result<ReadRanges> {
+        let ranges: Vec<_> = ranges.into_iter().collect();
+        let metadata = self.metadata()?;
+        let end = if metadata.is_file() { metadata.len() } else { i64::MAX as u64 };
+        let limit = options.memory_limit;
+        for (index, range) in ranges.iter().enumerate() {
+            let why = match range.end.checked_sub(range.start) {
+                None => "ends before it starts".into(),
+                Some(_) if range.end > end => {
+                    format!("ends behind the end of the file, which has {end} bytes")
+                }
+                Some(len) if len > limit => {
+                    format!("is larger than the limit on memory, {limit} bytes: use a reader")
+                }
+                Some(_) => continue,
+            };
+            let text = format!("range {index}, from {} to {}, {why}", range.start, range.end);
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+        let (block, align) = match self.direct() {
+            DirectState::Direct { alignment, .. } => {
+                (u64::from(alignment.read_offset), alignment.memory as usize)
+            }
+            _ => (1, 1),
+        };
+        let planned = plan::plan(&ranges, &options);
+        let mut wanted: Vec<_> =
+            ranges.into_iter().map(|range| Wanted { range, read: None }).collect();
+        let reads = planned.into_iter().enumerate().map(|(read, Planned { range, users })| {
+            users.iter().for_each(|&user| wanted[user].read = Some(read));
+            // Whole blocks around the wanted bytes, so that none is copied.
+            let range = range.start - range.start % block..range.end.next_multiple_of(block);
+            Read { range, users: users.into(), state: State::Idle }
+        });
+        Ok(ReadRanges {
+            // A count that may be short anywhere is no count.
+            file: self.clone().without(RwFlags::NOWAIT),
+            look: Look::new(),
+            options,
+            align,
+            reads: reads.collect(),
+            wanted,
+            next: 0,
+            ahead: 0,
+            in_flight: Vec::new(),
+            held: 0,
+        })
+    }
+}
+
+impl ReadRanges {
+    /// Returns the bytes of the next range, or `None` behind the last.
+    ///
+    /// # Errors
+    /// `UnexpectedEof`: the file has become shorter meanwhile. Otherwise those of
+    /// [`File::read_at`]. The text names the range. The next call goes on with the next range.
+    pub async fn next_range(&mut self) -> io::Result<Option<RangeBytes>> {
+        poll_fn(|cx| self.poll_range(cx)).await
+    }
+
+    pub(super) fn poll_range(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<Option<RangeBytes>>> {
+        let Some(Wanted { range, read }) = self.wanted.get(self.next) else {
+            return Poll::Ready(Ok(None));
+        };
+        let range = range.clone();
+        let Some(index) = *read else {
+            self.next += 1;
+            let data = Arc::new(AlignedBuf::default());
+            return Poll::Ready(Ok(Some(RangeBytes { data, start: 0, range })));
+        };
+        self.collect(cx);
+        self.start(cx);
+        while matches!(self.reads[index].state, State::Idle) {
+            // The memory is in use. What is kept for later is dropped, and read again then.
+            if !self.evict() {
+                return Poll::Pending;
+            }
+            self.start(cx);
+        }
+        let read = &mut self.reads[index];
+        let State::Read(result, data) = &read.state else { return Poll::Pending };
+        let start = (range.start - read.range.start) as usize;
+        let result = match result {
+            Ok(count) if (start as u64 + range.end - range.start) <= *count as u64 => {
+                Ok(RangeBytes { data: Arc::clone(data), start, range: range.clone() })
+            }
+            Ok(count) => Err(ends_at(read.range.start + *count as u64)),
+            Err(error) => Err(io::Error::new(error.kind(), format!("{error}"))),
+        };
+        read.users.pop_front();
+        self.next += 1;
+        if result.is_err() || read.users.is_empty() {
+            // After an error, others that lie in the read try again.
+            self.forget(index);
+        }
+        let name = |error: io::Error| {
+            let text = format!("range from {} to {}: {error}", range.start, range.end);
+            io::Error::new(error.kind(), text)
+        };
+        Poll::Ready(result.map(Some).map_err(name))
+    }
+
+    /// Takes the results of reads that have ended.
+    fn collect(&mut self, cx: &mut Context<'_>) {
+        let reads = &mut self.reads;
+        self.in_flight.retain(|&index| {
+            let state = &mut reads[index].state;
+            let State::Reading(reading) = state else { return false };
+            let Poll::Ready((result, buf)) = reading.as_mut().poll(cx) else { return true };
+            *state = State::Read(result, Arc::new(buf));
+            false
+        });
+    }
+
+    /// Starts reads in the order in which they are needed.
+    fn start(&mut self, cx: &mut Context<'_>) {
+        self.ahead = self.ahead.max(self.next);
+        while self.in_flight.len() < self.options.depth {
+            let Some(Wanted { read, .. }) = self.wanted.get(self.ahead) else { return };
+            let Some(index) = *read else {
+                self.ahead += 1;
+                continue;
+            };
+            let read = &self.reads[index];
+            if matches!(read.state, State::Idle) {
+                let would_hold = self.held.saturating_add(read.len());
+                if self.held > 0 && would_hold > self.options.memory_limit {
+                    return;
+                }
+                self.held = would_hold;
+                let (range, align) = (read.range.clone(), self.align);
+                let file = self.look.file(&self.file, &range).clone();
+                let mut reading: Boxed<_> = Box::pin(read_range(file, range, align));
+                self.reads[index].state = match reading.as_mut().poll(cx) {
+                    Poll::Ready((result, buf)) => State::Read(result, Arc::new(buf)),
+                    Poll::Pending => {
+                        self.in_flight.push(index);
+                        State::Reading(reading)
+                    }
+                };
+            }
+            self.ahead += 1;
+        }
+    }
+
+    /// Drops the memory of the read that is needed last. Returns `false` if there is none.
+    fn evict(&mut self) -> bool {
+        let is_read = |&index: &usize| matches!(self.reads[index].state, State::Read(..));
+        let kept = (0..self.reads.len()).filter(is_read);
+        let last = kept.max_by_key(|&index| self.reads[index].users.front());
+        last.inspect(|&index| self.forget(index)).is_some()
+    }
+
+    /// Drops the memory of a read that has ended. Ranges that still need it read it again.
+    fn forget(&mut self, index: usize) {
+        let read = &mut self.reads[index];
+        read.state = State::Idle;
+        self.held -= read.len();
+        if let Some(&user) = read.users.front() {
+            self.ahead = self.ahead.min(user);
+        }
+    }
+}
+
+async fn read_range(
+    file: File,
+    range: Range<u64>,
+    align: usize,
+) -> (io::Result<usize>, AlignedBuf) {
+    match AlignedBuf::with_alignment((range.end - range.start) as usize, align) {
+        Ok(buf) => file.read_at(buf, range.start).await,
+        Err(errno) => (Err(errno.into()), AlignedBuf::default()),
+    }
+}
+
+fn ends_at(end: u64) -> io::Error {
+    let text = format!("the file has become shorter: it ends at offset {end}");
+    io::Error::new(io::ErrorKind::UnexpectedEof, text)
+}
+
+impl fmt::Debug for ReadRanges {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReadRanges")
+            .field("ranges", &self.wanted.len())
+            .field("next", &self.next)
+            .field("bytes_held", &self.held)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The bytes of a range. From [`ReadRanges::next_range`].
+///
+/// Equal ranges share their memory.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use linux_aio::{Driver, File};
+///
+/// let driver = Driver::on_thread(8)?;
+/// # pollster::block_on(async {
+/// let file = File::open(&driver, "Cargo.toml").await?;
+/// let mut ranges = file.read_ranges([7..20])?;
+/// let bytes = ranges.next_range().await?.expect("the only one");
+/// assert_eq!((bytes.range(), bytes.len()), (7..20, 13));
+/// # Ok(()) }) }
+/// ```
+#[derive(Clone)]
+pub struct RangeBytes {
+    data: Arc<AlignedBuf>,
+    start: usize,
+    range: Range<u64>,
+}
+
+impl RangeBytes {
+    /// Returns the range, as it was asked for.
+    pub fn range(&self) -> Range<u64> {
+        self.range.clone()
+    }
+}
+
+impl Deref for RangeBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.data[self.start..][..(self.range.end - self.range.start) as usize]
+    }
+}
+
+impl AsRef<[u8]> for RangeBytes {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl fmt::Debug for RangeBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RangeBytes").field("range", &self.range).finish_non_exhaustive()
+    }
+}
