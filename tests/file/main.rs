@@ -9,6 +9,8 @@ mod drivers;
 mod forks;
 mod handles;
 mod model;
+mod ranges;
 mod reader;
 mod requests;
 mod users_code;
+mod writer;

@@ -56,7 +56,7 @@ fn a_reader_gives_its_range() {
                 let start = rng.usize(..=len + 10);
                 let end = rng.usize(start..=len + 5000);
                 let options = ReaderOptions::new()
-                    .chunk_len([1, 4096, 10_000, 1 << 20][rng.usize(..4)])
+                    .chunk_len([1000, 4096, 10_000, 1 << 20][rng.usize(..4)])
                     .depth(rng.usize(1..10));
                 let text = format!("{direct:?} {start}..{end} of {len}, {options:?}");
                 let mut reader = file.reader_with(start as u64..end as u64, options);
