@@ -24,6 +24,7 @@ mod tokio_io;
 mod transfer;
 mod whole;
 mod whole_blocks;
+mod work;
 mod writer;
 
 pub use chunk::Chunk;
@@ -42,10 +43,8 @@ use crate::op::{Buffers, Fdsync, Fsync};
 use crate::sys::helper;
 use crate::{Driver, Errno, IoPrio, Operation, RwFlags};
 use access::Access;
-use alloc::boxed::Box;
 use alloc::sync::Arc;
 use call::FailedCall;
-use core::pin::Pin;
 use memory::{Fill, FillAll, Give, GiveAll};
 use open::Open;
 use rustix::fs::FallocateFlags;
@@ -173,9 +172,6 @@ use transfer::check_range;
 pub struct File<D = Driver> {
     access: Access<D>,
 }
-
-/// A future of a stream, which the stream polls.
-type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// The result of a request, and its buffer.
 pub type Outcome<B, T = usize> = (io::Result<T>, B);

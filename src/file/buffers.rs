@@ -1,9 +1,13 @@
 //! [`Buffers`], where a stream has its memory from.
 
-use super::{DirectState, File};
+use super::{DirectState, File, FileDriver};
 use crate::{BufferPool, PoolBuf};
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
+use core::future::Future;
+use core::pin::Pin;
+use core::task::{Context, Poll, ready};
 use std::io;
 
 /// The buffers of one stream: those of a pool that others use as well, or of one of its own.
@@ -13,13 +17,15 @@ pub(super) struct Buffers {
     /// The part of a buffer that is used: as many whole blocks as it has.
     pub(super) len: usize,
     align: usize,
+    /// A future that waits for a buffer of a pool.
+    taking: Option<Pin<Box<dyn Future<Output = PoolBuf> + Send>>>,
 }
 
 impl Buffers {
     /// Takes a pool, or makes one of `count` buffers of `len` bytes. A buffer must hold a block of
     /// `block` bytes, at an address that the file takes.
-    pub(super) fn new(
-        file: &File,
+    pub(super) fn new<D: FileDriver>(
+        file: &File<D>,
         block: usize,
         pool: Option<BufferPool>,
         len: usize,
@@ -43,29 +49,34 @@ impl Buffers {
                 file.direct()
             )));
         }
-        Ok(Self { pool, is_own, len: have - have % block, align })
-    }
-
-    pub(super) fn pool(&self) -> &BufferPool {
-        &self.pool
+        Ok(Self { pool, is_own, len: have - have % block, align, taking: None })
     }
 
     pub(super) fn try_take(&self) -> io::Result<Option<PoolBuf>> {
         self.pool.try_take().map(|buf| self.check(buf)).transpose()
     }
 
-    /// Takes a buffer that there always is, if the pool is the stream's own: the user keeps the
-    /// others.
-    pub(super) fn one_more(&self) -> Option<io::Result<PoolBuf>> {
-        let more = || {
-            let pool = BufferPool::new(1, self.pool.buffer_len(), self.align.max(4096))?;
-            Ok(pool.try_take().expect("a new pool has its buffer"))
-        };
-        self.is_own.then(more)
+    /// Takes a buffer, for a stream that has no other. If the pool is the stream's own, the user
+    /// has the others, and there is one more.
+    pub(super) fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<PoolBuf>> {
+        if self.taking.is_none() {
+            if let Some(buf) = self.try_take()? {
+                return Poll::Ready(Ok(buf));
+            }
+            let pool = match self.is_own {
+                true => BufferPool::new(1, self.pool.buffer_len(), self.align.max(4096))?,
+                false => self.pool.clone(),
+            };
+            self.taking = Some(Box::pin(async move { pool.take().await }));
+        }
+        let taking = self.taking.as_mut().expect("it was made");
+        let buf = ready!(taking.as_mut().poll(cx));
+        self.taking = None;
+        Poll::Ready(self.check(buf))
     }
 
     /// Refuses a buffer that would be copied at each use.
-    pub(super) fn check(&self, buf: PoolBuf) -> io::Result<PoolBuf> {
+    fn check(&self, buf: PoolBuf) -> io::Result<PoolBuf> {
         if buf.as_ptr().addr() % self.align == 0 {
             return Ok(buf);
         }

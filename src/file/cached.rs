@@ -1,6 +1,6 @@
 //! Whether a range of a file is in the page cache, which the kernel tells without any I/O.
 
-use super::File;
+use super::{File, FileDriver};
 use crate::RwFlags;
 use crate::sys::helper;
 use core::ops::Range;
@@ -17,20 +17,24 @@ pub(super) fn has_all(file: impl AsFd, offset: u64, len: u64) -> Option<bool> {
 }
 
 /// Finds out what a stream can take from the page cache.
-pub(super) struct Look {
+pub(super) struct Look<D> {
     /// False if the kernel does not tell, or the file cannot be read through the page cache.
     is_useful: bool,
     /// The same file without `O_DIRECT`, once some of a direct file was found in the page cache.
-    through: Option<File>,
+    through: Option<File<D>>,
 }
 
-impl Look {
+impl<D: FileDriver> Look<D> {
     pub(super) fn new() -> Self {
         Self { is_useful: true, through: None }
     }
 
     /// Returns the handle to copy a range from the page cache with, if that has all of it.
-    pub(super) fn cached<'a>(&'a mut self, file: &'a File, range: &Range<u64>) -> Option<&'a File> {
+    pub(super) fn cached<'a>(
+        &'a mut self,
+        file: &'a File<D>,
+        range: &Range<u64>,
+    ) -> Option<&'a File<D>> {
         if !self.is_useful {
             return None;
         }
@@ -50,12 +54,12 @@ impl Look {
     }
 
     /// Returns the handle to read a range with.
-    pub(super) fn file<'a>(&'a mut self, file: &'a File, range: &Range<u64>) -> &'a File {
+    pub(super) fn file<'a>(&'a mut self, file: &'a File<D>, range: &Range<u64>) -> &'a File<D> {
         self.cached(file, range).unwrap_or(file)
     }
 }
 
-impl File {
+impl<D: FileDriver> File<D> {
     /// Returns the descriptor that goes through the page cache, if there is one.
     pub(super) fn cached_side(&self) -> &std::fs::File {
         self.access.open.descriptor(false)

@@ -1,5 +1,6 @@
 //! [`FileDriver`], the drivers that files work with, and what a file asks of one.
 
+use super::work::Work;
 use crate::driver::BlockingThreads;
 use crate::{Driver, Errno, LocalDriver, LocalFuture, OpFuture, Operation};
 use core::fmt;
@@ -25,7 +26,7 @@ use core::future::Future;
 /// assert_eq!(local.block_on(first_byte(&file))?, 0);
 /// # Ok(()) }
 /// ```
-pub trait FileDriver: Performs {}
+pub trait FileDriver: Performs + Work {}
 
 impl FileDriver for Driver {}
 impl FileDriver for LocalDriver {}

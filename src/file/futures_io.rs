@@ -1,12 +1,12 @@
 //! The traits of `futures-io`.
 
-use super::{FileReader, FileWriter};
+use super::{FileDriver, FileReader, FileWriter};
 use ::futures_io::{AsyncBufRead, AsyncRead, AsyncSeek, AsyncWrite, SeekFrom};
 use core::pin::Pin;
 use core::task::{Context, Poll, ready};
 use std::io;
 
-impl AsyncRead for FileReader {
+impl<D: FileDriver> AsyncRead for FileReader<D> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -24,7 +24,7 @@ impl AsyncRead for FileReader {
     }
 }
 
-impl AsyncBufRead for FileReader {
+impl<D: FileDriver> AsyncBufRead for FileReader<D> {
     fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
         self.get_mut().poll_bytes(cx)
     }
@@ -35,7 +35,7 @@ impl AsyncBufRead for FileReader {
 }
 
 /// Positions count from the start of the range, and no seek waits.
-impl AsyncSeek for FileReader {
+impl<D: FileDriver> AsyncSeek for FileReader<D> {
     fn poll_seek(
         self: Pin<&mut Self>,
         _: &mut Context<'_>,
@@ -49,7 +49,7 @@ impl AsyncSeek for FileReader {
 }
 
 /// `flush` completes the writes, and `close` is [`FileWriter::finish`].
-impl AsyncWrite for FileWriter {
+impl<D: FileDriver> AsyncWrite for FileWriter<D> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,

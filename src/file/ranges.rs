@@ -12,16 +12,18 @@ mod plan;
 pub use options::RangesOptions;
 
 use super::cached::Look;
-use super::{Boxed, DirectState, File};
-use crate::{AlignedBuf, RwFlags};
-use alloc::boxed::Box;
+use super::work::Work;
+use super::{DirectState, File, FileDriver};
+use crate::{AlignedBuf, Driver, RwFlags};
 use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::error::Error;
 use core::fmt;
-use core::future::poll_fn;
+use core::future::{Future, poll_fn};
 use core::ops::{Deref, Range};
+use core::pin::Pin;
 use core::task::{Context, Poll};
 use plan::Planned;
 use std::io;
@@ -60,9 +62,9 @@ use std::io;
 ///
 /// The futures may be dropped at any time: what was read stays.
 #[must_use = "it reads nothing unless it is polled"]
-pub struct ReadRanges {
-    file: File,
-    look: Look,
+pub struct ReadRanges<D: FileDriver = Driver> {
+    file: File<D>,
+    look: Look<D>,
     options: RangesOptions,
     /// The memory alignment that the file needs.
     align: usize,
@@ -71,7 +73,7 @@ pub struct ReadRanges {
     next: usize,
     /// The index of the first range whose read may not have been started.
     ahead: usize,
-    reads: Vec<Read>,
+    reads: Vec<Read<D>>,
     /// The indices of the reads in flight.
     in_flight: Vec<usize>,
     /// The memory of reads that are in flight or done, in bytes.
@@ -84,26 +86,26 @@ struct Wanted {
     read: Option<usize>,
 }
 
-struct Read {
+struct Read<D: FileDriver> {
     range: Range<u64>,
     /// The indices of the ranges that lie in it and were not given out.
     users: VecDeque<usize>,
-    state: State,
+    state: State<D>,
 }
 
-enum State {
+enum State<D: FileDriver> {
     Idle,
-    Reading(Boxed<(io::Result<usize>, AlignedBuf)>),
+    Reading(<D as Work>::Boxed<(io::Result<usize>, AlignedBuf)>),
     Read(io::Result<usize>, Arc<AlignedBuf>),
 }
 
-impl Read {
+impl<D: FileDriver> Read<D> {
     fn len(&self) -> u64 {
         self.range.end - self.range.start
     }
 }
 
-impl File {
+impl<D: FileDriver> File<D> {
     /// Reads ranges, with the default [options](RangesOptions): each is a read of its own.
     ///
     /// # Errors
@@ -112,7 +114,7 @@ impl File {
     pub fn read_ranges(
         &self,
         ranges: impl IntoIterator<Item = Range<u64>>,
-    ) -> io::Result<ReadRanges> {
+    ) -> io::Result<ReadRanges<D>> {
         self.read_ranges_with(ranges, RangesOptions::default())
     }
 
@@ -124,7 +126,7 @@ impl File {
         &self,
         ranges: impl IntoIterator<Item = Range<u64>>,
         options: RangesOptions,
-    ) -> io::Result<ReadRanges> {
+    ) -> io::Result<ReadRanges<D>> {
         let ranges: Vec<_> = ranges.into_iter().collect();
         let metadata = self.metadata()?;
         let end = if metadata.is_file() { metadata.len() } else { i64::MAX as u64 };
@@ -174,7 +176,7 @@ impl File {
     }
 }
 
-impl ReadRanges {
+impl<D: FileDriver> ReadRanges<D> {
     /// Returns the bytes of the next range, or `None` behind the last.
     ///
     /// # Errors
@@ -207,14 +209,15 @@ impl ReadRanges {
             self.start(cx);
         }
         let read = &mut self.reads[index];
-        let State::Read(result, data) = &read.state else { return Poll::Pending };
+        let State::Read(result, data) = &mut read.state else { return Poll::Pending };
         let start = (range.start - read.range.start) as usize;
-        let result = match result {
-            Ok(count) if (start as u64 + range.end - range.start) <= *count as u64 => {
+        let result = match core::mem::replace(result, Ok(0)) {
+            Ok(count) if start as u64 + (range.end - range.start) <= count as u64 => {
+                *result = Ok(count);
                 Ok(RangeBytes { data: Arc::clone(data), start, range: range.clone() })
             }
-            Ok(count) => Err(ends_at(read.range.start + *count as u64)),
-            Err(error) => Err(io::Error::new(error.kind(), format!("{error}"))),
+            Ok(count) => Err(ends_at(read.range.start + count as u64)),
+            Err(error) => Err(error),
         };
         read.users.pop_front();
         self.next += 1;
@@ -222,11 +225,7 @@ impl ReadRanges {
             // After an error, others that lie in the read try again.
             self.forget(index);
         }
-        let name = |error: io::Error| {
-            let text = format!("range from {} to {}: {error}", range.start, range.end);
-            io::Error::new(error.kind(), text)
-        };
-        Poll::Ready(result.map(Some).map_err(name))
+        Poll::Ready(result.map(Some).map_err(|error| FailedRange::error(range, error)))
     }
 
     /// Takes the results of reads that have ended.
@@ -235,7 +234,7 @@ impl ReadRanges {
         self.in_flight.retain(|&index| {
             let state = &mut reads[index].state;
             let State::Reading(reading) = state else { return false };
-            let Poll::Ready((result, buf)) = reading.as_mut().poll(cx) else { return true };
+            let Poll::Ready((result, buf)) = Pin::new(reading).poll(cx) else { return true };
             *state = State::Read(result, Arc::new(buf));
             false
         });
@@ -257,15 +256,19 @@ impl ReadRanges {
                     return;
                 }
                 self.held = would_hold;
-                let (range, align) = (read.range.clone(), self.align);
+                let range = read.range.clone();
+                let buf = AlignedBuf::with_alignment(read.len() as usize, self.align);
                 let file = self.look.file(&self.file, &range).clone();
-                let mut reading: Boxed<_> = Box::pin(read_range(file, range, align));
-                self.reads[index].state = match reading.as_mut().poll(cx) {
-                    Poll::Ready((result, buf)) => State::Read(result, Arc::new(buf)),
-                    Poll::Pending => {
-                        self.in_flight.push(index);
-                        State::Reading(reading)
-                    }
+                let reading = buf.map(|buf| D::read(file, buf, range.start));
+                self.reads[index].state = match reading {
+                    Ok(mut reading) => match Pin::new(&mut reading).poll(cx) {
+                        Poll::Ready((result, buf)) => State::Read(result, Arc::new(buf)),
+                        Poll::Pending => {
+                            self.in_flight.push(index);
+                            State::Reading(reading)
+                        }
+                    },
+                    Err(errno) => State::Read(Err(errno.into()), Arc::default()),
                 };
             }
             self.ahead += 1;
@@ -291,23 +294,38 @@ impl ReadRanges {
     }
 }
 
-async fn read_range(
-    file: File,
-    range: Range<u64>,
-    align: usize,
-) -> (io::Result<usize>, AlignedBuf) {
-    match AlignedBuf::with_alignment((range.end - range.start) as usize, align) {
-        Ok(buf) => file.read_at(buf, range.start).await,
-        Err(errno) => (Err(errno.into()), AlignedBuf::default()),
-    }
-}
-
 fn ends_at(end: u64) -> io::Error {
     let text = format!("the file has become shorter: it ends at offset {end}");
     io::Error::new(io::ErrorKind::UnexpectedEof, text)
 }
 
-impl fmt::Debug for ReadRanges {
+/// A range that was not read, and why.
+#[derive(Debug)]
+struct FailedRange {
+    range: Range<u64>,
+    error: io::Error,
+}
+
+impl FailedRange {
+    fn error(range: Range<u64>, error: io::Error) -> io::Error {
+        io::Error::new(error.kind(), Self { range, error })
+    }
+}
+
+impl fmt::Display for FailedRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { range, error } = self;
+        write!(f, "range from {} to {}: {error}", range.start, range.end)
+    }
+}
+
+impl Error for FailedRange {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
+impl<D: FileDriver> fmt::Debug for ReadRanges<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ReadRanges")
             .field("ranges", &self.wanted.len())

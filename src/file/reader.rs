@@ -17,15 +17,16 @@ use super::buffers::Buffers;
 use super::cached::Look;
 use super::chunk::Chunk;
 use super::open::DirectState;
-use super::{Boxed, File};
-use crate::{Part, PoolBuf, RwFlags};
-use alloc::boxed::Box;
+use super::work::Work;
+use super::{File, FileDriver};
+use crate::{Driver, Part, PoolBuf, RwFlags};
 use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::vec::Vec;
 use core::fmt;
-use core::future::poll_fn;
+use core::future::{Future, poll_fn};
 use core::ops::{Bound, Range, RangeBounds};
+use core::pin::Pin;
 use core::task::{Context, Poll};
 use std::io;
 
@@ -89,9 +90,9 @@ const LARGEST: u64 = i64::MAX as u64;
 ///
 /// The futures of a reader may be dropped at any time: what was read stays in the reader.
 #[must_use = "a reader does nothing unless it is polled"]
-pub struct FileReader {
-    file: File,
-    look: Look,
+pub struct FileReader<D: FileDriver = Driver> {
+    file: File<D>,
+    look: Look<D>,
     range: Range<u64>,
     /// The offset of the next byte for the user.
     position: u64,
@@ -106,35 +107,35 @@ pub struct FileReader {
     is_sequential: bool,
     options: ReaderOptions,
     buffers: Option<Buffers>,
-    ahead: VecDeque<Ahead>,
+    ahead: VecDeque<Ahead<D>>,
     /// Reads in flight that a seek has made useless. Their buffers come back when they have ended.
-    stale: Vec<Reading>,
+    stale: Vec<Reading<D>>,
     /// The chunk that is given out by bytes, and how many of it were.
     current: Option<(Chunk, usize)>,
     failed: Option<io::Error>,
 }
 
-type Reading = Boxed<(io::Result<usize>, PoolBuf)>;
+type Reading<D> = <D as Work>::Boxed<(io::Result<usize>, Part<PoolBuf>)>;
 
 /// A chunk that is being read, or was.
-struct Ahead {
+struct Ahead<D: FileDriver> {
     /// The offset of the first byte for the user, and its place in the buffer.
     offset: u64,
     skip: usize,
     wanted: usize,
-    state: State,
+    state: State<D>,
 }
 
-enum State {
-    Reading(Reading),
+enum State<D: FileDriver> {
+    Reading(Reading<D>),
     Read(io::Result<usize>, PoolBuf),
 }
 
-impl Ahead {
+impl<D: FileDriver> Ahead<D> {
     fn poll(&mut self, cx: &mut Context<'_>) {
         if let State::Reading(reading) = &mut self.state {
-            if let Poll::Ready((result, buf)) = reading.as_mut().poll(cx) {
-                self.state = State::Read(result, buf);
+            if let Poll::Ready((result, buf)) = Pin::new(reading).poll(cx) {
+                self.state = State::Read(result, buf.into_inner());
             }
         }
     }
@@ -155,17 +156,21 @@ enum Start {
     NoBuffer,
 }
 
-impl File {
+impl<D: FileDriver> File<D> {
     /// Returns a reader of a range, such as `..` or `4096..8192`, with the default
     /// [options](ReaderOptions). Nothing is read before it is polled.
-    pub fn reader(&self, range: impl RangeBounds<u64>) -> FileReader {
+    pub fn reader(&self, range: impl RangeBounds<u64>) -> FileReader<D> {
         self.reader_with(range, ReaderOptions::default())
     }
 
     /// Returns a reader of a range with options.
     ///
     /// A pool that does not suit the file is an error of the first read, `InvalidInput`.
-    pub fn reader_with(&self, range: impl RangeBounds<u64>, options: ReaderOptions) -> FileReader {
+    pub fn reader_with(
+        &self,
+        range: impl RangeBounds<u64>,
+        options: ReaderOptions,
+    ) -> FileReader<D> {
         let range = range_of(range);
         FileReader {
             // A count that may be short anywhere is no count.
@@ -202,7 +207,7 @@ fn range_of(range: impl RangeBounds<u64>) -> Range<u64> {
     start..end.min(LARGEST).max(start)
 }
 
-impl FileReader {
+impl<D: FileDriver> FileReader<D> {
     /// Returns the next chunk in order, or `None` at the end. The chunk is a buffer of the reader,
     /// not a copy, and goes back when it is dropped.
     ///
@@ -320,7 +325,7 @@ impl FileReader {
         if let Some(error) = self.failed.take() {
             return Poll::Ready(Err(error));
         }
-        self.stale.retain_mut(|reading| reading.as_mut().poll(cx).is_pending());
+        self.stale.retain_mut(|reading| Pin::new(reading).poll(cx).is_pending());
         for ahead in &mut self.ahead {
             ahead.poll(cx);
         }
@@ -332,7 +337,7 @@ impl FileReader {
         };
         match self.ahead.front() {
             None if matches!(blocked, Start::AtEnd) => return Poll::Ready(Ok(None)),
-            // Stale reads have the buffers.
+            // Others have the buffers, or stale reads.
             None => return Poll::Pending,
             Some(Ahead { state: State::Reading(_), .. }) => return Poll::Pending,
             Some(_) => {}
@@ -423,13 +428,12 @@ impl FileReader {
             }
             until = end.min(start + piece.min((CACHED as u64).next_multiple_of(block)));
         }
-        let Some(buf) = self.buffer(due)? else { return Ok(Start::NoBuffer) };
+        let Some(buf) = self.buffer(cx, due)? else { return Ok(Start::NoBuffer) };
         let (skip, wanted) = ((self.next - start) as usize, (until - self.next) as usize);
         let len = (until - start).next_multiple_of(block) as usize;
         let file = cached.unwrap_or_else(|| self.file.clone());
-        let reading = read(file, buf, len, start);
-        let mut ahead =
-            Ahead { offset: self.next, skip, wanted, state: State::Reading(Box::pin(reading)) };
+        let state = State::Reading(D::read(file, Part::new(buf, ..len), start));
+        let mut ahead = Ahead { offset: self.next, skip, wanted, state };
         ahead.poll(cx);
         self.next = until;
         self.ahead.push_back(ahead);
@@ -468,39 +472,20 @@ impl FileReader {
     }
 
     /// Takes a buffer. For a chunk that is due it is waited for.
-    fn buffer(&mut self, due: bool) -> io::Result<Option<Memory>> {
-        let buffers = self.buffers.as_ref().expect("it was made");
-        if let Some(buf) = buffers.try_take()? {
-            return Ok(Some(Memory::Buf(buf)));
-        }
+    fn buffer(&mut self, cx: &mut Context<'_>, due: bool) -> io::Result<Option<PoolBuf>> {
+        let buffers = self.buffers.as_mut().expect("it was made");
         if !due || !self.stale.is_empty() {
-            return Ok(None);
+            return buffers.try_take();
         }
-        Ok(Some(match buffers.one_more() {
-            Some(buf) => Memory::Buf(buf?),
-            None => Memory::Of(buffers.pool().clone()),
-        }))
+        match buffers.poll_take(cx) {
+            Poll::Ready(buf) => buf.map(Some),
+            Poll::Pending => Ok(None),
+        }
     }
 }
 
-/// Returns the memory of a read, or the pool that it is waited for.
-enum Memory {
-    Buf(PoolBuf),
-    Of(crate::BufferPool),
-}
-
-/// Reads blocks to the first `len` bytes of a buffer.
-async fn read(file: File, memory: Memory, len: usize, offset: u64) -> (io::Result<usize>, PoolBuf) {
-    let buf = match memory {
-        Memory::Buf(buf) => buf,
-        Memory::Of(pool) => pool.take().await,
-    };
-    let (result, buf) = file.read_at(Part::new(buf, ..len), offset).await;
-    (result, buf.into_inner())
-}
-
-impl Ahead {
-    fn still_reading(self) -> Option<Reading> {
+impl<D: FileDriver> Ahead<D> {
+    fn still_reading(self) -> Option<Reading<D>> {
         match self.state {
             State::Reading(reading) => Some(reading),
             State::Read(..) => None,
@@ -508,7 +493,7 @@ impl Ahead {
     }
 }
 
-impl fmt::Debug for FileReader {
+impl<D: FileDriver> fmt::Debug for FileReader<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FileReader")
             .field("range", &self.range)

@@ -1,6 +1,6 @@
 //! `Stream` of `futures-core`.
 
-use super::{Chunk, FileReader, RangeBytes, ReadRanges};
+use super::{Chunk, FileDriver, FileReader, RangeBytes, ReadRanges};
 use core::pin::Pin;
 use core::task::{Context, Poll};
 use futures_core::Stream;
@@ -8,7 +8,7 @@ use std::io;
 
 /// The chunks of [`next_chunk`](FileReader::next_chunk). The stream goes on after an error, which
 /// a new attempt may not meet, and after its end if the file has grown.
-impl Stream for FileReader {
+impl<D: FileDriver> Stream for FileReader<D> {
     type Item = io::Result<Chunk>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -17,7 +17,7 @@ impl Stream for FileReader {
 }
 
 /// The ranges of [`next_range`](ReadRanges::next_range).
-impl Stream for ReadRanges {
+impl<D: FileDriver> Stream for ReadRanges<D> {
     type Item = io::Result<RangeBytes>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {

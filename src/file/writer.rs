@@ -15,12 +15,12 @@ pub use error::WriterError;
 pub use options::WriterOptions;
 
 use super::buffers::Buffers;
-use super::{Boxed, DirectState, File};
-use crate::{Part, PoolBuf, RwFlags};
-use alloc::boxed::Box;
+use super::{DirectState, File, FileDriver};
+use crate::{Driver, PoolBuf, RwFlags};
 use alloc::collections::VecDeque;
 use core::fmt;
-use core::future::poll_fn;
+use core::future::{Future, poll_fn};
+use core::pin::Pin;
 use core::task::{Context, Poll, ready};
 use space::Space;
 use std::io;
@@ -90,21 +90,19 @@ use std::io;
 /// of its bytes a dropped [`write_all`](Self::write_all) has taken, [`position`](Self::position)
 /// tells.
 #[must_use = "a writer that is not finished may lose what it was given"]
-pub struct FileWriter {
-    file: File,
+pub struct FileWriter<D: FileDriver = Driver> {
+    file: File<D>,
     options: WriterOptions,
     /// What is never written both ways: see `File`.
     unit: usize,
     buffers: Option<Buffers>,
     filling: Option<Filling>,
-    /// A future that waits for a buffer of a pool.
-    taking: Option<Boxed<PoolBuf>>,
-    writes: VecDeque<Writing>,
+    writes: VecDeque<Writing<D>>,
     /// The offset of the next byte from the user.
     position: u64,
-    space: Space,
+    space: Space<D>,
     failed: Option<WriterError>,
-    end: End,
+    end: End<D>,
 }
 
 /// A buffer of which the bytes from `start` to `end` are to be written.
@@ -115,30 +113,30 @@ struct Filling {
 }
 
 /// A write in flight. It gives the number of bytes that were written.
-struct Writing {
+struct Writing<D: FileDriver> {
     offset: u64,
-    future: Boxed<(usize, io::Result<()>)>,
+    future: D::Boxed<(usize, io::Result<()>)>,
     /// What it gave, while writes before it are in flight.
     ended: Option<(usize, io::Result<()>)>,
 }
 
-enum End {
+enum End<D: FileDriver> {
     Open,
-    Finishing(Boxed<io::Result<()>>),
+    Finishing(D::Boxed<io::Result<()>>),
     Finished,
 }
 
-impl File {
+impl<D: FileDriver> File<D> {
     /// Returns a writer that begins at `offset`, with the default [options](WriterOptions). Nothing
     /// is written before it is polled.
-    pub fn writer(&self, offset: u64) -> FileWriter {
+    pub fn writer(&self, offset: u64) -> FileWriter<D> {
         self.writer_with(offset, WriterOptions::default())
     }
 
     /// Returns a writer with options.
     ///
     /// A pool that does not suit the file is an error of the first write, `InvalidInput`.
-    pub fn writer_with(&self, offset: u64, options: WriterOptions) -> FileWriter {
+    pub fn writer_with(&self, offset: u64, options: WriterOptions) -> FileWriter<D> {
         let unit = if self.is_direct() { self.access.open.unit as usize } else { 1 };
         let space = Space::new(self.is_direct(), unit as u64, offset, &options);
         FileWriter {
@@ -148,7 +146,6 @@ impl File {
             unit,
             buffers: None,
             filling: None,
-            taking: None,
             writes: VecDeque::new(),
             position: offset,
             space,
@@ -158,7 +155,7 @@ impl File {
     }
 }
 
-impl FileWriter {
+impl<D: FileDriver> FileWriter<D> {
     /// Takes all of `bytes`. They are in memory or in flight afterwards.
     ///
     /// # Errors
@@ -259,7 +256,7 @@ impl FileWriter {
                     return Poll::Ready(failed.map_or(Ok(()), Err));
                 }
                 End::Finishing(finishing) => {
-                    let result = ready!(finishing.as_mut().poll(cx));
+                    let result = ready!(Pin::new(finishing).poll(cx));
                     self.end = End::Finished;
                     if let Err(error) = result {
                         self.fail(self.position, error);
@@ -275,8 +272,8 @@ impl FileWriter {
                     ready!(self.space.poll_ended(cx));
                     let end = self.failed.as_ref().map_or(self.position, WriterError::offset);
                     let cut = self.space.cut_to(end, self.position);
-                    self.end =
-                        End::Finishing(Box::pin(finish(self.file.clone(), cut, written.is_ok())));
+                    let finishing = D::finish(self.file.clone(), cut, written.is_ok());
+                    self.end = End::Finishing(finishing);
                 }
             }
         }
@@ -300,7 +297,7 @@ impl FileWriter {
     fn collect(&mut self, cx: &mut Context<'_>) {
         for write in &mut self.writes {
             if write.ended.is_none() {
-                if let Poll::Ready(ended) = write.future.as_mut().poll(cx) {
+                if let Poll::Ready(ended) = Pin::new(&mut write.future).poll(cx) {
                     write.ended = Some(ended);
                 }
             }
@@ -332,8 +329,9 @@ impl FileWriter {
             return Poll::Pending;
         }
         if let Some(filling) = self.filling.take() {
-            let mut future: Boxed<_> = Box::pin(write(self.file.clone(), filling, offset));
-            let ended = match future.as_mut().poll(cx) {
+            let Filling { buf, start, end } = filling;
+            let mut future = D::write(self.file.clone(), buf, start..end, offset);
+            let ended = match Pin::new(&mut future).poll(cx) {
                 Poll::Ready(ended) => Some(ended),
                 Poll::Pending => None,
             };
@@ -351,54 +349,16 @@ impl FileWriter {
             let buffers = Buffers::new(&self.file, self.unit, pool, *chunk_len, count)?;
             self.buffers = Some(buffers);
         }
-        let buffers = self.buffers.as_ref().expect("it was made");
-        if self.taking.is_none() {
-            if let Some(buf) = buffers.try_take()? {
-                return Poll::Ready(Ok(buf));
-            }
-            if !self.writes.is_empty() {
-                // They have buffers, and wake the task when they end.
-                return Poll::Pending;
-            }
-            let pool = buffers.pool().clone();
-            self.taking = Some(Box::pin(async move { pool.take().await }));
+        let buffers = self.buffers.as_mut().expect("it was made");
+        if !self.writes.is_empty() {
+            // They have buffers, and wake the task when they end.
+            return buffers.try_take()?.map_or(Poll::Pending, |buf| Poll::Ready(Ok(buf)));
         }
-        let taking = self.taking.as_mut().expect("it was made");
-        let buf = ready!(taking.as_mut().poll(cx));
-        self.taking = None;
-        Poll::Ready(buffers.check(buf))
+        buffers.poll_take(cx)
     }
 }
 
-/// Writes all of a buffer. Gives the number of bytes that were written before an error.
-async fn write(file: File, filling: Filling, offset: u64) -> (usize, io::Result<()>) {
-    let Filling { mut buf, start, end } = filling;
-    let mut at = start;
-    while at < end {
-        let (result, part) =
-            file.write_at(Part::new(buf, at..end), offset + (at - start) as u64).await;
-        buf = part.into_inner();
-        match result {
-            Ok(0) => return (at - start, Err(io::ErrorKind::WriteZero.into())),
-            Ok(count) => at += count,
-            Err(error) => return (at - start, Err(error)),
-        }
-    }
-    (end - start, Ok(()))
-}
-
-/// Cuts the file if it is longer than the writer's bytes and as long as the writer has made it.
-async fn finish(file: File, cut: Option<space::Cut>, sync: bool) -> io::Result<()> {
-    if let Some(space::Cut { exact, most }) = cut {
-        let len = file.metadata()?.len();
-        if exact < len && len <= most {
-            file.set_len(exact).await?;
-        }
-    }
-    if sync { file.sync_data().await } else { Ok(()) }
-}
-
-impl fmt::Debug for FileWriter {
+impl<D: FileDriver> fmt::Debug for FileWriter<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FileWriter")
             .field("position", &self.position)

@@ -9,6 +9,7 @@ mod in_slots;
 mod on_driver;
 mod on_file;
 mod on_local;
+mod on_streams;
 #[cfg(feature = "tokio")]
 mod on_tokio;
 mod plain;
@@ -28,6 +29,7 @@ type Table = &'static [(&'static str, Check)];
 const LOCKING: &[Table] = &[
     on_driver::DRIVER,
     on_file::FILE,
+    on_streams::STREAMS,
     #[cfg(feature = "tokio")]
     on_tokio::TOKIO,
 ];

@@ -385,6 +385,34 @@ fn seeks_use_no_more_memory_than_the_pool_has() {
     assert!(content[12_345..].starts_with(&chunk));
 }
 
+/// Goal: streams work on a local driver, too.
+#[test]
+fn streams_of_a_local_driver_work() -> io::Result<()> {
+    let _watchdog = Watchdog::new();
+    let content = pattern(3_000_001);
+    let (dir, path, _) = file_with(&content);
+    evict(&path);
+    let driver = linux_aio::LocalDriver::new(16)?;
+    driver.block_on(async {
+        let source = File::open(&driver, &path).await?;
+        let options = File::options().write(true).create_new(true);
+        let target = options.open(&driver, dir.path().join("copy")).await?;
+        let (mut reader, mut writer) = (source.reader(..), target.writer(0));
+        while let Some(chunk) = reader.next_chunk().await? {
+            writer.write_all(&chunk).await?;
+        }
+        writer.finish().await?;
+        let mut ranges = source.read_ranges([7..9, 1_000_000..2_000_000])?;
+        while let Some(bytes) = ranges.next_range().await? {
+            let range = bytes.range();
+            assert!(*bytes == content[range.start as usize..range.end as usize]);
+        }
+        io::Result::Ok(())
+    })?;
+    assert!(std::fs::read(dir.path().join("copy"))? == content);
+    Ok(())
+}
+
 /// Goal: the file of a kernel that says it is empty is read all the same, and so is a device.
 #[test]
 fn files_without_a_length_are_read() {

@@ -1,9 +1,11 @@
 //! [`Space`], the blocks that a writer has allocated.
 
 use super::WriterOptions;
-use crate::file::{Boxed, File};
-use alloc::boxed::Box;
+use crate::file::work::Cut;
+use crate::file::{File, FileDriver};
+use core::future::Future;
 use core::ops::Range;
+use core::pin::Pin;
 use core::task::{Context, Poll, ready};
 use std::io;
 
@@ -13,7 +15,7 @@ use std::io;
 /// with the length, before the first write to it, and the next when half of it is used. An
 /// allocation that fails, such as one of more than the disk has room for, is no error of the
 /// writer's: the writes tell whether they find room.
-pub(super) struct Space {
+pub(super) struct Space<D: FileDriver> {
     is_on: bool,
     /// Of less than so many bytes nothing goes around the page cache.
     unit: u64,
@@ -27,16 +29,10 @@ pub(super) struct Space {
     allocated: u64,
     /// The furthest end of all allocations, also those that failed.
     most: u64,
-    allocating: Option<(u64, Boxed<io::Result<()>>)>,
+    allocating: Option<(u64, D::Boxed<io::Result<()>>)>,
 }
 
-/// How to cut a file: to `exact`, unless it is longer than `most`.
-pub(super) struct Cut {
-    pub(super) exact: u64,
-    pub(super) most: u64,
-}
-
-impl Space {
+impl<D: FileDriver> Space<D> {
     pub(super) fn new(is_direct: bool, unit: u64, offset: u64, options: &WriterOptions) -> Self {
         Self {
             is_on: is_direct && options.step > 0,
@@ -55,7 +51,7 @@ impl Space {
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        file: &File,
+        file: &File<D>,
         range: Range<u64>,
         is_full: bool,
     ) -> Poll<()> {
@@ -75,10 +71,8 @@ impl Space {
             match target {
                 Some(target) if self.allocating.is_none() => {
                     let from = range.start.max(self.allocated);
-                    let file = file.clone();
-                    let allocate = async move { file.allocate(from, target - from).await };
                     self.most = self.most.max(target);
-                    self.allocating = Some((target, Box::pin(allocate)));
+                    self.allocating = Some((target, D::allocate(file.clone(), from..target)));
                 }
                 _ if is_ready => return Poll::Ready(()),
                 _ => return Poll::Pending,
@@ -105,7 +99,7 @@ impl Space {
     /// Ready when no allocation is under way.
     pub(super) fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Some((target, allocating)) = &mut self.allocating {
-            let result = ready!(allocating.as_mut().poll(cx));
+            let result = ready!(Pin::new(allocating).poll(cx));
             match result {
                 Ok(()) => self.allocated = self.allocated.max(*target),
                 Err(_) => self.is_on = false,

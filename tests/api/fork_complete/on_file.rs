@@ -3,6 +3,7 @@
 use super::checks::{Check, panic_of};
 use super::common::files::scratch;
 use super::common::poll_once;
+use super::on_streams::Started;
 use core::pin::Pin;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::Waker;
@@ -24,6 +25,7 @@ pub(crate) struct Inherited {
     /// A read by the last, which waits for a slot.
     waiting: Option<Reading>,
     user: Option<thread::JoinHandle<()>>,
+    pub(crate) streams: Option<Started>,
 }
 
 static OVER: AtomicBool = AtomicBool::new(false);
@@ -53,20 +55,26 @@ impl Inherited {
         });
         let zero = std::fs::File::open("/dev/zero").expect("/dev/zero");
         let of_full = File::from_std(zero, full).expect("a file");
+        let streams = Some(Started::of(&direct));
         let files = Some([direct, buffered, of_full.clone()]);
         let mut waiting: Reading = Box::pin(async move { of_full.read_at(vec![1; 8], 0).await });
         assert!(poll_once(&mut waiting, Waker::noop()).is_pending());
-        Self { dir, driver: Some(driver), files, waiting: Some(waiting), user: Some(user) }
+        Self { dir, driver: Some(driver), files, waiting: Some(waiting), user: Some(user), streams }
     }
 
     /// When the slot is free.
     pub(crate) fn is_as_it_was(&mut self) {
         assert_eq!(block_on(self.waiting.take().expect("it")).0.expect("a read"), 8);
+        self.streams.take().expect("they").are_as_they_were();
         OVER.store(true, Ordering::Relaxed);
         self.user.take().expect("it").join().expect("no panic");
     }
 
-    fn files(&self) -> &[File] {
+    pub(crate) fn streams(&mut self) -> &mut Started {
+        self.streams.as_mut().expect("they")
+    }
+
+    pub(crate) fn files(&self) -> &[File] {
         self.files.as_ref().expect("all")
     }
 

@@ -12,6 +12,7 @@ const DATA: &[(&str, &str)] = &[
     ("Box", "Operation"),
     ("BytesMut", "SpareMemory"),
     ("CallError", "call errno"),
+    ("Chunk", "AsRef<[u8]> Debug Deref Drop offset"),
     ("Completion", "diagnose"),
     ("Diagnosis", "cause errno iocb"),
     ("DirectIo", "alignment memory offset"),
@@ -53,7 +54,10 @@ const DATA: &[(&str, &str)] = &[
     ("PushError", "errno"),
     ("QueueError", "Debug Display Drop Error errno"),
     ("Ready", "diagnose"),
+    ("RangeBytes", "AsRef<[u8]> Clone Debug Deref Drop range"),
+    ("RangesOptions", "Clone Debug Default Drop coalesce depth memory_limit new"),
     ("ReadTo", "lend lend_again"),
+    ("ReaderOptions", "Clone Debug Default Drop chunk_len depth new pool"),
     (
         "Room",
         "Debug Drop From<&'opmut[u8]> From<IoSliceMut<'op>> first is_empty len new shared skip \
@@ -75,6 +79,11 @@ const DATA: &[(&str, &str)] = &[
     ("UnexpectedEnd", "read"),
     ("Vec", "SpareMemory"),
     ("WriteFrom", "lend_bytes"),
+    (
+        "WriterOptions",
+        "Clone Debug Default Drop allocation_step chunk_len depth expected_len new pool",
+    ),
+    ("WriterError", "Clone Debug Display Drop Error offset"),
     (
         "op::Any",
         "Clone Debug Drop From<Fdsync<F>> From<Fsync<F>> From<Poll<F>> From<Read<F,R>> \
@@ -117,7 +126,7 @@ const DATA: &[(&str, &str)] = &[
 /// child (`tests/kernel_fork.rs`).
 const CALLS: &[(&str, &str)] = &[(
     "sys",
-    "close io_cancel io_destroy io_getevents io_pgetevents io_pgetevents_time64 io_setup io_submit \
+    "cached_pages close io_cancel io_destroy io_getevents io_pgetevents io_pgetevents_time64 io_setup io_submit \
      is_error kill_self madvise mmap_anonymous mmap_anonymous_near mmap_wiped_on_fork munmap \
      open_for_reading read_to sleep wipe_on_fork",
 )];
@@ -143,12 +152,22 @@ const TRIED: &[(&str, &str)] = &[
 const OF_FILES: &[(&str, &str)] =
     &[("BlockingThreads", "Clone Drop"), ("Driver", "Performs"), ("Performs", "perform threads")];
 
+/// The traits of others, which call what is tried: `FileReader::next_chunk` and its like.
+const OF_OTHERS: &[(&str, &str)] = &[
+    ("FileReader", "AsyncBufRead AsyncRead AsyncSeek Stream"),
+    ("FileWriter", "AsyncWrite"),
+    ("ReadRanges", "Stream"),
+    ("Work", "allocate finish read write"),
+];
+
 /// All, named as [`public_functions`](super::api::public_functions) does.
 pub(crate) fn names() -> impl Iterator<Item = String> {
-    [DATA, CALLS, FORBIDDEN, TRIED, OF_FILES].into_iter().flatten().flat_map(|&(of, names)| {
-        names.split(' ').map(move |name| {
-            let is_trait = name.starts_with(char::is_uppercase);
-            if is_trait { format!("{of}: {name}") } else { format!("{of}::{name}") }
-        })
-    })
+    [DATA, CALLS, FORBIDDEN, TRIED, OF_FILES, OF_OTHERS].into_iter().flatten().flat_map(
+        |&(of, names)| {
+            names.split(' ').map(move |name| {
+                let is_trait = name.starts_with(char::is_uppercase);
+                if is_trait { format!("{of}: {name}") } else { format!("{of}::{name}") }
+            })
+        },
+    )
 }
