@@ -8,6 +8,10 @@ mod program;
 use common::files::{file_with, pattern};
 use common::{Watchdog, skip};
 use program::{command, example, run};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command};
 
 const NOT_BUILT: &str = "the examples were not built with this test";
 
@@ -42,4 +46,95 @@ fn smol_read_reads_all() {
         let checksum = crc32c::crc32c(&pattern(len));
         assert_eq!(printed.out, format!("{len} bytes, CRC-32C {checksum:08x}\n"));
     }
+}
+
+/// A server that is ended with the test.
+struct Server {
+    child: Child,
+    address: String,
+}
+
+impl Server {
+    fn start(program: &Path, directory: &Path) -> Self {
+        let mut server = command(program);
+        let mut child = server.arg("127.0.0.1:0").arg(directory).spawn().expect("it starts");
+        let mut line = String::new();
+        let mut out = BufReader::new(child.stdout.take().expect("a pipe"));
+        out.read_line(&mut line).expect("a line");
+        let address = line.trim().strip_prefix("listening on ").expect("an address").to_owned();
+        Self { child, address }
+    }
+
+    /// What curl gets, or its exit code.
+    fn get(&self, options: &[&str], name: &str) -> Result<Vec<u8>, Option<i32>> {
+        let url = format!("http://{}/{name}", self.address);
+        let curl =
+            Command::new("curl").args(["--silent", "--fail"]).args(options).arg(url).output();
+        let output = curl.expect("curl starts");
+        if output.status.success() { Ok(output.stdout) } else { Err(output.status.code()) }
+    }
+
+    /// The most memory that it had, in bytes.
+    fn peak(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.expect("/proc");
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("a peak");
+        line.split_whitespace().nth(1).and_then(|it| it.parse::<u64>().ok()).expect("KiB") << 10
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Goal: `file_server` sends whole files and ranges, survives clients that hang up or take nothing,
+/// and has a bound on its memory. Method: curl, and connections that are left.
+#[test]
+fn file_server_serves() {
+    let Some(program) = example("file_server") else { skip!("{NOT_BUILT}") };
+    if Command::new("curl").arg("--version").output().is_err() {
+        skip!("no curl here");
+    }
+    let _watchdog = Watchdog::new();
+    let content = pattern(1_000_003);
+    let (dir, _path, _file) = file_with(&content);
+    let large = std::fs::File::create_new(dir.path().join("large")).expect("a file");
+    large.set_len(1 << 30).expect("a length");
+    let server = Server::start(&program, dir.path());
+    assert!(server.get(&[], "file").expect("all") == content);
+    for (range, part) in [
+        ("0-0", &content[..1]),
+        ("777-100776", &content[777..100_777]),
+        ("999990-", &content[999_990..]),
+        ("999990-5000000", &content[999_990..]),
+        ("-7", &content[1_000_003 - 7..]),
+    ] {
+        assert!(server.get(&["--range", range], "file").expect("a part") == part, "{range}");
+    }
+    assert_eq!(server.get(&["--range", "1000003-"], "file"), Err(Some(22)));
+    assert_eq!(server.get(&[], "other"), Err(Some(22)));
+    assert_eq!(server.get(&["--path-as-is"], "../file"), Err(Some(22)));
+    let head = server.get(&["--head"], "large").expect("a head");
+    assert!(String::from_utf8_lossy(&head).contains("Content-Length: 1073741824"));
+
+    // Some hang up at once, some after a little, and some stay and take nothing more.
+    let mut silent = Vec::new();
+    for client in 0..60 {
+        let mut stream = TcpStream::connect(&server.address).expect("a connection");
+        stream.write_all(b"GET /large HTTP/1.1\r\n\r\n").expect("a request");
+        if client % 3 > 0 {
+            stream.read_exact(&mut [0; 100_000]).expect("a part");
+        }
+        if client % 3 == 2 {
+            silent.push(stream);
+        }
+    }
+    let options = ["--output", "/dev/null", "--write-out", "%{size_download}"];
+    let size = server.get(&options, "large").expect("all of it");
+    assert_eq!(String::from_utf8_lossy(&size), "1073741824");
+    assert!(server.get(&[], "file").expect("all") == content);
+    assert!(server.peak() < 200 << 20, "{} bytes", server.peak());
 }
