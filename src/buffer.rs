@@ -26,11 +26,12 @@ use core::sync::atomic::AtomicU8;
 /// }
 /// ```
 pub trait ReadTo {
-    /// Lends the memory to fill. Called once for each time that an operation is pushed.
+    /// Lends the memory to fill. Called once for each time that an operation is pushed. A
+    /// [`File`](crate::File) calls it several times for a request.
     fn lend(&mut self) -> Room<'_>;
 
     /// Lends the memory of a transfer that goes on, from where it began, although `done` bytes of
-    /// it have been read since.
+    /// it have been read since. [`op::Whole`](crate::op::Whole) and [`File`](crate::File) call it.
     ///
     /// For a buffer that always lends the same memory, this is [`lend`](Self::lend). A buffer whose
     /// `lend` begins behind what has been read goes back by `done` bytes.
@@ -79,14 +80,27 @@ impl<B: AsMut<[u8]>> ReadTo for B {
 /// # Ok(()) }
 /// ```
 pub trait WriteFrom {
-    /// Lends the bytes to write. Called once for each time that an operation is pushed.
+    /// Lends the bytes to write. Called once for each time that an operation is pushed. A
+    /// [`File`](crate::File) calls it several times for a request.
     fn lend_bytes(&self) -> IoSlice<'_>;
+
+    /// Returns the bytes if no other thread writes to them, so that they can be copied.
+    #[doc(hidden)]
+    #[inline]
+    fn as_plain(&self) -> Option<&[u8]> {
+        None
+    }
 }
 
 impl<B: AsRef<[u8]>> WriteFrom for B {
     #[inline]
     fn lend_bytes(&self) -> IoSlice<'_> {
         IoSlice::new(self.as_ref())
+    }
+
+    #[inline]
+    fn as_plain(&self) -> Option<&[u8]> {
+        Some(self.as_ref())
     }
 }
 

@@ -41,7 +41,7 @@ use crate::driver::thread::Failure;
 use crate::fd::{AsFd, BorrowedFd, IntoRawFd};
 use crate::op::{Buffers, Fdsync, Fsync};
 use crate::sys::helper;
-use crate::{Driver, Errno, IoPrio, Operation, RwFlags};
+use crate::{Driver, Errno, IoPrio, Operation, Plain, ReadTo, RwFlags, WriteFrom};
 use access::Access;
 use alloc::sync::Arc;
 use call::FailedCall;
@@ -59,10 +59,12 @@ use transfer::check_range;
 /// [`LocalDriver`](crate::LocalDriver), for futures of one thread. What opens a file infers `D` from
 /// the driver that it is given.
 ///
-/// Buffers are given and come back with the result, even if that is an error. They are anything
-/// that holds bytes and can be sent: `Vec<u8>`, [`AlignedBuf`](crate::AlignedBuf) or
-/// `bytes::BytesMut` to read (all of their length, not of their capacity); these, `bytes::Bytes` or
-/// `&'static str` to write.
+/// Buffers are given and come back with the result, even if that is an error. They are those of
+/// operations, [`ReadTo`] and [`WriteFrom`], that can be sent: `Vec<u8>`,
+/// [`AlignedBuf`](crate::AlignedBuf), [`PoolBuf`](crate::PoolBuf) or [`Part`](crate::Part) to read
+/// (all of their length, not of their capacity), or [`Spare`](crate::Spare) for memory that is not
+/// initialised; these, `bytes::Bytes` or `&'static str` to write. [`Shared`](crate::Shared) is
+/// memory that other threads use meanwhile.
 ///
 /// A clone is another handle of the same file. Flags and priorities belong to the handle:
 /// [`with_rw_flags`](Self::with_rw_flags), [`with_ioprio`](Self::with_ioprio).
@@ -283,12 +285,13 @@ impl<D: FileDriver> File<D> {
     ///
     /// # Errors
     /// `InvalidInput` for a buffer of length 0, such as `Vec::with_capacity(n)`: a read fills a
-    /// buffer's length, and 0 bytes would look like the end of the file. Use `vec![0; n]`. Also for
-    /// a range that ends behind 2^63 - 1. Otherwise those of `pread(2)`.
+    /// buffer's length, and 0 bytes would look like the end of the file. Use
+    /// [`Spare::new`](crate::Spare::new), or `vec![0; n]`. Also for a range that ends behind
+    /// 2^63 - 1. Otherwise those of `pread(2)`.
     #[doc(alias("pread", "io_prep_pread"))]
     pub async fn read_at<B>(&self, buf: B, offset: u64) -> Outcome<B>
     where
-        B: AsMut<[u8]> + Send + 'static,
+        B: ReadTo + Send + 'static,
     {
         let (moved, Fill(buf)) = whole::read(&self.access, Fill(buf), offset).await;
         (moved.map(|(done, _)| done), buf)
@@ -299,9 +302,28 @@ impl<D: FileDriver> File<D> {
     /// # Errors
     /// `UnexpectedEof` if the file ends before. It is made of an [`UnexpectedEnd`], which has the
     /// number of bytes that were read. Otherwise those of [`read_at`](Self::read_at).
+    ///
+    /// # Examples
+    ///
+    /// Into memory that is not initialised:
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use linux_aio::{Driver, File, Spare};
+    ///
+    /// let driver = Driver::on_thread(8)?;
+    /// # pollster::block_on(async {
+    /// let zero = File::open(&driver, "/dev/zero").await?;
+    /// // A vector may have more capacity than it was asked for, hence the limit.
+    /// let spare = Spare::with_limit(Vec::with_capacity(100_000), 100_000);
+    /// let (result, spare) = zero.read_exact_at(spare, 12_345).await;
+    /// result?;
+    /// assert_eq!(spare.into_inner(), vec![0; 100_000]);
+    /// # Ok(()) }) }
+    /// ```
     pub async fn read_exact_at<B>(&self, buf: B, offset: u64) -> Outcome<B, ()>
     where
-        B: AsMut<[u8]> + Send + 'static,
+        B: ReadTo + Send + 'static,
     {
         let (moved, Fill(buf)) = whole::read(&self.access, Fill(buf), offset).await;
         (moved.and_then(|(done, len)| UnexpectedEnd::check(done, len, offset)), buf)
@@ -316,10 +338,10 @@ impl<D: FileDriver> File<D> {
     #[doc(alias("preadv", "preadv2", "io_prep_preadv"))]
     pub async fn readv_at<S>(&self, bufs: S, offset: u64) -> Outcome<S>
     where
-        S: Buffers<Buffer: AsMut<[u8]>> + Send + 'static,
+        S: Buffers<Buffer: Plain> + Send + 'static,
     {
-        let (moved, FillAll(bufs)) = whole::read(&self.access, FillAll(bufs), offset).await;
-        (moved.map(|(done, _)| done), bufs)
+        let (moved, memory) = whole::read(&self.access, FillAll::new(bufs), offset).await;
+        (moved.map(|(done, _)| done), memory.bufs)
     }
 
     /// Writes `buf` at `offset`. Returns the number of bytes, which is the length of `buf` unless
@@ -335,7 +357,7 @@ impl<D: FileDriver> File<D> {
     #[doc(alias("pwrite", "io_prep_pwrite"))]
     pub async fn write_at<B>(&self, buf: B, offset: u64) -> Outcome<B>
     where
-        B: AsRef<[u8]> + Send + 'static,
+        B: WriteFrom + Send + 'static,
     {
         let (moved, Give(buf)) = self.access.transfer(Give(buf), offset).await;
         (whole::some(moved), buf)
@@ -348,9 +370,9 @@ impl<D: FileDriver> File<D> {
     /// `WriteZero` if the file takes no more.
     pub async fn write_all_at<B>(&self, buf: B, offset: u64) -> Outcome<B, ()>
     where
-        B: AsRef<[u8]> + Send + 'static,
+        B: WriteFrom + Send + 'static,
     {
-        let len = buf.as_ref().len();
+        let len = buf.lend_bytes().len();
         let (moved, Give(buf)) = self.access.transfer(Give(buf), offset).await;
         (whole::all(moved, len), buf)
     }
@@ -363,10 +385,10 @@ impl<D: FileDriver> File<D> {
     #[doc(alias("pwritev", "pwritev2", "io_prep_pwritev"))]
     pub async fn writev_at<S>(&self, bufs: S, offset: u64) -> Outcome<S>
     where
-        S: Buffers<Buffer: AsRef<[u8]>> + Send + 'static,
+        S: Buffers<Buffer: WriteFrom> + Send + 'static,
     {
-        let (moved, GiveAll(bufs)) = self.access.transfer(GiveAll(bufs), offset).await;
-        (whole::some(moved), bufs)
+        let (moved, memory) = self.access.transfer(GiveAll::new(bufs), offset).await;
+        (whole::some(moved), memory.bufs)
     }
 
     /// Brings the file's data and metadata to stable storage.

@@ -18,6 +18,8 @@ use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 use core::sync::atomic::AtomicU8;
+#[cfg(feature = "std")]
+use core::sync::atomic::Ordering;
 
 /// Counts the bytes that reads have filled in memory that was not initialised.
 ///
@@ -82,6 +84,8 @@ pub struct Room<'op> {
     start: NonNull<u8>,
     len: usize,
     filled: Option<NonNull<Filled>>,
+    /// True if other threads may use the memory meanwhile.
+    shared: bool,
     loan: PhantomData<(&'op mut [u8], &'op mut Filled)>,
 }
 
@@ -96,7 +100,8 @@ impl<'op> Room<'op> {
     #[inline]
     pub fn new(bytes: &'op mut [u8]) -> Self {
         let len = bytes.len();
-        Self { start: NonNull::from(bytes).cast(), len, filled: None, loan: PhantomData }
+        let start = NonNull::from(bytes).cast();
+        Self { start, len, filled: None, shared: false, loan: PhantomData }
     }
 
     /// Lends memory that is not initialised, and the record of how much of it has been filled. The
@@ -106,7 +111,8 @@ impl<'op> Room<'op> {
         filled.base = 0;
         let len = memory.len();
         let start = NonNull::from(memory).cast();
-        Self { start, len, filled: Some(NonNull::from(filled)), loan: PhantomData }
+        let filled = Some(NonNull::from(filled));
+        Self { start, len, filled, shared: false, loan: PhantomData }
     }
 
     /// Lends memory that other threads may use meanwhile.
@@ -124,7 +130,7 @@ impl<'op> Room<'op> {
     pub fn shared(bytes: &'op [AtomicU8]) -> Self {
         // An atomic may be written through a shared reference, so this pointer may be written, too.
         let start = NonNull::from(bytes).cast();
-        Self { start, len: bytes.len(), filled: None, loan: PhantomData }
+        Self { start, len: bytes.len(), filled: None, shared: true, loan: PhantomData }
     }
 
     /// Returns the number of bytes.
@@ -187,6 +193,41 @@ impl<'op> Room<'op> {
     pub(crate) fn start(&self) -> *mut u8 {
         self.start.as_ptr()
     }
+
+    /// Counts the first `count` bytes in the record, if there is one.
+    ///
+    /// # Safety
+    /// They have been written since the room was lent, and there are that many.
+    #[cfg(feature = "std")]
+    pub(crate) unsafe fn add_filled(self, count: usize) {
+        if let Some(mut filled) = self.filled {
+            // SAFETY: It was lent exclusively to this room, for longer than this call.
+            unsafe { filled.as_mut() }.add(count);
+        }
+    }
+
+    /// Copies bytes to the start of the room: as many as there are, or as it has room for.
+    #[cfg(feature = "std")]
+    pub(crate) fn fill_with(self, bytes: &[u8]) {
+        let bytes = &bytes[..bytes.len().min(self.len)];
+        if self.shared {
+            for (at, byte) in bytes.iter().enumerate() {
+                // SAFETY: `at` is below the length, so this stays in the memory.
+                let start = unsafe { self.start.add(at) };
+                // SAFETY: The byte may be written for longer than this call, it is aligned as every
+                // byte is, and everybody accesses it by atomics meanwhile.
+                let shared = unsafe { AtomicU8::from_ptr(start.as_ptr()) };
+                shared.store(*byte, Ordering::Relaxed);
+            }
+        } else {
+            let (from, to) = (bytes.as_ptr(), self.start.as_ptr());
+            // SAFETY: The memory was lent exclusively for longer than this call, so the bytes are
+            // others. Both are at least this long.
+            unsafe { from.copy_to_nonoverlapping(to, bytes.len()) };
+        }
+        // SAFETY: They were written just now.
+        unsafe { self.add_filled(bytes.len()) };
+    }
 }
 
 impl<'op> From<&'op mut [u8]> for Room<'op> {
@@ -198,7 +239,8 @@ impl<'op> From<&'op mut [u8]> for Room<'op> {
 impl<'op> From<IoSliceMut<'op>> for Room<'op> {
     fn from(mut slice: IoSliceMut<'op>) -> Self {
         let start = NonNull::new(slice.as_mut_ptr()).unwrap_or(NonNull::dangling());
-        Self { start, len: slice.len(), filled: None, loan: PhantomData }
+        // It may be one of `IoSliceMut::shared`.
+        Self { start, len: slice.len(), filled: None, shared: true, loan: PhantomData }
     }
 }
 

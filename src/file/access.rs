@@ -3,10 +3,11 @@
 use super::drivers::FileDriver;
 use super::memory::Memory;
 use super::open::Open;
-use super::sides::Side;
+use super::sides::{Entered, Side};
 use super::step::Step;
 use crate::driver::Lane;
 use crate::{Errno, IoPrio, RwFlags};
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use std::io;
 
@@ -19,6 +20,9 @@ pub(super) struct Access<D> {
     pub(super) ioprio: IoPrio,
 }
 
+/// The end of a step, and the step itself, aimed behind what it has moved.
+pub(super) type Stepped<M> = (io::Result<()>, Box<Step<M>>);
+
 impl<D: FileDriver> Access<D> {
     /// Returns whether writes of this handle go to the end of the file.
     pub(super) fn appends(&self) -> bool {
@@ -27,13 +31,15 @@ impl<D: FileDriver> Access<D> {
     }
 
     /// Waits until a write of a direct file may be on this side of the page cache.
-    pub(super) async fn enter<M: Memory>(&self, step: &mut Step<M>, side: Side) {
-        step.entered = None;
-        step.entered = Some(self.open.sides.enter(side).await);
+    pub(super) async fn enter(&self, entered: &mut Option<Entered>, side: Side) {
+        if entered.as_ref().is_none_or(|entered| entered.side() != side) {
+            *entered = None;
+            *entered = Some(self.open.sides.enter(side).await);
+        }
     }
 
     /// Makes one operation of the rest of a step, by the driver, and goes on behind it.
-    pub(super) async fn one<M: Memory>(&self, step: Step<M>) -> (io::Result<()>, Step<M>) {
+    pub(super) async fn one<M: Memory>(&self, step: Box<Step<M>>) -> Stepped<M> {
         let (result, mut step) = self.driver.perform(step).await;
         match result {
             Ok(count) => {
@@ -45,7 +51,7 @@ impl<D: FileDriver> Access<D> {
     }
 
     /// Does the rest of a step by system calls on a thread of the driver.
-    pub(super) async fn on_thread<M: Memory>(&self, step: Step<M>) -> (io::Result<()>, Step<M>) {
+    pub(super) async fn on_thread<M: Memory>(&self, step: Box<Step<M>>) -> Stepped<M> {
         let lane = if M::WRITES { Lane::Writes } else { Lane::Reads };
         self.call(lane, step, Step::call_to_end).await
     }
@@ -54,9 +60,10 @@ impl<D: FileDriver> Access<D> {
     pub(super) async fn call<M: Memory>(
         &self,
         lane: Lane,
-        step: Step<M>,
+        step: Box<Step<M>>,
         call: fn(&mut Step<M>) -> Result<(), Errno>,
-    ) -> (io::Result<()>, Step<M>) {
+    ) -> Stepped<M> {
+        let call = move |step: &mut Box<Step<M>>| call(step);
         let (result, mut step) = self.driver.threads().call(lane, step, call).await;
         let result = result.and_then(|result| Ok(result?));
         (result.map_err(|failure| failure.describe(|errno| step.error(errno))), step)

@@ -5,7 +5,7 @@
 //! bytes over those that another process has written meanwhile. A padded block with a truncation
 //! after it would destroy what others append.
 
-use super::access::Access;
+use super::access::{Access, Stepped};
 use super::drivers::FileDriver;
 use super::memory::Memory;
 use super::open::Open;
@@ -17,6 +17,7 @@ use crate::fd::{AsFd, BorrowedFd};
 use crate::geometry::Alignment;
 use crate::op::{Read, Write};
 use crate::{AlignedBuf, Errno, Operation};
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use std::io;
 
@@ -36,11 +37,7 @@ impl AsFd for Main {
 }
 
 /// Ends a transfer of which `done` bytes were moved.
-fn end<M: Memory>(
-    mut step: Step<M>,
-    done: usize,
-    result: io::Result<()>,
-) -> (io::Result<()>, Step<M>) {
+fn end<M: Memory>(mut step: Box<Step<M>>, done: usize, result: io::Result<()>) -> Stepped<M> {
     step.entered = None;
     step.aim(done, 0, 0, true);
     (result, step)
@@ -50,18 +47,20 @@ fn end<M: Memory>(
 /// where that is aligned.
 pub(super) async fn read<D: FileDriver, M: Memory>(
     access: &Access<D>,
-    mut step: Step<M>,
+    mut step: Box<Step<M>>,
     alignment: Alignment,
-    offset: u64,
-    len: usize,
-) -> (io::Result<()>, Step<M>) {
+) -> Stepped<M> {
+    let mut done = step.span.skip;
+    let (offset, len) = (step.offset - done as u64, done + step.span.len);
     let (address, block) = (alignment.memory as usize, u64::from(alignment.read_offset));
     let last = (offset + len as u64).next_multiple_of(block);
-    let mut done = 0;
     while done < len {
         let (at, rest) = (offset + done as u64, len - done);
         let whole = rest - rest % block as usize;
-        if at % block == 0 && whole > 0 && step.memory.is_straight(done, address, block as usize) {
+        if at % block == 0
+            && whole > 0
+            && step.memory.is_straight(done, done, address, block as usize)
+        {
             let count = whole.min(LARGEST);
             step.aim(done, count, at, true);
             let result;
@@ -78,7 +77,7 @@ pub(super) async fn read<D: FileDriver, M: Memory>(
         let skipped = (next - at) as usize;
         let straight_next = last - first > SMALL
             && skipped < rest
-            && step.memory.is_straight(done + skipped, address, block as usize);
+            && step.memory.is_straight(done, done + skipped, address, block as usize);
         let until = if straight_next { next } else { last.min(first + BOUNCE.max(block)) };
         let (result, buf) = read_blocks(access, first, until, alignment).await;
         let read = match result {
@@ -97,7 +96,7 @@ pub(super) async fn read<D: FileDriver, M: Memory>(
 
 /// Returns whether a short count says that the file has ended: it ends within a block, or there is
 /// nothing.
-fn ends(read: usize, block: u64) -> bool {
+pub(super) fn ends(read: usize, block: u64) -> bool {
     read == 0 || read as u64 % block != 0
 }
 
@@ -120,21 +119,18 @@ async fn read_blocks<D: FileDriver>(
 /// Writes the whole units around the page cache, and head and tail through it.
 pub(super) async fn write<D: FileDriver, M: Memory>(
     access: &Access<D>,
-    mut step: Step<M>,
+    mut step: Box<Step<M>>,
     alignment: Alignment,
-    offset: u64,
-    len: usize,
-) -> (io::Result<()>, Step<M>) {
-    let block = u64::from(alignment.offset);
-    // Without a second descriptor there is no page cache to keep apart.
-    let unit = if access.open.second.is_some() { access.open.unit } else { block };
+) -> Stepped<M> {
+    let mut done = step.span.skip;
+    let (offset, len) = (step.offset - done as u64, done + step.span.len);
+    let (block, unit) = (u64::from(alignment.offset), access.open.direct_unit());
     let last = offset + len as u64;
     let (first_whole, end_whole) = match (offset.next_multiple_of(unit), last - last % unit) {
         (first, end) if first < end => (first, end),
         _ => (last, last),
     };
-    let mut done = 0;
-    let mut at = offset;
+    let mut at = step.offset;
     while at < last {
         let is_whole = at >= first_whole && at < end_whole;
         let until = match at {
@@ -146,14 +142,12 @@ pub(super) async fn write<D: FileDriver, M: Memory>(
         let result;
         let through = access.open.second.is_some() && (!is_whole || at % block != 0);
         let side = if through { Side::Through } else { Side::Around };
-        if step.entered.as_ref().is_none_or(|entered| entered.side() != side) {
-            access.enter(&mut step, side).await;
-        }
+        access.enter(&mut step.entered, side).await;
         if !is_whole || at % block != 0 {
             step.aim(done, count, at, access.open.second.is_none());
             (result, step) = edge(access, step).await;
             done = step.span.skip;
-        } else if step.memory.is_straight(done, alignment.memory as usize, block as usize) {
+        } else if step.memory.is_straight(done, done, alignment.memory as usize, block as usize) {
             step.aim(done, count.min(LARGEST), at, true);
             (result, step) = access.one(step).await;
             done = step.span.skip;
@@ -176,10 +170,7 @@ pub(super) async fn write<D: FileDriver, M: Memory>(
 }
 
 /// Writes what is no whole unit, on the thread for writes.
-async fn edge<D: FileDriver, M: Memory>(
-    access: &Access<D>,
-    step: Step<M>,
-) -> (io::Result<()>, Step<M>) {
+async fn edge<D: FileDriver, M: Memory>(access: &Access<D>, step: Box<Step<M>>) -> Stepped<M> {
     if access.open.second.is_some() {
         return access.on_thread(step).await;
     }
@@ -189,19 +180,23 @@ async fn edge<D: FileDriver, M: Memory>(
 /// Writes whole blocks from an aligned copy.
 async fn write_copy<D: FileDriver, M: Memory>(
     access: &Access<D>,
-    mut step: Step<M>,
+    mut step: Box<Step<M>>,
     done: usize,
     count: usize,
     at: u64,
     alignment: Alignment,
-) -> (io::Result<usize>, Step<M>) {
+) -> (io::Result<usize>, Box<Step<M>>) {
     let mut buf = match AlignedBuf::with_alignment(count, memory(alignment)) {
         Ok(buf) => buf,
         Err(errno) => return (Err(errno.into()), step),
     };
-    if step.memory.take(done, &mut buf) < count {
-        let shrunk = "the buffer has become shorter during the write";
-        return (Err(io::Error::new(io::ErrorKind::InvalidInput, shrunk)), step);
+    match step.memory.take(done, &mut buf) {
+        Ok(taken) if taken == count => {}
+        Ok(_) => {
+            let shrunk = "the buffer has become shorter during the write";
+            return (Err(io::Error::new(io::ErrorKind::InvalidInput, shrunk)), step);
+        }
+        Err(errno) => return (Err(errno.into()), step),
     }
     let file = Main(Arc::clone(&access.open), step.entered.take());
     let write = Write::new(file, buf, at);

@@ -1,7 +1,8 @@
 //! Turns of tasks that read from the page cache, which would not wait otherwise.
 
 use core::cell::Cell;
-use core::future::poll_fn;
+use core::future::{Future, poll_fn};
+use core::pin::Pin;
 use core::task::Poll;
 use std::thread_local;
 
@@ -19,11 +20,29 @@ pub(super) fn copied(count: usize) {
     COPIED.with(|copied| copied.set(copied.get().saturating_add(count)));
 }
 
-/// Lets other tasks run if this thread has copied much.
-pub(super) async fn turn() {
-    if COPIED.with(Cell::get) < TURN {
-        return;
+/// Awaits an operation, and counts it as so many bytes if it completes at once. If it does not, the
+/// task gives way to others anyhow.
+pub(super) async fn counted<F: Future + Unpin>(mut operation: F, cost: usize) -> F::Output {
+    let mut at_once = true;
+    let output = poll_fn(|cx| {
+        let polled = Pin::new(&mut operation).poll(cx);
+        at_once &= polled.is_ready();
+        polled
+    });
+    let output = output.await;
+    if at_once {
+        copied(cost);
     }
+    output
+}
+
+/// Returns whether this thread has copied so much that other tasks should run.
+pub(super) fn is_due() -> bool {
+    COPIED.with(Cell::get) >= TURN
+}
+
+/// Lets other tasks run.
+pub(super) async fn turn() {
     COPIED.with(|copied| copied.set(0));
     let mut yielded = false;
     poll_fn(|cx| {

@@ -224,6 +224,15 @@ impl Open {
         }
     }
 
+    /// Returns the unit of writes with `O_DIRECT`: a smaller part goes another way.
+    pub(super) fn direct_unit(&self) -> u64 {
+        match self.alignment() {
+            // Without a second descriptor there is no page cache to keep apart.
+            Some(alignment) if self.second.is_none() => u64::from(alignment.offset),
+            _ => self.unit,
+        }
+    }
+
     /// Returns the descriptor to use: with `O_DIRECT`, or without where there is such a one.
     pub(super) fn descriptor(&self, direct: bool) -> &std::fs::File {
         if direct { &self.main } else { self.second.as_ref().unwrap_or(&self.main) }

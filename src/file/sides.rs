@@ -65,6 +65,18 @@ impl Sides {
         Arc::new(Self { state: Mutex::default(), process })
     }
 
+    /// Enters if there is no write of the other side, and nobody waits.
+    pub(super) fn try_enter(self: &Arc<Self>, side: Side) -> Option<Entered> {
+        // The child's request will be refused by the driver.
+        if let Some(mut state) = self.lock() {
+            if !(state.waiting.is_empty() && state.admits(side)) {
+                return None;
+            }
+            state.active[side as usize] += 1;
+        }
+        Some(Entered { sides: Arc::clone(self), side })
+    }
+
     /// Waits for a time in which there is no write of the other side.
     pub(super) fn enter(self: &Arc<Self>, side: Side) -> Enter {
         Enter { sides: Arc::clone(self), side, ticket: None }

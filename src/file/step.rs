@@ -3,7 +3,6 @@
 use super::memory::{Memory, Span};
 use super::open::Open;
 use super::sides::Entered;
-use crate::op::IovecVec;
 use crate::{Errno, IoPrio, Operation, Prepared, RwFlags};
 use alloc::sync::Arc;
 use rustix::fd::AsFd;
@@ -13,16 +12,18 @@ use std::io;
 pub(super) const LARGEST: usize = 0x4000_0000;
 
 /// The part of a transfer that is to be done, with the memory of the whole.
+///
+/// It is in one box from its first operation to its end, and the box is what a driver or a thread
+/// gets. So memory that is in the value itself stays where it is, too.
 pub(super) struct Step<M> {
     pub(super) open: Arc<Open>,
-    /// True if it goes by the descriptor with `O_DIRECT`.
-    pub(super) direct: bool,
     pub(super) memory: M,
     pub(super) span: Span,
     pub(super) offset: u64,
     pub(super) rw_flags: RwFlags,
     pub(super) ioprio: IoPrio,
-    pub(super) table: IovecVec,
+    /// True if it goes by the descriptor with `O_DIRECT`.
+    pub(super) direct: bool,
     /// Of a write of a direct file: the side that it is on.
     pub(super) entered: Option<Entered>,
 }
@@ -61,22 +62,30 @@ impl<M: Memory> Step<M> {
         self.offset += count as u64;
     }
 
-    /// Aims at other bytes of the same transfer.
+    /// Aims at the next bytes of the same transfer, behind `skip` that have been moved.
     pub(super) fn aim(&mut self, skip: usize, len: usize, offset: u64, direct: bool) {
         (self.span, self.offset, self.direct) = (Span { skip, len }, offset, direct);
     }
 
     /// Describes a failure of this step.
+    #[cold]
     pub(super) fn error(&mut self, errno: Errno) -> io::Error {
         self.prepare().diagnose(errno).into()
     }
 }
 
+impl<M> Step<M> {
+    pub(super) fn into_memory(self) -> M {
+        let Self { memory, .. } = self;
+        memory
+    }
+}
+
 impl<M: Memory> Operation for Step<M> {
     fn prepare(&mut self) -> Prepared<'_> {
-        let Self { open, direct, memory, span, offset, rw_flags, ioprio, table, .. } = self;
+        let Self { open, direct, memory, span, offset, rw_flags, ioprio, .. } = self;
         let fd = open.descriptor(*direct).as_fd().into();
         let span = Span { len: span.len.min(LARGEST), ..*span };
-        memory.prepare(table, fd, span, *offset).rw_flags(*rw_flags).ioprio(*ioprio)
+        memory.prepare(fd, span, *offset).rw_flags(*rw_flags).ioprio(*ioprio)
     }
 }

@@ -1,15 +1,20 @@
 //! Whole transfers: what a file does with the bytes of one request.
+//!
+//! Most requests are one operation of the driver or one copy from the page cache. [`transfer`] does
+//! these alone. What is left goes to a future in a box, which need not be small.
+//!
+//! [`transfer`]: Access::transfer
 
-use super::access::Access;
+use super::access::{Access, Stepped};
 use super::direct;
 use super::drivers::FileDriver;
 use super::fair;
 use super::memory::{Memory, Span};
 use super::open::DirectState;
 use super::sides::Side;
-use super::step::Step;
-use crate::op::IovecVec;
+use super::step::{LARGEST, Step};
 use crate::{Errno, RwFlags};
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 use std::io;
@@ -28,19 +33,64 @@ pub(super) struct Moved {
     pub(super) error: Option<io::Error>,
 }
 
-impl Moved {
-    pub(super) fn failed(error: io::Error) -> Self {
-        Self { done: 0, error: Some(error) }
-    }
+/// What is left of a transfer after the first attempt.
+enum Begun<M> {
+    Ended(Moved, M),
+    /// To be done by the driver or a thread.
+    Step(Box<Step<M>>, Way),
+}
+
+/// The way in which a transfer is done.
+#[derive(Clone, Copy)]
+enum Way {
+    /// By one operation as it is, whatever it moves.
+    Single,
+    /// With `O_DIRECT`, by one operation if that moves everything.
+    Straight,
+    /// With `O_DIRECT`, and more.
+    Around,
+    /// Through the page cache, after a look there that found it so.
+    Through(Look),
+}
+
+/// What an attempt to read from the page cache has found.
+#[derive(Clone, Copy)]
+enum Look {
+    /// All bytes, or the end of the file.
+    Everything,
+    /// Some bytes.
+    Some,
+    /// Bytes that are not there, so that a thread has to wait for the disk.
+    Missing,
+    /// No reads of this kind.
+    Refused,
 }
 
 impl<D: FileDriver> Access<D> {
     /// Moves all bytes of `memory`, up to the end of the file or an error.
-    pub(super) async fn transfer<M: Memory>(&self, mut memory: M, offset: u64) -> (Moved, M) {
-        let len = memory.len();
-        if let Err(error) = check_range(offset, len as u64) {
-            return (Moved::failed(error), memory);
+    #[inline]
+    pub(super) async fn transfer<M: Memory>(&self, memory: M, offset: u64) -> (Moved, M) {
+        if fair::is_due() {
+            fair::turn().await;
         }
+        let (mut step, way) = match self.begin(memory, offset) {
+            Begun::Ended(moved, memory) => return (moved, memory),
+            Begun::Step(step, way) => (step, way),
+        };
+        if let Way::Single | Way::Straight = way {
+            let result;
+            (result, step) = fair::counted(self.driver.perform(step), MIN_COST).await;
+            if let Some(moved) = self.is_over(&mut step, way, result) {
+                return (moved, step.into_memory());
+            }
+        }
+        Box::pin(self.go_on(step, way)).await
+    }
+
+    /// Checks a request, and does it if it is in the page cache.
+    #[inline]
+    fn begin<M: Memory>(&self, mut memory: M, offset: u64) -> Begun<M> {
+        let len = memory.len();
         let mut step = Step {
             open: Arc::clone(&self.open),
             direct: true,
@@ -49,69 +99,164 @@ impl<D: FileDriver> Access<D> {
             offset,
             rw_flags: self.rw_flags,
             ioprio: self.ioprio,
-            table: IovecVec::default(),
             entered: None,
         };
-        if let Err(errno) = self.driver.threads().check_open() {
-            return (Moved::failed(step.error(errno)), step.memory);
+        let refusal = match (check_range(offset, len as u64), self.driver.threads().check_open()) {
+            (Ok(()), Ok(())) => None,
+            (Err(error), _) => Some(error),
+            (Ok(()), Err(errno)) => Some(step.error(errno)),
+        };
+        if refusal.is_some() {
+            return Begun::Ended(Moved { done: 0, error: refusal }, step.memory);
         }
-        fair::turn().await;
-        let one_operation = self.rw_flags.contains(RwFlags::ATOMIC);
         let without_waiting = self.rw_flags.contains(RwFlags::NOWAIT);
-        let (result, step) = match self.open.state {
-            DirectState::Stream => self.one(step).await,
-            DirectState::Direct { .. } if one_operation || without_waiting => {
-                if M::WRITES {
-                    self.enter(&mut step, Side::Around).await;
+        if let DirectState::Stream | DirectState::Direct { .. } = self.open.state {
+            // In its box first, where memory that is in the value itself gets its address.
+            let mut step = Box::new(step);
+            let way = self.way(&mut step);
+            return Begun::Step(step, way);
+        }
+        if M::WRITES && !without_waiting {
+            return Begun::Step(Box::new(step), Way::Through(Look::Missing));
+        }
+        match self.look(&mut step) {
+            Ok(Look::Everything) => {
+                fair::copied(MIN_COST);
+                Begun::Ended(Moved { done: step.span.skip, error: None }, step.memory)
+            }
+            Ok(look) => Begun::Step(Box::new(step), Way::Through(look)),
+            Err(error) => {
+                let moved = Moved { done: step.span.skip, error: Some(error) };
+                Begun::Ended(moved, step.memory)
+            }
+        }
+    }
+
+    /// Chooses the way of a request that goes to the driver.
+    #[inline]
+    fn way<M: Memory>(&self, step: &mut Step<M>) -> Way {
+        let DirectState::Direct { alignment, .. } = self.open.state else { return Way::Single };
+        let as_it_is = self.rw_flags.intersects(RwFlags::ATOMIC.union(RwFlags::NOWAIT));
+        if !as_it_is {
+            let (address, len) = (alignment.memory as usize, step.span.len);
+            let (unit, block) = match M::WRITES {
+                true => (self.open.direct_unit(), alignment.offset as usize),
+                false => (u64::from(alignment.read_offset), alignment.read_offset as usize),
+            };
+            let is_straight = (1..=LARGEST).contains(&len)
+                && step.offset % unit == 0
+                && len as u64 % unit == 0
+                && !(M::WRITES && self.appends())
+                && step.memory.is_straight(0, 0, address, block);
+            if !is_straight {
+                return Way::Around;
+            }
+        }
+        if M::WRITES {
+            // If it has to wait for its side, it is not so urgent any more.
+            step.entered = self.open.sides.try_enter(Side::Around);
+            if step.entered.is_none() {
+                return Way::Around;
+            }
+        }
+        if as_it_is { Way::Single } else { Way::Straight }
+    }
+
+    /// Takes the result of the first operation. Returns `None` if more is to be done.
+    #[inline]
+    fn is_over<M: Memory>(
+        &self,
+        step: &mut Step<M>,
+        way: Way,
+        result: Result<u32, Errno>,
+    ) -> Option<Moved> {
+        match result {
+            Ok(count) => step.advance(count as usize),
+            Err(errno) => return Some(Moved { done: 0, error: Some(step.error(errno)) }),
+        }
+        let done = step.span.skip;
+        let is_over = step.span.len == 0
+            || match (way, self.open.state) {
+                (Way::Single, _) => true,
+                (_, DirectState::Direct { alignment, .. }) if !M::WRITES => {
+                    direct::ends(done, u64::from(alignment.read_offset))
                 }
+                _ => false,
+            };
+        is_over.then_some(Moved { done, error: None })
+    }
+
+    /// Moves what the first attempt has left.
+    #[cold]
+    async fn go_on<M: Memory>(&self, mut step: Box<Step<M>>, way: Way) -> (Moved, M) {
+        let without_waiting = self.rw_flags.intersects(RwFlags::ATOMIC.union(RwFlags::NOWAIT));
+        let (result, step) = match (self.open.state, way) {
+            (_, Way::Through(look)) => self.by_page_cache(step, look).await,
+            (DirectState::Direct { .. }, _) if M::WRITES && without_waiting => {
+                self.enter(&mut step.entered, Side::Around).await;
                 self.one(step).await
             }
-            DirectState::Direct { .. } if M::WRITES && self.appends() => {
+            (DirectState::Direct { .. }, _) if M::WRITES && self.appends() => {
                 step.direct = self.open.second.is_none();
                 let side = if step.direct { Side::Around } else { Side::Through };
-                self.enter(&mut step, side).await;
+                self.enter(&mut step.entered, side).await;
                 if step.direct { self.one(step).await } else { self.on_thread(step).await }
             }
-            DirectState::Direct { alignment, .. } if M::WRITES => {
-                direct::write(self, step, alignment, offset, len).await
+            (DirectState::Direct { alignment, .. }, _) if M::WRITES => {
+                direct::write(self, step, alignment).await
             }
-            DirectState::Direct { alignment, .. } => {
-                direct::read(self, step, alignment, offset, len).await
-            }
-            _ if M::WRITES && !without_waiting => self.on_thread(step).await,
-            _ => self.by_page_cache(step).await,
+            (DirectState::Direct { alignment, .. }, _) => direct::read(self, step, alignment).await,
+            _ => self.one(step).await,
         };
         fair::copied(MIN_COST);
-        let moved = Moved { done: (step.span.skip).min(len), error: result.err() };
-        (moved, step.memory)
+        (Moved { done: step.span.skip, error: result.err() }, step.into_memory())
     }
 
     /// Does a step by system calls that do not wait, here. What would wait goes to a thread, unless
     /// the handle would rather have the error.
-    async fn by_page_cache<M: Memory>(&self, mut step: Step<M>) -> (io::Result<()>, Step<M>) {
-        let own = step.rw_flags.contains(RwFlags::NOWAIT);
-        let mut refused = !own && self.open.nowait_refused.load(Ordering::Relaxed);
-        while step.span.len > 0 && !refused {
-            fair::turn().await;
-            match step.call(RwFlags::NOWAIT, PIECE) {
-                // Some kernels and file systems say so in the middle of a file, too.
-                Ok(0) if own || self.is_at_end(&step) => return (Ok(()), step),
-                Ok(0) | Err(Errno::EAGAIN) if !own => break,
-                Ok(count) => fair::copied(count),
-                Err(Errno::EOPNOTSUPP | Errno::ENOSYS) if !own => refused = true,
-                Err(Errno::EAGAIN) if step.span.skip > 0 => return (Ok(()), step),
-                Err(errno) => return (Err(step.error(errno)), step),
+    async fn by_page_cache<M: Memory>(&self, mut step: Box<Step<M>>, look: Look) -> Stepped<M> {
+        let mut look = look;
+        while let Look::Some = look {
+            if fair::is_due() {
+                fair::turn().await;
             }
+            look = match self.look(&mut step) {
+                Ok(look) => look,
+                Err(error) => return (Err(error), step),
+            };
         }
-        if step.span.len == 0 {
+        if let Look::Everything = look {
             return (Ok(()), step);
         }
         let (result, step) = self.on_thread(step).await;
         // Otherwise it was not NOWAIT that is not supported, but a flag of the handle.
-        if refused && result.is_ok() {
+        if let (Look::Refused, Ok(())) = (look, &result) {
             self.open.nowait_refused.store(true, Ordering::Relaxed);
         }
         (result, step)
+    }
+
+    /// Makes one attempt to do a step from the page cache.
+    fn look<M: Memory>(&self, step: &mut Step<M>) -> io::Result<Look> {
+        let own = step.rw_flags.contains(RwFlags::NOWAIT);
+        if step.span.len == 0 {
+            return Ok(Look::Everything);
+        }
+        if !own && self.open.nowait_refused.load(Ordering::Relaxed) {
+            return Ok(Look::Missing);
+        }
+        match step.call(RwFlags::NOWAIT, PIECE) {
+            // Some kernels and file systems say so in the middle of a file, too.
+            Ok(0) if own || self.is_at_end(step) => Ok(Look::Everything),
+            Ok(0) | Err(Errno::EAGAIN) if !own => Ok(Look::Missing),
+            Ok(count) => {
+                fair::copied(count);
+                Ok(if step.span.len == 0 { Look::Everything } else { Look::Some })
+            }
+            Err(Errno::EOPNOTSUPP | Errno::ENOSYS) if !own => Ok(Look::Refused),
+            Err(Errno::EAGAIN) if step.span.skip > 0 => Ok(Look::Everything),
+            Err(errno) => Err(step.error(errno)),
+        }
     }
 
     fn is_at_end<M>(&self, step: &Step<M>) -> bool {
@@ -121,13 +266,16 @@ impl<D: FileDriver> Access<D> {
 }
 
 /// Refuses a range that ends behind the largest offset that a file can have.
+#[inline]
 pub(super) fn check_range(offset: u64, len: u64) -> io::Result<()> {
     match offset.checked_add(len) {
         Some(end) if i64::try_from(end).is_ok() => Ok(()),
-        _ => {
-            let text =
-                alloc::format!("{len} bytes at offset {offset} end behind the largest offset");
-            Err(io::Error::new(io::ErrorKind::InvalidInput, text))
-        }
+        _ => Err(no_such_range(offset, len)),
     }
+}
+
+#[cold]
+fn no_such_range(offset: u64, len: u64) -> io::Error {
+    let text = alloc::format!("{len} bytes at offset {offset} end behind the largest offset");
+    io::Error::new(io::ErrorKind::InvalidInput, text)
 }

@@ -43,7 +43,7 @@ fn no_room() -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidInput,
         "the buffer has length 0, and a read fills a buffer's length, not its capacity: use \
-         vec![0; n]",
+         Spare::new(buffer), or vec![0; n]",
     )
 }
 

@@ -71,8 +71,9 @@ pub(super) fn write<M: Memory>(step: &mut Step<M>) -> Result<(), Errno> {
         let count = step.span.len.min(size - within);
         // Users' code, which may wait for another write, and may fork: before the lock is taken.
         let process = ForkGuard::of_this_process();
-        let count = step.memory.take(step.span.skip, &mut bytes[..count]);
+        let taken = step.memory.take(step.span.skip, &mut bytes[..count]);
         process.check_strictly()?;
+        let count = taken?;
         if count == 0 {
             return Err(Errno::EINVAL);
         }

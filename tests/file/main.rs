@@ -5,6 +5,7 @@
 mod common;
 
 mod attack;
+mod buffers;
 mod drivers;
 mod forks;
 mod handles;

@@ -78,7 +78,7 @@ const DATA: &[(&str, &str)] = &[
     ("Unfinished", "Clone Debug Display Drop Error PartialEq errno operations"),
     ("UnexpectedEnd", "read"),
     ("Vec", "SpareMemory"),
-    ("WriteFrom", "lend_bytes"),
+    ("WriteFrom", "as_plain lend_bytes"),
     (
         "WriterOptions",
         "Clone Debug Default Drop allocation_step chunk_len depth expected_len new pool",

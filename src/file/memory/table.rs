@@ -1,0 +1,70 @@
+//! The table of memory that the kernel reads, and the system calls that take one.
+
+use crate::abi::iovec;
+use crate::op::{IovecVec, Scratch};
+use crate::{Errno, RwFlags};
+use rustix::fd::BorrowedFd;
+use rustix::io::ReadWriteFlags;
+use static_assertions::{assert_eq_align, assert_eq_size};
+use std::io::{IoSlice, IoSliceMut};
+
+assert_eq_size!(iovec, IoSlice<'static>, IoSliceMut<'static>);
+assert_eq_align!(iovec, IoSlice<'static>, IoSliceMut<'static>);
+
+/// Returns the entry for `len` bytes at an address.
+pub(super) fn entry(start: *const u8, len: usize) -> iovec {
+    iovec { iov_base: start.expose_provenance(), iov_len: len }
+}
+
+/// Writes a table. Returns its entries.
+pub(super) fn fill(table: &mut IovecVec, entries: impl Iterator<Item = iovec>) -> &mut [iovec] {
+    let mut count = 0;
+    for entry in entries {
+        table.entries(count + 1)[count] = entry;
+        count += 1;
+    }
+    &mut table.entries(count)[..count]
+}
+
+/// Reads to the memory of a table.
+///
+/// # Safety
+/// The kernel may write to all of the memory until the call returns.
+pub(super) unsafe fn read(
+    fd: BorrowedFd<'_>,
+    table: &mut [iovec],
+    offset: u64,
+    flags: RwFlags,
+) -> Result<usize, Errno> {
+    // SAFETY: On Unix a std `IoSliceMut` "is guaranteed to be ABI compatible with the `iovec`
+    // type", which `abi::iovec` is as well; size and alignment are asserted. The entries are
+    // borrowed exclusively. The call hands the table on to the kernel and looks at no byte, so it
+    // does not matter whether the memory is initialised, or shared with other threads.
+    let slices = unsafe { &mut *(&raw mut *table as *mut [IoSliceMut<'_>]) };
+    Ok(match flags.is_empty() {
+        true => rustix::io::preadv(fd, slices, offset)?,
+        false => rustix::io::preadv2(fd, slices, offset, bits(flags))?,
+    })
+}
+
+/// Writes the memory of a table.
+///
+/// # Safety
+/// The kernel may read all of the memory until the call returns.
+pub(super) unsafe fn write(
+    fd: BorrowedFd<'_>,
+    table: &[iovec],
+    offset: u64,
+    flags: RwFlags,
+) -> Result<usize, Errno> {
+    // SAFETY: As in `read`, but that the entries are shared.
+    let slices = unsafe { &*(&raw const *table as *const [IoSlice<'_>]) };
+    Ok(match flags.is_empty() {
+        true => rustix::io::pwritev(fd, slices, offset)?,
+        false => rustix::io::pwritev2(fd, slices, offset, bits(flags))?,
+    })
+}
+
+fn bits(flags: RwFlags) -> ReadWriteFlags {
+    ReadWriteFlags::from_bits_retain(flags.bits() as _)
+}
