@@ -53,6 +53,7 @@ pub(crate) mod users_code;
 
 pub(crate) use blocking::{BlockingThreads, Lane};
 pub use deadline::WithDeadline;
+pub(crate) use future::InBox;
 pub use future::{Close, OpFuture};
 pub use metrics::{Histogram, Metrics, OperationMetrics};
 pub use overdue::{CloseWithin, Overdue, Unfinished};
@@ -62,6 +63,7 @@ pub use timed_out::TimedOut;
 
 use crate::raw::ForkGuard;
 use crate::{EventFd, IoContext, Operation, Queue};
+use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use announcing::Announcing;
@@ -314,6 +316,11 @@ impl Driver {
     #[doc(alias = "submit")]
     #[doc(alias = "io_submit")]
     pub fn perform<O: Operation + Send + 'static>(&self, op: O) -> OpFuture<O> {
+        self.perform_boxed(Box::new(op))
+    }
+
+    /// Does the same for an operation that is in a box.
+    pub(crate) fn perform_boxed<O: Operation + Send + 'static>(&self, op: Box<O>) -> OpFuture<O> {
         OpFuture::new(self.shared.clone(), op)
     }
 

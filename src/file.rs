@@ -43,6 +43,7 @@ use crate::op::{Buffers, Fdsync, Fsync};
 use crate::sys::helper;
 use crate::{Driver, Errno, IoPrio, Operation, Plain, ReadTo, RwFlags, WriteFrom};
 use access::Access;
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use call::FailedCall;
 use memory::{Fill, FillAll, Give, GiveAll};
@@ -56,8 +57,8 @@ use transfer::check_range;
 /// A file whose reads and writes are futures: any offset, any length, any memory, on any runtime.
 ///
 /// `D` is its driver: [`Driver`], for futures on any thread, or
-/// [`LocalDriver`](crate::LocalDriver), for futures of one thread. What opens a file infers `D` from
-/// the driver that it is given.
+/// [`LocalDriver`](crate::LocalDriver), for futures of one thread. What opens a file infers `D`
+/// from the driver that it is given.
 ///
 /// Buffers are given and come back with the result, even if that is an error. They are those of
 /// operations, [`ReadTo`] and [`WriteFrom`], that can be sent: `Vec<u8>`,
@@ -293,8 +294,8 @@ impl<D: FileDriver> File<D> {
     where
         B: ReadTo + Send + 'static,
     {
-        let (moved, Fill(buf)) = whole::read(&self.access, Fill(buf), offset).await;
-        (moved.map(|(done, _)| done), buf)
+        let (moved, Fill(buf)) = self.access.transfer(Fill(buf), offset).await;
+        (whole::count(moved), buf)
     }
 
     /// Reads at `offset` until all of `buf` is full.
@@ -325,8 +326,8 @@ impl<D: FileDriver> File<D> {
     where
         B: ReadTo + Send + 'static,
     {
-        let (moved, Fill(buf)) = whole::read(&self.access, Fill(buf), offset).await;
-        (moved.and_then(|(done, len)| UnexpectedEnd::check(done, len, offset)), buf)
+        let (moved, Fill(buf)) = self.access.transfer(Fill(buf), offset).await;
+        (whole::exact(moved, offset), buf)
     }
 
     /// Reads at `offset` to several buffers, one after the other: an array, a `Vec` or a boxed
@@ -340,8 +341,8 @@ impl<D: FileDriver> File<D> {
     where
         S: Buffers<Buffer: Plain> + Send + 'static,
     {
-        let (moved, memory) = whole::read(&self.access, FillAll::new(bufs), offset).await;
-        (moved.map(|(done, _)| done), memory.bufs)
+        let (moved, memory) = self.access.transfer(FillAll::new(bufs), offset).await;
+        (whole::count(moved), memory.bufs)
     }
 
     /// Writes `buf` at `offset`. Returns the number of bytes, which is the length of `buf` unless
@@ -372,9 +373,8 @@ impl<D: FileDriver> File<D> {
     where
         B: WriteFrom + Send + 'static,
     {
-        let len = buf.lend_bytes().len();
         let (moved, Give(buf)) = self.access.transfer(Give(buf), offset).await;
-        (whole::all(moved, len), buf)
+        (whole::all(moved), buf)
     }
 
     /// Writes several buffers, one after the other, at `offset`: an array, a `Vec` or a boxed
@@ -420,15 +420,15 @@ impl<D: FileDriver> File<D> {
         op: O,
         call: fn(&std::fs::File) -> io::Result<()>,
     ) -> io::Result<()> {
-        let (result, mut op) = self.access.driver.perform(op).await;
+        let (result, mut op) = self.access.perform(Box::new(op)).await;
         match result {
             Ok(_) => Ok(()),
             // Before Linux 4.18 no file system had it.
             Err(Errno::EINVAL) => {
                 let result = self.call(call).await;
-                result.map_err(|failure| failure.describe(|errno| failed(&mut op, errno)))
+                result.map_err(|failure| failure.describe(|errno| failed(&mut *op, errno)))
             }
-            Err(errno) => Err(failed(&mut op, errno)),
+            Err(errno) => Err(failed(&mut *op, errno)),
         }
     }
 

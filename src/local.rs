@@ -27,6 +27,7 @@ use crate::op::Fsync;
 use crate::raw::ForkGuard;
 use crate::{DriverStats, Errno, EventFd, IoContext, Operation, Queue, Reactor};
 use alarm::Alarm;
+use alloc::boxed::Box;
 use alloc::rc::Rc;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -211,6 +212,11 @@ impl LocalDriver {
     #[doc(alias = "submit")]
     #[doc(alias = "io_submit")]
     pub fn perform<O: Operation + 'static>(&self, op: O) -> LocalFuture<O> {
+        self.perform_boxed(Box::new(op))
+    }
+
+    /// Does the same for an operation that is in a box.
+    pub(crate) fn perform_boxed<O: Operation + 'static>(&self, op: Box<O>) -> LocalFuture<O> {
         LocalFuture::new(self.inner.clone(), op)
     }
 

@@ -15,6 +15,9 @@ use core::task::{Context, Poll, Waker};
 use std::panic::resume_unwind;
 use std::time::Instant;
 
+/// The output of a future, with the operation in its box.
+pub(crate) type InBox<O> = (Result<u32, Errno>, Box<O>);
+
 /// The output of a future with a deadline gives.
 pub(super) type InTime<O> = Result<(Result<u32, Errno>, O), TimedOut<O>>;
 
@@ -59,8 +62,8 @@ enum Phase<O> {
 }
 
 impl<O> OpFuture<O> {
-    pub(super) fn new(shared: Handle, op: O) -> Self {
-        Self { shared, phase: Phase::New(Box::new(op)) }
+    pub(super) fn new(shared: Handle, op: Box<O>) -> Self {
+        Self { shared, phase: Phase::New(op) }
     }
 
     pub(super) fn is_new(&self) -> bool {
@@ -78,13 +81,13 @@ impl<O: Operation + Send + 'static> OpFuture<O> {
         &mut self,
         waker: &Waker,
         deadline: Option<Instant>,
-    ) -> Result<Option<Ended>, <Self as Future>::Output> {
+    ) -> Result<Option<Ended>, InBox<O>> {
         // The clone may panic. Until then the future keeps its operation.
         let waker = waker.clone();
         let op = self.take_op();
         let state = match self.shared.lock() {
             Ok(state) => state,
-            Err(errno) => return Err((Err(errno), *op)),
+            Err(errno) => return Err((Err(errno), op)),
         };
         let (started, ran) = self.shared.with_locked(state, |state, deferred| {
             let started = state.start(op, waker, deferred);
@@ -136,6 +139,16 @@ impl<O: Operation + Send + 'static> OpFuture<O> {
         cx: &mut Context<'_>,
         deadline: Option<Instant>,
     ) -> Poll<(Result<u32, Errno>, O)> {
+        self.poll_boxed(cx, deadline).map(|(result, op)| (result, *op))
+    }
+
+    /// Does the same, and leaves the operation in its box.
+    #[inline(always)]
+    pub(crate) fn poll_boxed(
+        &mut self,
+        cx: &mut Context<'_>,
+        deadline: Option<Instant>,
+    ) -> Poll<InBox<O>> {
         let ended = match self.phase {
             Phase::New(_) => match self.start(cx.waker(), deadline) {
                 Ok(ended) => ended,
@@ -150,7 +163,7 @@ impl<O: Operation + Send + 'static> OpFuture<O> {
         Poll::Ready(self.finish(ended))
     }
 
-    fn finish(&mut self, ended: Ended) -> (Result<u32, Errno>, O) {
+    fn finish(&mut self, ended: Ended) -> InBox<O> {
         self.phase = Phase::Finished;
         match ended {
             Ended::Done { result, op } => (result, downcast(op)),
@@ -185,8 +198,11 @@ impl<O: Operation + Send + 'static> OpFuture<O> {
         );
         self.phase = Phase::Finished;
         match given_up {
-            GivenUp::Ended(ended) => Ok(self.finish(ended)),
-            GivenUp::NotAdmitted(op) => Err(TimedOut::new(Some(downcast(op)))),
+            GivenUp::Ended(ended) => {
+                let (result, op) = self.finish(ended);
+                Ok((result, *op))
+            }
+            GivenUp::NotAdmitted(op) => Err(TimedOut::new(Some(*downcast(op)))),
             GivenUp::Left => Err(TimedOut::new(None)),
         }
     }
@@ -204,9 +220,9 @@ pub(super) fn in_parent_only<R>(known: Result<R, Errno>) -> R {
 }
 
 /// Returns the operation in its own type again.
-fn downcast<O: 'static>(op: Box<dyn Erased>) -> O {
+fn downcast<O: 'static>(op: Box<dyn Erased>) -> Box<O> {
     match op.into_any().downcast() {
-        Ok(op) => *op,
+        Ok(op) => op,
         Err(_) => unreachable!("an entry belongs to the future that made it"),
     }
 }

@@ -6,9 +6,10 @@ use super::open::Open;
 use super::sides::{Entered, Side};
 use super::step::Step;
 use crate::driver::Lane;
-use crate::{Errno, IoPrio, RwFlags};
+use crate::{Errno, IoPrio, Operation, RwFlags};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
+use core::future::poll_fn;
 use std::io;
 
 /// The way to a file: what a handle of it has.
@@ -38,9 +39,18 @@ impl<D: FileDriver> Access<D> {
         }
     }
 
+    /// Performs an operation, which stays in its box.
+    pub(super) async fn perform<O: Operation + Send + 'static>(
+        &self,
+        op: Box<O>,
+    ) -> (Result<u32, Errno>, Box<O>) {
+        let mut performed = self.driver.perform(op);
+        poll_fn(|cx| D::poll(&mut performed, cx)).await
+    }
+
     /// Makes one operation of the rest of a step, by the driver, and goes on behind it.
     pub(super) async fn one<M: Memory>(&self, step: Box<Step<M>>) -> Stepped<M> {
-        let (result, mut step) = self.driver.perform(step).await;
+        let (result, mut step) = self.perform(step).await;
         match result {
             Ok(count) => {
                 step.advance(count as usize);

@@ -112,7 +112,7 @@ async fn read_blocks<D: FileDriver>(
     };
     let read = Read::new(Main(Arc::clone(&access.open), None), buf, first);
     let read = Read { rw_flags: access.rw_flags, ioprio: access.ioprio, ..read };
-    let (result, mut read) = access.driver.perform(read).await;
+    let (result, mut read) = access.perform(Box::new(read)).await;
     (counted(result, &mut read), read.buf)
 }
 
@@ -201,7 +201,7 @@ async fn write_copy<D: FileDriver, M: Memory>(
     let file = Main(Arc::clone(&access.open), step.entered.take());
     let write = Write::new(file, buf, at);
     let write = Write { rw_flags: access.rw_flags, ioprio: access.ioprio, ..write };
-    let (result, mut write) = access.driver.perform(write).await;
+    let (result, mut write) = access.perform(Box::new(write)).await;
     step.entered = write.fd.1.take();
     (counted(result, &mut write), step)
 }

@@ -3,8 +3,9 @@
 use super::work::Work;
 use crate::driver::BlockingThreads;
 use crate::{Driver, Errno, LocalDriver, LocalFuture, OpFuture, Operation};
+use alloc::boxed::Box;
 use core::fmt;
-use core::future::Future;
+use core::task::{Context, Poll};
 
 /// A driver that a [`File`](super::File) works with: [`Driver`] or [`LocalDriver`].
 ///
@@ -34,9 +35,15 @@ impl FileDriver for LocalDriver {}
 /// What a file asks of its driver. Nobody else can implement it.
 pub trait Performs: Clone + fmt::Debug + 'static {
     /// An operation as a future.
-    type Performed<O: Operation + Send + 'static>: Future<Output = (Result<u32, Errno>, O)> + Unpin;
+    type Performed<O: Operation + Send + 'static>: Unpin;
 
-    fn perform<O: Operation + Send + 'static>(&self, op: O) -> Self::Performed<O>;
+    fn perform<O: Operation + Send + 'static>(&self, op: Box<O>) -> Self::Performed<O>;
+
+    /// Polls the future, and leaves the operation in its box.
+    fn poll<O: Operation + Send + 'static>(
+        performed: &mut Self::Performed<O>,
+        cx: &mut Context<'_>,
+    ) -> Poll<(Result<u32, Errno>, Box<O>)>;
 
     /// Returns the threads that make calls which block.
     fn threads(&self) -> &BlockingThreads;
@@ -45,8 +52,16 @@ pub trait Performs: Clone + fmt::Debug + 'static {
 impl Performs for Driver {
     type Performed<O: Operation + Send + 'static> = OpFuture<O>;
 
-    fn perform<O: Operation + Send + 'static>(&self, op: O) -> OpFuture<O> {
-        Self::perform(self, op)
+    fn perform<O: Operation + Send + 'static>(&self, op: Box<O>) -> OpFuture<O> {
+        self.perform_boxed(op)
+    }
+
+    #[inline]
+    fn poll<O: Operation + Send + 'static>(
+        performed: &mut OpFuture<O>,
+        cx: &mut Context<'_>,
+    ) -> Poll<(Result<u32, Errno>, Box<O>)> {
+        performed.poll_boxed(cx, None)
     }
 
     fn threads(&self) -> &BlockingThreads {
@@ -57,8 +72,16 @@ impl Performs for Driver {
 impl Performs for LocalDriver {
     type Performed<O: Operation + Send + 'static> = LocalFuture<O>;
 
-    fn perform<O: Operation + Send + 'static>(&self, op: O) -> LocalFuture<O> {
-        Self::perform(self, op)
+    fn perform<O: Operation + Send + 'static>(&self, op: Box<O>) -> LocalFuture<O> {
+        self.perform_boxed(op)
+    }
+
+    #[inline]
+    fn poll<O: Operation + Send + 'static>(
+        performed: &mut LocalFuture<O>,
+        cx: &mut Context<'_>,
+    ) -> Poll<(Result<u32, Errno>, Box<O>)> {
+        performed.poll_boxed(cx)
     }
 
     fn threads(&self) -> &BlockingThreads {

@@ -1,9 +1,8 @@
 //! Turns of tasks that read from the page cache, which would not wait otherwise.
 
 use core::cell::Cell;
-use core::future::{Future, poll_fn};
-use core::pin::Pin;
-use core::task::Poll;
+use core::future::poll_fn;
+use core::task::{Context, Poll};
 use std::thread_local;
 
 /// The number of bytes that a thread copies before its tasks take turns. A copy of so many bytes
@@ -20,12 +19,15 @@ pub(super) fn copied(count: usize) {
     COPIED.with(|copied| copied.set(copied.get().saturating_add(count)));
 }
 
-/// Awaits an operation, and counts it as so many bytes if it completes at once. If it does not, the
-/// task gives way to others anyhow.
-pub(super) async fn counted<F: Future + Unpin>(mut operation: F, cost: usize) -> F::Output {
+/// Awaits what `poll` polls, and counts it as so many bytes if it completes at once. If it does
+/// not, the task gives way to others anyhow.
+pub(super) async fn counted<T>(
+    cost: usize,
+    mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+) -> T {
     let mut at_once = true;
     let output = poll_fn(|cx| {
-        let polled = Pin::new(&mut operation).poll(cx);
+        let polled = poll(cx);
         at_once &= polled.is_ready();
         polled
     });

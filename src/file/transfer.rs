@@ -13,6 +13,7 @@ use super::memory::{Memory, Span};
 use super::open::DirectState;
 use super::sides::Side;
 use super::step::{LARGEST, Step};
+use super::whole;
 use crate::{Errno, RwFlags};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -30,6 +31,8 @@ const MIN_COST: usize = 512;
 /// then.
 pub(super) struct Moved {
     pub(super) done: usize,
+    /// The number of bytes that were to be moved.
+    pub(super) len: usize,
     pub(super) error: Option<io::Error>,
 }
 
@@ -79,7 +82,8 @@ impl<D: FileDriver> Access<D> {
         };
         if let Way::Single | Way::Straight = way {
             let result;
-            (result, step) = fair::counted(self.driver.perform(step), MIN_COST).await;
+            let mut performed = self.driver.perform(step);
+            (result, step) = fair::counted(MIN_COST, |cx| D::poll(&mut performed, cx)).await;
             if let Some(moved) = self.is_over(&mut step, way, result) {
                 return (moved, step.into_memory());
             }
@@ -102,12 +106,13 @@ impl<D: FileDriver> Access<D> {
             entered: None,
         };
         let refusal = match (check_range(offset, len as u64), self.driver.threads().check_open()) {
+            _ if len == 0 && !M::WRITES => Some(whole::no_room()),
             (Ok(()), Ok(())) => None,
             (Err(error), _) => Some(error),
             (Ok(()), Err(errno)) => Some(step.error(errno)),
         };
         if refusal.is_some() {
-            return Begun::Ended(Moved { done: 0, error: refusal }, step.memory);
+            return Begun::Ended(Moved { done: 0, len, error: refusal }, step.memory);
         }
         let without_waiting = self.rw_flags.contains(RwFlags::NOWAIT);
         if let DirectState::Stream | DirectState::Direct { .. } = self.open.state {
@@ -122,11 +127,11 @@ impl<D: FileDriver> Access<D> {
         match self.look(&mut step) {
             Ok(Look::Everything) => {
                 fair::copied(MIN_COST);
-                Begun::Ended(Moved { done: step.span.skip, error: None }, step.memory)
+                Begun::Ended(Moved { done: step.span.skip, len, error: None }, step.memory)
             }
             Ok(look) => Begun::Step(Box::new(step), Way::Through(look)),
             Err(error) => {
-                let moved = Moved { done: step.span.skip, error: Some(error) };
+                let moved = Moved { done: step.span.skip, len, error: Some(error) };
                 Begun::Ended(moved, step.memory)
             }
         }
@@ -170,9 +175,10 @@ impl<D: FileDriver> Access<D> {
         way: Way,
         result: Result<u32, Errno>,
     ) -> Option<Moved> {
+        let len = step.span.len;
         match result {
             Ok(count) => step.advance(count as usize),
-            Err(errno) => return Some(Moved { done: 0, error: Some(step.error(errno)) }),
+            Err(errno) => return Some(Moved { done: 0, len, error: Some(step.error(errno)) }),
         }
         let done = step.span.skip;
         let is_over = step.span.len == 0
@@ -183,13 +189,14 @@ impl<D: FileDriver> Access<D> {
                 }
                 _ => false,
             };
-        is_over.then_some(Moved { done, error: None })
+        is_over.then_some(Moved { done, len, error: None })
     }
 
     /// Moves what the first attempt has left.
     #[cold]
     async fn go_on<M: Memory>(&self, mut step: Box<Step<M>>, way: Way) -> (Moved, M) {
         let without_waiting = self.rw_flags.intersects(RwFlags::ATOMIC.union(RwFlags::NOWAIT));
+        let len = step.span.skip + step.span.len;
         let (result, step) = match (self.open.state, way) {
             (_, Way::Through(look)) => self.by_page_cache(step, look).await,
             (DirectState::Direct { .. }, _) if M::WRITES && without_waiting => {
@@ -209,7 +216,7 @@ impl<D: FileDriver> Access<D> {
             _ => self.one(step).await,
         };
         fair::copied(MIN_COST);
-        (Moved { done: step.span.skip, error: result.err() }, step.into_memory())
+        (Moved { done: step.span.skip, len, error: result.err() }, step.into_memory())
     }
 
     /// Does a step by system calls that do not wait, here. What would wait goes to a thread, unless

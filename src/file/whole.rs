@@ -1,28 +1,29 @@
 //! The ends of transfers, as results.
 
-use super::access::Access;
-use super::drivers::FileDriver;
-use super::memory::Memory;
 use super::transfer::Moved;
 use core::error::Error;
 use core::fmt;
 use std::io;
 
-/// Reads to all of `memory`. Gives the number of bytes that were read, and the number wanted.
-pub(super) async fn read<D: FileDriver, M: Memory>(
-    access: &Access<D>,
-    mut memory: M,
-    offset: u64,
-) -> (io::Result<(usize, usize)>, M) {
-    let len = memory.len();
-    if len == 0 {
-        return (Err(no_room()), memory);
+/// Gives the count of a read.
+#[inline]
+pub(super) fn count(moved: Moved) -> io::Result<usize> {
+    moved.error.map_or(Ok(moved.done), Err)
+}
+
+/// Tells whether all of a read was done.
+#[inline]
+pub(super) fn exact(moved: Moved, offset: u64) -> io::Result<()> {
+    let Moved { done, len, error } = moved;
+    match error {
+        Some(error) => Err(error),
+        None if done < len => Err(UnexpectedEnd::error(done, len, offset)),
+        None => Ok(()),
     }
-    let (Moved { done, error }, memory) = access.transfer(memory, offset).await;
-    (error.map_or(Ok((done, len)), Err), memory)
 }
 
 /// Gives the count of a write. An error counts if there is none.
+#[inline]
 pub(super) fn some(moved: Moved) -> io::Result<usize> {
     match moved.error {
         Some(error) if moved.done == 0 => Err(error),
@@ -31,15 +32,17 @@ pub(super) fn some(moved: Moved) -> io::Result<usize> {
 }
 
 /// Tells whether all of a write was done.
-pub(super) fn all(moved: Moved, len: usize) -> io::Result<()> {
+#[inline]
+pub(super) fn all(moved: Moved) -> io::Result<()> {
     match moved.error {
         Some(error) => Err(error),
-        None if moved.done < len => Err(io::ErrorKind::WriteZero.into()),
+        None if moved.done < moved.len => Err(io::ErrorKind::WriteZero.into()),
         None => Ok(()),
     }
 }
 
-fn no_room() -> io::Error {
+#[cold]
+pub(super) fn no_room() -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidInput,
         "the buffer has length 0, and a read fills a buffer's length, not its capacity: use \
@@ -74,11 +77,9 @@ pub struct UnexpectedEnd {
 }
 
 impl UnexpectedEnd {
-    pub(super) fn check(read: usize, len: usize, offset: u64) -> io::Result<()> {
-        if read >= len {
-            return Ok(());
-        }
-        Err(io::Error::new(io::ErrorKind::UnexpectedEof, Self { read, len, offset }))
+    #[cold]
+    fn error(read: usize, len: usize, offset: u64) -> io::Error {
+        io::Error::new(io::ErrorKind::UnexpectedEof, Self { read, len, offset })
     }
 
     /// Returns the number of bytes that were read. They are at the start of the buffer.

@@ -2,6 +2,7 @@
 
 use super::queued::{Ended, Erased};
 use super::{Handle, Inner};
+use crate::driver::InBox;
 use crate::driver::batching::Decision;
 use crate::driver::users_code::catch_and_forget;
 use crate::{Errno, Operation};
@@ -52,22 +53,22 @@ enum Phase<O> {
 impl<O> Unpin for LocalFuture<O> {}
 
 impl<O> LocalFuture<O> {
-    pub(super) fn new(inner: Handle, op: O) -> Self {
-        Self { inner, phase: Phase::New(Box::new(op)) }
+    pub(super) fn new(inner: Handle, op: Box<O>) -> Self {
+        Self { inner, phase: Phase::New(op) }
     }
 }
 
 impl<O: Operation + 'static> LocalFuture<O> {
     /// Gives the operation to the driver, and says how it has ended, if it has. `Err` where it
     /// takes none.
-    fn start(&mut self, waker: &Waker) -> Result<Option<Ended>, <Self as Future>::Output> {
+    fn start(&mut self, waker: &Waker) -> Result<Option<Ended>, InBox<O>> {
         // The clone may panic. Until then the future keeps its operation.
         let waker = waker.clone();
         let op = self.take_op();
         if let Err(errno) = self.inner.check_process() {
             // Not dropped: the clone may belong to a runtime of the parent's.
             mem::forget(waker);
-            return Err((Err(errno), *op));
+            return Err((Err(errno), op));
         }
         let started = self.inner.state.borrow_mut().start(op, waker);
         let (entry, decision) = match started {
@@ -135,6 +136,14 @@ impl<O: Operation + 'static> Future for LocalFuture<O> {
     type Output = (Result<u32, Errno>, O);
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.poll_boxed(cx).map(|(result, op)| (result, *op))
+    }
+}
+
+impl<O: Operation + 'static> LocalFuture<O> {
+    /// Polls the future, and leaves the operation in its box.
+    #[inline]
+    pub(crate) fn poll_boxed(&mut self, cx: &mut Context<'_>) -> Poll<InBox<O>> {
         let ended = match self.phase {
             Phase::New(_) => match self.start(cx.waker()) {
                 Ok(ended) => ended,
@@ -160,9 +169,9 @@ impl<O: Operation + 'static> Future for LocalFuture<O> {
 }
 
 /// Returns the operation in its own type again.
-fn downcast<O: 'static>(op: Box<dyn Erased>) -> O {
+fn downcast<O: 'static>(op: Box<dyn Erased>) -> Box<O> {
     match op.into_any().downcast() {
-        Ok(op) => *op,
+        Ok(op) => op,
         Err(_) => unreachable!("an entry belongs to the future that made it"),
     }
 }
