@@ -26,6 +26,7 @@
 //! the driver again. What such a moment leaves to do is collected in [`Deferred`] and done after
 //! it.
 
+mod alarm_clock;
 mod announcing;
 pub(crate) mod batching;
 mod blocking;

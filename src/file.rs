@@ -5,6 +5,7 @@ mod buffers;
 mod cached;
 mod call;
 mod chunk;
+mod deadline;
 mod direct;
 mod drivers;
 mod fair;
@@ -28,6 +29,7 @@ mod work;
 mod writer;
 
 pub use chunk::Chunk;
+pub use deadline::FileWithDeadline;
 pub use drivers::FileDriver;
 pub use open::{Direct, DirectState};
 pub use options::OpenOptions;
@@ -135,6 +137,7 @@ use transfer::check_range;
 ///
 /// A dropped future leaves its buffer to the driver until the kernel is finished. What was begun is
 /// done, and no further part of the request is begun: any part of a write may have been done.
+/// [`with_deadline`](Self::with_deadline) does that when a time is up.
 ///
 /// # On a local driver
 ///

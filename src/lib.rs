@@ -79,9 +79,9 @@ pub use driver::{
 pub use engine::Stats;
 #[cfg(feature = "std")]
 pub use file::{
-    Chunk, Direct, DirectState, File, FileDriver, FileReader, FileWriter, OpenOptions, Outcome,
-    RangeBytes, RangesOptions, ReadRanges, ReaderOptions, UnexpectedEnd, WriterError,
-    WriterOptions,
+    Chunk, Direct, DirectState, File, FileDriver, FileReader, FileWithDeadline, FileWriter,
+    OpenOptions, Outcome, RangeBytes, RangesOptions, ReadRanges, ReaderOptions, UnexpectedEnd,
+    WriterError, WriterOptions,
 };
 #[cfg(feature = "std")]
 pub use local::{LocalClose, LocalDriver, LocalFuture, LocalRun};

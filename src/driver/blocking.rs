@@ -1,5 +1,6 @@
 //! [`BlockingCall`], a call that blocks, as a future; and the threads that make such calls.
 
+use super::alarm_clock::{Alarm, AlarmClock};
 use super::future::in_parent_only;
 use super::thread::{Failure, Thread, ThreadError};
 use super::users_code::catch_and_forget;
@@ -18,6 +19,7 @@ use core::task::{Context, Poll, Waker};
 use std::panic::{catch_unwind, resume_unwind};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 /// The thread that makes a call. Each makes its calls in their order.
 #[derive(Clone, Copy, Debug)]
@@ -43,7 +45,14 @@ struct Threads {
     lanes: [Mutex<Option<Sender<Job>>>; 3],
     closed: AtomicBool,
     under_way: Arc<UnderWay>,
+    clock: Arc<AlarmClock>,
     process: ForkGuard,
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        self.clock.end();
+    }
 }
 
 impl Clone for BlockingThreads {
@@ -105,7 +114,8 @@ impl UnderWay {
 impl BlockingThreads {
     pub(crate) fn new(process: ForkGuard) -> Self {
         let (lanes, closed, under_way) = Default::default();
-        Self(Arc::new(Threads { lanes, closed, under_way, process }))
+        let clock = AlarmClock::new(process);
+        Self(Arc::new(Threads { lanes, closed, under_way, clock, process }))
     }
 
     /// Has a thread make a call that blocks.
@@ -116,6 +126,11 @@ impl BlockingThreads {
         C: FnOnce(&mut A) -> R + Send + 'static,
     {
         BlockingCall { threads: self.clone(), lane, phase: Phase::New(input, call) }
+    }
+
+    /// Makes an alarm, by a thread of its own.
+    pub(crate) fn alarm(&self, at: Instant) -> Result<Alarm, ThreadError> {
+        self.0.clock.alarm(at)
     }
 
     /// Refuses calls from now on. The parent's driver stays open in a forked child.

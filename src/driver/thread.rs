@@ -16,6 +16,7 @@ pub(crate) enum Thread {
     Writes,
     Calls,
     Alarm,
+    Clock,
 }
 
 impl Thread {
@@ -28,6 +29,7 @@ impl Thread {
             Self::Writes => "linux-aio-write",
             Self::Calls => "linux-aio-calls",
             Self::Alarm => "linux-aio-alarm",
+            Self::Clock => "linux-aio-clock",
         }
     }
 
@@ -39,6 +41,7 @@ impl Thread {
             Self::Writes => "writes files through the page cache",
             Self::Calls => "opens, closes and changes files",
             Self::Alarm => "wakes the task of a local driver at a time",
+            Self::Clock => "wakes requests of files at their deadlines",
         }
     }
 

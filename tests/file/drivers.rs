@@ -1,7 +1,7 @@
 //! The drivers that a file works with, for tests that run on each.
 
 use core::future::Future;
-use linux_aio::{Driver, FileDriver, LocalDriver};
+use linux_aio::{Driver, FileDriver, LocalDriver, Operation};
 use std::io;
 
 /// A driver, and how a program waits with it.
@@ -11,6 +11,7 @@ pub(crate) trait AnyDriver: FileDriver {
     fn with_capacity(capacity: u32) -> io::Result<Self>;
     fn block_on<F: Future>(&self, future: F) -> F::Output;
     fn close(self) -> impl Future<Output = ()>;
+    fn start<O: Operation + Send + 'static>(&self, op: O) -> impl Future + Unpin;
 }
 
 impl AnyDriver for Driver {
@@ -22,6 +23,10 @@ impl AnyDriver for Driver {
 
     fn block_on<F: Future>(&self, future: F) -> F::Output {
         pollster::block_on(future)
+    }
+
+    fn start<O: Operation + Send + 'static>(&self, op: O) -> impl Future + Unpin {
+        self.perform(op)
     }
 
     fn close(self) -> impl Future<Output = ()> {
@@ -38,6 +43,10 @@ impl AnyDriver for LocalDriver {
 
     fn block_on<F: Future>(&self, future: F) -> F::Output {
         Self::block_on(self, future)
+    }
+
+    fn start<O: Operation + Send + 'static>(&self, op: O) -> impl Future + Unpin {
+        self.perform(op)
     }
 
     fn close(self) -> impl Future<Output = ()> {

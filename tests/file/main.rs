@@ -6,6 +6,7 @@ mod common;
 
 mod attack;
 mod buffers;
+mod deadlines;
 mod drivers;
 mod forks;
 mod handles;

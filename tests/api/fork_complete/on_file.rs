@@ -4,10 +4,12 @@ use super::checks::{Check, panic_of};
 use super::common::files::scratch;
 use super::common::poll_once;
 use super::on_streams::Started;
+use super::world::World;
 use core::pin::Pin;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::Waker;
-use linux_aio::{Direct, Driver, Errno, File, IoPrio, Outcome, RwFlags};
+use core::time::Duration;
+use linux_aio::{Direct, Driver, Errno, File, FileWithDeadline, IoPrio, Outcome, RwFlags};
 use smol::future::block_on;
 use std::io;
 use std::os::fd::AsFd;
@@ -47,6 +49,8 @@ impl Inherited {
                     for file in &files {
                         block_on(file.write_all_at(vec![1; 8], 3)).0.expect("a write");
                         assert_eq!(block_on(file.read_at(vec![1; 8], 0)).0.expect("a read"), 8);
+                        let timed = file.clone().with_deadline(Duration::from_secs(3600));
+                        block_on(timed.read_at(vec![1; 8], 0)).expect("in time").0.expect("a read");
                         block_on(file.set_len(100)).expect("a length");
                         let _ = format!("{file:?}");
                     }
@@ -83,6 +87,12 @@ impl Inherited {
     }
 }
 
+/// Handles with a deadline, whose thread may hold its lock in the parent.
+fn timed(world: &World<'_>) -> Vec<FileWithDeadline> {
+    let time = Duration::from_secs(3600);
+    world.files.files().iter().map(|file| file.clone().with_deadline(time)).collect()
+}
+
 fn assert_forked<T: core::fmt::Debug>(result: io::Result<T>) {
     let error = result.expect_err("the driver is the parent's");
     assert_eq!(error.kind(), io::Error::from(Errno::FORKED).kind());
@@ -109,6 +119,51 @@ pub(crate) const FILE: &[(&str, Check)] = &[
         let file = File::from_std(zero, world.files.driver()).expect("a file");
         assert_forked(block_on(file.read_at(vec![1; 8], 0)).0);
     }),
+    ("File::with_deadline", |world| {
+        for file in world.files.files() {
+            drop(file.clone().with_deadline(Duration::MAX));
+        }
+    }),
+    ("FileWithDeadline::get_ref", |world| assert!(!timed(world)[1].get_ref().is_direct())),
+    ("FileWithDeadline::read_at", |world| {
+        for file in timed(world) {
+            assert_forked(block_on(file.read_at(vec![1; 8], 0)).expect("no alarm").0);
+        }
+    }),
+    ("FileWithDeadline::read_exact_at", |world| {
+        for file in timed(world) {
+            assert_forked(block_on(file.read_exact_at(vec![1; 8], 0)).expect("no alarm").0);
+        }
+    }),
+    ("FileWithDeadline::readv_at", |world| {
+        for file in timed(world) {
+            assert_forked(block_on(file.readv_at([vec![1; 8]], 0)).expect("no alarm").0);
+        }
+    }),
+    ("FileWithDeadline::write_at", |world| {
+        for file in timed(world) {
+            assert_forked(block_on(file.write_at(vec![1; 8], 0)).expect("no alarm").0);
+        }
+    }),
+    ("FileWithDeadline::write_all_at", |world| {
+        for file in timed(world) {
+            assert_forked(block_on(file.write_all_at(vec![1; 8], 0)).expect("no alarm").0);
+        }
+    }),
+    ("FileWithDeadline::writev_at", |world| {
+        for file in timed(world) {
+            assert_forked(block_on(file.writev_at([vec![1; 8]], 0)).expect("no alarm").0);
+        }
+    }),
+    ("FileWithDeadline::sync_all", |world| {
+        timed(world).iter().for_each(|file| assert_forked(block_on(file.sync_all())));
+    }),
+    ("FileWithDeadline::sync_data", |world| {
+        timed(world).iter().for_each(|file| assert_forked(block_on(file.sync_data())));
+    }),
+    ("FileWithDeadline: Clone", |world| drop(timed(world).to_vec())),
+    ("FileWithDeadline: Debug", |world| drop(format!("{:?}", timed(world)))),
+    ("FileWithDeadline: Drop", |world| drop(timed(world))),
     ("File::is_direct", |world| assert!(!world.files.files()[1].is_direct())),
     ("File::direct", |world| drop(world.files.files()[0].direct().to_string())),
     ("File::with_rw_flags", |world| {

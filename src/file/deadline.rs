@@ -1,0 +1,218 @@
+//! [`FileWithDeadline`], a handle whose requests end at a time even if the disk hangs.
+
+use super::drivers::FileDriver;
+use super::{File, Outcome};
+use crate::op::Buffers;
+use crate::{Driver, Opcode, Plain, ReadTo, WriteFrom};
+use alloc::string::String;
+use core::fmt;
+use core::future::{Future, poll_fn};
+use core::pin::pin;
+use core::task::Poll;
+use core::time::Duration;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::time::Instant;
+
+/// A handle of a file whose requests are given up after a time. From [`File::with_deadline`].
+///
+/// The time of a request begins when its future is polled first. Each request gives what that of
+/// [`File`] gives, in an `Ok`, or an error of the kind `TimedOut` once its time is up.
+///
+/// # What becomes of a request
+///
+/// The kernel cannot take back a read, a write or a sync. So **a request that timed out gives no
+/// buffer back**: the driver keeps it until the kernel or the thread is finished, and drops it
+/// then. What was begun is done, and no further part of the request is begun: any part of a write may be
+/// done, even later. [`Driver::overdue`] lists the operations that are late.
+///
+/// A request that is complete when its future is polled gives its result, even if its time is up.
+///
+/// # When it fires
+///
+/// A thread of the driver wakes the task, so the task must be able to run. An `io_submit` that
+/// blocks, on a file system that is frozen, holds the thread that is in it: see
+/// [`File`](File#blocking).
+///
+/// # Examples
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use linux_aio::{Driver, File};
+/// use std::time::Duration;
+///
+/// let driver = Driver::on_thread(8)?;
+/// # pollster::block_on(async {
+/// let file = File::open(&driver, "Cargo.toml").await?.with_deadline(Duration::from_secs(30));
+/// match file.read_exact_at(vec![0; 9], 0).await {
+///     Ok((result, buf)) => {
+///         result?;
+///         assert_eq!(buf, b"[workspac");
+///     }
+///     Err(late) => println!("{late}"), // The buffer stays with the driver.
+/// }
+/// # Ok(()) }) }
+/// ```
+#[derive(Clone, Debug)]
+pub struct FileWithDeadline<D = Driver> {
+    file: File<D>,
+    time: Duration,
+}
+
+impl<D: FileDriver> File<D> {
+    /// Gives up every request of this handle after a time. [`FileWithDeadline`] says what becomes
+    /// of the buffer. [`Duration::MAX`] sets no deadline.
+    ///
+    /// Flags and priority of the handle stay.
+    #[doc(alias = "timeout")]
+    pub fn with_deadline(self, time: Duration) -> FileWithDeadline<D> {
+        FileWithDeadline { file: self, time }
+    }
+}
+
+impl<D: FileDriver> FileWithDeadline<D> {
+    /// Returns the handle without a deadline.
+    pub fn get_ref(&self) -> &File<D> {
+        &self.file
+    }
+
+    /// Reads as [`File::read_at`] does.
+    ///
+    /// # Errors
+    /// `TimedOut`; `WouldBlock` if the thread for deadlines cannot be started. In the result those
+    /// of [`File::read_at`].
+    pub async fn read_at<B>(&self, buf: B, offset: u64) -> io::Result<Outcome<B>>
+    where
+        B: ReadTo + Send + 'static,
+    {
+        self.within(Opcode::PREAD, offset, self.file.read_at(buf, offset)).await
+    }
+
+    /// Reads as [`File::read_exact_at`] does.
+    ///
+    /// # Errors
+    /// Those of [`read_at`](Self::read_at). In the result those of [`File::read_exact_at`].
+    pub async fn read_exact_at<B>(&self, buf: B, offset: u64) -> io::Result<Outcome<B, ()>>
+    where
+        B: ReadTo + Send + 'static,
+    {
+        self.within(Opcode::PREAD, offset, self.file.read_exact_at(buf, offset)).await
+    }
+
+    /// Reads as [`File::readv_at`] does.
+    ///
+    /// # Errors
+    /// Those of [`read_at`](Self::read_at). In the result those of [`File::readv_at`].
+    pub async fn readv_at<S>(&self, bufs: S, offset: u64) -> io::Result<Outcome<S>>
+    where
+        S: Buffers<Buffer: Plain> + Send + 'static,
+    {
+        self.within(Opcode::PREADV, offset, self.file.readv_at(bufs, offset)).await
+    }
+
+    /// Writes as [`File::write_at`] does.
+    ///
+    /// # Errors
+    /// Those of [`read_at`](Self::read_at). In the result those of [`File::write_at`].
+    pub async fn write_at<B>(&self, buf: B, offset: u64) -> io::Result<Outcome<B>>
+    where
+        B: WriteFrom + Send + 'static,
+    {
+        self.within(Opcode::PWRITE, offset, self.file.write_at(buf, offset)).await
+    }
+
+    /// Writes as [`File::write_all_at`] does.
+    ///
+    /// # Errors
+    /// Those of [`read_at`](Self::read_at). In the result those of [`File::write_all_at`].
+    pub async fn write_all_at<B>(&self, buf: B, offset: u64) -> io::Result<Outcome<B, ()>>
+    where
+        B: WriteFrom + Send + 'static,
+    {
+        self.within(Opcode::PWRITE, offset, self.file.write_all_at(buf, offset)).await
+    }
+
+    /// Writes as [`File::writev_at`] does.
+    ///
+    /// # Errors
+    /// Those of [`read_at`](Self::read_at). In the result those of [`File::writev_at`].
+    pub async fn writev_at<S>(&self, bufs: S, offset: u64) -> io::Result<Outcome<S>>
+    where
+        S: Buffers<Buffer: WriteFrom> + Send + 'static,
+    {
+        self.within(Opcode::PWRITEV, offset, self.file.writev_at(bufs, offset)).await
+    }
+
+    /// Brings data and metadata to stable storage as [`File::sync_all`] does.
+    ///
+    /// # Errors
+    /// Those of [`read_at`](Self::read_at), and of [`File::sync_all`]. After a `TimedOut`, nothing
+    /// is known of what is on stable storage.
+    pub async fn sync_all(&self) -> io::Result<()> {
+        self.within(Opcode::FSYNC, 0, self.file.sync_all()).await?
+    }
+
+    /// Brings data to stable storage as [`File::sync_data`] does.
+    ///
+    /// # Errors
+    /// Those of [`sync_all`](Self::sync_all).
+    pub async fn sync_data(&self) -> io::Result<()> {
+        self.within(Opcode::FDSYNC, 0, self.file.sync_data()).await?
+    }
+
+    /// Awaits a request until its time is up. Its drop leaves the buffer to the driver.
+    async fn within<T>(
+        &self,
+        opcode: Opcode,
+        offset: u64,
+        request: impl Future<Output = T>,
+    ) -> io::Result<T> {
+        let Some(at) = Instant::now().checked_add(self.time) else { return Ok(request.await) };
+        let alarm = self.file.access.driver.threads().alarm(at)?;
+        let mut request = pin!(request);
+        let in_time = poll_fn(|cx| {
+            if let Poll::Ready(output) = request.as_mut().poll(cx) {
+                return Poll::Ready(Some(output));
+            }
+            // Set before the look at the clock. If it called an older waker, the time is up.
+            alarm.set(cx.waker());
+            if alarm.is_due() { Poll::Ready(None) } else { Poll::Pending }
+        });
+        in_time.await.ok_or_else(|| self.late(opcode, offset))
+    }
+
+    #[cold]
+    fn late(&self, opcode: Opcode, offset: u64) -> io::Error {
+        let fd = self.file.get_ref().as_raw_fd();
+        let at = match opcode {
+            Opcode::FSYNC | Opcode::FDSYNC => String::new(),
+            _ => alloc::format!(" at offset {offset}"),
+        };
+        let what = alloc::format!("{opcode:?}{at} of descriptor {fd}");
+        io::Error::new(io::ErrorKind::TimedOut, Late { what, time: self.time })
+    }
+}
+
+/// A request whose time was up.
+#[derive(Debug)]
+struct Late {
+    what: String,
+    time: Duration,
+}
+
+impl fmt::Display for Late {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { what, time } = self;
+        write!(
+            f,
+            "{what} did not complete within {time:?}; the driver keeps its buffer until the kernel \
+             is finished"
+        )
+    }
+}
+
+impl core::error::Error for Late {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        Some(&crate::Errno::ETIMEDOUT)
+    }
+}

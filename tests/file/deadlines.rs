@@ -1,0 +1,156 @@
+//! Requests that are given up after a time.
+
+use crate::common;
+use crate::drivers::{AnyDriver, on_each_driver};
+
+use common::files::{file_with, pattern};
+use common::{Watchdog, poll_once};
+use core::task::Waker;
+use core::time::Duration;
+use linux_aio::op::Poll;
+use linux_aio::{Direct, Errno, EventFd, File, PollEvents};
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+
+on_each_driver![
+    a_request_that_hangs_is_given_up,
+    a_request_that_waits_for_a_slot_is_given_up,
+    requests_in_time_are_as_without_a_deadline,
+    a_request_that_is_dropped_has_no_alarm,
+];
+
+const SHORT: Duration = Duration::from_millis(5);
+
+/// A buffer to be written that holds the thread which asks for its bytes.
+struct Hangs {
+    go_on: Receiver<()>,
+    gone: Sender<()>,
+}
+
+impl AsRef<[u8]> for Hangs {
+    fn as_ref(&self) -> &[u8] {
+        // The first looks are at the length, by the task.
+        if thread::current().name().is_some_and(|name| name.starts_with("linux-aio")) {
+            let _ = self.go_on.recv();
+        }
+        b"late"
+    }
+}
+
+impl Drop for Hangs {
+    fn drop(&mut self) {
+        let _ = self.gone.send(());
+    }
+}
+
+/// Goal: a request that hangs ends at its time, with an error that names it. Its buffer is kept as
+/// long as it is in use, and what was begun is done.
+fn a_request_that_hangs_is_given_up<D: AnyDriver>() -> io::Result<()> {
+    let _watchdog = Watchdog::new();
+    let (_dir, path, _) = file_with(b"content");
+    let driver = D::with_capacity(4)?;
+    let options = File::options().read(true).write(true).direct(Direct::Never);
+    let file = driver.block_on(options.open(&driver, &path))?.with_deadline(SHORT);
+    let ((go_on, goes_on), (gone, is_gone)) = (channel(), channel());
+    let late = driver.block_on(file.write_at(Hangs { go_on: goes_on, gone }, 2));
+    let error = late.err().expect("nobody lets it go on");
+    assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    assert_eq!(Errno::from_io_error(&error), Some(Errno::ETIMEDOUT));
+    let text = error.to_string();
+    assert!(text.starts_with("PWRITE at offset 2 of descriptor "), "{text}");
+    assert!(is_gone.try_recv().is_err(), "the buffer is in use");
+    // Another lane, and in time.
+    let (result, buf) = driver.block_on(file.get_ref().read_at([0; 7], 0));
+    assert_eq!((result?, &buf), (7, b"content"));
+    drop(go_on);
+    is_gone.recv().expect("the buffer is dropped");
+    driver.block_on(driver.clone().close());
+    assert_eq!(std::fs::read(path)?, b"colatet");
+    Ok(())
+}
+
+/// Goal: the same where the operation is not even begun: then its buffer is dropped at once, and
+/// nothing is done.
+fn a_request_that_waits_for_a_slot_is_given_up<D: AnyDriver>() -> io::Result<()> {
+    let _watchdog = Watchdog::new();
+    let (_dir, path, _) = file_with(&pattern(8192));
+    let driver = D::with_capacity(1)?;
+    let options = File::options().read(true).write(true);
+    let file = driver.block_on(options.open(&driver, &path))?;
+    let zero = File::from_std(std::fs::File::open("/dev/zero")?, &driver)?.with_deadline(SHORT);
+    let silent = Arc::new(EventFd::new()?);
+    let mut full = pin!(driver.start(Poll::new(Arc::clone(&silent), PollEvents::IN)));
+    assert!(poll_once(&mut full, Waker::noop()).is_pending());
+    let error = driver.block_on(zero.read_exact_at(vec![1; 8], 777)).expect_err("no slot");
+    assert!(error.to_string().starts_with("PREAD at offset 777"), "{error}");
+    let timed = file.clone().with_deadline(SHORT);
+    if file.is_direct() {
+        let late = driver.block_on(timed.sync_data()).expect_err("no slot");
+        assert!(late.to_string().starts_with("FDSYNC of descriptor"), "{late}");
+    }
+    silent.add(1)?;
+    driver.block_on(full);
+    timed_again(&driver, &file)
+}
+
+fn timed_again<D: AnyDriver>(driver: &D, file: &File<D>) -> io::Result<()> {
+    let timed = file.clone().with_deadline(Duration::from_secs(3600));
+    let (result, buf) = driver.block_on(timed.read_exact_at(vec![0; 8192], 0))?;
+    result?;
+    assert!(buf == pattern(8192));
+    Ok(())
+}
+
+/// Goal: what is done in time gives its result and its buffer, and errors of the request are in the
+/// result. Without end, there is no alarm.
+fn requests_in_time_are_as_without_a_deadline<D: AnyDriver>() -> io::Result<()> {
+    let (_dir, path, _) = file_with(&pattern(8192));
+    let driver = D::with_capacity(4)?;
+    let options = File::options().read(true).write(true);
+    let file = driver.block_on(options.open(&driver, &path))?;
+    for time in [Duration::from_secs(3600), Duration::MAX] {
+        let timed = file.clone().with_deadline(time);
+        driver.block_on(async {
+            assert_eq!(timed.read_at(vec![0; 100], 8100).await?.0?, 92);
+            let (result, _) = timed.read_exact_at(vec![0; 100], 8100).await?;
+            assert_eq!(result.expect_err("the end").kind(), io::ErrorKind::UnexpectedEof);
+            assert_eq!(timed.readv_at([[0; 50], [0; 50]], 5).await?.0?, 100);
+            assert_eq!(timed.write_at([1; 5], 5).await?.0?, 5);
+            timed.write_all_at([1; 5], 5).await?.0?;
+            assert_eq!(timed.writev_at([[1; 5], [1; 5]], 5).await?.0?, 10);
+            timed.sync_all().await?;
+            timed.sync_data().await
+        })?;
+    }
+    let (zero, _) = (File::from_std(std::fs::File::open("/dev/zero")?, &driver)?, ());
+    // It is done at once, so the time does not matter.
+    let done = driver.block_on(zero.with_deadline(Duration::ZERO).read_at([1; 8], 0));
+    assert!(done.is_ok_and(|(result, buf)| result.is_ok_and(|count| count == 8) && buf == [0; 8]));
+    Ok(())
+}
+
+/// Goal: a waker is called for no request that is gone, and is dropped with it.
+fn a_request_that_is_dropped_has_no_alarm<D: AnyDriver>() -> io::Result<()> {
+    struct Counted;
+    impl std::task::Wake for Counted {
+        fn wake(self: Arc<Self>) {}
+    }
+    let driver = D::with_capacity(1)?;
+    let zero = File::from_std(std::fs::File::open("/dev/zero")?, &driver)?;
+    let zero = zero.with_deadline(Duration::from_secs(3600));
+    let mut full = pin!(driver.start(Poll::new(EventFd::new()?, PollEvents::IN)));
+    assert!(poll_once(&mut full, Waker::noop()).is_pending());
+    let counted = Arc::new(Counted);
+    {
+        let waker = Waker::from(Arc::clone(&counted));
+        let mut read = pin!(zero.read_at(vec![1; 8], 0));
+        assert!(poll_once(&mut read, &waker).is_pending());
+        assert!(poll_once(&mut read, &waker).is_pending());
+        assert!(Arc::strong_count(&counted) > 2);
+    }
+    assert_eq!(Arc::strong_count(&counted), 1);
+    Ok(())
+}
