@@ -39,7 +39,10 @@ impl Buffers {
         let pool = match pool {
             Some(pool) => pool,
             // An alignment of a page costs nothing, and suits whatever has the chunks next.
-            None => BufferPool::new(count, len.next_multiple_of(block), align.max(4096))?,
+            None => {
+                let len = len.checked_next_multiple_of(block).unwrap_or(len);
+                BufferPool::new(count, len, align.max(4096))?
+            }
         };
         let have = pool.buffer_len();
         if have < block {

@@ -130,7 +130,8 @@ impl<D: FileDriver> File<D> {
         let ranges: Vec<_> = ranges.into_iter().collect();
         let metadata = self.metadata()?;
         let end = if metadata.is_file() { metadata.len() } else { i64::MAX as u64 };
-        let limit = options.memory_limit;
+        // What is larger fits no memory.
+        let limit = options.memory_limit.min(isize::MAX as u64 / 2);
         for (index, range) in ranges.iter().enumerate() {
             let why = match range.end.checked_sub(range.start) {
                 None => "ends before it starts".into(),

@@ -389,7 +389,7 @@ impl<D: FileDriver> FileReader<D> {
         if self.piece < most {
             self.piece *= 2;
         } else {
-            self.count = (self.count * 2).min(self.options.depth);
+            self.count = self.count.saturating_mul(2).min(self.options.depth);
         }
     }
 

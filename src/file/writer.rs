@@ -15,6 +15,7 @@ pub use error::WriterError;
 pub use options::WriterOptions;
 
 use super::buffers::Buffers;
+use super::transfer::check_range;
 use super::{DirectState, File, FileDriver};
 use crate::{Driver, PoolBuf, RwFlags};
 use alloc::collections::VecDeque;
@@ -160,8 +161,8 @@ impl<D: FileDriver> FileWriter<D> {
     ///
     /// # Errors
     /// The first error of a write that was made before, as [`FileWriter`] says. `InvalidInput`: the
-    /// writer is finished, its pool does not suit the file, or the file is open for appending,
-    /// where offsets do not count.
+    /// writer is finished, its pool does not suit the file, the bytes end behind 2^63 - 1, or the
+    /// file is open for appending, where offsets do not count.
     pub async fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             let count = poll_fn(|cx| self.poll_put(cx, bytes)).await?;
@@ -203,6 +204,7 @@ impl<D: FileDriver> FileWriter<D> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         self.check(cx)?;
+        check_range(self.position, bytes.len() as u64)?;
         if bytes.is_empty() {
             return Poll::Ready(Ok(0));
         }

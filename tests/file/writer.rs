@@ -130,6 +130,33 @@ fn a_writer_does_not_cut_what_others_append() {
     assert_eq!(file.metadata().expect("metadata").len(), (6 << 20) + 6);
 }
 
+/// Goal: offsets and options without a limit are errors, or limited.
+#[test]
+fn extremes_are_errors_and_no_panics() {
+    let _watchdog = Watchdog::new();
+    let driver = Driver::on_thread(4).expect("a driver");
+    let (_dir, path, _) = file_with(b"content");
+    for direct in WAYS {
+        let file = open(&driver, &path, direct);
+        for offset in [u64::MAX, i64::MAX as u64] {
+            let error = block_on(file.writer(offset).write_all(b"x")).expect_err("no offset");
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{error}");
+            assert!(block_on(file.reader(offset..).next_chunk()).expect("the end").is_none());
+        }
+        let options = WriterOptions::new().chunk_len(usize::MAX).depth(usize::MAX);
+        assert!(block_on(file.writer_with(0, options).write_all(b"x")).is_err());
+        let options = linux_aio::ReaderOptions::new().chunk_len(usize::MAX).depth(usize::MAX);
+        assert!(block_on(file.reader_with(.., options).next_chunk()).is_err());
+        let mut reader = file.reader(3..);
+        reader.set_position(u64::MAX);
+        assert!(block_on(reader.next_chunk()).expect("the end").is_none());
+        reader.set_position(1);
+        let chunk = block_on(reader.next_chunk()).expect("a read").expect("a chunk");
+        assert_eq!(*chunk, *b"ent");
+    }
+    assert_eq!(std::fs::read(&path).expect("the file"), b"content");
+}
+
 /// Goal: a file that is open for appending is refused, since offsets do not count there.
 #[test]
 fn a_file_for_appending_is_refused() {
