@@ -244,7 +244,7 @@ need_zig() {
 arguments=()
 for argument in "\$@"; do
     case \$argument in
-    --target=* | -m32 | -m64) ;;
+    --target=* | -m32 | -m64 | -Wl,-melf_i386) ;;
     -lgcc_eh | -lgcc_s) arguments+=(-lunwind) ;;
     -lgcc) ;;
     *) arguments+=("\$argument") ;;
