@@ -5,8 +5,9 @@
 //!                       file
 //! ```
 //!
-//! `none` does nothing: its calls are those of the C library and of std. Each layer writes, syncs and
-//! reads a block, cancels a POLL, waits for one that does not end, and is dropped with one in flight.
+//! `none` does nothing: its calls are those of the C library and of std. Each layer writes, syncs
+//! and reads a block, cancels a POLL, waits for one that does not end, and is dropped with one in
+//! flight.
 
 use linux_aio::op::{Any, Fsync, Poll, Read, Write};
 use linux_aio::{
