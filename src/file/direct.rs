@@ -67,8 +67,11 @@ pub(super) async fn read<D: FileDriver, M: Memory>(
             (result, step) = access.one(step).await;
             let read = step.span.skip - done;
             done += read;
-            if result.is_err() || read < count && ends(read, block) {
+            if result.is_err() {
                 return end(step, done, result);
+            }
+            if read < count && ends(read, block) {
+                return after_short(access, step, done, offset, read as u64 % block).await;
             }
             continue;
         }
@@ -88,7 +91,7 @@ pub(super) async fn read<D: FileDriver, M: Memory>(
         step.memory.put(done, &buf[(at - first) as usize..][..wanted]);
         done += wanted;
         if wanted == 0 || (read as u64) < until - first && ends(read, block) {
-            return end(step, done, Ok(()));
+            return after_short(access, step, done, offset, read as u64 % block).await;
         }
     }
     end(step, done, Ok(()))
@@ -98,6 +101,26 @@ pub(super) async fn read<D: FileDriver, M: Memory>(
 /// nothing.
 pub(super) fn ends(read: usize, block: u64) -> bool {
     read == 0 || read as u64 % block != 0
+}
+
+/// Ends a read, or goes on. Some file systems give a count in the middle of a file that is short
+/// within a block, as FUSE may. The rest is then read by the other descriptor, which has no blocks.
+async fn after_short<D: FileDriver, M: Memory>(
+    access: &Access<D>,
+    mut step: Box<Step<M>>,
+    done: usize,
+    offset: u64,
+    within_block: u64,
+) -> Stepped<M> {
+    let (at, len) = (offset + done as u64, step.memory.len());
+    step.aim(done, len.saturating_sub(done), at, false);
+    let is_whole = step.span.len == 0 || within_block == 0;
+    if is_whole || access.open.second.is_none() || access.is_at_end(&step) {
+        return end(step, done, Ok(()));
+    }
+    let (result, step) = access.on_thread(step).await;
+    let done = step.span.skip;
+    end(step, done, result)
 }
 
 async fn read_blocks<D: FileDriver>(

@@ -186,6 +186,7 @@ impl<D: FileDriver> Access<D> {
                 (Way::Single, _) => true,
                 (_, DirectState::Direct { alignment, .. }) if !M::WRITES => {
                     direct::ends(done, u64::from(alignment.read_offset))
+                        && (done == 0 || self.open.second.is_none() || self.is_at_end(step))
                 }
                 _ => false,
             };
@@ -266,7 +267,7 @@ impl<D: FileDriver> Access<D> {
         }
     }
 
-    fn is_at_end<M>(&self, step: &Step<M>) -> bool {
+    pub(super) fn is_at_end<M>(&self, step: &Step<M>) -> bool {
         !self.open.is_block_device
             && self.open.main.metadata().is_ok_and(|metadata| step.offset >= metadata.len())
     }

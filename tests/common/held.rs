@@ -48,6 +48,13 @@ impl HeldFile {
         Ok(held)
     }
 
+    /// The same, but a read gives half of what it asks for in bytes, and at least one.
+    pub(crate) fn short_within_blocks() -> Result<Self, String> {
+        let mut held = Self::mounted(FOPEN_DIRECT_IO, Content::HalfBytes)?;
+        held.release();
+        Ok(held)
+    }
+
     /// One whose operations go through the page cache; release it before anything is submitted,
     /// since that waits.
     pub(crate) fn buffered() -> Result<Self, String> {
@@ -168,12 +175,14 @@ pub(crate) fn short_content() -> Vec<u8> {
 }
 
 /// What a read gives.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Content {
     /// As many of `BYTE` as it asks for.
     Whole,
-    /// Half of what it asks for.
+    /// Half of what it asks for, in sectors.
     Halves,
+    /// Half of what it asks for, in bytes.
+    HalfBytes,
 }
 
 /// Serves one regular file of `SIZE` bytes until the file system is gone.
@@ -222,10 +231,12 @@ fn serve(
                 let size = u32_at(request, 40 + 16);
                 let answer = match (kind, content) {
                     (READ, Content::Whole) => Answer::Bytes(vec![BYTE; size as usize]),
-                    (READ, Content::Halves) => {
+                    (READ, Content::Halves | Content::HalfBytes) => {
                         let rest =
                             &pattern[(u64_at(request, 40 + 8) as usize).min(pattern.len())..];
-                        let half = (size as usize / 2).next_multiple_of(512).min(rest.len());
+                        let unit = if content == Content::Halves { 512 } else { 1 };
+                        let half = (size as usize).div_ceil(2).next_multiple_of(unit);
+                        let half = half.min(rest.len());
                         Answer::Bytes(rest[..half].to_vec())
                     }
                     _ => Answer::Taken(size),

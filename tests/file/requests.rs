@@ -5,11 +5,13 @@ use crate::drivers::AnyDriver;
 
 use common::device::{LoopDevice, Mount};
 use common::files::{file_with, open_direct, pattern, scratch};
+use common::held::{HeldFile, short_content};
 use common::{Watchdog, is_root, say_skipped};
 use core::num::NonZero;
 use core::task::{Context, Poll};
 use linux_aio::{
-    Direct, DirectState, Driver, Errno, EventFd, File, LocalDriver, Reactor, RwFlags, UnexpectedEnd,
+    AlignedBuf, Direct, DirectState, Driver, Errno, EventFd, File, LocalDriver, Reactor, RwFlags,
+    UnexpectedEnd,
 };
 use pollster::block_on;
 use std::io;
@@ -277,6 +279,39 @@ fn blocks_are_changed_where_there_is_no_second_descriptor() {
     };
     if let Err(why) = thread::spawn(hidden).join().expect("no panic") {
         say_skipped(&why);
+    }
+}
+
+/// Goal: a read of a direct file is whole, however short the counts of its file system are, also
+/// within a block. Method: a FUSE server that gives half of each read; aligned memory and not.
+#[test]
+fn short_counts_in_the_middle_of_a_direct_file_are_no_end() {
+    let _watchdog = Watchdog::new();
+    for make in [HeldFile::short, HeldFile::short_within_blocks] {
+        let held = match make() {
+            Ok(held) => held,
+            Err(reason) => return say_skipped(&reason),
+        };
+        let content = short_content();
+        let driver = Driver::on_thread(4).expect("a driver");
+        let file = held.file().try_clone().expect("a descriptor");
+        // SAFETY: Numbers of an open file.
+        let set = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETFL, libc::O_DIRECT) };
+        assert_eq!(set, 0, "F_SETFL: {}", io::Error::last_os_error());
+        let file = File::from_std(file, &driver).expect("a file");
+        assert!(file.is_direct(), "{}", file.direct());
+        for (at, len) in [(0, content.len()), (513, 100_000), (4096, 4096), (content.len() - 5, 5)]
+        {
+            let aligned = AlignedBuf::new(len).expect("memory");
+            let (result, buf) = block_on(file.read_at(aligned, at as u64));
+            assert_eq!(result.expect("a read"), len, "at {at}");
+            assert!(buf[..] == content[at..][..len]);
+            let (result, buf) = block_on(file.read_at(vec![0; len], at as u64));
+            assert_eq!(result.expect("a read"), len, "at {at}");
+            assert!(buf == content[at..][..len]);
+        }
+        let (result, _) = block_on(file.read_at(vec![0; 100], content.len() as u64));
+        assert_eq!(result.expect("the end"), 0);
     }
 }
 
