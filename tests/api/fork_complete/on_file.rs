@@ -42,6 +42,9 @@ impl Inherited {
             block_on(options.open(&driver, dir.path().join(name))).expect("a file")
         };
         let (direct, buffered) = (open("direct", Direct::Prefer), open("buffered", Direct::Never));
+        for file in [&direct, &buffered] {
+            block_on(file.set_len(100)).expect("a length");
+        }
         let user = thread::spawn({
             let files = [direct.clone(), buffered.clone()];
             move || {
