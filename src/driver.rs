@@ -62,6 +62,7 @@ pub use reactor::Reactor;
 pub use stats::DriverStats;
 pub use timed_out::TimedOut;
 
+use crate::clock;
 use crate::raw::ForkGuard;
 use crate::{EventFd, IoContext, Operation, Queue};
 use alloc::boxed::Box;
@@ -79,7 +80,6 @@ use shared::{DriverWaker, Handle, Shared};
 use state::State;
 use std::io;
 use std::sync::Mutex;
-use std::time::Instant;
 
 /// Performs operations as futures, for many tasks at once.
 ///
@@ -442,7 +442,7 @@ impl Driver {
     /// # Ok(()) }
     /// ```
     pub fn overdue(&self, age: Duration) -> Vec<Overdue> {
-        let now = Instant::now();
+        let now = clock::now();
         self.shared.lock().map(|state| state.overdue(age, now)).unwrap_or_default()
     }
 

@@ -40,6 +40,8 @@ mod aligned_buf;
 mod buffer;
 mod call_error;
 #[cfg(feature = "std")]
+mod clock;
+#[cfg(feature = "std")]
 mod driver;
 mod engine;
 #[cfg(feature = "std")]

@@ -19,6 +19,7 @@ mod turn;
 pub use future::{LocalClose, LocalFuture};
 pub use run::LocalRun;
 
+use crate::clock;
 use crate::driver::BlockingThreads;
 use crate::driver::reactor::FailedReactor;
 use crate::driver::users_code::catch_and_forget;
@@ -490,9 +491,7 @@ impl Inner {
         let Some(eventfd) = self.watched_by_host() else { return };
         if !self.alarm.set(at, eventfd) {
             // Without a thread for it, this one waits.
-            thread::sleep(
-                at.saturating_duration_since(Instant::now()).min(Duration::from_millis(1)),
-            );
+            thread::sleep(at.saturating_duration_since(clock::now()).min(Duration::from_millis(1)));
             let _ = eventfd.add(1);
         }
     }

@@ -165,7 +165,7 @@ impl Executor {
         inner.alive.set(0);
         drop(tasks);
         inner.ready.numbers().clear();
-        while inner.sim.shared.step_helpers() {}
+        inner.sim.shared.finish_helpers();
         inner.sim.shared.world().is_ending = false;
     }
 
@@ -187,7 +187,7 @@ impl Executor {
             self.poll(number);
             return true;
         }
-        inner.sim.shared.step_helpers() || inner.sim.run_next()
+        inner.sim.shared.go_on()
     }
 
     fn poll(&self, number: usize) {
@@ -195,6 +195,7 @@ impl Executor {
         let task = inner.tasks.borrow_mut().get_mut(number).and_then(Option::take);
         let Some(mut task) = task else { return };
         let waker = Waker::from(Arc::new(TaskWaker { number, ready: Arc::clone(&inner.ready) }));
+        let _entered = inner.sim.enter();
         match task.as_mut().poll(&mut Context::from_waker(&waker)) {
             Poll::Ready(()) => inner.alive.set(inner.alive.get() - 1),
             Poll::Pending => inner.tasks.borrow_mut()[number] = Some(task),
@@ -206,7 +207,7 @@ impl Drop for Inner {
     fn drop(&mut self) {
         self.tasks.get_mut().clear();
         // Drivers that have been dropped leave a context to be destroyed.
-        while self.sim.shared.step_helpers() {}
+        self.sim.shared.finish_helpers();
         self.sim.shared.forget_helpers();
     }
 }

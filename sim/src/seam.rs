@@ -56,6 +56,22 @@ pub(crate) fn leave(shared: &Arc<Shared>) {
     });
 }
 
+/// Has this thread be in a simulation for a while.
+pub(crate) struct Entering<'s>(&'s Arc<Shared>);
+
+impl<'s> Entering<'s> {
+    pub(crate) fn new(shared: &'s Arc<Shared>) -> Self {
+        enter(shared);
+        Self(shared)
+    }
+}
+
+impl Drop for Entering<'_> {
+    fn drop(&mut self) {
+        leave(self.0);
+    }
+}
+
 fn current() -> Option<Arc<Shared>> {
     ENTERED.try_with(|entered| entered.borrow().last().cloned()).ok().flatten()
 }
@@ -264,6 +280,10 @@ unsafe impl Kernel for Simulations {
                 world.pass(LOOK);
             }
         }
+    }
+
+    fn now(&self) -> Option<Duration> {
+        Some(Duration::from_nanos(current()?.world().now))
     }
 
     fn adopts(&self) -> bool {

@@ -1,9 +1,10 @@
 //! [`Shared`], which the handles and the contexts of a machine share.
 
+use crate::seam::Entering;
 use crate::world::World;
 use linux_aio::sys::sim::{Step, Stepped};
 use std::mem;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 pub(crate) struct Shared {
     world: Mutex<World>,
@@ -47,20 +48,49 @@ impl Shared {
         drop(helpers);
     }
 
-    /// Runs one step of each helper. `true` if one has done something.
-    pub(crate) fn step_helpers(&self) -> bool {
-        let mut busy = false;
+    /// Runs one step of each helper. Returns whether one has done something, and the time at which
+    /// the first of the others has something to do.
+    fn step_helpers(&self) -> (bool, Option<u64>) {
+        let (mut busy, mut next) = (false, None);
         // Taken out, since a step may start a helper.
         let mut helpers = self.helpers().as_mut().map(mem::take).unwrap_or_default();
         helpers.retain_mut(|step| {
             let stepped = step();
             busy |= stepped == Stepped::Busy;
+            if let Stepped::Until(at) = stepped {
+                let at = u64::try_from(at.as_nanos()).unwrap_or(u64::MAX);
+                next = Some(next.map_or(at, |next: u64| next.min(at)));
+            }
             stepped != Stepped::Over
         });
         if let Some(started) = self.helpers().as_mut() {
             helpers.append(started);
             *started = helpers;
         }
-        busy
+        (busy, next)
+    }
+
+    /// Does all that the library's threads have to do now.
+    pub(crate) fn finish_helpers(self: &Arc<Self>) {
+        let _entered = Entering::new(self);
+        while self.step_helpers().0 {}
+    }
+
+    /// Does the work of the library's threads, or else lets time pass until the next operation
+    /// completes or one of the threads has something to do. `false` if nothing is to come.
+    pub(crate) fn go_on(self: &Arc<Self>) -> bool {
+        let _entered = Entering::new(self);
+        let (busy, next) = self.step_helpers();
+        if busy {
+            return true;
+        }
+        let mut world = self.world();
+        let has_ended = world.end_next(next);
+        if let (false, Some(next)) = (has_ended, next) {
+            world.now = world.now.max(next);
+        }
+        drop(world);
+        self.changed.notify_all();
+        has_ended || next.is_some()
     }
 }

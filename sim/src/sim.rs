@@ -5,12 +5,13 @@ use crate::faults::Faults;
 use crate::seam::{self, PowerFailure};
 use crate::shared::Shared;
 use crate::world::{End, World};
+use linux_aio::sys::sim::now;
 use rustix::fd::OwnedFd;
 use std::fmt;
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A simulated machine: a kernel for contexts, a disk with files, and a clock.
 ///
@@ -287,15 +288,81 @@ impl Sim {
         self.shared.changed.notify_all();
     }
 
+    /// Returns the time as an `Instant`, for deadlines: that of [`now`](Self::now) after a start
+    /// that all simulations share.
+    ///
+    /// Deadlines of the drivers go by this clock. `Instant::now` is that of the machine.
+    ///
+    /// ```
+    /// use linux_aio::{Driver, PollEvents, op::Poll};
+    /// use linux_aio_sim::{Executor, Faults, Sim};
+    /// use std::time::{Duration, Instant};
+    ///
+    /// let sim = Sim::new(1, Faults::none());
+    /// let _entered = sim.enter();
+    /// let executor = Executor::new(&sim);
+    /// let driver = Driver::on_thread(8)?;
+    /// let (silent, _writer) = std::os::unix::net::UnixStream::pair()?;
+    /// let deadline = sim.instant() + Duration::from_secs(3600);
+    /// let poll = driver.perform(Poll::new(silent, PollEvents::IN)).deadline(deadline);
+    /// assert!(executor.block_on(poll).is_err());
+    /// assert_eq!(sim.now().as_secs(), 3600, "an hour that took no time");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn instant(&self) -> Instant {
+        let _entered = self.enter();
+        now().expect("the thread has entered a simulation")
+    }
+
     /// Lets time pass until the next operation completes. Returns `false` if none is in flight.
     ///
     /// A program that waits for [`Queue::completion_fd`](linux_aio::Queue::completion_fd) in an
     /// event loop makes no system call by which time could pass. Its test calls this in place of
     /// the wait.
     pub fn run_next(&self) -> bool {
-        let has_ended = self.shared.world().end_next(None);
-        self.shared.changed.notify_all();
-        has_ended
+        self.shared.go_on()
+    }
+
+    /// Has this machine do the work of the threads of drivers that are made from now on, between
+    /// the tasks of a runtime: in [`run_next`](Self::run_next) and [`park`](Self::park). An
+    /// [`Executor`](crate::Executor) does so by itself.
+    pub fn adopt_threads(&self) {
+        self.shared.expect_helpers();
+    }
+
+    /// Lets time pass until a task may go on, if one can. A runtime of one thread calls it before
+    /// it sleeps.
+    ///
+    /// tokio with a paused clock:
+    ///
+    /// ```
+    /// use linux_aio::op::Write;
+    /// use linux_aio_sim::{Faults, Sim};
+    ///
+    /// let sim = Sim::new(1, Faults::legal());
+    /// let _entered = sim.enter();
+    /// sim.adopt_threads();
+    /// let park = sim.clone();
+    /// let runtime = tokio::runtime::Builder::new_current_thread()
+    ///     .enable_all()
+    ///     .start_paused(true)
+    ///     .on_thread_park(move || park.park())
+    ///     .build()?;
+    /// runtime.block_on(async {
+    ///     let driver = linux_aio::tokio::driver(8)?;
+    ///     let write = Write::new(sim.file("data"), vec![7; 512], 0);
+    ///     assert!(driver.perform(write).await.0.is_ok());
+    ///     driver.close().await;
+    ///     Ok::<(), std::io::Error>(())
+    /// })
+    /// # ?; Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// The disk goes first: tokio's clock moves only when nothing is in flight.
+    #[doc(alias = "start_paused")]
+    pub fn park(&self) {
+        self.shared.world().has_signalled = false;
+        while !self.shared.world().has_signalled && self.shared.go_on() {}
     }
 
     /// Returns a number below `limit` that follows from the seed, or 0 if `limit` is 0. Tests

@@ -58,6 +58,8 @@ pub(crate) struct World {
     pub(crate) is_down: bool,
     /// An executor drops the futures of a process that has ended: their driver may still submit.
     pub(crate) is_ending: bool,
+    /// An eventfd has been signalled since a runtime went to sleep.
+    pub(crate) has_signalled: bool,
     pub(crate) trace: Option<String>,
 }
 
@@ -122,6 +124,7 @@ impl World {
             fuse: None,
             is_down: false,
             is_ending: false,
+            has_signalled: false,
             trace: traced.then(String::new),
         }
     }
@@ -218,6 +221,7 @@ impl World {
         });
         if operation.iocb.aio_flags & IOCB_FLAG_RESFD != 0 {
             signal(operation.iocb.aio_resfd);
+            self.has_signalled = true;
         }
     }
 

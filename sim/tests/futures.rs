@@ -104,6 +104,43 @@ fn synced_writes_of_futures_survive_a_crash() {
     assert!(cfg!(miri) || (lost > 0 && whole > 0), "{lost} have lost data, {whole} have ended");
 }
 
+/// Goal: deadlines go by the clock of the simulation, so a seed decides which operations are late.
+/// Method: a disk that stalls for seconds, and syncs that may take two milliseconds.
+#[test]
+fn deadlines_go_by_the_clock_of_the_simulation() {
+    let run = |seed| {
+        let mut faults = Faults::legal();
+        faults.stalls = true;
+        let sim = Sim::with_trace(seed, faults);
+        let _entered = sim.enter();
+        let executor = Executor::new(&sim);
+        let (driver, file) = (Driver::on_thread(4).expect("a context"), Arc::new(sim.file("a")));
+        let late = Rc::new(RefCell::new(Vec::new()));
+        for task in 0..4 {
+            let (driver, file, late) = (driver.clone(), Arc::clone(&file), Rc::clone(&late));
+            executor.spawn(async move {
+                for _ in 0..if cfg!(miri) { 2 } else { 30 } {
+                    let sync = driver.perform(Fdsync::new(Arc::clone(&file)));
+                    let in_time = sync.timeout(Duration::from_millis(2)).await;
+                    late.borrow_mut().push((task, in_time.is_err()));
+                }
+            });
+        }
+        executor.run();
+        let closed = executor.block_on(driver.close_within(Duration::from_secs(3600)));
+        assert!(closed.is_ok(), "an hour is enough for every stall");
+        (sim.trace(), sim.now(), late.take())
+    };
+    let (mut late, mut all) = (0, 0);
+    for seed in 0..if cfg!(miri) { 1 } else { 20 } {
+        let first = run(seed);
+        assert_eq!(first, run(seed), "seed {seed}");
+        late += first.2.iter().filter(|it| it.1).count();
+        all += first.2.len();
+    }
+    assert!(cfg!(miri) || (late > 0 && late < all), "{late} of {all} are late");
+}
+
 fn panic_of(call: impl FnOnce()) -> String {
     let payload = catch_unwind(AssertUnwindSafe(call)).expect_err("it panics");
     let text = payload.downcast_ref::<&str>().map(|text| String::from(*text));

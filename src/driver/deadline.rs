@@ -2,6 +2,7 @@
 
 use super::future::OpFuture;
 use super::timed_out::TimedOut;
+use crate::clock;
 use crate::{Errno, Operation};
 use core::fmt;
 use core::future::Future;
@@ -109,7 +110,7 @@ impl<O> OpFuture<O> {
     /// # Ok(()) }
     /// ```
     pub fn timeout(self, timeout: Duration) -> WithDeadline<O> {
-        WithDeadline::new(self, Instant::now().checked_add(timeout))
+        WithDeadline::new(self, clock::now().checked_add(timeout))
     }
 }
 
@@ -137,7 +138,7 @@ impl<O: Operation + Send + 'static> Future for WithDeadline<O> {
         }
         // After the waker was stored. The timer calls the waker that it finds after the deadline,
         // once. If that was an older one, the deadline has passed, and this sees it.
-        if Instant::now() < at {
+        if clock::now() < at {
             return Poll::Pending;
         }
         Poll::Ready(self.future.give_up())

@@ -7,6 +7,7 @@ use super::overdue::Submitted;
 use super::queued_operation::{Ended, Erased, Kind, QueuedOperation};
 use super::stall::Stall;
 use super::stats::SubmitCounts;
+use crate::clock;
 use crate::{CallError, Errno, EventFd, Fd, Iocb, Queue, Token};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -97,7 +98,7 @@ impl EventLoop {
     #[inline(always)]
     fn look_later(&mut self, shared: &Arc<Shared>) {
         if self.announcing.overlooks() {
-            let look = self.announcing.next_look(Instant::now());
+            let look = self.announcing.next_look(clock::now());
             look.into_iter().for_each(|at| shared.run_at(at, Purpose::Look));
         }
     }
@@ -160,10 +161,10 @@ impl EventLoop {
             self.stall = None;
             return false;
         }
-        let start = Instant::now();
+        let start = clock::now();
         self.pushed.note_submits(shared, start);
         let submitted = queue.submit();
-        let took = start.elapsed();
+        let took = clock::now() - start;
         self.last_submit = Some((start, took));
         self.counts.took(took);
         let left = queue.queued();

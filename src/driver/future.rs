@@ -5,6 +5,7 @@ use super::queued_operation::{Ended, Erased};
 use super::state::GivenUp;
 use super::timed_out::TimedOut;
 use super::users_code::catch_and_forget;
+use crate::clock;
 use crate::{Errno, Operation};
 use alloc::boxed::Box;
 use core::fmt;
@@ -180,7 +181,7 @@ impl<O: Operation + Send + 'static> OpFuture<O> {
     pub(super) fn refuse_new(&mut self, deadline: Instant) -> Option<InTime<O>> {
         // A forked child gets its own answer when the operation is started.
         self.shared.check_process().ok()?;
-        if deadline <= Instant::now() {
+        if deadline <= clock::now() {
             return Some(Err(TimedOut::new(Some(*self.take_op()))));
         }
         let no_timer = Some(self.shared.start_timer().err()?);

@@ -4,6 +4,7 @@ use super::queued_operation::QueuedOperation;
 use super::thread::{Thread, ThreadError};
 use super::users_code::catch_and_forget;
 use super::{Handle, Shared};
+use crate::clock;
 use crate::{Errno, EventFd, Queue};
 use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
@@ -15,7 +16,7 @@ use std::time::Instant;
 /// The thread sleeps until it has a job, and ends with the context.
 pub(super) struct Helper {
     jobs: Sender<Job>,
-    /// A simulation does the work, in steps. It knows no time.
+    /// A simulation does the work, in steps.
     pub(super) simulated: bool,
 }
 
@@ -91,13 +92,10 @@ fn work(jobs: &Receiver<Job>) {
             Ok(Job::Destroy(queue, shared)) => return destroy(*queue, &shared),
             Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {
-                let now = Instant::now();
-                // All that are due, as one run serves them.
-                let due =
-                    later.iter_mut().filter_map(|later| later.take_if(|it| it.1 <= now)).last();
+                let due = due(&mut later);
                 match (&driven, due) {
                     (Some((shared, eventfd)), _) => drive(shared, eventfd, until(&later)),
-                    (None, Some((shared, _))) => run_event_loop(&shared),
+                    (None, Some(shared)) => run_event_loop(&shared),
                     (None, None) => {}
                 }
             }
@@ -105,14 +103,13 @@ fn work(jobs: &Receiver<Job>) {
     }
 }
 
-/// Returns the same work in steps that do not block, for a simulation. Its time is another, so that
-/// what is to be done later is done in the next step.
+/// Returns the same work in steps that do not block, for a simulation.
 #[cfg(feature = "sim")]
 fn steps(mut jobs: Option<Receiver<Job>>) -> crate::sys::sim::Step {
     use crate::sys::sim::Stepped;
     use std::sync::mpsc::TryRecvError;
     let mut driven: Option<(Weak<Shared>, Arc<EventFd>)> = None;
-    let mut later = None;
+    let mut later = [None, None];
     Box::new(move || {
         match jobs.as_ref().map(Receiver::try_recv) {
             Some(Ok(Job::Drive(shared, eventfd))) => {
@@ -120,28 +117,40 @@ fn steps(mut jobs: Option<Receiver<Job>>) -> crate::sys::sim::Step {
                 driven = Some((shared, eventfd));
             }
             Some(Ok(Job::Run(shared))) => run_event_loop(&shared),
-            Some(Ok(Job::RunAt(shared, _, _))) => later = Some(shared),
+            Some(Ok(Job::RunAt(shared, at, purpose))) => {
+                later[purpose as usize] = Some((shared, at));
+            }
             Some(Ok(Job::Destroy(queue, shared))) => {
                 jobs = None;
                 destroy(*queue, &shared);
             }
             Some(Err(TryRecvError::Disconnected)) | None => return Stepped::Over,
-            Some(Err(TryRecvError::Empty)) => match (later.take(), &driven) {
+            Some(Err(TryRecvError::Empty)) => match (due(&mut later), &driven) {
                 (Some(shared), _) => run_event_loop(&shared),
                 (None, Some((shared, eventfd))) if matches!(eventfd.take(), Ok(Some(_))) => {
                     run_event_loop(shared);
                 }
-                _ => return Stepped::Idle,
+                _ => {
+                    let first = later.iter().flatten().map(|&(_, at)| at).min();
+                    return Stepped::idle_until(first);
+                }
             },
         }
         Stepped::Busy
     })
 }
 
+/// Takes the event loops that are to run now. They are one, so one run serves all.
+fn due(later: &mut [Option<(Weak<Shared>, Instant)>]) -> Option<Weak<Shared>> {
+    let now = clock::now();
+    let due = later.iter_mut().filter_map(|later| later.take_if(|it| it.1 <= now)).last();
+    due.map(|(shared, _)| shared)
+}
+
 /// Returns the time until the event loop is to run.
 fn until(later: &[Option<(Weak<Shared>, Instant)>]) -> Duration {
     let first = later.iter().flatten().map(|&(_, at)| at).min();
-    first.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()))
+    first.map_or(Duration::MAX, |at| at.saturating_duration_since(clock::now()))
 }
 
 fn run_event_loop(shared: &Weak<Shared>) {

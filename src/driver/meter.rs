@@ -8,6 +8,7 @@
 use super::metrics::{Counts, Metrics};
 use super::overdue::Submitted;
 use super::queued_operation::{Ended, transfers};
+use crate::clock;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -49,7 +50,7 @@ impl Meter {
                 counts: Box::new(Counts::new()),
                 marks: Vec::new(),
                 submitting: Vec::new(),
-                step: Instant::now(),
+                step: clock::now(),
             }));
         } else if !on {
             self.past = self.on.take().map(|measured| measured.counts).or(self.past.take());
@@ -81,7 +82,7 @@ impl Meter {
     #[inline(always)]
     pub(super) fn step(&mut self) {
         if let Some(measured) = &mut self.on {
-            measured.step = Instant::now();
+            measured.step = clock::now();
         }
     }
 
@@ -116,7 +117,7 @@ impl Measured {
         if self.marks.len() <= entry {
             self.marks.resize(entry + 1, Mark::default());
         }
-        self.marks[entry] = Mark { kind: None, since: Some(Instant::now()) };
+        self.marks[entry] = Mark { kind: None, since: Some(clock::now()) };
     }
 
     #[cold]
@@ -158,7 +159,7 @@ impl Measured {
     #[cold]
     fn polled(&mut self, entry: usize) {
         let Some(mark) = self.marks.get_mut(entry) else { return };
-        if let Some((kind, took)) = mark.stretch(Instant::now()) {
+        if let Some((kind, took)) = mark.stretch(clock::now()) {
             self.counts.at(kind).until_polled.record(took);
         }
         *mark = Mark::default();

@@ -4,6 +4,7 @@
 use super::Handle;
 use super::queued_operation::transfers;
 use super::thread::ThreadError;
+use crate::clock;
 use crate::{Errno, Iocb, Opcode};
 use alloc::vec::Vec;
 use core::fmt;
@@ -113,7 +114,7 @@ pub struct CloseWithin {
 
 impl CloseWithin {
     pub(super) fn new(shared: Handle, time: Duration) -> Self {
-        let now = Instant::now();
+        let now = clock::now();
         let mut deadline = now.checked_add(time);
         let mut no_timer = None;
         if deadline.is_some() && shared.check_process().is_ok() {
@@ -142,7 +143,7 @@ impl Future for CloseWithin {
             return Poll::Ready(Ok(()));
         }
         // After the waker was stored, as in `WithDeadline`.
-        let now = Instant::now();
+        let now = clock::now();
         if self.deadline.is_none_or(|at| now < at) {
             return Poll::Pending;
         }

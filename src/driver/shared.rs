@@ -10,6 +10,7 @@ use super::run_lock::{ReactorPolling, RunLock};
 use super::state::State;
 use super::thread::ThreadError;
 use super::timer::Timer;
+use crate::clock;
 use crate::raw::ForkGuard;
 use crate::{Errno, EventFd, Queue};
 use alloc::sync::{Arc, Weak};
@@ -227,7 +228,7 @@ impl Shared {
 
     /// Wakes the futures whose deadlines have passed.
     pub(super) fn expire(self: &Arc<Self>) {
-        let _ = self.with_state(|state, deferred| state.expire(Instant::now(), deferred));
+        let _ = self.with_state(|state, deferred| state.expire(clock::now(), deferred));
     }
 
     /// Has the helper thread run the event loop at that time.

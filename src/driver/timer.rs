@@ -11,6 +11,7 @@
 
 use super::thread::{Thread, ThreadError};
 use super::{Handle, Shared};
+use crate::clock;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::{Arc, Weak};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -95,6 +96,11 @@ impl Timer {
         let mut alarm = self.lock();
         if !alarm.started {
             let (timer, shared) = (Arc::clone(self), Arc::downgrade(shared));
+            #[cfg(feature = "sim")]
+            if crate::sys::sim::adopt(|| steps(Arc::clone(&timer), Weak::clone(&shared))) {
+                alarm.started = true;
+                return Ok(());
+            }
             Thread::Timer.start(move || work(&timer, &shared))?;
             alarm.started = true;
         }
@@ -123,7 +129,7 @@ impl Timer {
             if alarm.ended {
                 return false;
             }
-            let now = Instant::now();
+            let now = clock::now();
             alarm = match alarm.at {
                 Some(at) if at <= now => {
                     alarm.at = None;
@@ -148,6 +154,27 @@ fn work(timer: &Timer, shared: &Weak<Shared>) {
             return;
         }
     }
+}
+
+/// Returns the same work in steps that do not block, for a simulation.
+#[cfg(feature = "sim")]
+fn steps(timer: Arc<Timer>, shared: Weak<Shared>) -> crate::sys::sim::Step {
+    use crate::sys::sim::Stepped;
+    alloc::boxed::Box::new(move || {
+        let mut alarm = timer.lock();
+        if alarm.ended {
+            return Stepped::Over;
+        }
+        let Some(at) = alarm.at else { return Stepped::Idle };
+        if clock::now() < at {
+            return Stepped::idle_until(Some(at));
+        }
+        alarm.at = None;
+        drop(alarm);
+        let Some(shared) = Handle::upgrade(&shared) else { return Stepped::Over };
+        shared.expire();
+        Stepped::Busy
+    })
 }
 
 #[cfg(all(test, not(loom)))]

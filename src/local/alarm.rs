@@ -2,6 +2,7 @@
 //! which is seldom: see [`LocalDriver`](super::LocalDriver#without-an-eventfd).
 
 use crate::EventFd;
+use crate::clock;
 use crate::driver::thread::Thread;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -25,6 +26,12 @@ impl Alarm {
 
 fn start(eventfd: Arc<EventFd>) -> Option<Sender<Instant>> {
     let (times, told) = channel();
+    #[cfg(feature = "sim")]
+    let mut told = Some(told);
+    #[cfg(feature = "sim")]
+    let adopted = crate::sys::sim::adopt(|| steps(told.take(), Arc::clone(&eventfd)));
+    #[cfg(feature = "sim")]
+    let Some(told) = told.filter(|_| !adopted) else { return Some(times) };
     Thread::Alarm.start(move || signal(&told, &eventfd)).ok().map(|()| times)
 }
 
@@ -34,17 +41,41 @@ fn signal(told: &Receiver<Instant>, eventfd: &EventFd) {
     loop {
         let next = match times.iter().min() {
             None => told.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            Some(first) => told.recv_timeout(first.saturating_duration_since(Instant::now())),
+            Some(first) => told.recv_timeout(first.saturating_duration_since(clock::now())),
         };
         match next {
             Ok(time) => times.push(time),
             Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {
-                let now = Instant::now();
+                let now = clock::now();
                 times.retain(|&time| time > now);
                 // EAGAIN: the count is at its limit, so it is readable as it is.
                 let _ = eventfd.add(1);
             }
         }
     }
+}
+
+/// Returns the same work in steps that do not block, for a simulation.
+#[cfg(feature = "sim")]
+fn steps(told: Option<Receiver<Instant>>, eventfd: Arc<EventFd>) -> crate::sys::sim::Step {
+    use crate::sys::sim::Stepped;
+    use std::sync::mpsc::TryRecvError;
+    let mut times: Vec<Instant> = Vec::new();
+    alloc::boxed::Box::new(move || {
+        loop {
+            match told.as_ref().map(Receiver::try_recv) {
+                Some(Ok(time)) => times.push(time),
+                Some(Err(TryRecvError::Empty)) => break,
+                Some(Err(TryRecvError::Disconnected)) | None => return Stepped::Over,
+            }
+        }
+        let (now, count) = (clock::now(), times.len());
+        times.retain(|&time| time > now);
+        if times.len() == count {
+            return Stepped::idle_until(times.iter().min().copied());
+        }
+        let _ = eventfd.add(1);
+        Stepped::Busy
+    })
 }

@@ -3,6 +3,7 @@
 use super::Inner;
 use super::queued::{Naming, Queued, Tracked};
 use super::state::{Action, run};
+use crate::clock;
 use crate::driver::stall::{RETRY_LIMIT, Stall};
 use crate::driver::stats::SubmitCounts;
 use crate::{CallError, Errno, EventFd, Fd, Queue, Ready, Token};
@@ -173,9 +174,9 @@ impl EventLoop {
             self.stall = None;
             return false;
         }
-        let start = Instant::now();
+        let start = clock::now();
         let submitted = queue.submit();
-        let took = start.elapsed();
+        let took = clock::now() - start;
         self.counts.took(took);
         let left = queue.queued();
         self.submitted = left < queued;
@@ -231,7 +232,7 @@ impl EventLoop {
             (self.look, self.look_due) = (FIRST_LOOK, None);
             return;
         }
-        let now = Instant::now();
+        let now = clock::now();
         if inner.is_hosted() && self.look_due.is_none_or(|due| due <= now) {
             self.look_due = Some(now + self.look);
             inner.wake_host_at(now + self.look);

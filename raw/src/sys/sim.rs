@@ -8,6 +8,10 @@ use crate::abi::{__kernel_long_t, aio_context_t, io_event, iocb};
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, Ordering};
 use core::time::Duration;
+#[cfg(feature = "std")]
+use std::sync::LazyLock;
+#[cfg(feature = "std")]
+use std::time::Instant;
 
 /// A simulated kernel. Each method returns what the system call would return, or `None` to leave
 /// the call to the running kernel. A method may unwind.
@@ -70,6 +74,9 @@ pub unsafe trait Kernel: Sync {
     /// that polls the ring makes no call by which simulated time could pass.
     fn ring_is_empty(&self, ctx_id: aio_context_t);
 
+    /// Returns the time of the simulation that the calling thread has entered, since its start.
+    fn now(&self) -> Option<Duration>;
+
     /// Returns whether the work of a thread that the library is about to start is for
     /// [`adopt`](Self::adopt): the calling thread makes its contexts in a simulation.
     fn adopts(&self) -> bool;
@@ -90,6 +97,8 @@ pub enum Stepped {
     Busy,
     /// There is nothing to do now.
     Idle,
+    /// There is nothing to do before that time of the simulation.
+    Until(Duration),
     /// The thread would have ended.
     Over,
 }
@@ -101,6 +110,27 @@ pub fn adopt(step: impl FnOnce() -> Step) -> bool {
     let Some(kernel) = installed().filter(|kernel| kernel.adopts()) else { return false };
     kernel.adopt(step());
     true
+}
+
+/// Returns the time of the simulation that the calling thread has entered. All simulations start at
+/// the same instant.
+#[cfg(feature = "std")]
+pub fn now() -> Option<Instant> {
+    let since_start = installed()?.now()?;
+    // The clock of a simulation ends with a `u64` of nanoseconds, that of the machine later.
+    Some(START.checked_add(since_start).unwrap_or(*START))
+}
+
+/// The start of every simulation.
+#[cfg(feature = "std")]
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+#[cfg(feature = "std")]
+impl Stepped {
+    /// Says that there is nothing to do before a time, or at all.
+    pub fn idle_until(at: Option<Instant>) -> Self {
+        at.map_or(Self::Idle, |at| Self::Until(at.saturating_duration_since(*START)))
+    }
 }
 
 static KERNEL: AtomicPtr<&'static dyn Kernel> = AtomicPtr::new(ptr::null_mut());

@@ -1,0 +1,87 @@
+//! tokio with a paused clock on a simulated disk. Miri has no epoll with which tokio could wait.
+#![cfg(not(miri))]
+
+use linux_aio::op::{Fdsync, Read, Write};
+use linux_aio_sim::{Faults, Sim};
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::LocalSet;
+use tokio::time::{Instant, sleep, timeout};
+
+/// A runtime whose clock is paused, and whose thread serves the disk before it sleeps.
+fn runtime(sim: &Sim) -> Runtime {
+    sim.adopt_threads();
+    let park = sim.clone();
+    let builder = &mut Builder::new_current_thread();
+    let builder = builder.enable_all().start_paused(true).on_thread_park(move || park.park());
+    builder.build().expect("a runtime")
+}
+
+/// Tasks that sleep, write, read and sync. Returns the trace and the order of their rounds.
+fn run(seed: u64) -> (String, Duration, Vec<u64>) {
+    let sim = Sim::with_trace(seed, Faults::legal());
+    let _entered = sim.enter();
+    let order = Rc::new(RefCell::new(Vec::new()));
+    let tasks = LocalSet::new();
+    let (rounds, simulation) = (Rc::clone(&order), sim.clone());
+    let took = tasks.block_on(&runtime(&sim), async move {
+        let start = Instant::now();
+        let driver = linux_aio::tokio::driver(4).expect("a context");
+        let file = Arc::new(simulation.file("data"));
+        let mut all = Vec::new();
+        for task in 0..6 {
+            let (driver, file, order) = (driver.clone(), Arc::clone(&file), Rc::clone(&rounds));
+            all.push(tokio::task::spawn_local(async move {
+                for round in 0..4 {
+                    sleep(Duration::from_secs(task)).await;
+                    let at = (task * 4 + round) * 100;
+                    let write = Write::new(Arc::clone(&file), vec![task as u8; 100], at);
+                    let count = driver.perform(write).await.0.expect("a write") as usize;
+                    let read = Read::new(Arc::clone(&file), vec![0; count], at);
+                    let (result, read) = driver.perform(read).await;
+                    let count = result.expect("a read") as usize;
+                    assert!(read.buf[..count].iter().all(|&byte| byte == task as u8));
+                    driver.perform(Fdsync::new(Arc::clone(&file))).await.0.expect("a sync");
+                    order.borrow_mut().push(task);
+                }
+            }));
+        }
+        for task in all {
+            task.await.expect("no panic");
+        }
+        driver.close().await;
+        start.elapsed()
+    });
+    assert!(took >= Duration::from_secs(20), "{took:?} by tokio's clock");
+    (sim.trace(), took, order.take())
+}
+
+#[test]
+fn the_same_seed_runs_tasks_of_tokio_in_the_same_order() {
+    let runs = (0..20).map(|seed| {
+        let first = run(seed);
+        assert_eq!(first, run(seed), "seed {seed}");
+        assert_eq!(first.2.len(), 24, "every task has come to its end");
+        first.2
+    });
+    let runs: Vec<_> = runs.collect();
+    assert!(runs.windows(2).any(|two| two[0] != two[1]), "other seeds, other orders");
+}
+
+/// Goal: a deadline of tokio's fires although operations are in flight that never end.
+#[test]
+fn a_timeout_of_tokio_ends_a_wait_for_what_never_comes() {
+    let sim = Sim::new(1, Faults::legal());
+    let _entered = sim.enter();
+    runtime(&sim).block_on(async {
+        let driver = linux_aio::tokio::driver(4).expect("a context");
+        let (silent, _writer) = std::os::unix::net::UnixStream::pair().expect("a socket");
+        let events = linux_aio::PollEvents::IN;
+        let poll = driver.perform(linux_aio::op::Poll::new(silent, events));
+        assert!(timeout(Duration::from_secs(3600), poll).await.is_err());
+        driver.close().await;
+    });
+}
