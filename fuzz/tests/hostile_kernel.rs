@@ -4,7 +4,7 @@
 use linux_aio::op::{Poll, Read};
 use linux_aio::{Driver, Errno, IoContext, Operation, PollEvents, Prepared, Queue, Slot};
 use linux_aio_fuzz::simulated::memory::{Buffer, Buffers};
-use linux_aio_fuzz::simulated::{Fault, Filters, Kernel, Killed, Object, Script};
+use linux_aio_fuzz::simulated::{self, Fault, Filters, Kernel, Killed, Object, Script};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -17,7 +17,7 @@ static POLLED: LazyLock<File> = LazyLock::new(|| File::open("/dev/null").expect(
 
 /// A kernel without faults, and its descriptors.
 fn kernel() -> Kernel {
-    let kernel = Kernel::new(Script::from_seed(1).with(&[]));
+    let kernel = simulated::kernel(Script::from_seed(1).with(&[]));
     kernel.open(FILE.as_fd(), Object::File);
     kernel.open(POLLED.as_fd(), Object::Polled);
     kernel
@@ -247,7 +247,8 @@ fn operations_held_back_complete_with_the_error_of_a_filter() {
 #[test]
 fn a_ring_that_is_wrong_is_left_for_system_calls() {
     for seed in 0..64 {
-        let kernel = Kernel::new(Script::from_seed(seed).with(&[Fault::Stray, Fault::Duplicate]));
+        let kernel =
+            simulated::kernel(Script::from_seed(seed).with(&[Fault::Stray, Fault::Duplicate]));
         kernel.open(FILE.as_fd(), Object::File);
         let _entered = kernel.enter();
         let buffers = Buffers::default();
@@ -414,7 +415,7 @@ fn several_threads_submit_and_one_reaps() {
         Fault::InterruptedWait,
     ];
     for seed in 0..4 {
-        let kernel = Kernel::new(Script::from_seed(seed).with(&faults));
+        let kernel = simulated::kernel(Script::from_seed(seed).with(&faults));
         kernel.expect_threads();
         kernel.open(FILE.as_fd(), Object::File);
         let _entered = kernel.enter();

@@ -7,7 +7,7 @@ use linux_aio::{Driver, Errno, PollEvents};
 use linux_aio::{OpFuture, Reactor};
 use linux_aio_fuzz::simulated::driver::block_on;
 use linux_aio_fuzz::simulated::memory::{Buffer, Buffers};
-use linux_aio_fuzz::simulated::{Filters, Kernel, Object, Script};
+use linux_aio_fuzz::simulated::{self, Filters, Kernel, Object, Script};
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::pin;
@@ -27,7 +27,7 @@ const SLOTS: usize = 4;
 type Reading = OpFuture<Read<BorrowedFd<'static>, Buffer>>;
 
 fn kernel() -> Kernel {
-    let kernel = Kernel::new(Script::from_seed(1).with(&[]));
+    let kernel = simulated::kernel(Script::from_seed(1).with(&[]));
     kernel.open(FILE.as_fd(), Object::File);
     kernel.open(POLLED.as_fd(), Object::Polled);
     kernel

@@ -1,7 +1,7 @@
 //! [`IoContext`], one AIO context of the kernel, and its two halves: a [`Submitter`] and a
 //! [`Reaper`].
 
-#[cfg(all(test, loom, linux_aio_simulated))]
+#[cfg(all(test, loom, feature = "sim"))]
 mod model;
 mod owned;
 mod reaper;

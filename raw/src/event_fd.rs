@@ -75,6 +75,10 @@ impl EventFd {
     /// ```
     pub fn take(&self) -> Result<Option<u64>, Errno> {
         let mut count = [0; 8];
+        #[cfg(feature = "sim")]
+        if let Some(kernel) = crate::sys::sim::installed() {
+            kernel.eventfd_is_read();
+        }
         match Errno::check(helper::read(self.number, &mut count)) {
             Ok(_) => Ok(Some(u64::from_ne_bytes(count))),
             Err(Errno::EAGAIN) => Ok(None),

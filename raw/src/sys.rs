@@ -43,16 +43,11 @@ pub mod helper;
 #[cfg(feature = "sim")]
 #[doc(hidden)]
 pub mod sim;
-#[cfg(linux_aio_simulated)]
-#[doc(hidden)]
-pub mod simulated;
 #[cfg(linux_aio_tsan)]
 mod tsan;
 
-#[cfg(not(any(linux_aio_simulated, linux_aio_tsan)))]
+#[cfg(not(linux_aio_tsan))]
 use arch::{syscall3, syscall6};
-#[cfg(linux_aio_simulated)]
-use simulated::{syscall3, syscall6};
 #[cfg(linux_aio_tsan)]
 use tsan::{syscall3, syscall6};
 

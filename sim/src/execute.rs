@@ -1,10 +1,11 @@
 //! Carries an operation out when it completes.
 
+use crate::context::{InFlight, On};
 use crate::descriptor::Target;
 use crate::disk::FileNumber;
 use crate::inode::Inode;
 use crate::memory::{gather, scatter};
-use crate::world::{InFlight, On, World};
+use crate::world::World;
 use linux_aio::Errno;
 use linux_aio::abi::{
     IOCB_CMD_FDSYNC, IOCB_CMD_FSYNC, IOCB_CMD_PREAD, IOCB_CMD_PREADV, RWF_APPEND, RWF_DSYNC,
@@ -81,7 +82,7 @@ impl World {
     fn shorten(&mut self, direct: bool, length: usize) -> usize {
         let unit = if direct { self.faults.sector } else { 1 };
         let units = length / unit;
-        if !self.faults.short_transfers || units < 2 || !self.random.one_in(16) {
+        if !self.faults.short_transfers || units < 2 || !self.strikes(true, 16, 8) {
             return length;
         }
         unit * (1 + self.random.index(units - 1))
@@ -95,7 +96,7 @@ impl World {
         if length == 0 {
             return Ok(0);
         }
-        if self.faults.failed_transfers && self.random.one_in(64) {
+        if self.strikes(self.faults.failed_transfers, 64, 16) {
             return Err(Errno::EIO);
         }
         if self.faults.latent_errors && self.random.one_in(64) {
@@ -139,7 +140,7 @@ impl World {
         // SAFETY: The operation is a write that completes now, so its memory is lent to the kernel.
         let bytes = unsafe { gather(&operation.segments, length) };
         let before = self.disk.inode(file).len();
-        let done = if self.faults.failed_transfers && self.random.one_in(64) {
+        let done = if self.strikes(self.faults.failed_transfers, 64, 16) {
             // What an error leaves is undefined: some of the bytes.
             let part = self.random.index(length + 1);
             let part = if direct { part / size * size } else { part };

@@ -60,6 +60,17 @@ pub struct Faults {
     pub torn_sectors: bool,
     /// Events arrive that belong to no operation.
     pub stray_events: bool,
+    // For the harnesses of this repository: no kernel and no disk does these.
+    /// Events arrive twice.
+    pub(crate) duplicate_events: bool,
+    /// `io_submit` gives `EINTR`.
+    pub(crate) interrupted_submits: bool,
+    /// `io_submit` accepts nothing, and gives no error.
+    pub(crate) empty_submits: bool,
+    /// Operations complete inside of `io_submit`.
+    pub(crate) early_ends: bool,
+    /// `io_setup` fails for several reasons.
+    pub(crate) failed_setups: bool,
 }
 
 impl Faults {
@@ -85,6 +96,11 @@ impl Faults {
             misdirected_writes: false,
             torn_sectors: false,
             stray_events: false,
+            duplicate_events: false,
+            interrupted_submits: false,
+            empty_submits: false,
+            early_ends: false,
+            failed_setups: false,
         }
     }
 

@@ -1,14 +1,19 @@
 #![doc = include_str!("guide.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod calls;
 mod check;
+mod context;
 mod descriptor;
 mod disk;
 mod execute;
 mod executor;
 mod faults;
+#[doc(hidden)]
+pub mod harness;
 mod inode;
 mod memory;
+mod monitor;
 mod random;
 mod ring;
 mod seam;

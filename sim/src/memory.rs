@@ -13,6 +13,10 @@ pub(crate) struct Segment {
 }
 
 impl Segment {
+    pub(crate) fn address(self) -> usize {
+        self.address
+    }
+
     pub(crate) fn is_aligned(self, to: usize) -> bool {
         self.address % to == 0 && self.len % to == 0
     }

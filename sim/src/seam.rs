@@ -4,14 +4,20 @@
 //! the simulation of its context, from whichever thread it comes. The rest is left to the running
 //! kernel.
 
+use crate::calls::Wait;
 use crate::descriptor::name_of_simulated;
+use crate::harness::Killed;
 use crate::shared::Shared;
-use crate::world::{Stop, Wait, World, negative};
+use crate::world::{Stop, World, negative};
 use linux_aio::Errno;
 use linux_aio::abi::{__kernel_long_t, aio_context_t, io_event, iocb};
 use linux_aio::sys::sim::{Kernel, Step, install};
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::fmt;
+use std::marker::PhantomData;
+use std::panic::panic_any;
+use std::process;
 use std::ptr;
 use std::sync::{Arc, LazyLock, Once, PoisonError, RwLock};
 use std::thread;
@@ -36,7 +42,7 @@ thread_local! {
 }
 
 /// Has this thread make its contexts in a simulation.
-pub(crate) fn enter(shared: &Arc<Shared>) {
+fn enter(shared: &Arc<Shared>) {
     static INSTALL: Once = Once::new();
     static KERNEL: &'static dyn Kernel = &Simulations;
     INSTALL.call_once(|| {
@@ -46,7 +52,7 @@ pub(crate) fn enter(shared: &Arc<Shared>) {
 }
 
 /// Undoes [`enter`].
-pub(crate) fn leave(shared: &Arc<Shared>) {
+fn leave(shared: &Arc<Shared>) {
     // Nothing is left to undo where the thread is about to end.
     let _ = ENTERED.try_with(|entered| {
         let mut entered = entered.borrow_mut();
@@ -56,19 +62,29 @@ pub(crate) fn leave(shared: &Arc<Shared>) {
     });
 }
 
-/// Has this thread be in a simulation for a while.
-pub(crate) struct Entering<'s>(&'s Arc<Shared>);
+/// While it lives, its thread makes contexts in a simulation.
+pub(crate) struct Entering {
+    shared: Arc<Shared>,
+    /// The guard belongs to its thread.
+    not_send: PhantomData<*const ()>,
+}
 
-impl<'s> Entering<'s> {
-    pub(crate) fn new(shared: &'s Arc<Shared>) -> Self {
+impl Entering {
+    pub(crate) fn new(shared: &Arc<Shared>) -> Self {
         enter(shared);
-        Self(shared)
+        Self { shared: Arc::clone(shared), not_send: PhantomData }
     }
 }
 
-impl Drop for Entering<'_> {
+impl Drop for Entering {
     fn drop(&mut self) {
-        leave(self.0);
+        leave(&self.shared);
+    }
+}
+
+impl fmt::Debug for Entering {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entering").field("seed", &self.shared.seed).finish()
     }
 }
 
@@ -77,7 +93,19 @@ fn current() -> Option<Arc<Shared>> {
 }
 
 fn of_context(id: aio_context_t) -> Option<Entry> {
-    CONTEXTS.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+    let entry = CONTEXTS.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()?;
+    if entry.shared.process != process::id() {
+        // No panic: the child has copies of locks, which other threads of the parent may hold.
+        eprintln!("linux-aio-sim: a forked child makes a call on a context of its parent");
+        process::abort();
+    }
+    Some(entry)
+}
+
+/// Makes the number of a context unknown. Before its ring is gone, since its address may then be
+/// that of another context.
+pub(crate) fn forget(id: aio_context_t) {
+    CONTEXTS.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
 }
 
 impl Shared {
@@ -96,12 +124,28 @@ impl Shared {
         events: &mut Vec<io_event>,
     ) -> Result<Result<usize, Errno>, Stop> {
         let mut world = self.world();
-        world.begin_wait()?;
+        let mut entry = match world.begin_wait(context)? {
+            Ok(entry) => Some(entry),
+            Err(errno) => return Ok(Err(errno)),
+        };
+        if world.monitor.as_ref().is_some_and(|monitor| monitor.is_patient) {
+            // Others run before `head` is stored.
+            drop(world);
+            thread::yield_now();
+            world = self.world();
+        }
+        while let Some(monitor) = world.monitor.as_mut().filter(|monitor| monitor.holds_waits) {
+            monitor.held_waits += 1;
+            world = self.changed.wait(world).unwrap_or_else(PoisonError::into_inner);
+            if let Some(monitor) = &mut world.monitor {
+                monitor.held_waits -= 1;
+            }
+        }
         let nanoseconds = |timeout: Duration| u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
         let deadline = timeout.map(|timeout| world.now.saturating_add(nanoseconds(timeout)));
         let start = Instant::now();
         loop {
-            match world.go_on_waiting(context, bounds, deadline, events) {
+            match world.go_on_waiting(context, entry.take(), bounds, deadline, events) {
                 Wait::Over(result) => return Ok(result),
                 // What has been taken off the ring must come out before the thread stops.
                 Wait::ForOthers
@@ -205,11 +249,16 @@ unsafe impl Kernel for Simulations {
 
     unsafe fn io_destroy(&self, ctx_id: aio_context_t) -> Option<isize> {
         let Entry { shared, number } = of_context(ctx_id)?;
-        let context = shared.world().io_destroy(number);
-        // Before the ring is gone, since its address may then be that of another context.
-        CONTEXTS.write().unwrap_or_else(PoisonError::into_inner).remove(&ctx_id);
+        let destroyed = shared.world().io_destroy(number);
         shared.changed.notify_all();
-        Some(if context.is_some() { 0 } else { negative(Errno::EINVAL) })
+        Some(match destroyed {
+            Ok(context) => {
+                forget(ctx_id);
+                drop(context);
+                0
+            }
+            Err(errno) => negative(errno),
+        })
     }
 
     unsafe fn io_submit(
@@ -282,12 +331,32 @@ unsafe impl Kernel for Simulations {
         }
     }
 
+    fn eventfd_is_read(&self) {
+        // Between a look and the call that empties an eventfd, operations may end.
+        if let Some(shared) = current() {
+            let mut world = shared.world();
+            if world.monitor.is_some() {
+                world.run(2);
+            }
+        }
+    }
+
+    fn process_is_killed(&self) {
+        let Some(shared) = current() else { return };
+        let for_real = shared.world().monitor.as_ref().is_none_or(|it| it.kills_for_real);
+        if !for_real {
+            panic_any(Killed);
+        }
+    }
+
     fn now(&self) -> Option<Duration> {
-        Some(Duration::from_nanos(current()?.world().now))
+        let shared = current()?;
+        let world = shared.world();
+        world.monitor.is_none().then(|| Duration::from_nanos(world.now))
     }
 
     fn adopts(&self) -> bool {
-        current().is_some()
+        current().is_some_and(|shared| shared.world().monitor.is_none())
     }
 
     fn adopt(&self, step: Step) {

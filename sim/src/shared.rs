@@ -3,8 +3,8 @@
 use crate::seam::Entering;
 use crate::world::World;
 use linux_aio::sys::sim::{Step, Stepped};
-use std::mem;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::{mem, process};
 
 pub(crate) struct Shared {
     world: Mutex<World>,
@@ -13,12 +13,14 @@ pub(crate) struct Shared {
     pub(crate) seed: u64,
     /// The work of threads that the library would have started, where an executor runs it.
     helpers: Mutex<Option<Vec<Step>>>,
+    /// The process that has made the simulation.
+    pub(crate) process: u32,
 }
 
 impl Shared {
     pub(crate) fn new(seed: u64, world: World) -> Self {
         let (world, changed) = (Mutex::new(world), Condvar::new());
-        Self { world, changed, seed, helpers: Mutex::new(None) }
+        Self { world, changed, seed, helpers: Mutex::new(None), process: process::id() }
     }
 
     pub(crate) fn world(&self) -> MutexGuard<'_, World> {

@@ -2,13 +2,13 @@
 
 use crate::descriptor::Target;
 use crate::faults::Faults;
-use crate::seam::{self, PowerFailure};
+use crate::random::Random;
+use crate::seam::{Entering, PowerFailure};
 use crate::shared::Shared;
 use crate::world::{End, World};
 use linux_aio::sys::sim::now;
 use rustix::fd::OwnedFd;
 use std::fmt;
-use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -44,15 +44,7 @@ pub struct Sim {
 #[derive(Debug)]
 #[must_use = "the thread leaves the simulation when the guard is dropped"]
 pub struct Entered {
-    sim: Sim,
-    /// The guard belongs to its thread.
-    not_send: PhantomData<*const ()>,
-}
-
-impl Drop for Entered {
-    fn drop(&mut self) {
-        seam::leave(&self.sim.shared);
-    }
+    _entering: Entering,
 }
 
 impl Sim {
@@ -75,7 +67,7 @@ impl Sim {
     }
 
     fn with(seed: u64, faults: Faults, traced: bool) -> Self {
-        Self { shared: Arc::new(Shared::new(seed, World::new(seed, faults, traced))) }
+        Self { shared: Arc::new(Shared::new(seed, World::new(Random::new(seed), faults, traced))) }
     }
 
     /// Makes this machine the one in which the thread makes contexts, until the guard is dropped.
@@ -83,8 +75,7 @@ impl Sim {
     /// Only the thread that makes a context enters. Every other call follows its context, so queues
     /// may be moved to other threads.
     pub fn enter(&self) -> Entered {
-        seam::enter(&self.shared);
-        Entered { sim: self.clone(), not_send: PhantomData }
+        Entered { _entering: Entering::new(&self.shared) }
     }
 
     /// Returns the seed.

@@ -11,7 +11,7 @@ use super::layer::Pool;
 use super::memory::{Buffer, Buffers};
 use super::operation::{Ledger, Op, What, descriptor};
 use super::queue::Fresh;
-use super::{Filters, Kernel, Object, Script, report};
+use super::{Filters, Kernel, Object, Script, judge, report};
 use crate::divergence::{Verdict, ensure};
 use crate::input::Source;
 use linux_aio::op::Fsync;
@@ -118,7 +118,7 @@ struct Drivers<'a> {
 /// Runs the steps of an input over a kernel with a script. Gives how many operations that were.
 pub fn run(steps: &[u8], script: Script) -> Verdict<u64> {
     let mut source = Source::new(steps);
-    let kernel = Kernel::new(script);
+    let kernel = super::kernel(script);
     let _entered = kernel.enter();
     let mut ledger = Ledger::new(kernel.clone());
     ledger.refusals = vec![Errno::ENOSYS];
@@ -145,10 +145,10 @@ pub fn run(steps: &[u8], script: Script) -> Verdict<u64> {
     let mut drivers = Drivers { kernel: &kernel, ledger, buffers, reactor, capacity, flights };
     while !source.is_empty() {
         drivers.step(&mut source, &driver)?;
-        kernel.check()?;
+        judge(kernel.check())?;
     }
     drivers.finish(&mut source, driver)?;
-    kernel.end()?;
+    judge(kernel.end())?;
     Ok(drivers.ledger.operations)
 }
 
@@ -272,7 +272,7 @@ impl Drivers<'_> {
         drop(handle);
         let (count, contexts) = (self.buffers.count(), self.kernel.contexts());
         match (count, contexts == usize::from(fails && !failed)) {
-            (0, true) => self.kernel.check(),
+            (0, true) => judge(self.kernel.check()),
             _ => Err(report(format!("{count} buffers and {contexts} contexts are left"))),
         }
     }

@@ -1,7 +1,7 @@
 //! [`Layer`], a scope or a queue, and [`Run`], the steps of an input on either.
 
 use super::operation::{Ledger, Op};
-use super::{Counts, Filters, Kernel, report};
+use super::{Counts, Filters, Kernel, judge, report};
 use crate::divergence::{Verdict, ensure};
 use crate::input::Source;
 use linux_aio::{Completion, Errno, Fd, PushError, Queue, Scope, Stats, Token};
@@ -292,7 +292,7 @@ impl<'a> Run<'a> {
 
     /// What must hold at any time.
     fn check<B, L: Layer<B>>(&self, layer: &L) -> Verdict {
-        self.kernel.check()?;
+        judge(self.kernel.check())?;
         let (queued, in_flight) = (layer.queued(), layer.in_flight());
         let (live, held) = (self.ledger.live().len(), self.kernel.in_flight());
         ensure(queued + in_flight <= live && held <= in_flight, || {

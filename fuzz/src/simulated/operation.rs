@@ -80,7 +80,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Op<B> {
         mut buffer: impl FnMut(&mut Source<'_>) -> Option<B>,
     ) -> Self {
         let far = if source.once_in(8) { 1 << 32 } else { 0 };
-        let at = source.below(super::state::SIZE + 100) as u64;
+        let at = source.below(linux_aio_sim::harness::SIZE + 100) as u64;
         let fd = descriptor(if source.once_in(16) { Object::Readonly } else { Object::File });
         let mut filled = |source: &mut Source<'_>| {
             let mut buffer = buffer(source)?;

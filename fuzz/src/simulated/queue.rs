@@ -8,7 +8,7 @@
 use super::layer::{Pool, Run};
 use super::memory::{Buffer, Buffers};
 use super::operation::{Ledger, Op};
-use super::{Filters, Kernel, Script, report};
+use super::{Filters, Kernel, Script, judge, report};
 use crate::divergence::{Verdict, ensure};
 use crate::input::Source;
 use linux_aio::{Errno, IoContext, Queue};
@@ -36,7 +36,7 @@ impl Pool<Buffer> for Fresh<'_> {
 /// Runs the steps of an input over a kernel with a script. Gives how many operations that were.
 pub fn run(steps: &[u8], script: Script) -> Verdict<u64> {
     let mut source = Source::new(steps);
-    let kernel = Kernel::new(script);
+    let kernel = super::kernel(script);
     let _entered = kernel.enter();
     let (mut ledger, buffers) = (Ledger::new(kernel.clone()), Buffers::default());
     while !source.is_empty() {
@@ -44,7 +44,7 @@ pub fn run(steps: &[u8], script: Script) -> Verdict<u64> {
             break;
         }
     }
-    kernel.end()?;
+    judge(kernel.end())?;
     Ok(ledger.operations)
 }
 

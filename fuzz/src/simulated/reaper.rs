@@ -7,7 +7,7 @@
 
 use super::memory::{Buffer, Buffers};
 use super::operation::{self, descriptor};
-use super::{Filters, Kernel, Object, Script, report};
+use super::{Filters, Kernel, Object, Script, judge, report};
 use crate::divergence::{Verdict, ensure};
 use crate::input::Source;
 use linux_aio::{Errno, IoContext, IoEvent, Iocb, RwFlags, SigSet};
@@ -44,7 +44,7 @@ struct Reapers<'a> {
 /// Runs the steps of an input over a kernel with a script. Gives how many operations that were.
 pub fn run(steps: &[u8], script: Script) -> Verdict<u64> {
     let mut source = Source::new(steps);
-    let kernel = Kernel::new(script);
+    let kernel = super::kernel(script);
     operation::open_all(&kernel);
     let _entered = kernel.enter();
     let asked = 1 + source.below(MOST) as u32;
@@ -62,12 +62,12 @@ pub fn run(steps: &[u8], script: Script) -> Verdict<u64> {
     };
     while !source.is_empty() {
         reapers.step(&mut source, &mut context)?;
-        kernel.check()?;
+        judge(kernel.check())?;
         reapers.check_count(&mut context)?;
     }
     reapers.drain(&mut context)?;
     drop(context);
-    kernel.end()?;
+    judge(kernel.end())?;
     Ok(u64::from(reapers.last))
 }
 

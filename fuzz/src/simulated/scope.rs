@@ -7,7 +7,7 @@
 use super::layer::{Pool, Run};
 use super::memory::{Buffer, Buffers};
 use super::operation::{Ledger, Op};
-use super::{Filters, Kernel, Killed, Script, report};
+use super::{Filters, Kernel, Killed, Script, judge, report};
 use crate::divergence::{Verdict, ensure};
 use crate::input::Source;
 use linux_aio::{Errno, IoContext, Scope, ScopeError, Slot};
@@ -52,7 +52,7 @@ impl<'b> Pool<&'b mut [u8]> for Reused<'b> {
 pub fn run(steps: &[u8], script: Script) -> Verdict<u64> {
     hide_panics();
     let mut source = Source::new(steps);
-    let kernel = Kernel::new(script);
+    let kernel = super::kernel(script);
     let _entered = kernel.enter();
     let (mut ledger, all) = (Ledger::new(kernel.clone()), Buffers::default());
     let asked = 1 + source.below(SLOTS) as u32;
@@ -65,10 +65,10 @@ pub fn run(steps: &[u8], script: Script) -> Verdict<u64> {
         if left == Way::Killed {
             // The end of the process.
             context.into_raw();
-            kernel.end()?;
+            judge(kernel.end())?;
             return Ok(ledger.operations);
         }
-        kernel.check()?;
+        judge(kernel.check())?;
         let held = kernel.in_flight();
         ensure(held == 0, || format!("a scope was left with {held} operations in the kernel"))?;
         if kernel.contexts() == 0 {
@@ -77,7 +77,7 @@ pub fn run(steps: &[u8], script: Script) -> Verdict<u64> {
         }
     }
     drop(context);
-    kernel.end()?;
+    judge(kernel.end())?;
     Ok(ledger.operations)
 }
 

@@ -2,76 +2,93 @@
 //! steps. The context, its halves and its ring are the library's own; the kernel is a small one.
 //!
 //! ```text
-//! RUSTFLAGS="--cfg loom --cfg linux_aio_simulated" cargo test --release -p linux-aio-raw --lib
-//! model::
+//! RUSTFLAGS="--cfg loom" cargo test --release -p linux-aio-raw --features sim --lib model::
 //! ```
 
 #![cfg(feature = "alloc")]
 
 use super::{IoContext, OwnedReaper, OwnedSubmitter};
-use crate::abi::syscall::NATIVE;
-use crate::abi::{aio_context_t, io_event};
+use crate::abi::{__kernel_long_t, aio_context_t, io_event, iocb};
 use crate::ring::model::Memory;
-use crate::sys::simulated;
+use crate::sys::sim::{Kernel, install};
 use crate::{IoEvent, Iocb};
 use alloc::vec::Vec;
 use core::mem::MaybeUninit;
 use core::ptr;
+use core::time::Duration;
 use loom::sync::Arc;
 use loom::thread;
 
-/// The kernel: takes one operation at a time, whose event is there when the call returns.
-fn answer(number: u32, arguments: &[aio_context_t]) -> Option<isize> {
-    if number == NATIVE.io_destroy {
-        return Some(0);
-    }
-    let memory = ptr::with_exposed_provenance::<Memory>(arguments[0] as usize);
-    if number == NATIVE.io_submit {
-        // SAFETY: Each model's memory outlives its context.
-        return Some(submit(unsafe { &*memory }, arguments));
-    }
-    let waits = [NATIVE.io_getevents, NATIVE.io_pgetevents, NATIVE.io_pgetevents_time64];
-    if waits.contains(&Some(number)) {
-        // SAFETY: As above.
-        return Some(getevents(unsafe { &*memory }, arguments));
-    }
-    None
+/// The kernel: takes one operation at a time, whose event is there when the call returns. The number
+/// of a context is the address of its [`Memory`].
+struct Small;
+
+fn memory(ctx_id: aio_context_t) -> &'static Memory {
+    let memory = ptr::with_exposed_provenance::<Memory>(ctx_id as usize);
+    // SAFETY: Each model's memory outlives its context.
+    unsafe { &*memory }
 }
 
-fn submit(memory: &Memory, arguments: &[aio_context_t]) -> isize {
-    if arguments[1] == 0 {
-        return 0;
+// SAFETY: The operations of the models name no memory, an event comes once, and `io_getevents`
+// writes what it counts.
+unsafe impl Kernel for Small {
+    unsafe fn io_setup(&self, _: u32, _: *mut aio_context_t) -> Option<isize> {
+        None
     }
-    let iocbs = ptr::with_exposed_provenance::<*mut Iocb>(arguments[2] as usize);
-    // SAFETY: The library's contract with the kernel: there is one at least.
-    let iocb = unsafe { iocbs.read() };
-    // SAFETY: As above, and it is there during the call.
-    let data = unsafe { (*iocb).as_raw().aio_data };
-    if !memory.accept() {
-        return -(crate::Errno::EAGAIN.as_raw() as isize);
-    }
-    memory.complete(IoEvent::from_raw(io_event { data, ..io_event::default() }));
-    1
-}
 
-/// Waits until it has taken as many as it must.
-fn getevents(memory: &Memory, arguments: &[aio_context_t]) -> isize {
-    let [min, nr] = [arguments[1] as usize, arguments[2] as usize];
-    let events = ptr::with_exposed_provenance_mut::<IoEvent>(arguments[3] as usize);
-    let mut taken = memory.getevents(nr);
-    while taken.len() < min {
-        thread::yield_now();
-        taken.extend(memory.getevents(nr - taken.len()));
+    unsafe fn io_destroy(&self, _: aio_context_t) -> Option<isize> {
+        Some(0)
     }
-    // SAFETY: The library's contract with the kernel: there is room for `nr`.
-    unsafe { events.copy_from_nonoverlapping(taken.as_ptr(), taken.len()) };
-    taken.len() as isize
+
+    unsafe fn io_submit(
+        &self,
+        ctx_id: aio_context_t,
+        nr: __kernel_long_t,
+        iocbpp: *const *mut iocb,
+    ) -> Option<isize> {
+        if nr == 0 {
+            return Some(0);
+        }
+        // SAFETY: The library's contract with the kernel: there is one at least.
+        let place = unsafe { iocbpp.read() };
+        // SAFETY: As above, and it is there during the call.
+        let data = unsafe { (*place).aio_data };
+        if !memory(ctx_id).accept() {
+            return Some(-(crate::Errno::EAGAIN.as_raw() as isize));
+        }
+        memory(ctx_id).complete(IoEvent::from_raw(io_event { data, ..io_event::default() }));
+        Some(1)
+    }
+
+    unsafe fn io_cancel(&self, _: aio_context_t, _: *const iocb) -> Option<isize> {
+        None
+    }
+
+    /// Waits until it has taken as many as it must.
+    unsafe fn io_getevents(
+        &self,
+        ctx_id: aio_context_t,
+        min_nr: __kernel_long_t,
+        nr: __kernel_long_t,
+        events: *mut io_event,
+        _: Option<Duration>,
+    ) -> Option<isize> {
+        let [min, nr] = [min_nr as usize, nr as usize];
+        let mut taken = memory(ctx_id).getevents(nr);
+        while taken.len() < min {
+            thread::yield_now();
+            taken.extend(memory(ctx_id).getevents(nr - taken.len()));
+        }
+        let events = events.cast::<IoEvent>();
+        // SAFETY: The library's contract with the kernel: there is room for `nr`.
+        unsafe { events.copy_from_nonoverlapping(taken.as_ptr(), taken.len()) };
+        Some(taken.len() as isize)
+    }
 }
 
 fn context(memory: &Memory) -> IoContext {
-    static ANSWER: simulated::Kernel = answer;
-    // SAFETY: The operations of the models name no memory.
-    unsafe { simulated::install(&ANSWER) };
+    static SMALL: &'static dyn Kernel = &Small;
+    install(&SMALL);
     // SAFETY: The memory is the ring of a context that only this `IoContext` uses.
     unsafe { IoContext::from_raw(memory.context()) }
 }

@@ -181,6 +181,10 @@ pub(crate) fn getpid() -> isize {
 
 /// `kill(2)` of this process with SIGKILL. Returns only if the kernel refuses.
 pub fn kill_self() {
+    #[cfg(feature = "sim")]
+    if let Some(kernel) = super::sim::installed() {
+        kernel.process_is_killed();
+    }
     // SAFETY: Two numbers; the process ends, and with it everything that could be unsound.
     unsafe { syscall3(NATIVE.kill, getpid() as Word, SIGKILL as Word, 0) };
 }

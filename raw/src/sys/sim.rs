@@ -21,8 +21,8 @@ use std::time::Instant;
 /// - The ring of a context stays readable and writable until `io_destroy` returns 0 for it.
 /// - When the event of an operation is on the ring, or has been returned, or `io_destroy` has
 ///   returned 0, the implementation does not use the operation's memory any more.
-/// - An operation gets at most one event with its `aio_data`, and only after `io_submit` has
-///   counted the operation among those that it accepted.
+/// - No event has the `aio_data` of an operation in flight but its own, which is one, and comes
+///   after `io_submit` has counted the operation among those that it accepted.
 /// - `io_getevents` has written as many events as it says.
 /// - A method that unwinds has accepted no operation and taken no event off a ring.
 pub unsafe trait Kernel: Sync {
@@ -72,18 +72,32 @@ pub unsafe trait Kernel: Sync {
 
     /// Hears that a reader has found the ring of a context empty, without a system call. A program
     /// that polls the ring makes no call by which simulated time could pass.
-    fn ring_is_empty(&self, ctx_id: aio_context_t);
+    fn ring_is_empty(&self, ctx_id: aio_context_t) {
+        let _ = ctx_id;
+    }
+
+    /// Hears that an eventfd is about to be emptied.
+    fn eventfd_is_read(&self) {}
+
+    /// Hears that the process is about to kill itself. It may unwind.
+    fn process_is_killed(&self) {}
 
     /// Returns the time of the simulation that the calling thread has entered, since its start.
-    fn now(&self) -> Option<Duration>;
+    fn now(&self) -> Option<Duration> {
+        None
+    }
 
     /// Returns whether the work of a thread that the library is about to start is for
     /// [`adopt`](Self::adopt): the calling thread makes its contexts in a simulation.
-    fn adopts(&self) -> bool;
+    fn adopts(&self) -> bool {
+        false
+    }
 
     /// Takes over the work of a thread, in steps that do not block.
     #[cfg(feature = "alloc")]
-    fn adopt(&self, step: Step);
+    fn adopt(&self, step: Step) {
+        drop(step);
+    }
 }
 
 /// A step of the work of a thread that a simulation has taken over.
