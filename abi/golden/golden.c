@@ -212,6 +212,9 @@ void constants(void)
 	VALUE("helper.FUTEX_WAIT", FUTEX_WAIT);
 	VALUE("helper.FUTEX_WAKE", FUTEX_WAKE);
 	VALUE("helper.FUTEX_PRIVATE_FLAG", FUTEX_PRIVATE_FLAG);
+	VALUE("helper.SYNC_FILE_RANGE_WAIT_BEFORE", SYNC_FILE_RANGE_WAIT_BEFORE);
+	VALUE("helper.SYNC_FILE_RANGE_WRITE", SYNC_FILE_RANGE_WRITE);
+	VALUE("helper.SYNC_FILE_RANGE_WAIT_AFTER", SYNC_FILE_RANGE_WAIT_AFTER);
 }
 
 /* linux/ioprio.h is not exported before Linux 5.15. */
@@ -267,6 +270,13 @@ void syscalls(void)
 	SYSCALL(write);
 	SYSCALL(close);
 	SYSCALL(openat);
+#ifdef __NR_sync_file_range2
+	ABSENT("syscall.sync_file_range");
+	SYSCALL(sync_file_range2);
+#else
+	SYSCALL(sync_file_range);
+	ABSENT("syscall.sync_file_range2");
+#endif
 #ifdef __NR_futex
 	SYSCALL(futex);
 #else

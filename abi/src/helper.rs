@@ -1,5 +1,5 @@
 //! Arguments of the few system calls beside the six that an AIO library makes: eventfd2, mmap,
-//! madvise, openat, kill and futex.
+//! madvise, openat, kill, futex and sync_file_range.
 //!
 //! It must never grow into a general table of constants. What is here was compared with the
 //! kernel's headers of each architecture; where an architecture has a value of its own, the
@@ -90,3 +90,10 @@ pub const FUTEX_WAIT: i32 = 0;
 pub const FUTEX_WAKE: i32 = 1;
 /// The word is not shared with another process (`linux/futex.h`, `futex(2)`).
 pub const FUTEX_PRIVATE_FLAG: i32 = 128;
+
+/// Wait for the writes of the range's pages that have begun (`linux/fs.h`, `sync_file_range(2)`).
+pub const SYNC_FILE_RANGE_WAIT_BEFORE: u32 = 1;
+/// Begin to write the range's dirty pages (`linux/fs.h`, `sync_file_range(2)`).
+pub const SYNC_FILE_RANGE_WRITE: u32 = 2;
+/// Wait for these writes (`linux/fs.h`, `sync_file_range(2)`).
+pub const SYNC_FILE_RANGE_WAIT_AFTER: u32 = 4;

@@ -56,6 +56,11 @@ pub struct Syscalls {
     pub close: u32,
     /// `openat(2)`.
     pub openat: u32,
+    /// `sync_file_range(2)`.
+    pub sync_file_range: Option<u32>,
+    /// `sync_file_range2(2)`, whose flags are the second argument, on architectures that put
+    /// 64-bit arguments into pairs of registers.
+    pub sync_file_range2: Option<u32>,
     /// `futex(2)` with a [`__kernel_old_timespec`](crate::__kernel_old_timespec).
     pub futex: Option<u32>,
     /// `futex(2)` with a [`__kernel_timespec`](crate::__kernel_timespec), on 32-bit architectures.
@@ -81,6 +86,8 @@ pub const X86_64: Syscalls = Syscalls {
     write: 1,
     close: 3,
     openat: 257,
+    sync_file_range: Some(277),
+    sync_file_range2: None,
     futex: Some(202),
     futex_time64: None,
 };
@@ -105,6 +112,8 @@ pub const X32: Syscalls = Syscalls {
     write: 0x4000_0000 + 1,
     close: 0x4000_0000 + 3,
     openat: 0x4000_0000 + 257,
+    sync_file_range: Some(0x4000_0000 + 277),
+    sync_file_range2: None,
     futex: Some(0x4000_0000 + 202),
     futex_time64: None,
 };
@@ -128,6 +137,8 @@ pub const I386: Syscalls = Syscalls {
     write: 4,
     close: 6,
     openat: 295,
+    sync_file_range: Some(314),
+    sync_file_range2: None,
     futex: Some(240),
     futex_time64: Some(422),
 };
@@ -151,6 +162,8 @@ pub const ARM: Syscalls = Syscalls {
     write: 4,
     close: 6,
     openat: 322,
+    sync_file_range: None,
+    sync_file_range2: Some(341),
     futex: Some(240),
     futex_time64: Some(422),
 };
@@ -174,6 +187,8 @@ pub const AARCH64: Syscalls = Syscalls {
     write: 64,
     close: 57,
     openat: 56,
+    sync_file_range: Some(84),
+    sync_file_range2: None,
     futex: Some(98),
     futex_time64: None,
 };
@@ -197,6 +212,8 @@ pub const RISCV32: Syscalls = Syscalls {
     write: 64,
     close: 57,
     openat: 56,
+    sync_file_range: Some(84),
+    sync_file_range2: None,
     futex: None,
     futex_time64: Some(422),
 };
@@ -220,6 +237,8 @@ pub const RISCV64: Syscalls = Syscalls {
     write: 64,
     close: 57,
     openat: 56,
+    sync_file_range: Some(84),
+    sync_file_range2: None,
     futex: Some(98),
     futex_time64: None,
 };
@@ -243,6 +262,8 @@ pub const LOONGARCH64: Syscalls = Syscalls {
     write: 64,
     close: 57,
     openat: 56,
+    sync_file_range: Some(84),
+    sync_file_range2: None,
     futex: Some(98),
     futex_time64: None,
 };
@@ -267,6 +288,8 @@ pub const S390X: Syscalls = Syscalls {
     write: 4,
     close: 6,
     openat: 288,
+    sync_file_range: Some(307),
+    sync_file_range2: None,
     futex: Some(238),
     futex_time64: None,
 };
@@ -290,6 +313,8 @@ pub const POWERPC: Syscalls = Syscalls {
     write: 4,
     close: 6,
     openat: 286,
+    sync_file_range: None,
+    sync_file_range2: Some(308),
     futex: Some(221),
     futex_time64: Some(422),
 };
@@ -313,6 +338,8 @@ pub const POWERPC64: Syscalls = Syscalls {
     write: 4,
     close: 6,
     openat: 286,
+    sync_file_range: None,
+    sync_file_range2: Some(308),
     futex: Some(221),
     futex_time64: None,
 };
@@ -336,6 +363,8 @@ pub const MIPS: Syscalls = Syscalls {
     write: 4004,
     close: 4006,
     openat: 4288,
+    sync_file_range: Some(4305),
+    sync_file_range2: None,
     futex: Some(4238),
     futex_time64: Some(4422),
 };
@@ -359,6 +388,8 @@ pub const MIPS64: Syscalls = Syscalls {
     write: 5001,
     close: 5003,
     openat: 5247,
+    sync_file_range: Some(5264),
+    sync_file_range2: None,
     futex: Some(5194),
     futex_time64: None,
 };
@@ -382,6 +413,8 @@ pub const SPARC: Syscalls = Syscalls {
     write: 4,
     close: 6,
     openat: 284,
+    sync_file_range: Some(255),
+    sync_file_range2: None,
     futex: Some(142),
     futex_time64: Some(422),
 };
@@ -405,6 +438,8 @@ pub const SPARC64: Syscalls = Syscalls {
     write: 4,
     close: 6,
     openat: 284,
+    sync_file_range: Some(255),
+    sync_file_range2: None,
     futex: Some(142),
     futex_time64: None,
 };
@@ -429,6 +464,8 @@ pub const M68K: Syscalls = Syscalls {
     write: 4,
     close: 6,
     openat: 288,
+    sync_file_range: Some(307),
+    sync_file_range2: None,
     futex: Some(235),
     futex_time64: Some(422),
 };
@@ -452,6 +489,8 @@ pub const CSKY: Syscalls = Syscalls {
     write: 64,
     close: 57,
     openat: 56,
+    sync_file_range: None,
+    sync_file_range2: Some(84),
     futex: Some(98),
     futex_time64: Some(422),
 };
@@ -475,6 +514,8 @@ pub const HEXAGON: Syscalls = Syscalls {
     write: 64,
     close: 57,
     openat: 56,
+    sync_file_range: None,
+    sync_file_range2: Some(84),
     futex: Some(98),
     futex_time64: Some(422),
 };

@@ -104,6 +104,8 @@ fn syscalls(table: &Syscalls) -> Values {
         write,
         close,
         openat,
+        sync_file_range,
+        sync_file_range2,
         futex,
         futex_time64,
     } = *table;
@@ -126,6 +128,8 @@ fn syscalls(table: &Syscalls) -> Values {
         ("write", write.into()),
         ("close", close.into()),
         ("openat", openat.into()),
+        ("sync_file_range", optional(sync_file_range)),
+        ("sync_file_range2", optional(sync_file_range2)),
         ("futex", optional(futex)),
         ("futex_time64", optional(futex_time64)),
     ]
@@ -176,7 +180,8 @@ fn shared_constants() -> Values {
     constants!(values, "helper.", helper:
         O_RDONLY AT_FDCWD PROT_NONE PROT_READ PROT_WRITE MAP_PRIVATE
         MADV_DONTFORK MADV_DOFORK MADV_WIPEONFORK MADV_KEEPONFORK
-        SIGKILL FUTEX_WAIT FUTEX_WAKE FUTEX_PRIVATE_FLAG);
+        SIGKILL FUTEX_WAIT FUTEX_WAKE FUTEX_PRIVATE_FLAG
+        SYNC_FILE_RANGE_WAIT_BEFORE SYNC_FILE_RANGE_WRITE SYNC_FILE_RANGE_WAIT_AFTER);
     values
 }
 

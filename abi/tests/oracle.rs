@@ -37,6 +37,8 @@ fn system_call_numbers_of_64_bit_architectures_are_those_of_libc() {
     let number = |theirs: libc::c_long| u32::try_from(theirs).ok();
     assert_eq!(NATIVE.io_getevents, number(libc::SYS_io_getevents));
     assert_eq!(NATIVE.futex, number(libc::SYS_futex));
+    #[cfg(not(target_arch = "powerpc64"))]
+    assert_eq!(NATIVE.sync_file_range, number(libc::SYS_sync_file_range));
     assert_eq!(Some(NATIVE.mmap), number(libc::SYS_mmap));
     assert_eq!(NATIVE.io_pgetevents_time64, None);
     assert_eq!(NATIVE.futex_time64, None);

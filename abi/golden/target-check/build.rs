@@ -50,6 +50,8 @@ fn expression(name: &str) -> String {
             "io_getevents"
             | "io_pgetevents"
             | "io_pgetevents_time64"
+            | "sync_file_range"
+            | "sync_file_range2"
             | "futex"
             | "futex_time64" => {
                 format!("(match {number} {{ Some(number) => number as i64, None => -1 }})")

@@ -157,6 +157,52 @@ pub fn open_for_reading(path: &CStr) -> isize {
     unsafe { syscall3(NATIVE.openat, AT_FDCWD as Word, address(path.as_ptr()), FLAGS) }
 }
 
+/// `sync_file_range(2)`: 0 or a negative errno.
+///
+/// # Safety
+/// The descriptor must be one that the caller may use.
+pub unsafe fn sync_file_range(fd: i32, offset: u64, length: u64, flags: u32) -> isize {
+    #[cfg(any(target_arch = "mips", target_arch = "mips32r6"))]
+    // SAFETY: The caller vouches for the descriptor; the call touches no memory.
+    unsafe {
+        super::arch::sync_file_range(fd, offset, length, flags)
+    }
+    #[cfg(not(any(target_arch = "mips", target_arch = "mips32r6")))]
+    {
+        const NR: u32 = match NATIVE.sync_file_range2 {
+            Some(number) => number,
+            None => super::number(NATIVE.sync_file_range),
+        };
+        let (fd, flags) = (fd as Word, flags as Word);
+        // Where the flags come second, pairs of registers begin at an even one.
+        let flags_second = NATIVE.sync_file_range2.is_some();
+        #[cfg(any(target_pointer_width = "64", target_arch = "x86_64"))]
+        let [a, b, c, d, e] = match (offset as Word, length as Word) {
+            (offset, length) if flags_second => [flags, offset, length, 0, 0],
+            (offset, length) => [offset, length, flags, 0, 0],
+        };
+        #[cfg(not(any(target_pointer_width = "64", target_arch = "x86_64")))]
+        let [a, b, c, d, e] = match (words(offset), words(length)) {
+            ([a, b], [c, d]) if flags_second => [flags, a, b, c, d],
+            ([a, b], [c, d]) => [a, b, c, d, flags],
+        };
+        // SAFETY: The caller vouches for the descriptor; the call touches no memory.
+        unsafe { syscall6(NR, fd, a, b, c, d, e) }
+    }
+}
+
+/// A number of 64 bits as two words, in the order in which they would lie in memory.
+#[cfg(not(any(
+    target_pointer_width = "64",
+    target_arch = "x86_64",
+    target_arch = "mips",
+    target_arch = "mips32r6"
+)))]
+fn words(number: u64) -> [Word; 2] {
+    let (low, high) = (number as Word, (number >> 32) as Word);
+    if cfg!(target_endian = "big") { [high, low] } else { [low, high] }
+}
+
 /// Sleeps for so many nanoseconds, which must be less than a second, or until a signal.
 #[cfg(target_pointer_width = "64")]
 pub fn sleep(nanoseconds: u32) {

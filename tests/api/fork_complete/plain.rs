@@ -128,7 +128,7 @@ const CALLS: &[(&str, &str)] = &[(
     "sys",
     "cached_pages close io_cancel io_destroy io_getevents io_pgetevents io_pgetevents_time64 io_setup io_submit \
      is_error kill_self madvise mmap_anonymous mmap_anonymous_near mmap_wiped_on_fork munmap \
-     open_for_reading read_to sleep wipe_on_fork",
+     open_for_reading read_to sleep sync_file_range wipe_on_fork",
 )];
 
 /// None may be called in a child, by the contract of `IoContext::ring`, which gives the ring, or by
