@@ -9,6 +9,7 @@ mod deadline;
 mod direct;
 mod drivers;
 mod fair;
+mod flagged;
 #[cfg(feature = "futures-io")]
 mod futures_io;
 mod memory;
@@ -20,6 +21,7 @@ mod sides;
 mod step;
 #[cfg(feature = "stream")]
 mod stream;
+mod sync_range;
 #[cfg(feature = "tokio")]
 mod tokio_io;
 mod transfer;
@@ -31,16 +33,18 @@ mod writer;
 pub use chunk::Chunk;
 pub use deadline::FileWithDeadline;
 pub use drivers::FileDriver;
+pub(crate) use drivers::InPlace;
 pub use open::{Direct, DirectState};
 pub use options::OpenOptions;
 pub use ranges::{RangeBytes, RangesOptions, ReadRanges};
 pub use reader::{FileReader, ReaderOptions};
+pub use sync_range::SyncRange;
 pub use whole::UnexpectedEnd;
 pub use writer::{FileWriter, WriterError, WriterOptions};
 
 use crate::driver::Lane;
 use crate::driver::thread::Failure;
-use crate::fd::{AsFd, BorrowedFd, IntoRawFd};
+use crate::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd};
 use crate::op::{Buffers, Fdsync, Fsync};
 use crate::sys::helper;
 use crate::{Driver, Errno, IoPrio, Operation, Plain, ReadTo, RwFlags, WriteFrom};
@@ -48,6 +52,7 @@ use access::Access;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use call::FailedCall;
+use drivers::FileOperation;
 use memory::{Fill, FillAll, Give, GiveAll};
 use open::Open;
 use rustix::fs::FallocateFlags;
@@ -128,7 +133,8 @@ use transfer::check_range;
 /// the page cache beside a direct write, the kernel may report `EIO` at the next sync. So open a
 /// file once, and clone it.
 ///
-/// Without `/proc`, or after a change of the file's rights, there may be no second descriptor. Then
+/// Without `/proc`, or after a change of the file's rights, there may be no second descriptor. A
+/// block device has none, since the kernel does not keep its page cache in step. Then
 /// a head or tail is written by reading, changing and writing its whole block, under a lock of this
 /// process. Bytes that *other* processes write to that block meanwhile may be lost, and a write
 /// that would end within a block behind the end of the file gives `EINVAL`.
@@ -377,7 +383,7 @@ impl<D: FileDriver> File<D> {
         B: WriteFrom + Send + 'static,
     {
         let (moved, Give(buf)) = self.access.transfer(Give(buf), offset).await;
-        (whole::all(moved), buf)
+        (whole::all(moved, offset), buf)
     }
 
     /// Writes several buffers, one after the other, at `offset`: an array, a `Vec` or a boxed
@@ -418,7 +424,7 @@ impl<D: FileDriver> File<D> {
         self.sync(Fdsync::new(self.main()), |file| file.sync_data()).await
     }
 
-    async fn sync<O: Operation + Send + 'static>(
+    async fn sync<O: FileOperation>(
         &self,
         op: O,
         call: fn(&std::fs::File) -> io::Result<()>,
@@ -433,6 +439,51 @@ impl<D: FileDriver> File<D> {
             }
             Err(errno) => Err(failed(&mut *op, errno)),
         }
+    }
+
+    /// Writes the pages of a range that are in the page cache only to the disk. A length of 0 means
+    /// all that is behind `offset`.
+    ///
+    /// **This makes nothing durable.** The disk may keep the data in a cache of its own, and lose
+    /// it when the power fails. Nor does it write the file's metadata, such as its length and the
+    /// places of new blocks. Use it to spread the work of a later [`sync_data`](Self::sync_data)
+    /// over time. Of a direct file only heads and tails are in the page cache.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use linux_aio::{Direct, Driver, File, SyncRange};
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("log");
+    /// let driver = Driver::on_thread(8)?;
+    /// # pollster::block_on(async {
+    /// let options = File::options().write(true).create(true).direct(Direct::Never);
+    /// let file = options.open(&driver, path).await?;
+    /// for at in 0..4 {
+    ///     file.write_all_at(vec![7; 1 << 20], at << 20).await.0?;
+    ///     file.sync_range(at << 20, 1 << 20, SyncRange::Start).await?;
+    /// }
+    /// // Most of the work is done by now.
+    /// file.sync_data().await
+    /// # }) }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of `sync_file_range(2)`; `InvalidInput` for a range that ends behind 2^63 - 1. The
+    /// text names the range.
+    #[doc(alias = "sync_file_range")]
+    pub async fn sync_range(&self, offset: u64, len: u64, how: SyncRange) -> io::Result<()> {
+        check_range(offset, len)?;
+        let flags = how.flags();
+        let call = move |file: &std::fs::File| {
+            // SAFETY: The descriptor is borrowed from its owner.
+            let result = unsafe { helper::sync_file_range(file.as_raw_fd(), offset, len, flags) };
+            Ok(Errno::check(result).map(drop)?)
+        };
+        self.call(call).await.map_err(|errno| {
+            let text = alloc::format!("sync_file_range of {len} bytes at offset {offset}");
+            FailedCall::error(text, errno)
+        })
     }
 
     /// Sets the length of the file. What it grows by reads as zeros.
@@ -538,6 +589,20 @@ fn close(open: &mut Option<Arc<Open>>) -> Result<(), Errno> {
     drop(open.second);
     // SAFETY: The number is of a descriptor that nobody else has.
     Errno::check(unsafe { helper::close(open.main.into_raw_fd()) }).map(drop)
+}
+
+impl FileOperation for Fsync<Arc<Open>> {
+    fn call(&mut self) -> Result<u32, Errno> {
+        rustix::io::retry_on_intr(|| rustix::fs::fsync(&self.fd))?;
+        Ok(0)
+    }
+}
+
+impl FileOperation for Fdsync<Arc<Open>> {
+    fn call(&mut self) -> Result<u32, Errno> {
+        rustix::io::retry_on_intr(|| rustix::fs::fdatasync(&self.fd))?;
+        Ok(0)
+    }
 }
 
 fn failed<O: Operation>(op: &mut O, errno: Errno) -> io::Error {

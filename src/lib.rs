@@ -36,6 +36,8 @@ pub use linux_aio_raw::{OwnedReaper, OwnedSubmitter};
 pub mod _documentation;
 #[cfg(feature = "alloc")]
 mod aligned_buf;
+#[cfg(feature = "std")]
+pub mod blocking;
 #[cfg(feature = "alloc")]
 mod buffer;
 mod call_error;
@@ -82,8 +84,8 @@ pub use engine::Stats;
 #[cfg(feature = "std")]
 pub use file::{
     Chunk, Direct, DirectState, File, FileDriver, FileReader, FileWithDeadline, FileWriter,
-    OpenOptions, Outcome, RangeBytes, RangesOptions, ReadRanges, ReaderOptions, UnexpectedEnd,
-    WriterError, WriterOptions,
+    OpenOptions, Outcome, RangeBytes, RangesOptions, ReadRanges, ReaderOptions, SyncRange,
+    UnexpectedEnd, WriterError, WriterOptions,
 };
 #[cfg(feature = "std")]
 pub use local::{LocalClose, LocalDriver, LocalFuture, LocalRun};

@@ -47,6 +47,8 @@ struct Threads {
     under_way: Arc<UnderWay>,
     clock: Arc<AlarmClock>,
     process: ForkGuard,
+    /// There are no threads: whoever polls a future makes its call.
+    in_place: bool,
 }
 
 impl Drop for Threads {
@@ -115,7 +117,14 @@ impl BlockingThreads {
     pub(crate) fn new(process: ForkGuard) -> Self {
         let (lanes, closed, under_way) = Default::default();
         let clock = AlarmClock::new(process);
-        Self(Arc::new(Threads { lanes, closed, under_way, clock, process }))
+        Self(Arc::new(Threads { lanes, closed, under_way, clock, process, in_place: false }))
+    }
+
+    /// Has each call made by the thread that polls its future.
+    pub(crate) fn in_place(process: ForkGuard) -> Self {
+        let (lanes, closed, under_way) = Default::default();
+        let clock = AlarmClock::new(process);
+        Self(Arc::new(Threads { lanes, closed, under_way, clock, process, in_place: true }))
     }
 
     /// Has a thread make a call that blocks.
@@ -306,6 +315,13 @@ where
     type Output = (Result<R, Failure>, A);
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.threads.0.in_place {
+            let Phase::New(mut input, call) = mem::replace(&mut self.phase, Phase::Finished) else {
+                panic!("the future of a call was polled after its end")
+            };
+            let result = self.threads.check_open().map(|()| call(&mut input));
+            return Poll::Ready((result.map_err(Failure::from), input));
+        }
         if let Phase::New(..) = self.phase {
             // The clone may panic. Until then the future keeps its input.
             let waker = cx.waker().clone();

@@ -1,12 +1,12 @@
 //! [`Access`], what a handle of a file has, and the two ways to do a [`Step`].
 
-use super::drivers::FileDriver;
-use super::memory::Memory;
+use super::drivers::{FileDriver, FileOperation};
+use super::memory::{Memory, Span};
 use super::open::Open;
 use super::sides::{Entered, Side};
 use super::step::Step;
 use crate::driver::Lane;
-use crate::{Errno, IoPrio, Operation, RwFlags};
+use crate::{Errno, IoPrio, RwFlags};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::future::poll_fn;
@@ -31,6 +31,20 @@ impl<D: FileDriver> Access<D> {
         flags.contains(RwFlags::APPEND) || self.open.appends && !flags.contains(RwFlags::NOAPPEND)
     }
 
+    /// Makes the step that moves all bytes of `memory`.
+    pub(super) fn step<M: Memory>(&self, mut memory: M, offset: u64) -> Step<M> {
+        Step {
+            open: Arc::clone(&self.open),
+            direct: true,
+            span: Span { skip: 0, len: memory.len() },
+            memory,
+            offset,
+            rw_flags: self.rw_flags,
+            ioprio: self.ioprio,
+            entered: None,
+        }
+    }
+
     /// Waits until a write of a direct file may be on this side of the page cache.
     pub(super) async fn enter(&self, entered: &mut Option<Entered>, side: Side) {
         if entered.as_ref().is_none_or(|entered| entered.side() != side) {
@@ -40,7 +54,7 @@ impl<D: FileDriver> Access<D> {
     }
 
     /// Performs an operation, which stays in its box.
-    pub(super) async fn perform<O: Operation + Send + 'static>(
+    pub(super) async fn perform<O: FileOperation>(
         &self,
         op: Box<O>,
     ) -> (Result<u32, Errno>, Box<O>) {

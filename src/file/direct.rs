@@ -7,18 +7,15 @@
 
 use super::access::{Access, Stepped};
 use super::drivers::FileDriver;
-use super::memory::Memory;
-use super::open::Open;
-use super::sides::{Entered, Side};
+use super::memory::{Fill, Give, Memory};
+use super::sides::Side;
 use super::step::{LARGEST, Step};
+use super::whole::takes_no_more;
 use super::whole_blocks;
 use crate::driver::Lane;
-use crate::fd::{AsFd, BorrowedFd};
 use crate::geometry::Alignment;
-use crate::op::{Read, Write};
-use crate::{AlignedBuf, Errno, Operation};
+use crate::{AlignedBuf, Errno};
 use alloc::boxed::Box;
-use alloc::sync::Arc;
 use std::io;
 
 /// A read of so little is done at once, to memory of our own.
@@ -26,15 +23,6 @@ const SMALL: u64 = 128 << 10;
 
 /// The number of bytes that are copied at once if the memory is not aligned.
 const BOUNCE: u64 = 1 << 20;
-
-/// The descriptor with `O_DIRECT`, and the side of a write.
-struct Main(Arc<Open>, Option<Entered>);
-
-impl AsFd for Main {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.main.as_fd()
-    }
-}
 
 /// Ends a transfer of which `done` bytes were moved.
 fn end<M: Memory>(mut step: Box<Step<M>>, done: usize, result: io::Result<()>) -> Stepped<M> {
@@ -63,8 +51,12 @@ pub(super) async fn read<D: FileDriver, M: Memory>(
         {
             let count = whole.min(LARGEST);
             step.aim(done, count, at, true);
-            let result;
+            let mut result;
             (result, step) = access.one(step).await;
+            if let Some(end) = end_of_eio(access, &result, at, at + count as u64, block) {
+                step.aim(done, (end - at) as usize, at, true);
+                (result, step) = access.one(step).await;
+            }
             let read = step.span.skip - done;
             done += read;
             if result.is_err() {
@@ -82,7 +74,10 @@ pub(super) async fn read<D: FileDriver, M: Memory>(
             && skipped < rest
             && step.memory.is_straight(done, done + skipped, address, block as usize);
         let until = if straight_next { next } else { last.min(first + BOUNCE.max(block)) };
-        let (result, buf) = read_blocks(access, first, until, alignment).await;
+        let (mut result, mut buf) = read_blocks(access, first, until, alignment).await;
+        if let Some(end) = end_of_eio(access, &result, first, until, block) {
+            (result, buf) = read_blocks(access, first, end, alignment).await;
+        }
         let read = match result {
             Ok(read) => read,
             Err(error) => return end(step, done, Err(error)),
@@ -95,6 +90,24 @@ pub(super) async fn read<D: FileDriver, M: Memory>(
         }
     }
     end(step, done, Ok(()))
+}
+
+/// Returns where a read may end that gave `EIO`, if it has asked for blocks behind the end of the
+/// file. xfs has reserved such blocks, without a place on the disk, when a write through the page
+/// cache made the file longer. A direct read that comes to them gives `EIO`.
+fn end_of_eio<D: FileDriver, T>(
+    access: &Access<D>,
+    result: &io::Result<T>,
+    first: u64,
+    until: u64,
+    block: u64,
+) -> Option<u64> {
+    let error = result.as_ref().err()?;
+    if Errno::from_io_error(error) != Some(Errno::EIO) || access.open.is_block_device {
+        return None;
+    }
+    let end = access.open.main.metadata().ok()?.len().next_multiple_of(block);
+    (first < end && end < until).then_some(end)
 }
 
 /// Returns whether a short count says that the file has ended: it ends within a block, or there is
@@ -133,10 +146,8 @@ async fn read_blocks<D: FileDriver>(
         Ok(buf) => buf,
         Err(errno) => return (Err(errno.into()), AlignedBuf::default()),
     };
-    let read = Read::new(Main(Arc::clone(&access.open), None), buf, first);
-    let read = Read { rw_flags: access.rw_flags, ioprio: access.ioprio, ..read };
-    let (result, mut read) = access.perform(Box::new(read)).await;
-    (counted(result, &mut read), read.buf)
+    let (result, step) = access.one(Box::new(access.step(Fill(buf), first))).await;
+    (result.map(|()| step.span.skip), step.into_memory().0)
 }
 
 /// Writes the whole units around the page cache, and head and tail through it.
@@ -185,7 +196,7 @@ pub(super) async fn write<D: FileDriver, M: Memory>(
         }
         let now = offset + done as u64;
         if now == at {
-            return end(step, done, Err(io::ErrorKind::WriteZero.into()));
+            return end(step, done, Err(takes_no_more(len - done, at)));
         }
         at = now;
     }
@@ -221,21 +232,13 @@ async fn write_copy<D: FileDriver, M: Memory>(
         }
         Err(errno) => return (Err(errno.into()), step),
     }
-    let file = Main(Arc::clone(&access.open), step.entered.take());
-    let write = Write::new(file, buf, at);
-    let write = Write { rw_flags: access.rw_flags, ioprio: access.ioprio, ..write };
-    let (result, mut write) = access.perform(Box::new(write)).await;
-    step.entered = write.fd.1.take();
-    (counted(result, &mut write), step)
+    let mut copy = Box::new(access.step(Give(buf), at));
+    copy.entered = step.entered.take();
+    let (result, mut copy) = access.one(copy).await;
+    step.entered = copy.entered.take();
+    (result.map(|()| copy.span.skip), step)
 }
 
 fn memory(alignment: Alignment) -> usize {
     alignment.memory as usize
-}
-
-fn counted<O: Operation>(result: Result<u32, Errno>, op: &mut O) -> io::Result<usize> {
-    match result {
-        Ok(count) => Ok(count as usize),
-        Err(errno) => Err(op.prepare().diagnose(errno).into()),
-    }
 }

@@ -2,6 +2,7 @@
 
 use super::work::Work;
 use crate::driver::BlockingThreads;
+use crate::raw::ForkGuard;
 use crate::{Driver, Errno, LocalDriver, LocalFuture, OpFuture, Operation};
 use alloc::boxed::Box;
 use core::fmt;
@@ -32,15 +33,24 @@ pub trait FileDriver: Performs + Work {}
 impl FileDriver for Driver {}
 impl FileDriver for LocalDriver {}
 
+/// An operation of a file.
+pub trait FileOperation: Operation + Send + 'static {
+    /// Does the operation by a system call of this thread.
+    fn call(&mut self) -> Result<u32, Errno>;
+}
+
 /// What a file asks of its driver. Nobody else can implement it.
 pub trait Performs: Clone + fmt::Debug + 'static {
-    /// An operation as a future.
-    type Performed<O: Operation + Send + 'static>: Unpin;
+    /// True if the thread that polls a future does its work, and waits.
+    const IN_PLACE: bool = false;
 
-    fn perform<O: Operation + Send + 'static>(&self, op: Box<O>) -> Self::Performed<O>;
+    /// An operation as a future.
+    type Performed<O: FileOperation>: Unpin;
+
+    fn perform<O: FileOperation>(&self, op: Box<O>) -> Self::Performed<O>;
 
     /// Polls the future, and leaves the operation in its box.
-    fn poll<O: Operation + Send + 'static>(
+    fn poll<O: FileOperation>(
         performed: &mut Self::Performed<O>,
         cx: &mut Context<'_>,
     ) -> Poll<(Result<u32, Errno>, Box<O>)>;
@@ -50,14 +60,14 @@ pub trait Performs: Clone + fmt::Debug + 'static {
 }
 
 impl Performs for Driver {
-    type Performed<O: Operation + Send + 'static> = OpFuture<O>;
+    type Performed<O: FileOperation> = OpFuture<O>;
 
-    fn perform<O: Operation + Send + 'static>(&self, op: Box<O>) -> OpFuture<O> {
+    fn perform<O: FileOperation>(&self, op: Box<O>) -> OpFuture<O> {
         self.perform_boxed(op)
     }
 
     #[inline]
-    fn poll<O: Operation + Send + 'static>(
+    fn poll<O: FileOperation>(
         performed: &mut OpFuture<O>,
         cx: &mut Context<'_>,
     ) -> Poll<(Result<u32, Errno>, Box<O>)> {
@@ -70,14 +80,14 @@ impl Performs for Driver {
 }
 
 impl Performs for LocalDriver {
-    type Performed<O: Operation + Send + 'static> = LocalFuture<O>;
+    type Performed<O: FileOperation> = LocalFuture<O>;
 
-    fn perform<O: Operation + Send + 'static>(&self, op: Box<O>) -> LocalFuture<O> {
+    fn perform<O: FileOperation>(&self, op: Box<O>) -> LocalFuture<O> {
         self.perform_boxed(op)
     }
 
     #[inline]
-    fn poll<O: Operation + Send + 'static>(
+    fn poll<O: FileOperation>(
         performed: &mut LocalFuture<O>,
         cx: &mut Context<'_>,
     ) -> Poll<(Result<u32, Errno>, Box<O>)> {
@@ -86,5 +96,46 @@ impl Performs for LocalDriver {
 
     fn threads(&self) -> &BlockingThreads {
         self.blocking_threads()
+    }
+}
+
+/// Makes system calls at once, on the thread that polls: the driver of
+/// [`blocking::File`](crate::blocking::File). It keeps nothing that it is given.
+#[derive(Clone)]
+pub(crate) struct InPlace(BlockingThreads);
+
+impl InPlace {
+    pub(crate) fn new() -> Self {
+        Self(BlockingThreads::in_place(ForkGuard::of_this_process()))
+    }
+}
+
+impl fmt::Debug for InPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("InPlace")
+    }
+}
+
+impl FileDriver for InPlace {}
+
+impl Performs for InPlace {
+    const IN_PLACE: bool = true;
+
+    type Performed<O: FileOperation> = Option<(Result<u32, Errno>, Box<O>)>;
+
+    fn perform<O: FileOperation>(&self, mut op: Box<O>) -> Self::Performed<O> {
+        let result = self.0.check_open().and_then(|()| op.call());
+        Some((result, op))
+    }
+
+    fn poll<O: FileOperation>(
+        performed: &mut Self::Performed<O>,
+        _: &mut Context<'_>,
+    ) -> Poll<(Result<u32, Errno>, Box<O>)> {
+        Poll::Ready(performed.take().expect("it is polled once"))
+    }
+
+    fn threads(&self) -> &BlockingThreads {
+        &self.0
     }
 }

@@ -65,7 +65,8 @@ pub enum DirectState {
         /// The alignment that the file asks for.
         alignment: Alignment,
         /// The errno if no second descriptor, without `O_DIRECT`, was to be had. Unaligned writes
-        /// are then done by reading and writing whole blocks.
+        /// are then done by reading and writing whole blocks. For a block device it is
+        /// `EOPNOTSUPP`.
         without_second: Option<Errno>,
     },
     /// Through the page cache, since the program has asked for no `O_DIRECT`.
@@ -193,6 +194,14 @@ impl Open {
             DirectIo::Unsupported => None,
             DirectIo::Unreported => Some(alignment_by_reading(&main)?),
         };
+        let is_block_device = main.metadata()?.file_type().is_block_device();
+        // The kernel drops pages of a device before an asynchronous write, not after it. Whoever
+        // reads the device meanwhile leaves old bytes in the page cache, and a head or tail that
+        // is put into such a page would bring its neighbours back to the disk.
+        let (second, without_second) = match second {
+            Some(_) if is_block_device && alignment.is_some() => (None, Some(Errno::EOPNOTSUPP)),
+            second => (second, without_second),
+        };
         let state = match alignment {
             Some(alignment) => DirectState::Direct { alignment, without_second },
             None => DirectState::Unsupported,
@@ -202,7 +211,7 @@ impl Open {
                 .map_or(1, |alignment| u64::from(alignment.offset))
                 .max(cached_unit(&main)),
             appends: rustix::fs::fcntl_getfl(&main)?.contains(OFlags::APPEND),
-            is_block_device: main.metadata()?.file_type().is_block_device(),
+            is_block_device,
             main,
             second,
             state,

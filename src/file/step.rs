@@ -1,5 +1,6 @@
 //! [`Step`], one part of a transfer, by the driver or by a system call.
 
+use super::drivers::FileOperation;
 use super::memory::{Memory, Span};
 use super::open::Open;
 use super::sides::Entered;
@@ -29,21 +30,24 @@ pub(super) struct Step<M> {
 }
 
 impl<M: Memory> Step<M> {
-    /// Makes the system call for the first `most` bytes, and goes on behind what it has done.
-    pub(super) fn call(&mut self, more: RwFlags, most: usize) -> Result<usize, Errno> {
+    /// Makes the system call for the first `most` bytes.
+    fn call_once(&mut self, more: RwFlags, most: usize) -> Result<usize, Errno> {
         let fd = self.open.descriptor(self.direct).as_fd();
         let span = Span { len: self.span.len.min(most), ..self.span };
         let flags = self.rw_flags.union(more);
         loop {
             match self.memory.call(fd, span, self.offset, flags) {
                 Err(Errno::EINTR) => {}
-                Ok(count) => {
-                    self.advance(count);
-                    return Ok(count);
-                }
-                Err(errno) => return Err(errno),
+                result => return result,
             }
         }
+    }
+
+    /// Makes the system call for the first `most` bytes, and goes on behind what it has done.
+    pub(super) fn call(&mut self, more: RwFlags, most: usize) -> Result<usize, Errno> {
+        let count = self.call_once(more, most)?;
+        self.advance(count);
+        Ok(count)
     }
 
     /// Makes system calls until everything is done, the file ends, or one fails.
@@ -78,6 +82,12 @@ impl<M> Step<M> {
     pub(super) fn into_memory(self) -> M {
         let Self { memory, .. } = self;
         memory
+    }
+}
+
+impl<M: Memory> FileOperation for Step<M> {
+    fn call(&mut self) -> Result<u32, Errno> {
+        self.call_once(RwFlags::empty(), LARGEST).map(|count| count as u32)
     }
 }
 

@@ -9,14 +9,13 @@ use super::access::{Access, Stepped};
 use super::direct;
 use super::drivers::FileDriver;
 use super::fair;
-use super::memory::{Memory, Span};
+use super::memory::Memory;
 use super::open::DirectState;
 use super::sides::Side;
 use super::step::{LARGEST, Step};
 use super::whole;
 use crate::{Errno, RwFlags};
 use alloc::boxed::Box;
-use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 use std::io;
 
@@ -73,7 +72,7 @@ impl<D: FileDriver> Access<D> {
     /// Moves all bytes of `memory`, up to the end of the file or an error.
     #[inline]
     pub(super) async fn transfer<M: Memory>(&self, memory: M, offset: u64) -> (Moved, M) {
-        if fair::is_due() {
+        if !D::IN_PLACE && fair::is_due() {
             fair::turn().await;
         }
         let (mut step, way) = match self.begin(memory, offset) {
@@ -93,18 +92,9 @@ impl<D: FileDriver> Access<D> {
 
     /// Checks a request, and does it if it is in the page cache.
     #[inline]
-    fn begin<M: Memory>(&self, mut memory: M, offset: u64) -> Begun<M> {
-        let len = memory.len();
-        let mut step = Step {
-            open: Arc::clone(&self.open),
-            direct: true,
-            memory,
-            span: Span { skip: 0, len },
-            offset,
-            rw_flags: self.rw_flags,
-            ioprio: self.ioprio,
-            entered: None,
-        };
+    fn begin<M: Memory>(&self, memory: M, offset: u64) -> Begun<M> {
+        let mut step = self.step(memory, offset);
+        let len = step.span.len;
         let refusal = match (check_range(offset, len as u64), self.driver.threads().check_open()) {
             _ if len == 0 && !M::WRITES => Some(whole::no_room()),
             (Ok(()), Ok(())) => None,
@@ -121,7 +111,7 @@ impl<D: FileDriver> Access<D> {
             let way = self.way(&mut step);
             return Begun::Step(step, way);
         }
-        if M::WRITES && !without_waiting {
+        if (M::WRITES || D::IN_PLACE) && !without_waiting {
             return Begun::Step(Box::new(step), Way::Through(Look::Missing));
         }
         match self.look(&mut step) {
@@ -178,6 +168,8 @@ impl<D: FileDriver> Access<D> {
         let len = step.span.len;
         match result {
             Ok(count) => step.advance(count as usize),
+            // It may have asked for blocks behind the end of the file.
+            Err(Errno::EIO) if !M::WRITES && matches!(way, Way::Straight) => return None,
             Err(errno) => return Some(Moved { done: 0, len, error: Some(step.error(errno)) }),
         }
         let done = step.span.skip;

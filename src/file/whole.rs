@@ -33,12 +33,20 @@ pub(super) fn some(moved: Moved) -> io::Result<usize> {
 
 /// Tells whether all of a write was done.
 #[inline]
-pub(super) fn all(moved: Moved) -> io::Result<()> {
-    match moved.error {
+pub(super) fn all(moved: Moved, offset: u64) -> io::Result<()> {
+    let Moved { done, len, error } = moved;
+    match error {
         Some(error) => Err(error),
-        None if moved.done < moved.len => Err(io::ErrorKind::WriteZero.into()),
+        None if done < len => Err(takes_no_more(len - done, offset + done as u64)),
         None => Ok(()),
     }
+}
+
+/// Returns the error of a write of which the kernel takes nothing.
+#[cold]
+pub(super) fn takes_no_more(len: usize, offset: u64) -> io::Error {
+    let text = alloc::format!("write of {len} bytes at offset {offset}: the file takes no more");
+    io::Error::new(io::ErrorKind::WriteZero, text)
 }
 
 #[cold]

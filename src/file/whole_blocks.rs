@@ -1,5 +1,6 @@
 //! Unaligned writes where there is no second descriptor: blocks that are read, changed and written.
 
+use super::flagged;
 use super::memory::Memory;
 use super::step::Step;
 use crate::raw::ForkGuard;
@@ -9,7 +10,6 @@ use alloc::vec;
 use core::hash::{BuildHasher, BuildHasherDefault};
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, Ordering};
-use rustix::io::ReadWriteFlags;
 use std::collections::hash_map::DefaultHasher;
 use std::io::IoSlice;
 use std::os::unix::fs::MetadataExt;
@@ -62,9 +62,13 @@ pub(super) fn write<M: Memory>(step: &mut Step<M>) -> Result<(), Errno> {
     let size = alignment.offset as usize;
     let io = |error: std::io::Error| Errno::from_io_error(&error).unwrap_or(Errno::EIO);
     let metadata = step.open.main.metadata().map_err(io)?;
+    // One device may have several nodes.
+    let (device, inode) = match step.open.is_block_device {
+        true => (metadata.rdev(), 0),
+        false => (metadata.dev(), metadata.ino()),
+    };
     let mut buf = AlignedBuf::with_alignment(size, alignment.memory as usize)?;
     let mut bytes = vec![0; size];
-    let flags = ReadWriteFlags::from_bits_retain(step.rw_flags.bits() as _);
     while step.span.len > 0 {
         let within = (step.offset % size as u64) as usize;
         let block = step.offset - within as u64;
@@ -78,7 +82,7 @@ pub(super) fn write<M: Memory>(step: &mut Step<M>) -> Result<(), Errno> {
             return Err(Errno::EINVAL);
         }
         let locks = Locks::of_this_process();
-        let _locked = locks.lock(metadata.dev(), metadata.ino(), block);
+        let _locked = locks.lock(device, inode, block);
         let read =
             rustix::io::retry_on_intr(|| rustix::io::pread(&step.open.main, &mut *buf, block));
         if read? < size {
@@ -86,10 +90,12 @@ pub(super) fn write<M: Memory>(step: &mut Step<M>) -> Result<(), Errno> {
         }
         buf[within..][..count].copy_from_slice(&bytes[..count]);
         let whole = [IoSlice::new(&buf)];
-        let written = rustix::io::retry_on_intr(|| match flags.is_empty() {
-            true => rustix::io::pwritev(&step.open.main, &whole, block),
-            false => rustix::io::pwritev2(&step.open.main, &whole, block, flags),
-        });
+        let written = loop {
+            match flagged::write(&step.open.main, &whole, block, step.rw_flags) {
+                Err(Errno::EINTR) => {}
+                written => break written,
+            }
+        };
         if written? < size {
             return Err(Errno::EIO);
         }

@@ -1,6 +1,7 @@
 //! [`Work`], what a stream has its driver do, as futures that the stream keeps.
 
 use super::File;
+use super::drivers::InPlace;
 use crate::{Driver, LocalDriver, Part};
 use alloc::boxed::Box;
 use core::future::Future;
@@ -104,4 +105,5 @@ macro_rules! in_boxes {
 }
 
 in_boxes!(Driver, Pin<Box<dyn Future<Output = T> + Send>>);
+in_boxes!(InPlace, Pin<Box<dyn Future<Output = T> + Send>>);
 in_boxes!(LocalDriver, Pin<Box<dyn Future<Output = T>>>);

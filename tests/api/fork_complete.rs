@@ -30,6 +30,7 @@ const LOCKING: &[Table] = &[
     on_driver::DRIVER,
     on_file::FILE,
     on_streams::STREAMS,
+    on_file::BLOCKING,
     #[cfg(feature = "tokio")]
     on_tokio::TOKIO,
 ];

@@ -82,6 +82,18 @@ impl Mount {
         Ok(Self { at: at.into() })
     }
 
+    /// An overlay whose layers are new directories below `layers`.
+    pub(crate) fn overlay(layers: &Path, at: &Path) -> Result<Self, String> {
+        let below = ["lower", "upper", "work"].map(|name| layers.join(name));
+        for layer in &below {
+            std::fs::create_dir(layer).expect("a directory");
+        }
+        let [lower, upper, work] = below.each_ref().map(|layer| text(layer));
+        let options = format!("lowerdir={lower},upperdir={upper},workdir={work}");
+        run("mount", &["-t", "overlay", "-o", &options, "overlay", text(at)])?;
+        Ok(Self { at: at.into() })
+    }
+
     /// Freezes the file system until the value is dropped.
     pub(crate) fn freeze(&self) -> Result<Frozen<'_>, String> {
         run("fsfreeze", &["--freeze", text(&self.at)])?;

@@ -5,9 +5,11 @@
 mod common;
 
 mod attack;
+mod blocking;
 mod buffers;
 mod deadlines;
 mod drivers;
+mod edges;
 mod forks;
 mod handles;
 mod model;

@@ -1,7 +1,7 @@
 //! A file against a `Vec<u8>`: any offset, any length, any memory, and many requests at once.
 //!
-//! `LINUX_AIO_MODEL_ROUNDS` says how many rounds each file system gets, `LINUX_AIO_MODEL_SEED`
-//! repeats a run.
+//! `LINUX_AIO_MODEL_ROUNDS` says how many rounds each file of each file system gets (150 unless it
+//! is set), and `LINUX_AIO_MODEL_SEED` repeats a run. `.ci/full model` makes a million.
 
 use crate::common;
 use crate::drivers::{AnyDriver, on_each_driver};
@@ -14,12 +14,11 @@ use core::pin::Pin;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::Poll;
 use fastrand::Rng;
-use linux_aio::{AlignedBuf, Direct, File};
+use linux_aio::{AlignedBuf, Direct, File, OpenOptions};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
-
-on_each_driver![a_file_is_what_was_written, a_file_is_what_was_written_on_each_file_system];
 
 /// How long the file is at most.
 const LARGEST: usize = 3 << 20;
@@ -179,8 +178,9 @@ async fn read<D: AnyDriver>(file: &File<D>, rng: &mut Rng, model: &[u8]) {
 }
 
 async fn round<D: AnyDriver>(file: &File<D>, rng: &mut Rng, model: &mut Vec<u8>) {
+    let device = file.metadata().expect("metadata").file_type().is_block_device();
     match rng.u8(..20) {
-        0 => {
+        0 if !device => {
             let len = some_offset(rng, LARGEST);
             file.set_len(len as u64).await.expect("another length");
             model.resize(len, 0);
@@ -199,7 +199,9 @@ async fn round<D: AnyDriver>(file: &File<D>, rng: &mut Rng, model: &mut Vec<u8>)
         3..10 => read(file, rng, model).await,
         _ => write(file, rng, model).await,
     }
-    assert_eq!(file.metadata().expect("metadata").len(), model.len() as u64);
+    if !device {
+        assert_eq!(file.metadata().expect("metadata").len(), model.len() as u64);
+    }
 }
 
 fn rounds() -> usize {
@@ -236,37 +238,69 @@ impl Drop for Onlooker {
     }
 }
 
+fn seed() -> u64 {
+    let seed = std::env::var("LINUX_AIO_MODEL_SEED").ok();
+    seed.map_or_else(|| fastrand::u64(..), |seed| seed.parse().expect("a number"))
+}
+
+/// How a file is opened, and whether somebody reads it meanwhile.
+const WAYS: [(&str, Direct, bool); 3] = [
+    ("direct", Direct::Prefer, false),
+    ("watched", Direct::Prefer, true),
+    ("buffered", Direct::Never, false),
+];
+
 /// Compares a file of a directory with the model, with `O_DIRECT` if it can be had and without.
 fn compare<D: AnyDriver>(directory: &Path, what: &str) {
-    let seed = std::env::var("LINUX_AIO_MODEL_SEED").ok();
-    let seed = seed.map_or_else(|| fastrand::u64(..), |seed| seed.parse().expect("a number"));
-    for (name, direct, watched) in [
-        ("direct", Direct::Prefer, false),
-        ("watched", Direct::Prefer, true),
-        ("buffered", Direct::Never, false),
-    ] {
-        let (mut rng, mut model) = (Rng::with_seed(seed), Vec::new());
-        let driver = D::with_capacity(16).expect("a driver");
-        driver.block_on(async {
-            let options = File::options().read(true).write(true).create_new(true).direct(direct);
-            let file = options.open(&driver, directory.join(name)).await.expect("a new file");
-            let _onlooker = watched.then(|| Onlooker::of(directory.join(name)));
-            common::say_count(&format!("{}, {what}: {}; seed {seed}", D::NAME, file.direct()));
-            for _ in 0..rounds() {
-                round(&file, &mut rng, &mut model).await;
-            }
-            file.close().await.expect("closed");
-            // And what others see.
-            assert!(std::fs::read(directory.join(name)).expect("the file") == model);
-            driver.clone().close().await;
-        });
+    for (name, direct, watched) in WAYS {
+        let path = directory.join(name);
+        let options = File::options().read(true).write(true).create_new(true).direct(direct);
+        compare_file::<D>(&path, &options, Vec::new(), watched, what);
+        std::fs::remove_file(path).expect("removed");
     }
+}
+
+/// Compares a device, whose length stays as it is.
+fn compare_device<D: AnyDriver>(device: &Path, what: &str) {
+    for (_, direct, watched) in WAYS {
+        let options = File::options().read(true).write(true).direct(direct);
+        let content = std::fs::read(device).expect("the device");
+        assert_eq!(content.len(), LARGEST);
+        compare_file::<D>(device, &options, content, watched, what);
+    }
+}
+
+fn compare_file<D: AnyDriver>(
+    path: &Path,
+    options: &OpenOptions,
+    mut model: Vec<u8>,
+    watched: bool,
+    what: &str,
+) {
+    let seed = seed();
+    let mut rng = Rng::with_seed(seed);
+    let driver = D::with_capacity(16).expect("a driver");
+    let file = driver.block_on(options.open(&driver, path)).expect("a file");
+    let onlooker = watched.then(|| Onlooker::of(path.into()));
+    let (driver_name, state) = (D::NAME, file.direct());
+    common::say_count(&format!("{driver_name}, {what}: {state}; watched: {watched}, seed {seed}"));
+    let mut rest = rounds();
+    while rest > 0 {
+        let _watchdog = Watchdog::new();
+        for _ in 0..rest.min(400) {
+            driver.block_on(round(&file, &mut rng, &mut model));
+        }
+        rest -= rest.min(400);
+    }
+    drop(onlooker);
+    driver.block_on(file.close()).expect("closed");
+    driver.block_on(driver.clone().close());
+    assert!(std::fs::read(path).expect("the file") == model, "what others see");
 }
 
 /// Goal: whatever is written at any offset, from any memory and beside whatever else, is read
 /// again, and nothing beside it changes; the length is that of the furthest write.
 fn a_file_is_what_was_written<D: AnyDriver>() {
-    let _watchdog = Watchdog::new();
     let dir = scratch();
     compare::<D>(dir.path(), "the test's directory");
     if let Ok(dir) = tempfile::tempdir_in("/dev/shm") {
@@ -276,35 +310,80 @@ fn a_file_is_what_was_written<D: AnyDriver>() {
     }
 }
 
-/// Goal: the same on file systems of every kind, and on large sectors and blocks.
-fn a_file_is_what_was_written_on_each_file_system<D: AnyDriver>() {
+/// Makes an image for a device.
+fn image(directory: &Path, len: u64) -> PathBuf {
+    let image = directory.join("image");
+    std::fs::File::create_new(&image).expect("a file").set_len(len).expect("a length");
+    image
+}
+
+/// Runs a part of a test on a thread of its own, to which its mounts belong.
+fn mounted(what: &str, part: impl FnOnce() -> Result<(), String> + Send + 'static) {
     if !is_root() {
         return say_skipped("only root can mount");
     }
-    let _watchdog = Watchdog::new();
-    let kinds: [(&str, &[&str], u32); 5] = [
-        ("ext4", &["-q", "-F"], 512),
-        ("ext4", &["-q", "-F"], 4096),
-        ("xfs", &["-q", "-f"], 4096),
-        ("xfs", &["-q", "-f", "-b", "size=64k"], 512),
-        ("btrfs", &["-q", "-f"], 512),
-    ];
-    // One after the other: a mount belongs to the thread that made it.
-    for (kind, arguments, sector) in kinds {
-        let on_file_system = move || -> Result<(), String> {
-            let dir = scratch();
-            let (image, at) = (dir.path().join("image"), dir.path().join("mount"));
-            std::fs::create_dir(&at).expect("a directory");
-            let file = std::fs::File::create_new(&image).expect("a file");
-            file.set_len(512 << 20).expect("a length");
-            Mount::unshare()?;
-            let device = LoopDevice::with_sectors(&image, sector)?;
-            let _mount = Mount::made(kind, arguments, &device.path, &at)?;
-            compare::<D>(&at, &format!("{kind} {arguments:?}, sectors of {sector}"));
-            Ok(())
-        };
-        if let Err(why) = thread::spawn(on_file_system).join().expect("no panic") {
-            say_skipped(&format!("no {kind} on sectors of {sector}: {why}"));
-        }
+    let part = || Mount::unshare().and_then(|()| part());
+    if let Err(why) = thread::spawn(part).join().expect("no panic") {
+        say_skipped(&format!("no {what}: {why}"));
     }
 }
+
+/// Goal: the same on file systems of every kind, and on large sectors and blocks.
+fn on_file_system<D: AnyDriver>(kind: &'static str, arguments: &'static [&str], sector: u32) {
+    let what = format!("{kind} {arguments:?}, sectors of {sector}");
+    mounted(&what.clone(), move || {
+        let dir = scratch();
+        let at = dir.path().join("mount");
+        std::fs::create_dir(&at).expect("a directory");
+        let device = LoopDevice::with_sectors(&image(dir.path(), 512 << 20), sector)?;
+        let _mount = Mount::made(kind, arguments, &device.path, &at)?;
+        compare::<D>(&at, &what);
+        Ok(())
+    });
+}
+
+fn a_file_is_what_was_written_on_ext4<D: AnyDriver>() {
+    on_file_system::<D>("ext4", &["-q", "-F"], 512);
+    on_file_system::<D>("ext4", &["-q", "-F"], 4096);
+}
+
+fn a_file_is_what_was_written_on_xfs<D: AnyDriver>() {
+    on_file_system::<D>("xfs", &["-q", "-f"], 4096);
+    on_file_system::<D>("xfs", &["-q", "-f", "-b", "size=64k"], 512);
+}
+
+fn a_file_is_what_was_written_on_btrfs<D: AnyDriver>() {
+    on_file_system::<D>("btrfs", &["-q", "-f"], 512);
+}
+
+fn a_file_is_what_was_written_on_an_overlay<D: AnyDriver>() {
+    mounted("overlay", || {
+        let dir = scratch();
+        let at = dir.path().join("mount");
+        std::fs::create_dir(&at).expect("a directory");
+        let _mount = Mount::overlay(dir.path(), &at)?;
+        compare::<D>(&at, "overlay");
+        Ok(())
+    });
+}
+
+/// Goal: the same on devices without a file system, of 512 and of 4096 bytes a sector.
+fn a_device_is_what_was_written<D: AnyDriver>() {
+    for sector in [512, 4096] {
+        mounted("loop device", move || {
+            let dir = scratch();
+            let device = LoopDevice::with_sectors(&image(dir.path(), LARGEST as u64), sector)?;
+            compare_device::<D>(&device.path, &format!("a device, sectors of {sector}"));
+            Ok(())
+        });
+    }
+}
+
+on_each_driver!(
+    a_file_is_what_was_written,
+    a_file_is_what_was_written_on_ext4,
+    a_file_is_what_was_written_on_xfs,
+    a_file_is_what_was_written_on_btrfs,
+    a_file_is_what_was_written_on_an_overlay,
+    a_device_is_what_was_written,
+);

@@ -429,3 +429,47 @@ fn a_closed_driver_takes_no_calls() -> io::Result<()> {
     assert!(link.map_or(true, |link| link != path));
     Ok(())
 }
+
+/// Goal: a read may ask for more than a file of xfs has. Method: a write through the page cache has
+/// blocks reserved behind the end, and a direct write takes a part of them. The kernel gives `EIO`
+/// for a direct read that comes to the rest.
+#[test]
+fn a_read_may_pass_the_end_where_blocks_are_reserved() {
+    if !is_root() {
+        return say_skipped("only root can mount");
+    }
+    let _watchdog = Watchdog::new();
+    let on_xfs = || -> Result<(), String> {
+        let dir = scratch();
+        let (image, at) = (dir.path().join("image"), dir.path().join("mount"));
+        std::fs::create_dir(&at).expect("a directory");
+        std::fs::File::create_new(&image).expect("a file").set_len(512 << 20).expect("a length");
+        Mount::unshare()?;
+        let device = LoopDevice::over(&image)?;
+        let _mount = Mount::made("xfs", &["-q", "-f"], &device.path, &at)?;
+        let driver = Driver::on_thread(4).expect("a driver");
+        let options = File::options().read(true).write(true).create(true);
+        block_on(async {
+            let file = options.open(&driver, at.join("file")).await.expect("a file");
+            file.write_all_at(vec![1; 1 << 20], 0).await.0.expect("a write");
+            file.write_all_at(vec![2; 4000], 1 << 20).await.0.expect("through the page cache");
+            file.write_all_at(vec![3; 4096], (1 << 20) + 4096).await.0.expect("around it");
+            for len in [8192, 8193, 100_000, 500_000] {
+                // Once straight to the memory, and once by a copy.
+                for skip in [0, 7] {
+                    let (result, buf) = file.read_at(vec![0; len], (1 << 20) + skip).await;
+                    let count = 8192.min(len + skip as usize) - skip as usize;
+                    assert_eq!(result.expect("a read"), count);
+                    assert!(buf[4096..count].iter().all(|byte| *byte == 3));
+                    let aligned = linux_aio::AlignedBuf::new(len).expect("memory");
+                    let (result, _) = file.read_at(aligned, (1 << 20) + skip).await;
+                    assert_eq!(result.expect("a read"), count);
+                }
+            }
+        });
+        Ok(())
+    };
+    if let Err(why) = thread::spawn(on_xfs).join().expect("no panic") {
+        say_skipped(&why);
+    }
+}

@@ -1,10 +1,10 @@
 //! The table of memory that the kernel reads, and the system calls that take one.
 
+use super::super::flagged;
 use crate::abi::iovec;
 use crate::op::{IovecVec, Scratch};
 use crate::{Errno, RwFlags};
 use rustix::fd::BorrowedFd;
-use rustix::io::ReadWriteFlags;
 use static_assertions::{assert_eq_align, assert_eq_size};
 use std::io::{IoSlice, IoSliceMut};
 
@@ -41,10 +41,7 @@ pub(super) unsafe fn read(
     // borrowed exclusively. The call hands the table on to the kernel and looks at no byte, so it
     // does not matter whether the memory is initialised, or shared with other threads.
     let slices = unsafe { &mut *(&raw mut *table as *mut [IoSliceMut<'_>]) };
-    Ok(match flags.is_empty() {
-        true => rustix::io::preadv(fd, slices, offset)?,
-        false => rustix::io::preadv2(fd, slices, offset, bits(flags))?,
-    })
+    flagged::read(fd, slices, offset, flags)
 }
 
 /// Writes the memory of a table.
@@ -59,12 +56,5 @@ pub(super) unsafe fn write(
 ) -> Result<usize, Errno> {
     // SAFETY: As in `read`, but that the entries are shared.
     let slices = unsafe { &*(&raw const *table as *const [IoSlice<'_>]) };
-    Ok(match flags.is_empty() {
-        true => rustix::io::pwritev(fd, slices, offset)?,
-        false => rustix::io::pwritev2(fd, slices, offset, bits(flags))?,
-    })
-}
-
-fn bits(flags: RwFlags) -> ReadWriteFlags {
-    ReadWriteFlags::from_bits_retain(flags.bits() as _)
+    flagged::write(fd, slices, offset, flags)
 }

@@ -9,7 +9,10 @@ use core::pin::Pin;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::Waker;
 use core::time::Duration;
-use linux_aio::{Direct, Driver, Errno, File, FileWithDeadline, IoPrio, Outcome, RwFlags};
+use linux_aio::blocking::File as Blocking;
+use linux_aio::{
+    Direct, Driver, Errno, File, FileWithDeadline, IoPrio, Outcome, RwFlags, SyncRange,
+};
 use smol::future::block_on;
 use std::io;
 use std::os::fd::AsFd;
@@ -24,6 +27,8 @@ pub(crate) struct Inherited {
     dir: TempDir,
     driver: Option<Driver>,
     files: Option<[File; 3]>,
+    /// One that blocks, and that the thread uses, too.
+    blocking: Option<Blocking>,
     /// A read by the last, which waits for a slot.
     waiting: Option<Reading>,
     user: Option<thread::JoinHandle<()>>,
@@ -45,10 +50,16 @@ impl Inherited {
         for file in [&direct, &buffered] {
             block_on(file.set_len(100)).expect("a length");
         }
+        // What the streams read is there before the thread comes to it.
+        block_on(direct.set_len(100)).expect("a length");
+        let options = File::options().read(true).write(true).create(true);
+        let blocking = options.open_blocking(dir.path().join("blocking")).expect("a file");
         let user = thread::spawn({
             let files = [direct.clone(), buffered.clone()];
+            let blocking = blocking.clone();
             move || {
                 while !OVER.load(Ordering::Relaxed) {
+                    blocking.write_all_at(&[1; 8], 3).expect("a write");
                     for file in &files {
                         block_on(file.write_all_at(vec![1; 8], 3)).0.expect("a write");
                         assert_eq!(block_on(file.read_at(vec![1; 8], 0)).0.expect("a read"), 8);
@@ -66,7 +77,8 @@ impl Inherited {
         let files = Some([direct, buffered, of_full.clone()]);
         let mut waiting: Reading = Box::pin(async move { of_full.read_at(vec![1; 8], 0).await });
         assert!(poll_once(&mut waiting, Waker::noop()).is_pending());
-        Self { dir, driver: Some(driver), files, waiting: Some(waiting), user: Some(user), streams }
+        let (blocking, waiting, user) = (Some(blocking), Some(waiting), Some(user));
+        Self { dir, driver: Some(driver), files, blocking, waiting, user, streams }
     }
 
     /// When the slot is free.
@@ -83,6 +95,10 @@ impl Inherited {
 
     pub(crate) fn files(&self) -> &[File] {
         self.files.as_ref().expect("all")
+    }
+
+    fn blocking(&self) -> &Blocking {
+        self.blocking.as_ref().expect("it")
     }
 
     fn driver(&self) -> &Driver {
@@ -229,6 +245,11 @@ pub(crate) const FILE: &[(&str, Check)] = &[
     ("File::sync_data", |world| {
         world.files.files().iter().for_each(|file| assert_forked(block_on(file.sync_data())));
     }),
+    ("File::sync_range", |world| {
+        world.files.files().iter().for_each(|file| {
+            assert_forked(block_on(file.sync_range(0, 0, SyncRange::Wait)));
+        });
+    }),
     ("File::set_len", |world| {
         world.files.files().iter().for_each(|file| assert_forked(block_on(file.set_len(1))));
     }),
@@ -256,4 +277,79 @@ pub(crate) const FILE: &[(&str, Check)] = &[
     ("File: Drop", |world| {
         drop((world.files.waiting.take(), world.files.files.take(), world.files.driver.take()));
     }),
+];
+
+pub(crate) const BLOCKING: &[(&str, Check)] = &[
+    ("OpenOptions::open_blocking", |world| {
+        // The child may have a file of its own.
+        let path = world.files.dir.path().join("child's");
+        let options = File::options().read(true).write(true).create(true);
+        let file = options.open_blocking(path).expect("a file");
+        file.write_all_at(&[7; 5000], 100).expect("a write");
+        let mut buf = [0; 5000];
+        file.read_exact_at(&mut buf, 100).expect("a read");
+        assert_eq!(buf, [7; 5000]);
+    }),
+    ("blocking::File::options", |_| drop(Blocking::options())),
+    ("blocking::File::open", |_| {
+        let file = Blocking::open("/dev/zero").expect("a file");
+        assert_eq!(file.read_at(&mut [1; 8], 0).expect("a read"), 8);
+    }),
+    ("blocking::File::from_std", |world| {
+        let again = world.files.blocking().get_ref().try_clone().expect("a descriptor");
+        let file = Blocking::from_std(again).expect("a file");
+        file.read_at(&mut [1; 8], 0).expect("the child's own");
+    }),
+    ("blocking::File::is_direct", |world| drop(world.files.blocking().is_direct())),
+    ("blocking::File::is_direct", |world| _ = world.files.blocking().is_direct()),
+    ("blocking::File::is_direct", |world| {
+        let _ = world.files.blocking().is_direct();
+    }),
+    ("blocking::File::direct", |world| drop(world.files.blocking().direct().to_string())),
+    ("blocking::File::with_rw_flags", |world| {
+        let file = world.files.blocking().clone().with_rw_flags(RwFlags::DSYNC);
+        assert_forked(file.write_at(&[1; 8], 0));
+    }),
+    ("blocking::File::read_at", |world| {
+        assert_forked(world.files.blocking().read_at(&mut [1; 8], 0));
+    }),
+    ("blocking::File::read_exact_at", |world| {
+        assert_forked(world.files.blocking().read_exact_at(&mut [1; 8], 0));
+    }),
+    ("blocking::File::readv_at", |world| {
+        let mut buf = [1; 8];
+        let bufs = &mut [io::IoSliceMut::new(&mut buf)];
+        assert_forked(world.files.blocking().readv_at(bufs, 0));
+    }),
+    ("blocking::File::write_at", |world| {
+        assert_forked(world.files.blocking().write_at(&[1; 8], 0));
+    }),
+    ("blocking::File::write_all_at", |world| {
+        assert_forked(world.files.blocking().write_all_at(&[1; 8], 3));
+    }),
+    ("blocking::File::writev_at", |world| {
+        assert_forked(world.files.blocking().writev_at(&[io::IoSlice::new(&[1; 8])], 0));
+    }),
+    ("blocking::File::sync_all", |world| assert_forked(world.files.blocking().sync_all())),
+    ("blocking::File::sync_data", |world| assert_forked(world.files.blocking().sync_data())),
+    ("blocking::File::sync_range", |world| {
+        assert_forked(world.files.blocking().sync_range(0, 0, SyncRange::Start));
+    }),
+    ("blocking::File::set_len", |world| assert_forked(world.files.blocking().set_len(1))),
+    ("blocking::File::allocate", |world| assert_forked(world.files.blocking().allocate(0, 1))),
+    ("blocking::File::punch_hole", |world| assert_forked(world.files.blocking().punch_hole(0, 1))),
+    ("blocking::File::metadata", |world| assert!(world.files.blocking().metadata().is_ok())),
+    ("blocking::File::get_ref", |world| {
+        assert!(world.files.blocking().get_ref().metadata().is_ok());
+    }),
+    ("blocking::File::close", |world| {
+        let file = world.files.blocking.take().expect("it");
+        file.close().expect("it closes what the child has");
+    }),
+    ("blocking::File: AsFd", |world| {
+        assert!(world.files.blocking().as_fd().try_clone_to_owned().is_ok());
+    }),
+    ("blocking::File: Clone", |world| drop(world.files.blocking().clone())),
+    ("blocking::File: Debug", |world| assert!(!format!("{:?}", world.files.blocking()).is_empty())),
+    ("blocking::File: Drop", |world| drop(world.files.blocking.take())),
 ];

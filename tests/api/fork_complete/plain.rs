@@ -149,8 +149,14 @@ const TRIED: &[(&str, &str)] = &[
 ];
 
 /// What files ask of their driver. The checks of `File` and of `LocalDriver: Performs` try it.
-const OF_FILES: &[(&str, &str)] =
-    &[("BlockingThreads", "Clone Drop"), ("Driver", "Performs"), ("Performs", "perform threads")];
+const OF_FILES: &[(&str, &str)] = &[
+    ("BlockingThreads", "Clone Drop"),
+    ("Driver", "Performs"),
+    ("Fdsync", "FileOperation"),
+    ("FileOperation", "call"),
+    ("Fsync", "FileOperation"),
+    ("Performs", "perform poll threads"),
+];
 
 /// The traits of others, which call what is tried: `FileReader::next_chunk` and its like.
 const OF_OTHERS: &[(&str, &str)] = &[
