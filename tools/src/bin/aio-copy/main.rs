@@ -1,5 +1,5 @@
-//! A fast file copy: many large blocks in flight through one [`Queue`](linux_aio::Queue), around
-//! the page cache (`O_DIRECT`) where the file systems allow it.
+//! A fast file copy: many large blocks in flight by one [`LocalDriver`], around the page cache where
+//! the file systems allow it.
 //!
 //! ```text
 //! aio-copy SOURCE TARGET --verify
@@ -10,24 +10,19 @@
 //! the file system has no files without a name, an unfinished one. Holes stay holes, and the
 //! permissions are the source's.
 //!
-//! `transfer.rs` is the asynchronous part, a read and a write taking turns with one buffer;
-//! `verify.rs` compares. `source.rs` and `target.rs` see to the files, `block.rs` is the buffer.
+//! `copy.rs` moves the bytes, `target.rs` sees to the name, `monitor.rs` to signals.
 #![forbid(unsafe_code)]
 
-mod block;
-mod direct;
+mod copy;
 mod monitor;
-mod source;
 mod target;
-mod transfer;
-mod verify;
 
 use anyhow::Result;
-use block::ALIGNMENT;
 use bytesize::ByteSize;
 use clap::Parser;
+use copy::Copy;
+use linux_aio::LocalDriver;
 use monitor::{Interrupted, Monitor};
-use source::Source;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use target::Target;
@@ -59,47 +54,29 @@ struct Args {
     block: usize,
 }
 
-/// How the work is cut: `depth` blocks of `block` bytes.
-#[derive(Clone, Copy)]
-struct Shape {
-    depth: u32,
-    block: usize,
-}
-
 fn run(args: &Args) -> Result<()> {
-    let shape = Shape { depth: args.depth, block: args.block };
     let monitor = Monitor::new()?;
-    let source = Source::open(&args.source)?;
-    let mut target = Target::create(&args.target, &source)?;
-    let data = source.data()?;
-    target.reserve(source.size, &data)?;
-
-    let bytes = data.iter().map(|range| range.end - range.start).sum();
-    monitor.begin("copying", bytes);
-    transfer::copy(&source, &target, &data, shape, &monitor)?;
-    target.complete(&source)?;
-    if args.verify {
-        monitor.begin("verifying", source.size);
-        verify::compare(&source, &target, shape, &monitor)?;
-    }
-    source.ensure_unchanged()?;
+    let driver = LocalDriver::new(args.depth)?;
+    let copy = driver.block_on(Copy::open(&driver, args, &monitor))?;
+    let target = Target::create(&driver, &args.target, &copy.metadata)?;
+    driver.block_on(async {
+        copy.to(&target).await?;
+        if args.verify { copy.verify(&target).await } else { Ok(()) }
+    })?;
+    copy.ensure_unchanged()?;
     monitor.ensure_not_interrupted()?;
     target.publish()
 }
 
 fn parse_block(text: &str) -> Result<usize, String> {
-    let block = text.parse::<ByteSize>()?.as_u64();
-    if block == 0 || block % ALIGNMENT as u64 != 0 || block > 1 << 30 {
-        return Err("not a multiple of 4 KiB up to 1 GiB, such as 64KiB or 1MiB".into());
+    match text.parse::<ByteSize>()?.as_u64() {
+        block if block > 0 && block % 4096 == 0 && block <= 1 << 30 => Ok(block as usize),
+        _ => Err("not a multiple of 4 KiB up to 1 GiB, such as 64KiB or 1MiB".into()),
     }
-    usize::try_from(block).map_err(|error| error.to_string())
 }
 
 fn main() -> ExitCode {
     let Err(error) = run(&Args::parse()) else { return ExitCode::SUCCESS };
     eprintln!("aio-copy: {error:#}");
-    if error.is::<Interrupted>() {
-        return ExitCode::from(Interrupted::EXIT_CODE);
-    }
-    ExitCode::FAILURE
+    ExitCode::from(if error.is::<Interrupted>() { Interrupted::EXIT_CODE } else { 1 })
 }

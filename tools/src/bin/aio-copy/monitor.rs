@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub(crate) struct Monitor {
-    progress: ProgressBar,
+    pub(crate) progress: ProgressBar,
     interrupted: Arc<AtomicBool>,
 }
 
@@ -23,21 +23,9 @@ impl Monitor {
             flag::register_conditional_shutdown(signal, code, Arc::clone(&interrupted))?;
             flag::register(signal, Arc::clone(&interrupted))?;
         }
-        let style = ProgressStyle::with_template(
-            "{msg:>9} {wide_bar} {bytes}/{total_bytes} {binary_bytes_per_sec} {eta}",
-        )?;
-        let progress = ProgressBar::no_length().with_style(style);
-        Ok(Self { progress, interrupted })
-    }
-
-    pub(crate) fn begin(&self, what: &'static str, bytes: u64) {
-        self.progress.reset();
-        self.progress.set_message(what);
-        self.progress.set_length(bytes);
-    }
-
-    pub(crate) fn add(&self, bytes: u64) {
-        self.progress.inc(bytes);
+        let style = "{msg:>9} {wide_bar} {bytes}/{total_bytes} {binary_bytes_per_sec} {eta}";
+        let style = ProgressStyle::with_template(style)?;
+        Ok(Self { progress: ProgressBar::no_length().with_style(style), interrupted })
     }
 
     pub(crate) fn ensure_not_interrupted(&self) -> Result<()> {
