@@ -305,6 +305,7 @@ pub(crate) const BLOCKING: &[(&str, Check)] = &[
     ("blocking::File::is_direct", |world| {
         let _ = world.files.blocking().is_direct();
     }),
+    ("blocking::File::is_direct", |world| _ = world.files.blocking().is_direct()),
     ("blocking::File::direct", |world| drop(world.files.blocking().direct().to_string())),
     ("blocking::File::with_rw_flags", |world| {
         let file = world.files.blocking().clone().with_rw_flags(RwFlags::DSYNC);
