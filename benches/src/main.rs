@@ -61,6 +61,9 @@ struct Args {
     /// Measure no time: count the instructions of each operation, by callgrind.
     #[arg(long)]
     instructions: bool,
+    /// Count them of the ways with futures alone.
+    #[arg(long)]
+    futures: bool,
     /// What is counted.
     #[arg(long, hide = true)]
     subjects: bool,
@@ -206,10 +209,10 @@ fn run(args: &Args) -> Result<()> {
         return Ok(());
     }
     if args.subjects {
-        return subjects::run();
+        return subjects::run(args.futures);
     }
     if args.instructions {
-        for (name, count) in subjects::count()? {
+        for (name, count) in subjects::count(args.futures)? {
             println!("{name}\t{count:.1}");
         }
         return Ok(());

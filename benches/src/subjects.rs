@@ -31,8 +31,30 @@ fn measured(subject: &mut Subject<'_>, operations: u64) -> Result<()> {
 }
 
 /// Runs every subject twice, and prints its name.
-pub fn run() -> Result<()> {
+///
+/// With `futures_only`, runs the ways with futures alone: a quick look at a change of the drivers.
+pub fn run(futures_only: bool) -> Result<()> {
     let device = Device::new(Kind::Zero, Path::new("/"), false)?;
+    if !futures_only {
+        loops(&device)?;
+    }
+    let load = Arc::new(Load::new(device.target(1)?, load::Kind::Read, 32, 1)?);
+    for name in [ways::DRIVER, ways::SHARED, ways::LOCAL, ways::LOCAL_SET] {
+        let mut runner = (ways::way(name).context("a way")?.prepare)(&load)?;
+        run_one(&format!("{name}, depth 32"), Box::new(|n| runner.run(n, None)))?;
+    }
+    if futures_only {
+        return Ok(());
+    }
+    for depth in [1, 32] {
+        wait_in_scope(depth)?;
+        wait_in_queue(depth)?;
+    }
+    single_calls()
+}
+
+/// Runs the ways that choose their batches.
+fn loops(device: &Device) -> Result<()> {
     for batch in [1, 8, 32] {
         let load = Arc::new(Load::new(device.target(1)?, load::Kind::Read, batch, batch)?);
         for name in [ways::RAW, ways::SCOPE, ways::QUEUE, ways::QUEUE_IN_PLACE, ways::C_RING] {
@@ -49,19 +71,7 @@ pub fn run() -> Result<()> {
         let name = format!("libaio.so.1, batch {batch}");
         run_one(&name, Box::new(|n| library.run(n, None)))?;
     }
-    let load = Arc::new(Load::new(device.target(1)?, load::Kind::Read, 32, 1)?);
-    let way = ways::way(ways::DRIVER).context("a way")?;
-    let mut runner = (way.prepare)(&load)?;
-    run_one("tokio adapter, depth 32", Box::new(|n| runner.run(n, None)))?;
-    for name in [ways::LOCAL, ways::LOCAL_SET] {
-        let mut runner = (ways::way(name).context("a way")?.prepare)(&load)?;
-        run_one(&format!("{name}, depth 32"), Box::new(|n| runner.run(n, None)))?;
-    }
-    for depth in [1, 32] {
-        wait_in_scope(depth)?;
-        wait_in_queue(depth)?;
-    }
-    single_calls()
+    Ok(())
 }
 
 /// Does `one` that many times.
@@ -155,7 +165,7 @@ fn single_calls() -> Result<()> {
 }
 
 /// Runs this program under callgrind, and gives each subject's instructions for one operation.
-pub fn count() -> Result<Vec<(String, f64)>> {
+pub fn count(futures_only: bool) -> Result<Vec<(String, f64)>> {
     let folder = tempfile::tempdir()?;
     let mut valgrind = Command::new("valgrind");
     valgrind
@@ -165,6 +175,7 @@ pub fn count() -> Result<Vec<(String, f64)>> {
         .arg(format!("--callgrind-out-file={}/out", folder.path().display()))
         .arg(std::env::current_exe()?)
         .arg("--subjects")
+        .args(futures_only.then_some("--futures"))
         .stderr(Stdio::inherit());
     let ran = valgrind.output().context("valgrind (Debian's package of that name)")?;
     anyhow::ensure!(ran.status.success(), "valgrind: {}", ran.status);

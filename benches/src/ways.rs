@@ -70,6 +70,8 @@ pub const QUEUE: &str = "queue";
 pub const QUEUE_IN_PLACE: &str = "queue, in place";
 /// As futures on tokio.
 pub const DRIVER: &str = "tokio adapter";
+/// Names the way by the shared driver's futures of plain operations, as tasks of tokio.
+pub const SHARED: &str = "driver";
 /// Names the way by futures of one thread, joined, on the own `block_on` of the local driver.
 pub const LOCAL: &str = "local, block_on";
 /// Names the way by futures of one thread, as tasks of tokio's `LocalSet`.
@@ -98,7 +100,7 @@ pub const TOKIO_FS: &str = "tokio::fs";
 pub const SPAWN_BLOCKING: &str = "spawn_blocking";
 
 /// All of them.
-pub const WAYS: [Way; 18] = [
+pub const WAYS: [Way; 19] = [
     Way { name: RAW, family: Family::Ours, batching: Batching::Chosen, prepare: raw::prepare },
     Way { name: SCOPE, family: Family::Ours, batching: Batching::Chosen, prepare: scope::prepare },
     Way { name: QUEUE, family: Family::Ours, batching: Batching::Chosen, prepare: queue::prepare },
@@ -109,6 +111,12 @@ pub const WAYS: [Way; 18] = [
         prepare: queue::prepare_in_place,
     },
     Way { name: DRIVER, family: Family::Ours, batching: Batching::Tasks, prepare: driver::prepare },
+    Way {
+        name: SHARED,
+        family: Family::Ours,
+        batching: Batching::Tasks,
+        prepare: driver::prepare_plain,
+    },
     Way {
         name: LOCAL,
         family: Family::Ours,

@@ -5,8 +5,8 @@ use super::tokio_fs::{Shares, runtime};
 use crate::clock::{Clock, Latencies, NoClock, Watch};
 use crate::load::{Action, Cursor, Load};
 use anyhow::Result;
-use linux_aio::AlignedBuf;
-use linux_aio::{Driver, File};
+use linux_aio::op::{Fdsync, Read, Write};
+use linux_aio::{AlignedBuf, Driver, File};
 use std::sync::Arc;
 use tokio::runtime::Runtime;
 
@@ -72,6 +72,89 @@ impl Runner for OnTokio {
                     share(load, files, buf, number, operations, &mut Watch(&mut times)).await
                 } else {
                     share(load, files, buf, number, operations, &mut NoClock).await
+                };
+                Ok((buf?, times))
+            }
+        };
+        *buffers = runtime.block_on(shares.in_tasks(task, latencies))?;
+        Ok(())
+    }
+}
+
+/// A driver on a runtime of one thread, whose operations are not those of a [`File`].
+struct Plain {
+    shared: Arc<PlainShared>,
+    buffers: Vec<AlignedBuf>,
+    runtime: Runtime,
+}
+
+/// What each task has a share of.
+struct PlainShared {
+    driver: Driver,
+    files: Vec<Arc<std::fs::File>>,
+    load: Arc<Load>,
+}
+
+/// A driver, for operations of the library's own types.
+pub fn prepare_plain(load: &Arc<Load>) -> Result<Box<dyn Runner>> {
+    let runtime = runtime(1)?;
+    let entered = runtime.enter();
+    let driver = linux_aio::tokio::driver(load.depth)?;
+    drop(entered);
+    let files = load.target.files.clone();
+    let shared = Arc::new(PlainShared { driver, files, load: Arc::clone(load) });
+    Ok(Box::new(Plain { shared, buffers: load.buffers()?, runtime }))
+}
+
+impl PlainShared {
+    /// One task's operations, one after the other.
+    async fn share<C: Clock>(
+        &self,
+        mut buf: AlignedBuf,
+        number: usize,
+        operations: u64,
+        clock: &mut C,
+    ) -> Result<AlignedBuf> {
+        let Self { driver, files, load } = self;
+        let mut cursor = Cursor::at(number);
+        for at in 0..operations {
+            let (step, _) = cursor.next(load);
+            let file = Arc::clone(&files[(number + at as usize) % files.len()]);
+            let mark = clock.begin();
+            let result = match step.action() {
+                Action::Read => {
+                    let (result, read) = driver.perform(Read::new(file, buf, step.offset())).await;
+                    buf = read.buf;
+                    result
+                }
+                Action::Write => {
+                    let write = Write::new(file, buf, step.offset());
+                    let (result, write) = driver.perform(write).await;
+                    buf = write.buf;
+                    result
+                }
+                Action::Sync => driver.perform(Fdsync::new(file)).await.0,
+            };
+            clock.end(mark);
+            load.check(step.action(), result.map(|count| count as usize))?;
+        }
+        Ok(buf)
+    }
+}
+
+impl Runner for Plain {
+    fn run(&mut self, operations: u64, latencies: Option<&mut Latencies>) -> Result<()> {
+        let Self { shared, buffers, runtime } = self;
+        let shares = Shares::new(&shared.load, operations, std::mem::take(buffers));
+        let timed = latencies.is_some();
+        let task = |number, operations, buf| {
+            let shared = Arc::clone(shared);
+            async move {
+                let mut times = Vec::new();
+                let buf = if timed {
+                    shared.share(buf, number, operations, &mut Watch(&mut times)).await
+                } else {
+                    shared.share(buf, number, operations, &mut NoClock).await
                 };
                 Ok((buf?, times))
             }
