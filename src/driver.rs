@@ -32,8 +32,10 @@ pub(crate) mod batching;
 mod blocking;
 mod deadline;
 mod deferred;
+pub(crate) mod entry;
 mod event_loop;
 mod future;
+pub(crate) mod held;
 mod helper;
 mod meter;
 mod metrics;
@@ -54,8 +56,8 @@ pub(crate) mod users_code;
 
 pub(crate) use blocking::{BlockingThreads, Lane};
 pub use deadline::WithDeadline;
-pub(crate) use future::InBox;
 pub use future::{Close, OpFuture};
+pub(crate) use future::{InBox, InHeld};
 pub use metrics::{Histogram, Metrics, OperationMetrics};
 pub use overdue::{CloseWithin, Overdue, Unfinished};
 pub use reactor::Reactor;
@@ -73,6 +75,7 @@ use core::fmt;
 use core::sync::atomic::AtomicBool;
 use core::time::Duration;
 use event_loop::EventLoop;
+use held::Held;
 use helper::Helper;
 use reactor::{Contained, NoReactor};
 use run_lock::{ReactorPolling, RunLock};
@@ -317,12 +320,12 @@ impl Driver {
     #[doc(alias = "submit")]
     #[doc(alias = "io_submit")]
     pub fn perform<O: Operation + Send + 'static>(&self, op: O) -> OpFuture<O> {
-        self.perform_boxed(Box::new(op))
+        OpFuture::new(self.shared.clone(), Held::new(op))
     }
 
     /// Does the same for an operation that is in a box.
     pub(crate) fn perform_boxed<O: Operation + Send + 'static>(&self, op: Box<O>) -> OpFuture<O> {
-        OpFuture::new(self.shared.clone(), op)
+        OpFuture::new(self.shared.clone(), Held::from_box(op))
     }
 
     /// Sets for how long the driver retries where the kernel has no resources for the operations

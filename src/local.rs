@@ -21,8 +21,9 @@ pub use run::LocalRun;
 
 use crate::clock;
 use crate::driver::BlockingThreads;
+use crate::driver::held::Held;
 use crate::driver::reactor::FailedReactor;
-use crate::driver::users_code::catch_and_forget;
+use crate::driver::users_code::{catch_and_forget, run};
 use crate::fd::OwnedFd;
 use crate::op::Fsync;
 use crate::raw::ForkGuard;
@@ -40,6 +41,7 @@ use core::mem;
 use core::ops::Deref;
 use core::task::Waker;
 use core::time::Duration;
+use queued::Counts;
 use state::{Action, State};
 use static_assertions::assert_not_impl_any;
 use std::io;
@@ -173,6 +175,7 @@ impl LocalDriver {
             event_loop: RefCell::new(EventLoop::new(queue)),
             turning: Cell::new(false),
             again: Cell::new(false),
+            counts: Rc::default(),
             actions: Cell::default(),
             blocking: Cell::new(false),
             hosted: Cell::new(false),
@@ -213,12 +216,12 @@ impl LocalDriver {
     #[doc(alias = "submit")]
     #[doc(alias = "io_submit")]
     pub fn perform<O: Operation + 'static>(&self, op: O) -> LocalFuture<O> {
-        self.perform_boxed(Box::new(op))
+        LocalFuture::new(self.inner.clone(), Held::new(op))
     }
 
     /// Does the same for an operation that is in a box.
     pub(crate) fn perform_boxed<O: Operation + 'static>(&self, op: Box<O>) -> LocalFuture<O> {
-        LocalFuture::new(self.inner.clone(), op)
+        LocalFuture::new(self.inner.clone(), Held::from_box(op))
     }
 
     /// Polls `future` until it is ready, and does the driver's work meanwhile. Sleeps in
@@ -398,6 +401,7 @@ struct Inner {
     turning: Cell<bool>,
     /// It is to run one more step.
     again: Cell<bool>,
+    counts: Rc<Counts>,
     /// An empty list, for its allocation.
     actions: Cell<Vec<Action>>,
     /// `block_on` is under way.
@@ -499,7 +503,7 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        let mut actions = Vec::new();
+        let (mut actions, process) = (Vec::new(), self.process);
         if let Some(queue) = self.event_loop.get_mut().queue.take() {
             let left = queue.into_operations();
             actions
@@ -508,6 +512,6 @@ impl Drop for Inner {
         self.state.get_mut().clear(&mut actions);
         // The task ends.
         actions.extend(self.host.get_mut().take().map(Action::Wake));
-        state::run(&mut actions, self.process);
+        run(&mut actions, || process.check_strictly().is_ok());
     }
 }

@@ -1,17 +1,16 @@
 //! [`Deferred`], what must be done when the lock is released.
 
-use super::queued_operation::{Ended, Erased};
-use super::users_code::{Action, catch_and_forget};
-use alloc::boxed::Box;
+use super::held::Held;
+use super::queued_operation::{Ended, Sent};
+use super::users_code::{Action, run};
 use alloc::vec::Vec;
-use core::mem;
 use core::task::Waker;
 use std::time::Instant;
 
 /// See the [module](self).
 #[derive(Default)]
 pub(super) struct Deferred {
-    actions: Vec<Action<dyn Erased>>,
+    actions: Vec<Action<Sent>>,
     /// The event loop is to run when the tasks that are ready have run.
     pub(super) run_later: bool,
     /// The event loop is to run now; without a reactor, on the helper thread.
@@ -31,7 +30,7 @@ impl Deferred {
         self.actions.push(Action::DropWaker(waker));
     }
 
-    pub(super) fn drop_op(&mut self, op: Box<dyn Erased>) {
+    pub(super) fn drop_op(&mut self, op: Held<Sent>) {
         self.actions.push(Action::DropOp(op));
     }
 
@@ -40,9 +39,14 @@ impl Deferred {
         ended.discard(|action| self.actions.push(action));
     }
 
-    pub(super) fn run_users_code(&mut self) {
-        for action in mem::take(&mut self.actions) {
-            catch_and_forget(|| action.run());
-        }
+    /// Begins with an empty list, whose allocation is used again.
+    pub(super) fn with_list(actions: Vec<Action<Sent>>) -> Self {
+        Self { actions, ..Self::default() }
+    }
+
+    /// Runs what is on the list, and returns the empty list.
+    pub(super) fn run_users_code(mut self, in_parent: impl Fn() -> bool) -> Vec<Action<Sent>> {
+        run(&mut self.actions, in_parent);
+        self.actions
     }
 }

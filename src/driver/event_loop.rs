@@ -2,14 +2,16 @@
 
 use super::Shared;
 use super::announcing::Announcing;
+use super::deferred::Deferred;
+use super::held::Held;
 use super::helper::Purpose;
-use super::overdue::Submitted;
-use super::queued_operation::{Ended, Erased, Kind, QueuedOperation};
+use super::overdue::{Facts, Submitted};
+use super::queued_operation::{Ended, Kind, QueuedOperation, Sent};
 use super::stall::Stall;
 use super::stats::SubmitCounts;
+use super::users_code::Action;
 use crate::clock;
-use crate::{CallError, Errno, EventFd, Fd, Iocb, Queue, Token};
-use alloc::boxed::Box;
+use crate::{CallError, Errno, EventFd, Fd, Queue, Token};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::mem;
@@ -22,12 +24,14 @@ pub(super) struct EventLoop {
     queue: Option<Queue<QueuedOperation>>,
     eventfd: Arc<EventFd>,
     /// Taken from the state, and not pushed yet; its allocation is kept.
-    admitted: Vec<(usize, Box<dyn Erased>)>,
+    admitted: Vec<(usize, Held<Sent>)>,
     pushed: Pushed,
     /// The beginning of the last submit and its time, until the next step.
     last_submit: Option<(Instant, Duration)>,
     /// Taken from the queue, and not given to the state yet; its allocation is kept.
     completed: Vec<(usize, Ended)>,
+    /// An empty list, for its allocation.
+    actions: Vec<Action<Sent>>,
     /// Operations have left the queue since the completions were taken.
     submitted: bool,
     announcing: Announcing,
@@ -49,6 +53,7 @@ impl EventLoop {
             pushed: Pushed::default(),
             last_submit: None,
             completed: Vec::new(),
+            actions: Vec::new(),
             submitted: false,
             announcing,
             stall: None,
@@ -61,29 +66,30 @@ impl EventLoop {
     pub(super) fn step(&mut self, shared: &Arc<Shared>) -> bool {
         let failed = self.take_completed(shared);
         let Some(queue) = &mut self.queue else { return false };
-        let looked = shared.with_state(|state, deferred| {
-            state.meter.step();
-            if let Some((at, took)) = self.last_submit.take() {
-                state.meter.returned(at, took);
-            }
-            for (entry, ended) in self.completed.drain(..) {
-                state.complete(entry, ended, deferred);
-            }
-            if mem::take(&mut self.submitted) {
-                state.note_submitted();
-                self.announcing.submitted();
-            }
-            if let Some(errno) = failed {
-                state.fail(errno, deferred);
-            }
-            self.counts.show(queue.stats(), &mut state.stats);
-            // With the completions: so an entry that was abandoned is the same operation still when
-            // it is cancelled, or has none in the queue.
-            let cancels = state.take_cancels();
-            state.admit(&mut self.admitted);
-            (cancels, failed.is_some() || state.is_drained())
-        });
-        let Ok((cancels, over)) = looked else { return false };
+        let Ok(mut state) = shared.lock() else { return false };
+        let mut deferred = Deferred::with_list(mem::take(&mut self.actions));
+        state.meter.step();
+        if let Some((at, took)) = self.last_submit.take() {
+            state.meter.returned(at, took);
+        }
+        for (entry, ended) in self.completed.drain(..) {
+            state.complete(entry, ended, &mut deferred);
+        }
+        if mem::take(&mut self.submitted) {
+            state.note_submitted();
+            self.announcing.submitted();
+        }
+        if let Some(errno) = failed {
+            state.fail(errno, &mut deferred);
+        }
+        self.counts.show(queue.stats(), &mut state.stats);
+        // With the completions: so an entry that was abandoned is the same operation still when it
+        // is cancelled, or has none in the queue.
+        let cancels = state.take_cancels();
+        state.admit(&mut self.admitted);
+        let over = failed.is_some() || state.is_drained();
+        drop(state);
+        self.actions = shared.finish(deferred);
         if over {
             self.end(shared);
             return false;
@@ -236,12 +242,12 @@ struct Pushed {
     /// The token of the last operation of each entry.
     tokens: Vec<Option<Token>>,
     /// Those that have not been submitted yet. Emptied by each submit; its allocation is kept.
-    unsubmitted: Vec<(usize, Iocb)>,
+    unsubmitted: Vec<(usize, Facts)>,
 }
 
 impl Pushed {
     /// Notes the operation of an entry that has just been pushed.
-    #[inline]
+    #[inline(always)]
     fn note(
         &mut self,
         entry: usize,
@@ -255,7 +261,7 @@ impl Pushed {
         self.tokens[entry] = Some(token);
         if let Some(iocb) = queue.iocb(token) {
             announcing.pushed(Kind::of(&iocb));
-            self.unsubmitted.push((entry, iocb));
+            self.unsubmitted.push((entry, Facts::of(&iocb)));
         }
     }
 
@@ -265,8 +271,8 @@ impl Pushed {
             return;
         }
         if let Ok(mut state) = shared.lock() {
-            for (entry, iocb) in &self.unsubmitted {
-                state.note_submit(*entry, Submitted::new(iocb, at));
+            for (entry, facts) in self.unsubmitted.drain(..) {
+                state.note_submit(entry, Submitted { facts, at });
             }
         }
         self.unsubmitted.clear();

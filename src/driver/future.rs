@@ -1,7 +1,8 @@
 //! The futures of a driver.
 
 use super::Handle;
-use super::queued_operation::{Ended, Erased};
+use super::held::Held;
+use super::queued_operation::Ended;
 use super::state::GivenUp;
 use super::timed_out::TimedOut;
 use super::users_code::catch_and_forget;
@@ -15,6 +16,9 @@ use core::pin::Pin;
 use core::task::{Context, Poll, Waker};
 use std::panic::resume_unwind;
 use std::time::Instant;
+
+/// The output of a future, with the operation where it is.
+pub(crate) type InHeld<O> = (Result<u32, Errno>, Held<O>);
 
 /// The output of a future, with the operation in its box.
 pub(crate) type InBox<O> = (Result<u32, Errno>, Box<O>);
@@ -56,14 +60,14 @@ pub struct OpFuture<O> {
 }
 
 enum Phase<O> {
-    New(Box<O>),
+    New(Held<O>),
     /// The driver has it, at this entry.
     Started(usize),
     Finished,
 }
 
 impl<O> OpFuture<O> {
-    pub(super) fn new(shared: Handle, op: Box<O>) -> Self {
+    pub(super) fn new(shared: Handle, op: Held<O>) -> Self {
         Self { shared, phase: Phase::New(op) }
     }
 
@@ -72,7 +76,7 @@ impl<O> OpFuture<O> {
     }
 }
 
-// Nothing is pinned: the operation is in a box, and moves to the driver's slot.
+// Nothing is pinned: the operation has memory of its own, where it stays.
 impl<O> Unpin for OpFuture<O> {}
 
 impl<O: Operation + Send + 'static> OpFuture<O> {
@@ -82,7 +86,7 @@ impl<O: Operation + Send + 'static> OpFuture<O> {
         &mut self,
         waker: &Waker,
         deadline: Option<Instant>,
-    ) -> Result<Option<Ended>, InBox<O>> {
+    ) -> Result<Option<Ended>, InHeld<O>> {
         // The clone may panic. Until then the future keeps its operation.
         let waker = waker.clone();
         let op = self.take_op();
@@ -91,13 +95,13 @@ impl<O: Operation + Send + 'static> OpFuture<O> {
             Err(errno) => return Err((Err(errno), op)),
         };
         let (started, ran) = self.shared.with_locked(state, |state, deferred| {
-            let started = state.start(op, waker, deferred);
+            let started = state.start(op.erase_sent(), waker, deferred);
             if let (Ok(entry), Some(at)) = (&started, deadline) {
                 state.set_deadline(*entry, at, deferred);
             }
             (started, deferred.run_now)
         });
-        let entry = started.map_err(|(errno, op)| (Err(errno), downcast(op)))?;
+        let entry = started.map_err(|(errno, op)| (Err(errno), op.downcast()))?;
         self.phase = Phase::Started(entry);
         // Perhaps it has ended inside of `io_submit`.
         Ok(if ran { self.take_end(entry) } else { None })
@@ -108,7 +112,7 @@ impl<O: Operation + Send + 'static> OpFuture<O> {
     }
 
     /// Takes the operation of a future that has not started.
-    fn take_op(&mut self) -> Box<O> {
+    fn take_op(&mut self) -> Held<O> {
         match mem::replace(&mut self.phase, Phase::Finished) {
             Phase::New(op) => op,
             _ => unreachable!("only the first poll takes it"),
@@ -140,7 +144,7 @@ impl<O: Operation + Send + 'static> OpFuture<O> {
         cx: &mut Context<'_>,
         deadline: Option<Instant>,
     ) -> Poll<(Result<u32, Errno>, O)> {
-        self.poll_boxed(cx, deadline).map(|(result, op)| (result, *op))
+        self.poll_held(cx, deadline).map(|(result, op)| (result, op.into_inner()))
     }
 
     /// Does the same, and leaves the operation in its box.
@@ -150,6 +154,11 @@ impl<O: Operation + Send + 'static> OpFuture<O> {
         cx: &mut Context<'_>,
         deadline: Option<Instant>,
     ) -> Poll<InBox<O>> {
+        self.poll_held(cx, deadline).map(|(result, op)| (result, op.into_box()))
+    }
+
+    #[inline(always)]
+    fn poll_held(&mut self, cx: &mut Context<'_>, deadline: Option<Instant>) -> Poll<InHeld<O>> {
         let ended = match self.phase {
             Phase::New(_) => match self.start(cx.waker(), deadline) {
                 Ok(ended) => ended,
@@ -164,10 +173,10 @@ impl<O: Operation + Send + 'static> OpFuture<O> {
         Poll::Ready(self.finish(ended))
     }
 
-    fn finish(&mut self, ended: Ended) -> InBox<O> {
+    fn finish(&mut self, ended: Ended) -> InHeld<O> {
         self.phase = Phase::Finished;
         match ended {
-            Ended::Done { result, op } => (result, downcast(op)),
+            Ended::Done { result, op } => (result, op.downcast()),
             Ended::Panicked { payload, op } => {
                 // Its drop must not panic while this one unwinds.
                 catch_and_forget(|| drop(op));
@@ -182,10 +191,10 @@ impl<O: Operation + Send + 'static> OpFuture<O> {
         // A forked child gets its own answer when the operation is started.
         self.shared.check_process().ok()?;
         if deadline <= clock::now() {
-            return Some(Err(TimedOut::new(Some(*self.take_op()))));
+            return Some(Err(TimedOut::new(Some(self.take_op().into_inner()))));
         }
         let no_timer = Some(self.shared.start_timer().err()?);
-        Some(Err(TimedOut { op: Some(*self.take_op()), no_timer }))
+        Some(Err(TimedOut { op: Some(self.take_op().into_inner()), no_timer }))
     }
 
     /// Leaves the operation to the driver, since its deadline has passed. If it has just completed,
@@ -201,9 +210,9 @@ impl<O: Operation + Send + 'static> OpFuture<O> {
         match given_up {
             GivenUp::Ended(ended) => {
                 let (result, op) = self.finish(ended);
-                Ok((result, *op))
+                Ok((result, op.into_inner()))
             }
-            GivenUp::NotAdmitted(op) => Err(TimedOut::new(Some(*downcast(op)))),
+            GivenUp::NotAdmitted(op) => Err(TimedOut::new(Some(op.downcast::<O>().into_inner()))),
             GivenUp::Left => Err(TimedOut::new(None)),
         }
     }
@@ -218,14 +227,6 @@ pub(super) fn in_parent_only<R>(known: Result<R, Errno>) -> R {
     known.unwrap_or_else(|_| {
         panic!("the operation was started before fork(): its future completes in the parent only")
     })
-}
-
-/// Returns the operation in its own type again.
-fn downcast<O: 'static>(op: Box<dyn Erased>) -> Box<O> {
-    match op.into_any().downcast() {
-        Ok(op) => op,
-        Err(_) => unreachable!("an entry belongs to the future that made it"),
-    }
 }
 
 impl<O> Drop for OpFuture<O> {

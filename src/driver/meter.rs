@@ -123,7 +123,7 @@ impl Measured {
     #[cold]
     fn submits(&mut self, entry: usize, submitted: &Submitted) {
         let Some(mark) = self.marks.get_mut(entry) else { return };
-        mark.kind = Counts::index(submitted.opcode);
+        mark.kind = Counts::index(submitted.facts.opcode);
         if let Some((kind, waited)) = mark.stretch(submitted.at) {
             self.counts.at(kind).waiting.record(waited);
             self.submitting.push(entry);

@@ -10,7 +10,8 @@
 
 use super::announcing::{Announcing, PAUSE};
 use super::deferred::Deferred;
-use super::queued_operation::{Ended, Erased, Kind};
+use super::held::Held;
+use super::queued_operation::{Ended, Kind, Sent};
 use super::run_lock::{ReactorPolling, RunLock};
 use super::state::State;
 use crate::{Operation, Prepared};
@@ -60,7 +61,7 @@ struct Outside {
 #[derive(Default)]
 struct EventLoop {
     /// The operations in the kernel, each with its entry.
-    ops: Vec<(usize, Kind, Box<dyn Erased>)>,
+    ops: Vec<(usize, Kind, Held<Sent>)>,
     announcing: Announcing,
     submitted: bool,
 }
@@ -108,8 +109,9 @@ impl Model {
         if deferred.run_later || deferred.run_on_helper {
             self.change(|outside| outside.readable = true);
         }
-        deferred.run_users_code();
-        if deferred.run_now {
+        let run_now = deferred.run_now;
+        deferred.run_users_code(|| true);
+        if run_now {
             self.run_event_loop();
         }
         result
@@ -207,7 +209,7 @@ impl Model {
     }
 
     fn start(&self, waker: Waker) -> usize {
-        let op = Box::new(Op(Arc::clone(&self.dropped)));
+        let op = Held::new(Op(Arc::clone(&self.dropped))).erase_sent();
         let started = self.with_state(|state, deferred| state.start(op, waker, deferred));
         started.ok().expect("the driver is open")
     }
@@ -239,7 +241,7 @@ impl Model {
             let waker = cx.waker().clone();
             let (entry, ended) = match started {
                 None => {
-                    let op = Box::new(Op(Arc::clone(&self.dropped)));
+                    let op = Held::new(Op(Arc::clone(&self.dropped))).erase_sent();
                     let entry = self.with_state(|state, deferred| {
                         let entry = state.start(op, waker, deferred).ok().expect("it is open");
                         state.set_deadline(entry, self.deadline, deferred);

@@ -68,32 +68,37 @@ impl fmt::Display for Overdue {
     }
 }
 
-/// An operation as it was given to the kernel. Plain numbers: neither the operation nor its slot
-/// may be looked at while the kernel has them.
+/// Describes an operation as it is given to the kernel. Plain numbers: neither the operation nor its
+/// slot may be looked at while the kernel has them.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Submitted {
+pub(super) struct Facts {
     pub(super) opcode: Opcode,
     fd: i32,
     offset: u64,
     length: u64,
+}
+
+impl Facts {
+    #[inline(always)]
+    pub(super) fn of(iocb: &Iocb) -> Self {
+        let raw = iocb.as_raw();
+        let (offset, length) = (raw.aio_offset as u64, raw.aio_nbytes);
+        Self { opcode: iocb.opcode(), fd: raw.aio_fildes as i32, offset, length }
+    }
+}
+
+/// An operation that was given to the kernel, and when.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Submitted {
+    pub(super) facts: Facts,
     pub(super) at: Instant,
 }
 
 impl Submitted {
-    pub(super) fn new(iocb: &Iocb, at: Instant) -> Self {
-        let (opcode, raw) = (iocb.opcode(), iocb.as_raw());
-        let of_transfer = |number| if transfers(opcode) { number } else { 0 };
-        Self {
-            opcode,
-            fd: raw.aio_fildes as i32,
-            offset: of_transfer(raw.aio_offset as u64),
-            length: of_transfer(raw.aio_nbytes),
-            at,
-        }
-    }
-
     pub(super) fn overdue(&self, age: Duration, abandoned: bool) -> Overdue {
-        let Self { opcode, fd, offset, length, .. } = *self;
+        let Facts { opcode, fd, offset, length } = self.facts;
+        let of_transfer = |number| if transfers(opcode) { number } else { 0 };
+        let (offset, length) = (of_transfer(offset), of_transfer(length));
         Overdue { opcode, fd, offset, length, age, abandoned }
     }
 }

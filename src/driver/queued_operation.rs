@@ -1,35 +1,19 @@
 //! Operations of different types in one queue.
 
-use super::users_code::{self, Payload, goes_on, prepare};
+use super::held::{Erased, Held};
+use super::users_code::{self, Payload, prepare};
 use crate::abi::IOCB_FLAG_RESFD;
 use crate::{Errno, EventResult, Fd, Iocb, Opcode, Operation, Prepared};
-use alloc::boxed::Box;
-use core::any::Any;
 
-/// An operation whose type only its future knows.
-pub(super) trait Erased: Operation + Send {
-    fn into_any(self: Box<Self>) -> Box<dyn Any>;
-
-    /// Calls [`goes_on`] of the operation's own type.
-    fn goes_on_or_panics(&mut self, outcome: EventResult, panic: &mut Option<Payload>) -> bool;
-}
-
-impl<O: Operation + Send + 'static> Erased for O {
-    fn into_any(self: Box<Self>) -> Box<dyn Any> {
-        self
-    }
-
-    fn goes_on_or_panics(&mut self, outcome: EventResult, panic: &mut Option<Payload>) -> bool {
-        goes_on(self, outcome, panic)
-    }
-}
+/// An operation whose type only its future knows, and which may move to another thread.
+pub(super) type Sent = dyn Erased + Send;
 
 /// The end of an operation of the driver.
-pub(super) type Ended = users_code::Ended<dyn Erased>;
+pub(super) type Ended = users_code::Ended<Sent>;
 
 /// Wraps an operation for the driver's queue.
 pub(super) struct QueuedOperation {
-    pub(super) op: Box<dyn Erased>,
+    pub(super) op: Held<Sent>,
     /// The driver's, which is open as long as this may be submitted.
     pub(super) eventfd: Fd<'static>,
     /// True if reads and writes name the eventfd.

@@ -4,17 +4,19 @@ use super::blocking::BlockingThreads;
 use super::deferred::Deferred;
 use super::event_loop::EventLoop;
 use super::helper::{Helper, Purpose};
-use super::queued_operation::QueuedOperation;
+use super::queued_operation::{QueuedOperation, Sent};
 use super::reactor::Contained;
 use super::run_lock::{ReactorPolling, RunLock};
 use super::state::State;
 use super::thread::ThreadError;
 use super::timer::Timer;
+use super::users_code::Action;
 use crate::clock;
 use crate::raw::ForkGuard;
 use crate::{Errno, EventFd, Queue};
 use alloc::sync::{Arc, Weak};
 use alloc::task::Wake;
+use alloc::vec::Vec;
 use core::mem;
 use core::ops::Deref;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -116,12 +118,13 @@ impl Shared {
         let mut deferred = Deferred::default();
         let result = step(&mut state, &mut deferred);
         drop(state);
-        self.finish(deferred);
+        let _list = self.finish(deferred);
         result
     }
 
-    /// Does what a step under the lock has left to do.
-    pub(super) fn finish(self: &Arc<Self>, mut deferred: Deferred) {
+    /// Does what a step under the lock has left to do. Returns the list of it, which is empty.
+    pub(super) fn finish(self: &Arc<Self>, deferred: Deferred) -> Vec<Action<Sent>> {
+        let run_now = deferred.run_now;
         if let Some(at) = deferred.arm {
             self.timer.arm(at);
         }
@@ -133,11 +136,12 @@ impl Shared {
         } else if deferred.run_later {
             self.run_after_ready_tasks();
         }
-        deferred.run_users_code();
+        let list = deferred.run_users_code(|| self.check_process().is_ok());
         // Last, since it may block in `io_submit`.
-        if deferred.run_now && self.tasks_run {
+        if run_now && self.tasks_run {
             self.run_event_loop();
         }
+        list
     }
 
     /// Runs steps of the event loop until nothing is left to do. If another thread is at it, that

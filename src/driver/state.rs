@@ -2,14 +2,15 @@
 
 use super::batching::{Batching, Decision};
 use super::deferred::Deferred;
+use super::entry::{self, Phase};
+use super::held::Held;
 use super::meter::Meter;
 use super::overdue::{Overdue, Submitted};
-use super::queued_operation::{Ended, Erased};
+use super::queued_operation::{Ended, Sent};
 use super::stall::RETRY_LIMIT;
 use super::stats::DriverStats;
 use super::timer::{Deadlines, Sleeper};
 use crate::Errno;
-use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::mem;
@@ -17,31 +18,13 @@ use core::task::Waker;
 use core::time::Duration;
 use std::time::Instant;
 
-/// The operation of one future: from its first poll until the future has the outcome or the kernel
-/// is finished, whichever is later.
-enum Entry {
-    Vacant,
-    /// Waits for a slot, behind those with a lower ticket.
-    Waiting {
-        op: Box<dyn Erased>,
-        waker: Waker,
-        ticket: u64,
-    },
-    /// In the queue, or in the kernel.
-    Admitted {
-        waker: Waker,
-    },
-    /// Admitted, and its future has been dropped.
-    Abandoned,
-    /// Not taken by its future yet.
-    Ended(Ended),
-}
+type Entry = entry::Entry<Sent, Option<Submitted>>;
 
 /// Tells what has become of an operation whose future gives it up.
 pub(super) enum GivenUp {
     Ended(Ended),
     /// It waited for a slot.
-    NotAdmitted(Box<dyn Erased>),
+    NotAdmitted(Held<Sent>),
     /// It is in the queue or in the kernel, and stays with the driver.
     Left,
 }
@@ -55,8 +38,6 @@ pub(super) struct State {
     /// The number of entries that are admitted or abandoned; at most `capacity`.
     admitted: usize,
     capacity: usize,
-    /// The operation of each entry that has been submitted and has not ended.
-    submitted: Vec<Option<Submitted>>,
     /// Entries that have been abandoned and are to be cancelled.
     cancels: Vec<usize>,
     batching: Batching,
@@ -82,7 +63,6 @@ impl State {
             next_ticket: 0,
             admitted: 0,
             capacity,
-            submitted: Vec::new(),
             cancels: Vec::new(),
             batching: Batching::default(),
             deadlines: Deadlines::default(),
@@ -115,20 +95,20 @@ impl State {
     /// reason.
     pub(super) fn start(
         &mut self,
-        op: Box<dyn Erased>,
+        op: Held<Sent>,
         waker: Waker,
         deferred: &mut Deferred,
-    ) -> Result<usize, (Errno, Box<dyn Erased>)> {
+    ) -> Result<usize, (Errno, Held<Sent>)> {
         if let Some(errno) = self.refusal {
             deferred.drop_waker(waker);
             return Err((errno, op));
         }
         let entry = self.vacant.pop().unwrap_or_else(|| {
-            self.entries.push(Entry::Vacant);
+            self.entries.push(Entry::default());
             self.entries.len() - 1
         });
         let ticket = self.ticket();
-        self.fill(entry, Entry::Waiting { op, waker, ticket });
+        self.entries[entry].start(op, waker, ticket);
         self.waiting.push_back((ticket, entry));
         self.stats.submitted += 1;
         self.meter.started(entry);
@@ -148,21 +128,19 @@ impl State {
 
     /// Takes the outcome of an entry's operation. Returns `None` if it has not ended.
     pub(super) fn take_end(&mut self, entry: usize) -> Option<Ended> {
-        if !matches!(self.entries[entry], Entry::Ended(_)) {
+        if self.entries[entry].phase != Phase::Ended {
             return None;
         }
         self.meter.polled(entry);
-        match self.vacate(entry) {
-            Entry::Ended(ended) => Some(ended),
-            _ => unreachable!("the entry has ended, as was checked"),
-        }
+        self.vacate(entry);
+        self.entries[entry].take_ended()
     }
 
     /// Replaces the waker of an entry that has not ended.
     pub(super) fn set_waker(&mut self, entry: usize, new: Waker, deferred: &mut Deferred) {
-        let unused = match &mut self.entries[entry] {
-            Entry::Waiting { waker, .. } | Entry::Admitted { waker } => mem::replace(waker, new),
-            _ => new,
+        let unused = match &mut self.entries[entry].waker {
+            Some(waker) => mem::replace(waker, new),
+            None => new,
         };
         deferred.drop_waker(unused);
     }
@@ -191,26 +169,30 @@ impl State {
     /// Parts an entry from its future. Returns also whether the event loop is to run.
     fn leave(&mut self, entry: usize, deferred: &mut Deferred) -> (GivenUp, bool) {
         self.deadlines.clear(Sleeper::Operation(entry));
-        match mem::replace(&mut self.entries[entry], Entry::Abandoned) {
-            Entry::Waiting { op, waker, ticket } => {
+        let left = &mut self.entries[entry];
+        left.waker.take().into_iter().for_each(|waker| deferred.drop_waker(waker));
+        match left.phase {
+            Phase::Waiting => {
+                let (op, ticket) = (left.op.take(), left.ticket);
                 let at = self.waiting.binary_search_by_key(&ticket, |&(ticket, _)| ticket);
                 self.waiting.remove(at.expect("every entry that waits is on the list"));
                 self.vacate(entry);
                 self.stats.completed += 1;
-                deferred.drop_waker(waker);
+                let op = op.expect("an entry that waits has its operation");
                 // Perhaps it was the last.
                 (GivenUp::NotAdmitted(op), self.is_drained())
             }
-            Entry::Admitted { waker } => {
+            Phase::Admitted => {
+                left.phase = Phase::Abandoned;
                 self.cancels.push(entry);
-                deferred.drop_waker(waker);
                 (GivenUp::Left, true)
             }
-            Entry::Ended(ended) => {
+            Phase::Ended => {
+                let ended = left.take_ended();
                 self.vacate(entry);
-                (GivenUp::Ended(ended), false)
+                (GivenUp::Ended(ended.expect("it has ended")), false)
             }
-            Entry::Vacant | Entry::Abandoned => unreachable!("a future is dropped once"),
+            Phase::Vacant | Phase::Abandoned => unreachable!("a future is dropped once"),
         }
     }
 
@@ -225,13 +207,11 @@ impl State {
     pub(super) fn expire(&mut self, now: Instant, deferred: &mut Deferred) {
         while let Some(sleeper) = self.deadlines.take_due(now) {
             let waker = match sleeper {
-                Sleeper::Operation(entry) => match &mut self.entries[entry] {
-                    Entry::Waiting { waker, .. } | Entry::Admitted { waker } => {
-                        Some(mem::replace(waker, Waker::noop().clone()))
-                    }
-                    // Its deadline went when it ended.
-                    _ => None,
-                },
+                // Its deadline went if it has ended, as has its waker.
+                Sleeper::Operation(entry) => {
+                    let waker = self.entries[entry].waker.as_mut();
+                    waker.map(|waker| mem::replace(waker, Waker::noop().clone()))
+                }
                 Sleeper::Closer(ticket) => self.closers.remove(&ticket),
             };
             waker.into_iter().for_each(|waker| deferred.wake(waker));
@@ -239,28 +219,20 @@ impl State {
         deferred.arm = self.deadlines.next();
     }
 
-    /// Replaces a vacant entry.
     #[inline(always)]
-    fn fill(&mut self, entry: usize, new: Entry) {
-        let vacant = mem::replace(&mut self.entries[entry], new);
-        debug_assert!(matches!(vacant, Entry::Vacant));
-        // There is nothing in it to be dropped, which the compiler does not know.
-        mem::forget(vacant);
-    }
-
-    fn vacate(&mut self, entry: usize) -> Entry {
+    fn vacate(&mut self, entry: usize) {
+        self.entries[entry].phase = Phase::Vacant;
         self.vacant.push(entry);
-        mem::replace(&mut self.entries[entry], Entry::Vacant)
     }
 
     // ---- the event loop's side ----
 
     /// Moves operations that wait to `admitted`, oldest first, while there are free slots.
-    pub(super) fn admit(&mut self, admitted: &mut Vec<(usize, Box<dyn Erased>)>) {
+    pub(super) fn admit(&mut self, admitted: &mut Vec<(usize, Held<Sent>)>) {
         self.batching.note_step(self.waiting.len());
         while self.admitted < self.capacity {
-            let Some((entry, op, waker)) = self.next_waiting() else { return };
-            self.fill(entry, Entry::Admitted { waker });
+            let Some((entry, op)) = self.next_waiting() else { return };
+            self.entries[entry].phase = Phase::Admitted;
             admitted.push((entry, op));
             self.admitted += 1;
         }
@@ -268,29 +240,26 @@ impl State {
 
     /// Notes that the operation of an entry is about to be submitted.
     pub(super) fn note_submit(&mut self, entry: usize, submitted: Submitted) {
-        if self.submitted.len() <= entry {
-            self.submitted.resize(entry + 1, None);
-        }
         self.meter.submits(entry, &submitted);
-        self.submitted[entry] = Some(submitted);
+        self.entries[entry].noted = Some(submitted);
     }
 
     /// Lists the operations that were submitted so long before `now`, the oldest first.
     pub(super) fn overdue(&self, age: Duration, now: Instant) -> Vec<Overdue> {
-        let of_entry = |(entry, submitted): (usize, &Option<Submitted>)| {
-            let submitted = submitted.as_ref()?;
+        let of_entry = |entry: &Entry| {
+            let submitted = entry.noted.as_ref()?;
             let since = now.saturating_duration_since(submitted.at);
-            let abandoned = matches!(self.entries[entry], Entry::Abandoned);
+            let abandoned = entry.phase == Phase::Abandoned;
             (since >= age).then(|| submitted.overdue(since, abandoned))
         };
-        let mut overdue: Vec<_> = self.submitted.iter().enumerate().filter_map(of_entry).collect();
+        let mut overdue: Vec<_> = self.entries.iter().filter_map(of_entry).collect();
         overdue.sort_by_key(|operation| core::cmp::Reverse(operation.age));
         overdue
     }
 
     /// Returns whether the future of an entry is there.
     pub(super) fn is_awaited(&self, entry: usize) -> bool {
-        !matches!(self.entries[entry], Entry::Abandoned)
+        self.entries[entry].phase != Phase::Abandoned
     }
 
     /// Notes that operations were submitted, and that those which ended inside of `io_submit` have
@@ -299,14 +268,12 @@ impl State {
         self.batching.note_submitted(self.admitted);
     }
 
-    /// Takes the operation that has waited for a slot the longest. Its entry is to be filled.
+    /// Takes the operation that has waited for a slot the longest. Its entry keeps the waker.
     #[inline(always)]
-    fn next_waiting(&mut self) -> Option<(usize, Box<dyn Erased>, Waker)> {
+    fn next_waiting(&mut self) -> Option<(usize, Held<Sent>)> {
         let (_, entry) = self.waiting.pop_front()?;
-        match mem::replace(&mut self.entries[entry], Entry::Vacant) {
-            Entry::Waiting { op, waker, .. } => Some((entry, op, waker)),
-            _ => unreachable!("every entry on the list waits"),
-        }
+        let op = self.entries[entry].op.take();
+        Some((entry, op.expect("every entry on the list waits")))
     }
 
     /// Takes the entries that have been abandoned since the last call.
@@ -319,24 +286,26 @@ impl State {
         self.admitted -= 1;
         self.stats.completed += 1;
         self.meter.completed(entry, &ended);
-        // Absent only if the process forked before the submit.
-        if let Some(submitted) = self.submitted.get_mut(entry) {
-            *submitted = None;
-        }
-        match mem::replace(&mut self.entries[entry], Entry::Vacant) {
-            Entry::Admitted { waker } => self.end(entry, ended, waker, deferred),
+        let admitted = &mut self.entries[entry];
+        admitted.noted = None;
+        match admitted.phase {
+            Phase::Admitted => self.end(entry, ended, deferred),
             _ => {
-                self.vacant.push(entry);
+                self.vacate(entry);
                 deferred.discard(ended);
             }
         }
     }
 
     #[inline(always)]
-    fn end(&mut self, entry: usize, ended: Ended, waker: Waker, deferred: &mut Deferred) {
+    fn end(&mut self, entry: usize, ended: Ended, deferred: &mut Deferred) {
         self.deadlines.clear(Sleeper::Operation(entry));
-        self.fill(entry, Entry::Ended(ended));
-        deferred.wake(waker);
+        let entry = &mut self.entries[entry];
+        match ended {
+            Ended::Done { result, op } => entry.end(op, result, None),
+            Ended::Panicked { payload, op } => entry.end(op, Ok(0), Some(payload)),
+        }
+        entry.waker.take().into_iter().for_each(|waker| deferred.wake(waker));
     }
 
     // ---- the end ----
@@ -368,8 +337,8 @@ impl State {
 
     /// Ends the operations that wait for a slot.
     pub(super) fn end_waiting(&mut self, errno: Errno, deferred: &mut Deferred) {
-        while let Some((entry, op, waker)) = self.next_waiting() {
-            self.end(entry, Ended::Done { result: Err(errno), op }, waker, deferred);
+        while let Some((entry, op)) = self.next_waiting() {
+            self.end(entry, Ended::Done { result: Err(errno), op }, deferred);
             self.stats.completed += 1;
         }
     }

@@ -1,8 +1,10 @@
 //! How drivers run users' code: `prepare` and `goes_on`, whose panics belong to the operation's
 //! future, and wakers and drops, whose panics end here.
 
+use super::held::Held;
 use crate::{Errno, EventResult, Operation, Prepared};
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::any::Any;
 use core::mem;
 use core::panic::AssertUnwindSafe;
@@ -40,18 +42,18 @@ pub(crate) fn goes_on<O: Operation>(
 pub(crate) enum Ended<E: ?Sized> {
     Done {
         result: Result<u32, Errno>,
-        op: Box<E>,
+        op: Held<E>,
     },
     /// Its `prepare` or `goes_on` panicked, with this.
     Panicked {
         payload: Payload,
-        op: Box<E>,
+        op: Held<E>,
     },
 }
 
 impl<E: ?Sized> Ended<E> {
     #[inline]
-    pub(crate) fn new(op: Box<E>, result: Result<u32, Errno>, panic: Option<Payload>) -> Self {
+    pub(crate) fn new(op: Held<E>, result: Result<u32, Errno>, panic: Option<Payload>) -> Self {
         match panic {
             Some(payload) => Self::Panicked { payload, op },
             None => Self::Done { result, op },
@@ -74,7 +76,7 @@ impl<E: ?Sized> Ended<E> {
 pub(crate) enum Action<E: ?Sized> {
     Wake(Waker),
     DropWaker(Waker),
-    DropOp(Box<E>),
+    DropOp(Held<E>),
     DropPayload(Payload),
 }
 
@@ -87,6 +89,28 @@ impl<E: ?Sized> Action<E> {
             Self::DropOp(op) => drop(op),
             Self::DropPayload(payload) => drop(payload),
         }
+    }
+}
+
+/// Runs and empties a list. A panic ends one action, and not the others. In a child that one of
+/// them forks, leaks those that are left: they are the parent's.
+pub(crate) fn run<E: ?Sized>(actions: &mut Vec<Action<E>>, in_parent: impl Fn() -> bool) {
+    if actions.is_empty() {
+        return;
+    }
+    let mut left = actions.drain(..);
+    // One call for the whole list, as long as none panics.
+    let mut step = || {
+        while in_parent() {
+            match left.next() {
+                Some(action) => action.run(),
+                None => break,
+            }
+        }
+    };
+    while catch_and_forget(&mut step).is_none() {}
+    if !in_parent() {
+        mem::forget(left);
     }
 }
 

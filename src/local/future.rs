@@ -1,12 +1,12 @@
 //! The futures of a local driver.
 
-use super::queued::{Ended, Erased};
+use super::queued::Ended;
 use super::{Handle, Inner};
-use crate::driver::InBox;
 use crate::driver::batching::Decision;
+use crate::driver::held::Held;
 use crate::driver::users_code::catch_and_forget;
+use crate::driver::{InBox, InHeld};
 use crate::{Errno, Operation};
-use alloc::boxed::Box;
 use core::fmt;
 use core::future::Future;
 use core::mem;
@@ -43,25 +43,26 @@ pub struct LocalFuture<O> {
 }
 
 enum Phase<O> {
-    New(Box<O>),
+    New(Held<O>),
     /// The driver has it, at this entry.
     Started(usize),
     Finished,
 }
 
-// Nothing is pinned: the operation is in a box, and moves to the driver's slot.
+// Nothing is pinned: the operation has memory of its own, where it stays.
 impl<O> Unpin for LocalFuture<O> {}
 
 impl<O> LocalFuture<O> {
-    pub(super) fn new(inner: Handle, op: Box<O>) -> Self {
+    pub(super) fn new(inner: Handle, op: Held<O>) -> Self {
         Self { inner, phase: Phase::New(op) }
     }
 }
 
 impl<O: Operation + 'static> LocalFuture<O> {
-    /// Gives the operation to the driver, and says how it has ended, if it has. `Err` where it
-    /// takes none.
-    fn start(&mut self, waker: &Waker) -> Result<Option<Ended>, InBox<O>> {
+    /// Gives the operation to the driver. Returns whether it may have ended, or the operation if
+    /// the driver takes none.
+    #[inline(always)]
+    fn start(&mut self, waker: &Waker) -> Result<bool, InHeld<O>> {
         // The clone may panic. Until then the future keeps its operation.
         let waker = waker.clone();
         let op = self.take_op();
@@ -70,12 +71,12 @@ impl<O: Operation + 'static> LocalFuture<O> {
             mem::forget(waker);
             return Err((Err(errno), op));
         }
-        let started = self.inner.state.borrow_mut().start(op, waker);
+        let started = self.inner.state.borrow_mut().start(op.erase(), waker);
         let (entry, decision) = match started {
             Ok(started) => started,
             Err((errno, op, waker)) => {
                 catch_and_forget(|| drop(waker));
-                return Err((Err(errno), downcast(op)));
+                return Err((Err(errno), op.downcast()));
             }
         };
         self.phase = Phase::Started(entry);
@@ -85,15 +86,12 @@ impl<O: Operation + 'static> LocalFuture<O> {
             Decision::WithNextStep if self.inner.is_hosted() && !self.inner.turning.get() => {}
             Decision::AfterReadyTasks | Decision::WithNextStep => self.inner.turn_later(),
         }
-        if decision != Decision::Now && !self.inner.is_left_alone() {
-            // If a step has ended it all the same, it has called the waker.
-            return Ok(None);
-        }
-        Ok(self.inner.take_end(entry))
+        // If a step has ended it all the same, it has called the waker.
+        Ok(decision == Decision::Now || self.inner.is_left_alone())
     }
 
     /// Takes the operation of a future that has not started.
-    fn take_op(&mut self) -> Box<O> {
+    fn take_op(&mut self) -> Held<O> {
         match mem::replace(&mut self.phase, Phase::Finished) {
             Phase::New(op) => op,
             _ => unreachable!("only the first poll takes it"),
@@ -102,33 +100,32 @@ impl<O: Operation + 'static> LocalFuture<O> {
 }
 
 impl Inner {
-    /// Takes the outcome of an entry's operation, if it has ended. Panics in a forked child.
+    /// Panics in a forked child.
     ///
     /// There is no better answer there: the kernel may be using the buffer, and nobody in the child
     /// would wake the task.
-    #[inline]
-    fn take_end(&self, entry: usize) -> Option<Ended> {
+    #[inline(always)]
+    fn assert_parent(&self) {
         assert!(
             self.check_process().is_ok(),
             "the operation was started before fork(): its future completes in the parent only"
         );
-        self.state.borrow_mut().take_end(entry)
     }
 
-    /// Has `waker` called when the operation ends, unless it just has.
-    fn wait(&self, entry: usize, waker: &Waker) -> Option<Ended> {
+    /// Has `waker` called when the operation ends. Returns `true` if it may have ended meanwhile.
+    fn wait(&self, entry: usize, waker: &Waker) -> bool {
         if !self.state.borrow().wakes(entry, waker) {
             // The clone is users' code. It may turn, and so end the operation.
             let waker = waker.clone();
             let unused = self.state.borrow_mut().set_waker(entry, waker);
             catch_and_forget(|| drop(unused));
         } else if !self.is_left_alone() {
-            return None;
+            return false;
         }
         if self.is_left_alone() {
             self.turn();
         }
-        self.take_end(entry)
+        true
     }
 }
 
@@ -136,7 +133,7 @@ impl<O: Operation + 'static> Future for LocalFuture<O> {
     type Output = (Result<u32, Errno>, O);
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.poll_boxed(cx).map(|(result, op)| (result, *op))
+        self.poll_held(cx).map(|(result, op)| (result, op.into_inner()))
     }
 }
 
@@ -144,35 +141,43 @@ impl<O: Operation + 'static> LocalFuture<O> {
     /// Polls the future, and leaves the operation in its box.
     #[inline]
     pub(crate) fn poll_boxed(&mut self, cx: &mut Context<'_>) -> Poll<InBox<O>> {
-        let ended = match self.phase {
+        self.poll_held(cx).map(|(result, op)| (result, op.into_box()))
+    }
+
+    #[inline(always)]
+    fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<InHeld<O>> {
+        let perhaps_ended = match self.phase {
             Phase::New(_) => match self.start(cx.waker()) {
-                Ok(ended) => ended,
+                Ok(perhaps_ended) => perhaps_ended,
                 Err(refused) => return Poll::Ready(refused),
             },
             Phase::Started(entry) => {
-                let ended = self.inner.take_end(entry);
-                ended.or_else(|| self.inner.wait(entry, cx.waker()))
+                self.inner.assert_parent();
+                let ended = self.inner.state.borrow().has_ended(entry);
+                ended || self.inner.wait(entry, cx.waker())
             }
             Phase::Finished => panic!("an operation's future was polled after its end"),
         };
-        let Some(ended) = ended else { return Poll::Pending };
+        let Phase::Started(entry) = self.phase else {
+            unreachable!("a future that is pending has started")
+        };
+        if !perhaps_ended {
+            return Poll::Pending;
+        }
+        // Users' code has run since, which may have forked.
+        self.inner.assert_parent();
+        let Some(ended) = self.inner.state.borrow_mut().take_end(entry) else {
+            return Poll::Pending;
+        };
         self.phase = Phase::Finished;
         match ended {
-            Ended::Done { result, op } => Poll::Ready((result, downcast(op))),
+            Ended::Done { result, op } => Poll::Ready((result, op.downcast())),
             Ended::Panicked { payload, op } => {
                 // Its drop must not panic while this one unwinds.
                 catch_and_forget(|| drop(op));
                 resume_unwind(payload)
             }
         }
-    }
-}
-
-/// Returns the operation in its own type again.
-fn downcast<O: 'static>(op: Box<dyn Erased>) -> Box<O> {
-    match op.into_any().downcast() {
-        Ok(op) => op,
-        Err(_) => unreachable!("an entry belongs to the future that made it"),
     }
 }
 

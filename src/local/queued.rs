@@ -1,32 +1,13 @@
 //! [`Queued`], operations of different types in the queue of a local driver.
 
 use crate::abi::IOCB_FLAG_RESFD;
+use crate::driver::held::{Erased, Held};
 use crate::driver::queued_operation::transfers;
-use crate::driver::users_code::{self, Payload, goes_on, prepare};
-use crate::{Errno, EventFd, EventResult, Fd, Operation, Prepared};
-use alloc::boxed::Box;
+use crate::driver::users_code::{self, Payload, prepare};
+use crate::{EventFd, EventResult, Fd, Operation, Prepared};
 use alloc::rc::Rc;
 use alloc::sync::Arc;
-use core::any::Any;
 use core::cell::Cell;
-
-/// An operation whose type only its future knows.
-pub(super) trait Erased: Operation {
-    fn into_any(self: Box<Self>) -> Box<dyn Any>;
-
-    /// Calls [`goes_on`] of the operation's own type.
-    fn goes_on_or_panics(&mut self, outcome: EventResult, panic: &mut Option<Payload>) -> bool;
-}
-
-impl<O: Operation + 'static> Erased for O {
-    fn into_any(self: Box<Self>) -> Box<dyn Any> {
-        self
-    }
-
-    fn goes_on_or_panics(&mut self, outcome: EventResult, panic: &mut Option<Payload>) -> bool {
-        goes_on(self, outcome, panic)
-    }
-}
 
 /// The end of an operation of a local driver.
 pub(super) type Ended = users_code::Ended<dyn Erased>;
@@ -40,13 +21,13 @@ pub(super) enum Queued {
 
 /// An operation of a future.
 pub(super) struct Tracked {
-    pub(super) op: Box<dyn Erased>,
+    pub(super) op: Held<dyn Erased>,
     /// The index of the future's entry.
     pub(super) entry: usize,
     pub(super) naming: Naming,
     /// The kind of the operation, once it has been prepared. It is in `counts` until it ends.
-    pub(super) kind: Option<Kind>,
-    pub(super) counts: Rc<Counts>,
+    kind: Option<Kind>,
+    counts: Rc<Counts>,
     /// The payload, if `prepare` or `goes_on` of the operation panicked.
     pub(super) panic: Option<Payload>,
 }
@@ -93,16 +74,28 @@ impl Counts {
 }
 
 impl Tracked {
+    #[inline(always)]
+    pub(super) fn new(
+        op: Held<dyn Erased>,
+        entry: usize,
+        naming: Naming,
+        counts: &Rc<Counts>,
+    ) -> Self {
+        Self { op, entry, naming, kind: None, counts: Rc::clone(counts), panic: None }
+    }
+
     /// Notes that the kernel does not have it any more.
-    pub(super) fn uncount(&mut self) {
+    #[inline(always)]
+    pub(super) fn uncount(&mut self, counts: &Counts) {
         if let Some(kind) = self.kind.take() {
-            self.counts.remove(kind);
+            counts.remove(kind);
         }
     }
 
-    /// Returns the outcome for the future.
-    pub(super) fn ended(self, result: Result<u32, Errno>) -> Ended {
-        Ended::new(self.op, result, self.panic)
+    /// Returns the operation, and the payload if it panicked.
+    #[inline(always)]
+    pub(super) fn into_parts(self) -> (Held<dyn Erased>, Option<Payload>) {
+        (self.op, self.panic)
     }
 }
 
@@ -153,7 +146,7 @@ impl Operation for Tracked {
 
 impl Queued {
     /// Returns the operation, unless this is the bell's.
-    pub(super) fn into_op(self) -> Option<Box<dyn Erased>> {
+    pub(super) fn into_op(self) -> Option<Held<dyn Erased>> {
         match self {
             Self::Operation(tracked) => Some(tracked.op),
             Self::Bell(_) => None,

@@ -1,68 +1,24 @@
 //! [`State`], the table of a local driver's operations. Plain data, borrowed for moments in which
 //! no code of a user runs.
 
-use super::queued::{Counts, Ended, Erased, Naming, Queued, Tracked};
+use super::queued::{Counts, Ended, Queued};
 use crate::driver::batching::{Batching, Decision};
-use crate::driver::users_code::{self, catch_and_forget};
-use crate::raw::ForkGuard;
+use crate::driver::entry::{self, Phase};
+use crate::driver::held::{Erased, Held};
+use crate::driver::users_code;
 use crate::{DriverStats, Errno, Token};
-use alloc::boxed::Box;
 use alloc::collections::VecDeque;
-use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::mem;
 use core::task::Waker;
 
-/// The operation of one future: from its first poll until the future has the outcome or the kernel
-/// is finished, whichever is later.
-enum Entry {
-    Vacant,
-    /// Waits for a slot, behind those with a lower ticket.
-    Waiting {
-        op: Box<dyn Erased>,
-        waker: Waker,
-        ticket: u64,
-    },
-    /// In the queue, or in the kernel. Without a token while it is being prepared.
-    Admitted {
-        waker: Waker,
-        token: Option<Token>,
-    },
-    /// Admitted, and its future has been dropped.
-    Abandoned {
-        token: Option<Token>,
-    },
-    /// Not taken by its future yet.
-    Ended(Ended),
-}
+type Entry = entry::Entry<dyn Erased, Option<Token>>;
 
 /// An operation that is not taken: the reason, and what is given back.
-pub(super) type Refused = (Errno, Box<dyn Erased>, Waker);
+pub(super) type Refused = (Errno, Held<dyn Erased>, Waker);
 
 /// An action of a local driver.
 pub(super) type Action = users_code::Action<dyn Erased>;
-
-/// Runs and empties a list. A panic ends one action, and not the others. In a child that one of
-/// them forks, leaks those that are left: they are the parent's.
-pub(super) fn run(actions: &mut Vec<Action>, process: ForkGuard) {
-    if actions.is_empty() {
-        return;
-    }
-    let mut left = actions.drain(..);
-    // One call for the whole list, as long as none panics.
-    let mut step = || {
-        while process.check_strictly().is_ok() {
-            match left.next() {
-                Some(action) => action.run(),
-                None => break,
-            }
-        }
-    };
-    while catch_and_forget(&mut step).is_none() {}
-    if process.check_strictly().is_err() {
-        mem::forget(left);
-    }
-}
 
 pub(super) struct State {
     entries: Vec<Entry>,
@@ -72,7 +28,6 @@ pub(super) struct State {
     next_ticket: u64,
     /// The number of entries that are admitted or abandoned; at most `capacity`.
     admitted: usize,
-    pub(super) counts: Rc<Counts>,
     capacity: usize,
     /// Entries that have been abandoned and are to be cancelled.
     cancels: Vec<usize>,
@@ -94,7 +49,6 @@ impl State {
             waiting: VecDeque::new(),
             next_ticket: 0,
             admitted: 0,
-            counts: Rc::default(),
             capacity,
             cancels: Vec::new(),
             batching: Batching::default(),
@@ -130,24 +84,19 @@ impl State {
     /// reason.
     pub(super) fn start(
         &mut self,
-        op: Box<dyn Erased>,
+        op: Held<dyn Erased>,
         waker: Waker,
     ) -> Result<(usize, Decision), Refused> {
         if let Some(errno) = self.refusal {
             return Err((errno, op, waker));
         }
         let ticket = self.ticket();
-        let new = Entry::Waiting { op, waker, ticket };
-        let entry = match self.vacant.pop() {
-            Some(entry) => {
-                self.fill(entry, new);
-                entry
-            }
-            None => {
-                self.entries.push(new);
-                self.entries.len() - 1
-            }
-        };
+        let entry = self.vacant.pop().unwrap_or_else(|| {
+            self.entries.push(Entry::default());
+            self.entries.len() - 1
+        });
+        let new = &mut self.entries[entry];
+        new.start(op, waker, ticket);
         self.waiting.push_back((ticket, entry));
         self.stats.submitted += 1;
         let waiting = self.waiting.len();
@@ -155,150 +104,146 @@ impl State {
         Ok((entry, decision))
     }
 
+    /// Returns whether the operation of an entry has ended.
+    #[inline(always)]
+    pub(super) fn has_ended(&self, entry: usize) -> bool {
+        self.entries[entry].phase == Phase::Ended
+    }
+
     /// Takes the outcome of an entry's operation. Returns `None` if it has not ended.
-    #[inline]
+    #[inline(always)]
     pub(super) fn take_end(&mut self, entry: usize) -> Option<Ended> {
-        if !matches!(self.entries[entry], Entry::Ended(_)) {
+        let ended = &mut self.entries[entry];
+        if ended.phase != Phase::Ended {
             return None;
         }
-        match self.vacate(entry) {
-            Entry::Ended(ended) => Some(ended),
-            _ => unreachable!("the entry has ended, as was checked"),
-        }
+        ended.phase = Phase::Vacant;
+        self.vacant.push(entry);
+        ended.take_ended()
     }
 
     /// Returns whether the waker of an entry that has not ended wakes the same task.
     pub(super) fn wakes(&self, entry: usize, new: &Waker) -> bool {
-        match &self.entries[entry] {
-            Entry::Waiting { waker, .. } | Entry::Admitted { waker, .. } => waker.will_wake(new),
-            _ => false,
-        }
+        self.entries[entry].waker.as_ref().is_some_and(|waker| waker.will_wake(new))
     }
 
     /// Replaces the waker of an entry that has not ended. Returns the waker that is not used, to be
     /// dropped.
     pub(super) fn set_waker(&mut self, entry: usize, new: Waker) -> Waker {
-        match &mut self.entries[entry] {
-            Entry::Waiting { waker, .. } | Entry::Admitted { waker, .. } => {
-                mem::replace(waker, new)
-            }
-            _ => new,
+        match &mut self.entries[entry].waker {
+            Some(waker) => mem::replace(waker, new),
+            None => new,
         }
     }
 
     /// Handles the drop of an entry's future. Returns `true` if a step is needed.
     pub(super) fn abandon(&mut self, entry: usize, actions: &mut Vec<Action>) -> bool {
-        match self.vacate(entry) {
-            Entry::Waiting { op, waker, ticket } => {
+        let left = &mut self.entries[entry];
+        actions.extend(left.waker.take().map(Action::DropWaker));
+        match left.phase {
+            Phase::Waiting => {
+                left.phase = Phase::Vacant;
+                actions.extend(left.op.take().map(Action::DropOp));
+                let ticket = left.ticket;
                 let at = self.waiting.binary_search_by_key(&ticket, |&(ticket, _)| ticket);
                 self.waiting.remove(at.expect("every entry that waits is on the list"));
+                self.vacant.push(entry);
                 self.stats.completed += 1;
-                actions.push(Action::DropOp(op));
-                actions.push(Action::DropWaker(waker));
                 // Perhaps it was the last.
                 self.is_drained()
             }
-            Entry::Admitted { waker, token } => {
-                // It keeps its entry.
-                self.vacant.pop();
-                self.fill(entry, Entry::Abandoned { token });
+            Phase::Admitted => {
+                left.phase = Phase::Abandoned;
                 self.cancels.push(entry);
-                actions.push(Action::DropWaker(waker));
                 true
             }
-            Entry::Ended(ended) => {
-                ended.discard(|action| actions.push(action));
+            Phase::Ended => {
+                left.phase = Phase::Vacant;
+                let ended = left.take_ended();
+                self.vacant.push(entry);
+                ended.into_iter().for_each(|ended| ended.discard(|action| actions.push(action)));
                 false
             }
-            Entry::Vacant | Entry::Abandoned { .. } => unreachable!("a future is dropped once"),
+            Phase::Vacant | Phase::Abandoned => unreachable!("a future is dropped once"),
         }
-    }
-
-    /// Replaces a vacant entry.
-    #[inline(always)]
-    fn fill(&mut self, entry: usize, new: Entry) {
-        let vacant = mem::replace(&mut self.entries[entry], new);
-        debug_assert!(matches!(vacant, Entry::Vacant));
-        // There is nothing in it to be dropped, which the compiler does not know.
-        mem::forget(vacant);
-    }
-
-    #[inline(always)]
-    fn vacate(&mut self, entry: usize) -> Entry {
-        self.vacant.push(entry);
-        mem::replace(&mut self.entries[entry], Entry::Vacant)
     }
 
     // ---- a step's side ----
 
-    /// Moves operations that wait to `admitted`, oldest first, while there are free slots.
-    pub(super) fn admit(&mut self, naming: Naming, admitted: &mut VecDeque<Tracked>) {
+    /// Notes that a step begins.
+    pub(super) fn note_step(&mut self) {
         self.batching.note_step(self.waiting.len());
-        while self.admitted < self.capacity {
-            let Some((entry, op, waker)) = self.next_waiting() else { return };
-            self.fill(entry, Entry::Admitted { waker, token: None });
-            let (kind, counts) = (None, Rc::clone(&self.counts));
-            admitted.push_back(Tracked { op, entry, naming, kind, counts, panic: None });
-            self.admitted += 1;
-        }
     }
 
-    /// Takes the operation that has waited for a slot the longest. Its entry is to be filled.
+    /// Takes the operation that has waited the longest, if a slot is free for it.
     #[inline(always)]
-    fn next_waiting(&mut self) -> Option<(usize, Box<dyn Erased>, Waker)> {
-        let (_, entry) = self.waiting.pop_front()?;
-        match mem::replace(&mut self.entries[entry], Entry::Vacant) {
-            Entry::Waiting { op, waker, .. } => Some((entry, op, waker)),
-            _ => unreachable!("every entry on the list waits"),
+    pub(super) fn admit(&mut self) -> Option<(usize, Held<dyn Erased>)> {
+        if self.admitted == self.capacity {
+            return None;
         }
+        let (entry, op) = self.next_waiting()?;
+        let admitted = &mut self.entries[entry];
+        (admitted.phase, admitted.noted) = (Phase::Admitted, None);
+        self.admitted += 1;
+        Some((entry, op))
+    }
+
+    /// Takes the operation that has waited for a slot the longest. Its entry keeps the waker.
+    #[inline(always)]
+    fn next_waiting(&mut self) -> Option<(usize, Held<dyn Erased>)> {
+        let (_, entry) = self.waiting.pop_front()?;
+        let op = self.entries[entry].op.take();
+        Some((entry, op.expect("every entry on the list waits")))
     }
 
     /// Returns whether the future of an operation that was admitted is there.
     pub(super) fn is_awaited(&self, entry: usize) -> bool {
-        matches!(self.entries[entry], Entry::Admitted { .. })
+        self.entries[entry].phase == Phase::Admitted
     }
 
     /// Notes the token of an operation that has been prepared.
+    #[inline(always)]
     pub(super) fn note_pushed(&mut self, entry: usize, new: Token) {
-        match &mut self.entries[entry] {
-            Entry::Admitted { token, .. } | Entry::Abandoned { token } => *token = Some(new),
-            _ => unreachable!("an operation that was admitted has not ended before its push"),
-        }
+        self.entries[entry].noted = Some(new);
     }
 
     /// Takes the tokens of the operations that have been abandoned since the last call.
     pub(super) fn take_cancels(&mut self, tokens: &mut Vec<Token>) {
         let entries = &self.entries;
-        tokens.extend(self.cancels.drain(..).filter_map(|entry| match entries[entry] {
-            // `None` where it has ended meanwhile, or is prepared at the moment.
-            Entry::Abandoned { token } => token,
+        tokens.extend(self.cancels.drain(..).filter_map(|entry| match entries[entry].phase {
+            // `None` where it is prepared at the moment.
+            Phase::Abandoned => entries[entry].noted,
+            // It has ended meanwhile.
             _ => None,
         }));
     }
 
     /// Stores the outcome of an operation that was admitted, and has its future woken. Returns the
     /// result where it is the bell's.
-    #[inline]
+    #[inline(always)]
     pub(super) fn complete(
         &mut self,
+        counts: &Counts,
         queued: Queued,
         result: Result<u32, Errno>,
         actions: &mut Vec<Action>,
     ) -> Option<Result<u32, Errno>> {
         let Queued::Operation(mut tracked) = queued else { return Some(result) };
         let entry = tracked.entry;
-        tracked.uncount();
+        tracked.uncount(counts);
         self.admitted -= 1;
         self.stats.completed += 1;
-        let ended = tracked.ended(result);
-        match mem::replace(&mut self.entries[entry], Entry::Vacant) {
-            Entry::Admitted { waker, .. } => {
-                self.fill(entry, Entry::Ended(ended));
+        let (op, panic) = tracked.into_parts();
+        let ended = &mut self.entries[entry];
+        match (ended.phase, ended.waker.take()) {
+            (Phase::Admitted, Some(waker)) => {
+                ended.end(op, result, panic);
                 actions.push(Action::Wake(waker));
             }
             _ => {
+                ended.phase = Phase::Vacant;
                 self.vacant.push(entry);
-                ended.discard(|action| actions.push(action));
+                Ended::new(op, result, panic).discard(|action| actions.push(action));
             }
         }
         None
@@ -316,9 +261,10 @@ impl State {
     /// that wait for a slot; those that are admitted end with the context.
     pub(super) fn fail(&mut self, errno: Errno, actions: &mut Vec<Action>) {
         self.refusal = Some(errno);
-        while let Some((entry, op, waker)) = self.next_waiting() {
-            self.fill(entry, Entry::Ended(Ended::Done { result: Err(errno), op }));
-            actions.push(Action::Wake(waker));
+        while let Some((entry, op)) = self.next_waiting() {
+            let ended = &mut self.entries[entry];
+            ended.end(op, Err(errno), None);
+            actions.extend(ended.waker.take().map(Action::Wake));
             self.stats.completed += 1;
         }
     }
@@ -356,16 +302,10 @@ impl State {
 
     /// Takes all that is left, to be dropped.
     pub(super) fn clear(&mut self, actions: &mut Vec<Action>) {
-        for entry in mem::take(&mut self.entries) {
-            match entry {
-                Entry::Waiting { op, waker, .. } => {
-                    actions.push(Action::DropOp(op));
-                    actions.push(Action::DropWaker(waker));
-                }
-                Entry::Admitted { waker, .. } => actions.push(Action::DropWaker(waker)),
-                Entry::Ended(ended) => ended.discard(|action| actions.push(action)),
-                Entry::Vacant | Entry::Abandoned { .. } => {}
-            }
+        for mut entry in mem::take(&mut self.entries) {
+            actions.extend(entry.waker.take().map(Action::DropWaker));
+            let ended = entry.take_ended();
+            ended.into_iter().for_each(|ended| ended.discard(|action| actions.push(action)));
         }
         let closers = mem::take(&mut self.closers);
         actions.extend(closers.into_iter().map(|(_, waker)| Action::DropWaker(waker)));

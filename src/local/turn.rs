@@ -2,12 +2,12 @@
 
 use super::Inner;
 use super::queued::{Naming, Queued, Tracked};
-use super::state::{Action, run};
+use super::state::Action;
 use crate::clock;
 use crate::driver::stall::{RETRY_LIMIT, Stall};
 use crate::driver::stats::SubmitCounts;
+use crate::driver::users_code::run;
 use crate::{CallError, Errno, EventFd, Fd, Queue, Ready, Token};
-use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::mem;
@@ -27,8 +27,7 @@ pub(super) struct EventLoop {
     /// `None` when the driver has been closed.
     pub(super) queue: Option<Queue<Queued>>,
     pub(super) bell: BellPoll,
-    /// Taken from the state, and not pushed yet; its allocation is kept, as are the next.
-    admitted: VecDeque<Tracked>,
+    /// Its allocation is kept.
     cancels: Vec<Token>,
     /// Operations have left the queue since the completions were taken.
     submitted: bool,
@@ -68,7 +67,6 @@ impl EventLoop {
         Self {
             queue: Some(queue),
             bell: BellPoll::Idle,
-            admitted: VecDeque::new(),
             cancels: Vec::new(),
             submitted: false,
             stall: None,
@@ -105,7 +103,7 @@ impl EventLoop {
             let state = &mut *inner.state.borrow_mut();
             if mem::take(&mut self.submitted) {
                 state.batching.note_submitted(state.admitted());
-                let transfers = state.admitted() - state.counts.lasting.get();
+                let transfers = state.admitted() - inner.counts.lasting.get();
                 if transfers == 0 {
                     self.inline_submits = self.inline_submits.saturating_add(1);
                 } else {
@@ -120,8 +118,7 @@ impl EventLoop {
             }
             self.counts.show(queue.stats(), &mut state.stats);
             state.take_cancels(&mut self.cancels);
-            let left_out = self.inline_submits >= self.inline_submits_needed;
-            state.admit(naming(inner, left_out), &mut self.admitted);
+            state.note_step();
             failed.is_some() || state.is_drained()
         };
         inner.run_actions(actions);
@@ -154,10 +151,14 @@ impl EventLoop {
         self.cancels.drain(..).filter(|&token| queue.cancel(token).is_ok()).count() > 0
     }
 
+    /// Gives free slots to operations that wait, oldest first.
     fn push(&mut self, inner: &Inner) {
+        let naming = naming(inner, self.leaves_out());
         let Some(queue) = &mut self.queue else { return };
-        while let Some(tracked) = self.admitted.pop_front() {
-            let entry = tracked.entry;
+        // Nothing is borrowed in a push, which calls `prepare`.
+        while inner.check_process().is_ok() {
+            let Some((entry, op)) = inner.state.borrow_mut().admit() else { return };
+            let tracked = Tracked::new(op, entry, naming, &inner.counts);
             match queue.push(Queued::Operation(tracked)) {
                 Ok(token) => inner.state.borrow_mut().note_pushed(entry, token),
                 Err(_) => unreachable!("no more are admitted than there are slots"),
@@ -217,7 +218,8 @@ impl EventLoop {
         let Some(queue) = &mut self.queue else { return false };
         let mut actions = inner.take_actions();
         while let Some(queued) = queue.take_queued() {
-            let rung = inner.state.borrow_mut().complete(queued, Err(errno), &mut actions);
+            let rung =
+                inner.state.borrow_mut().complete(&inner.counts, queued, Err(errno), &mut actions);
             if let Some(rung) = rung {
                 self.bell.end(rung, inner.bell.eventfd());
             }
@@ -228,7 +230,7 @@ impl EventLoop {
 
     /// Has the host look again, if the end of an operation in flight would not tell it to.
     pub(super) fn look_again(&mut self, inner: &Inner) {
-        if inner.state.borrow().counts.unnamed.get() == 0 {
+        if inner.counts.unnamed.get() == 0 {
             (self.look, self.look_due) = (FIRST_LOOK, None);
             return;
         }
@@ -249,7 +251,7 @@ impl EventLoop {
         {
             let state = &mut *inner.state.borrow_mut();
             for queued in left {
-                let _the_bell = state.complete(queued, Err(errno), &mut actions);
+                let _the_bell = state.complete(&inner.counts, queued, Err(errno), &mut actions);
             }
             state.set_destroyed(&mut actions);
         }
@@ -278,7 +280,7 @@ pub(super) fn finish(
         if let Queued::Operation(tracked) = ready.op_mut() {
             let entry = tracked.entry;
             if inner.state.borrow().is_awaited(entry) {
-                tracked.uncount();
+                tracked.uncount(&inner.counts);
                 tracked.naming = naming(inner, left_out);
                 let token = ready.push_again();
                 return inner.state.borrow_mut().note_pushed(entry, token);
@@ -289,7 +291,9 @@ pub(super) fn finish(
         return mem::forget(ready);
     }
     let done = ready.take();
-    if let Some(rung) = inner.state.borrow_mut().complete(done.op, done.result, actions) {
+    if let Some(rung) =
+        inner.state.borrow_mut().complete(&inner.counts, done.op, done.result, actions)
+    {
         bell.end(rung, inner.bell.eventfd());
     }
 }
@@ -349,7 +353,7 @@ impl Inner {
 
     /// Runs users' code, with nothing borrowed but the event loop at most.
     pub(super) fn run_actions(&self, mut actions: Vec<Action>) {
-        run(&mut actions, self.process);
+        run(&mut actions, || self.check_process().is_ok());
         self.actions.set(actions);
     }
 }
