@@ -27,11 +27,11 @@ use core::sync::atomic::AtomicU8;
 /// ```
 pub trait ReadTo {
     /// Lends the memory to fill. Called once for each time that an operation is pushed. A
-    /// [`File`](crate::File) calls it several times for a request.
+    /// `File` calls it several times for a request.
     fn lend(&mut self) -> Room<'_>;
 
     /// Lends the memory of a transfer that goes on, from where it began, although `done` bytes of
-    /// it have been read since. [`op::Whole`](crate::op::Whole) and [`File`](crate::File) call it.
+    /// it have been read since. [`op::Whole`](crate::op::Whole) and `File` call it.
     ///
     /// For a buffer that always lends the same memory, this is [`lend`](Self::lend). A buffer whose
     /// `lend` begins behind what has been read goes back by `done` bytes.
@@ -81,7 +81,7 @@ impl<B: AsMut<[u8]>> ReadTo for B {
 /// ```
 pub trait WriteFrom {
     /// Lends the bytes to write. Called once for each time that an operation is pushed. A
-    /// [`File`](crate::File) calls it several times for a request.
+    /// `File` calls it several times for a request.
     fn lend_bytes(&self) -> IoSlice<'_>;
 
     /// Returns the bytes if no other thread writes to them, so that they can be copied.

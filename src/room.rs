@@ -85,6 +85,7 @@ pub struct Room<'op> {
     len: usize,
     filled: Option<NonNull<Filled>>,
     /// True if other threads may use the memory meanwhile.
+    #[cfg_attr(not(feature = "std"), allow(dead_code, reason = "only a `File` copies to a room"))]
     shared: bool,
     loan: PhantomData<(&'op mut [u8], &'op mut Filled)>,
 }

@@ -63,7 +63,8 @@ pub(super) async fn read<D: FileDriver, M: Memory>(
                 return end(step, done, result);
             }
             if read < count && ends(read, block) {
-                return after_short(access, step, done, offset, read as u64 % block).await;
+                let (rest, at, within) = (len - done, offset + done as u64, read as u64 % block);
+                return after_short(access, step, done, rest, at, within).await;
             }
             continue;
         }
@@ -86,7 +87,8 @@ pub(super) async fn read<D: FileDriver, M: Memory>(
         step.memory.put(done, &buf[(at - first) as usize..][..wanted]);
         done += wanted;
         if wanted == 0 || (read as u64) < until - first && ends(read, block) {
-            return after_short(access, step, done, offset, read as u64 % block).await;
+            let (rest, at, within) = (len - done, offset + done as u64, read as u64 % block);
+            return after_short(access, step, done, rest, at, within).await;
         }
     }
     end(step, done, Ok(()))
@@ -122,11 +124,11 @@ async fn after_short<D: FileDriver, M: Memory>(
     access: &Access<D>,
     mut step: Box<Step<M>>,
     done: usize,
-    offset: u64,
+    rest: usize,
+    at: u64,
     within_block: u64,
 ) -> Stepped<M> {
-    let (at, len) = (offset + done as u64, step.memory.len());
-    step.aim(done, len.saturating_sub(done), at, false);
+    step.aim(done, rest, at, false);
     let is_whole = step.span.len == 0 || within_block == 0;
     if is_whole || access.open.second.is_none() || access.is_at_end(&step) {
         return end(step, done, Ok(()));
