@@ -113,9 +113,10 @@ fn scope(file: &Arc<File>, mut jobs: Vec<Job>) -> Vec<(Result<u32, Errno>, Job)>
     results.with(jobs)
 }
 
-type Owned = Any<Arc<File>, AlignedBuf>;
+/// An operation that owns what it needs.
+pub type Owned = Any<Arc<File>, AlignedBuf>;
 
-/// As an operation that owns what it needs.
+/// As such an operation.
 pub fn owned(file: &Arc<File>, job: Job) -> Owned {
     let file = Arc::clone(file);
     match job.kind {
