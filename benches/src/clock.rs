@@ -1,5 +1,5 @@
-//! How long each operation took, or no time at all: a loop that is compiled without looking at the
-//! clock is the one whose throughput is measured.
+//! The time that each operation took, or no time at all: a loop that is compiled without looking at
+//! the clock is the one whose throughput is measured.
 
 use hdrhistogram::Histogram;
 use std::time::Instant;
@@ -38,7 +38,7 @@ impl Notes for Vec<u64> {
 
 /// Learns when operations begin and end.
 pub trait Clock {
-    /// Whether it looks at a clock.
+    /// True if it looks at a clock.
     const LOOKS: bool;
     /// Rides along with an operation.
     type Mark: Copy + Send + 'static;

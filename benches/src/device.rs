@@ -1,6 +1,6 @@
-//! What the operations go to. Whatever is made for it goes away with it: files have no names, loop
-//! devices let go by themselves when nobody has them open, and a zram device is removed by a
-//! process that waits for the end of this one, whatever that is.
+//! The device or file of the operations. Whatever is made for it goes away with it: files have no
+//! names, loop devices let go by themselves when nobody has them open, and a zram device is removed
+//! by a process that waits for the end of this one, whatever that is.
 
 use crate::load::Target;
 use anyhow::{Context, Result, bail, ensure};
@@ -38,7 +38,7 @@ impl Kind {
     pub const ALL: [Self; 6] =
         [Self::Zero, Self::Null, Self::Zram, Self::LoopMemory, Self::LoopFile, Self::File];
 
-    /// As on the command line.
+    /// Returns the name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Zero => "zero",
@@ -50,7 +50,7 @@ impl Kind {
         }
     }
 
-    /// What it is, in a heading.
+    /// Returns the name in a heading.
     pub fn title(self) -> &'static str {
         match self {
             Self::Zero => "/dev/zero",
@@ -71,7 +71,7 @@ const MIB: u64 = 1 << 20;
 /// Something to read and write.
 #[derive(Debug)]
 pub struct Device {
-    /// What kind it is.
+    /// Its kind.
     pub kind: Kind,
     /// The file, or the device, open with `O_DIRECT` where it has that.
     file: Arc<File>,
@@ -81,7 +81,7 @@ pub struct Device {
     read_returns: usize,
     /// Ends after `file`.
     _keeper: Option<Keeper>,
-    /// What a loop device is on.
+    /// The file below a loop device.
     _under: Option<File>,
     /// Another one like it, for what goes through the page cache: where pages of a disk are cached,
     /// the kernel looks for some to be written before each operation that goes around the cache.
@@ -188,7 +188,7 @@ impl Device {
         })
     }
 
-    /// What it is and what it is on.
+    /// Describes it, and what it is on.
     pub fn about(&self) -> String {
         let size = self.size / MIB;
         let block = self.block;
@@ -243,7 +243,7 @@ fn fill(file: &File, size: u64) -> Result<()> {
     Ok(rustix::fs::fadvise(file, 0, None, Advice::DontNeed)?)
 }
 
-/// What a command printed.
+/// Returns what a command printed.
 fn output(command: &mut Command) -> Result<String> {
     let ran = command.output().with_context(|| format!("{command:?}"))?;
     if !ran.status.success() {

@@ -1,4 +1,4 @@
-//! What is measured: on which devices, which operations, how many at a time.
+//! The cells that are measured: on which devices, which operations, how many at a time.
 
 use crate::device;
 use crate::load;
@@ -17,7 +17,7 @@ pub enum Group {
     Files,
 }
 
-/// What all ways do, side by side.
+/// Names the work that all ways do, side by side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Cell {
     /// Why.
@@ -26,9 +26,9 @@ pub struct Cell {
     pub device: device::Kind,
     /// The operations.
     pub kind: load::Kind,
-    /// How many at a time.
+    /// Operations at a time.
     pub depth: u32,
-    /// How many of them are taken and submitted together.
+    /// Those of them that are taken and submitted together.
     pub batch: u32,
     /// Among how many files.
     pub files: usize,
@@ -39,14 +39,14 @@ impl Cell {
         Self { group: Group::Ways, device, kind, depth, batch, files: 1 }
     }
 
-    /// As in a line of a log.
+    /// Writes it as in a line of a log.
     pub fn name(&self) -> String {
         let Self { device, kind, depth, batch, files, .. } = self;
         let files = if *files == 1 { String::new() } else { format!(", {files} files") };
         format!("{}, {}, depth {depth}, batch {batch}{files}", device.name(), kind.name())
     }
 
-    /// Whether the way has something to say here.
+    /// Returns true if the way has something to say here.
     pub fn is_for(&self, way: &Way) -> bool {
         match self.group {
             // Tasks and threads know no batches.

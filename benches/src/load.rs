@@ -1,4 +1,4 @@
-//! What is to be done: the same for every way to do it.
+//! The work: the same for every way to do it.
 
 use anyhow::{Result, ensure};
 use linux_aio::AlignedBuf;
@@ -6,10 +6,10 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// How many steps a plan has; then it begins again. A power of two.
+/// The number of steps of a plan; then it begins again. A power of two.
 pub const STEPS: usize = 1024;
 
-/// What the operations are.
+/// Names the operations of a load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
@@ -24,7 +24,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// As in a sentence.
+    /// Writes it as in a sentence.
     pub fn name(self) -> &'static str {
         match self {
             Self::Read => "reads",
@@ -46,7 +46,7 @@ impl Kind {
     }
 }
 
-/// What one operation is.
+/// Names one operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// A read.
@@ -64,7 +64,7 @@ pub enum Action {
 pub struct Step(u64);
 
 impl Step {
-    /// What to do.
+    /// Returns the operation.
     #[inline]
     pub fn action(self) -> Action {
         match self.0 & 3 {
@@ -92,7 +92,7 @@ pub struct Target {
     pub size: u64,
     /// Bytes of an operation.
     pub block: usize,
-    /// What a read returns: the block, but nothing on /dev/null.
+    /// The count that a read returns: the block, but nothing on /dev/null.
     pub read_returns: usize,
 }
 
@@ -101,11 +101,11 @@ pub struct Target {
 pub struct Load {
     /// Where they go.
     pub target: Target,
-    /// What they are.
+    /// The kind of the operations.
     pub kind: Kind,
-    /// How many are under way at a time.
+    /// The number under way at a time.
     pub depth: u32,
-    /// How many are taken and submitted at a time, by ways that have a say in that.
+    /// The number that is taken and submitted at a time, by ways that have a say in that.
     pub batch: u32,
     /// The operations, to be taken one after the other and over again.
     pub steps: Box<[Step; STEPS]>,
@@ -144,7 +144,7 @@ impl Load {
         Ok(buf)
     }
 
-    /// What the operation returns when all is well.
+    /// Returns the count of the operation when all is well.
     #[inline]
     pub fn returns(&self, action: Action) -> usize {
         match action {
@@ -187,7 +187,7 @@ impl Cursor {
         (load.steps[number % STEPS], other)
     }
 
-    /// As [`next`](Self::next), with the file in any case.
+    /// Does the same as [`next`](Self::next), with the file in any case.
     #[inline]
     pub fn next_with_file<'l>(&mut self, load: &'l Load) -> (Step, &'l Arc<File>) {
         let (step, other) = self.next(load);

@@ -22,7 +22,7 @@ use std::time::Duration;
 /// Markdown.
 ///
 /// Nothing of yours is written to: the files that it makes have no names and are gone when it ends.
-/// As root it also makes a zram device and loop devices, and removes them.
+/// Run by root, it also makes a zram device and loop devices, and removes them.
 #[derive(Parser)]
 struct Args {
     /// Where files go: a directory on the disk to try.
@@ -40,10 +40,10 @@ struct Args {
     /// Name the ways.
     #[arg(long)]
     list: bool,
-    /// How many rounds a cell has.
+    /// Rounds of a cell.
     #[arg(long, default_value_t = 11, value_parser = clap::value_parser!(u16).range(1..))]
     rounds: u16,
-    /// How long a way has in each round, in milliseconds.
+    /// Time of a way in each round, in milliseconds.
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..))]
     milliseconds: u16,
     /// Write what was measured to this file.
@@ -64,7 +64,7 @@ struct Args {
     /// Count them of the ways with futures alone.
     #[arg(long)]
     futures: bool,
-    /// What is counted.
+    /// The subject that is counted.
     #[arg(long, hide = true)]
     subjects: bool,
 }
@@ -167,7 +167,7 @@ fn note_skipped(report: &mut Report, measured: &Measured) {
     }
 }
 
-/// What it ran on.
+/// Describes the machine that it ran on.
 fn machine() -> Vec<String> {
     let uname = rustix::system::uname();
     let cpus = std::thread::available_parallelism().map_or(0, usize::from);

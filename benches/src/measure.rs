@@ -14,16 +14,16 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How much time it takes.
+/// Says how much time a measurement takes.
 #[derive(Clone, Copy, Debug)]
 pub struct Effort {
-    /// How many rounds.
+    /// The number of rounds.
     pub rounds: usize,
-    /// How long each way has in a round, about.
+    /// The time that each way has in a round, about.
     pub time: Duration,
 }
 
-/// What a way did in a cell.
+/// Holds the results of a way in a cell.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Outcome {
     /// Its name.
@@ -83,7 +83,7 @@ fn each(took: Duration, operations: u64) -> f64 {
 /// A cell, and what came of it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Measured {
-    /// What was done.
+    /// The work that was done.
     pub cell: Cell,
     /// By each way that could.
     pub outcomes: Vec<Outcome>,
@@ -94,7 +94,7 @@ pub struct Measured {
 }
 
 impl Measured {
-    /// What the way did.
+    /// Returns the results of the way.
     pub fn of(&self, way: &str) -> Option<&Outcome> {
         self.outcomes.iter().find(|outcome| outcome.way == way)
     }
@@ -140,7 +140,7 @@ impl Contestant<'_> {
     }
 }
 
-/// How long it took, and how much time of processors.
+/// Returns how long it took, and how much time of processors.
 fn timed(what: impl FnOnce() -> Result<()>) -> Result<(Duration, Duration)> {
     let (start, cpu) = (Instant::now(), cpu_time());
     what()?;

@@ -1,6 +1,6 @@
 //! The instructions and bytes that `counts` has recorded.
 
-/// What was counted, its unit, and how much.
+/// Names what was counted, its unit, and the count.
 pub type Count = (&'static str, &'static str, f64);
 
 /// All of them, in order.

@@ -1,4 +1,4 @@
-//! What came of it: as JSON, as a page, and as pictures.
+//! The results: as JSON, as a page, and as pictures.
 
 mod page;
 mod pictures;
@@ -42,11 +42,11 @@ pub struct Report {
     pub machine: Vec<String>,
     /// The devices that were used.
     pub devices: Vec<(device::Kind, String)>,
-    /// What could not be done, and why.
+    /// The cells that could not be measured, with the reasons.
     pub skipped: Vec<String>,
-    /// What was measured.
+    /// The measurements.
     pub cells: Vec<Measured>,
-    /// Whether it is as it should be.
+    /// True if it is as it should be.
     #[serde(default)]
     pub verdicts: Vec<Verdict>,
 }
@@ -69,7 +69,7 @@ impl Report {
         self.cells.iter().filter(move |measured| measured.cell.group == group)
     }
 
-    /// What a way did at each depth with a batch of one: depth and outcome.
+    /// Returns the results of a way at each depth with a batch of one: depth and outcome.
     pub fn by_depth<'r>(
         &'r self,
         device: device::Kind,

@@ -39,9 +39,9 @@ fn median_of_sorted(sorted: &[f64]) -> f64 {
     (below + above) / 2.0
 }
 
-/// How many of `n` sorted values can be left out at each end so that the rest spans the true median
-/// with 95 %: each value is below it or above it like a coin's toss. Fewer than six span it with
-/// less, all of them taken.
+/// Returns how many of `n` sorted values can be left out at each end so that the rest spans the
+/// true median with 95 %: each value is below it or above it like a coin's toss. Fewer than six
+/// span it with less, all of them taken.
 fn ranks_outside(n: usize) -> usize {
     let (mut outside, mut chance, mut tail) = (0, 0.5_f64.powi(n as i32), 0.0);
     loop {

@@ -1,5 +1,6 @@
-//! What instructions are counted of: each way's loop on /dev/zero, and single calls. Run under
-//! callgrind, which counts inside of [`measured`] and writes a total down each time it returns.
+//! The subjects whose instructions are counted: each way's loop on /dev/zero, and single calls. Run
+//! under callgrind, which counts inside of [`measured`] and writes a total down each time it
+//! returns.
 
 use crate::device::{Device, Kind};
 use crate::load::{self, Load};
@@ -14,8 +15,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-/// What is measured once with this many operations and once with twice as many: the difference is
-/// without what begins and ends a loop.
+/// A subject is measured once with this many operations and once with twice as many: the difference
+/// is without what begins and ends a loop.
 const OPERATIONS: u64 = 3200;
 
 /// The name of [`measured`] in the program.
@@ -115,7 +116,7 @@ fn wait_in_scope(depth: usize) -> Result<()> {
     })?
 }
 
-/// As [`wait_in_scope`].
+/// Does the same as [`wait_in_scope`].
 fn wait_in_queue(depth: usize) -> Result<()> {
     let file = Arc::new(File::open("/dev/zero")?);
     let mut queue = Queue::<Small>::with_capacity(depth as u32)?;

@@ -19,7 +19,7 @@ impl SystemCalls {
         Ok(Self(counter))
     }
 
-    /// How many there were while `what` ran.
+    /// Returns how many there were while `what` ran.
     pub fn during<R>(&mut self, what: impl FnOnce() -> R) -> Result<(R, u64)> {
         self.0.enable()?;
         let before = self.0.read()?;

@@ -1,4 +1,4 @@
-//! What the project wants to reach, and whether it has.
+//! The targets of the project, and whether it has reached them.
 
 use crate::device::Kind as Device;
 use crate::grid::Group;
@@ -84,7 +84,7 @@ pub fn verdicts(report: &Report) -> Vec<Verdict> {
     verdicts
 }
 
-/// How many more than another an operation takes, as it was counted.
+/// Returns how many more than another an operation takes, as it was counted.
 fn instructions() -> Vec<Verdict> {
     let more = [
         (ways::RAW, ways::C_RING, 5.0),
@@ -148,7 +148,7 @@ fn times_more(report: &Report) -> Verdict {
 /// Of the depths at which a disk is busy.
 const BUSY: [u32; 3] = [32, 128, 256];
 
-/// What else gives futures, or is called in threads of its own.
+/// Names what else gives futures, or is called in threads of its own.
 const TASKS: [&str; 5] =
     [ways::TOKIO_URING, ways::TOKIO_FS, ways::SPAWN_BLOCKING, ways::POOL, ways::THREADS];
 
@@ -202,7 +202,7 @@ fn least_cpu_on_disk(report: &Report) -> Verdict {
     })
 }
 
-/// How much the ratio to the loop in C may grow over a group: the layer's share of the cost.
+/// The ratio to the loop in C may grow by this over a group: the layer's share of the cost.
 const GROWTH: f64 = 1.05;
 
 fn flat(

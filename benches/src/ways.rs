@@ -38,7 +38,7 @@ pub enum Family {
     Threads,
 }
 
-/// What decides how many operations are submitted together.
+/// Says what decides how many operations are submitted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Batching {
     /// The load.
@@ -50,11 +50,11 @@ pub enum Batching {
 /// A way to do a load.
 #[derive(Clone, Copy)]
 pub struct Way {
-    /// What it is called, in reports and on the command line.
+    /// Its name, in reports and on the command line.
     pub name: &'static str,
     /// Whose it is.
     pub family: Family,
-    /// Whether it knows batches.
+    /// The way in which it batches.
     pub batching: Batching,
     /// Gets ready for a load. An error says why that cannot be done here.
     pub prepare: fn(&Arc<Load>) -> Result<Box<dyn Runner>>,
@@ -68,7 +68,7 @@ pub const SCOPE: &str = "scope";
 pub const QUEUE: &str = "queue";
 /// In a queue, operations staying in their slots.
 pub const QUEUE_IN_PLACE: &str = "queue, in place";
-/// As futures on tokio.
+/// Futures on tokio.
 pub const DRIVER: &str = "tokio adapter";
 /// Names the way by the shared driver's futures of plain operations, as tasks of tokio.
 pub const SHARED: &str = "driver";

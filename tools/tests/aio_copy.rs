@@ -273,7 +273,7 @@ fn ended_at_any_moment_it_leaves_no_half_file() {
     assert!(interrupted > 0, "it was always faster than the signal");
 }
 
-/// Whether it is a temporary name of the whole copy. Removes it.
+/// Returns true if it is a temporary name of the whole copy. Removes it.
 fn is_whole_temporary(files: &Files, name: &std::ffi::OsStr, new: &[u8]) -> bool {
     let path = files.dir.path().join(name);
     let is_temporary = name.to_string_lossy().starts_with(".copy-");
@@ -346,7 +346,7 @@ fn stopped_in_the_middle(files: &Files, copy: &Path) -> Child {
     panic!("it is always faster than the signal");
 }
 
-/// Whether `pattern`, which is never zero, has arrived there in a file of zeros.
+/// Returns true if `pattern`, which is never zero, has arrived there in a file of zeros.
 fn is_written(target: &File, at: u64) -> bool {
     let mut byte = [0];
     target.read_at(&mut byte, at).expect("a file") == 1 && byte != [0]

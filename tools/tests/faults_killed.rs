@@ -23,7 +23,7 @@ fn kills() -> usize {
     asked.map_or(20, |kills| kills.parse().expect("LINUX_AIO_KILLS is a number"))
 }
 
-/// How often a kill found the copy at work, and how often it left a temporary name.
+/// Counts how often a kill found the copy at work, and how often it left a temporary name.
 #[derive(Default)]
 struct Tally {
     killed: usize,

@@ -110,14 +110,14 @@ enum Data {
     Bars(Vec<Bars>),
 }
 
-/// What a way did at each depth.
+/// Holds the results of a way at each depth.
 struct Line {
     way: &'static str,
     colour: RGBColor,
     points: Vec<(f64, f64)>,
 }
 
-/// What each way did with a batch of that name.
+/// Holds the results of each way with a batch of that name.
 struct Bars {
     name: String,
     bars: Vec<(&'static str, RGBColor, f64)>,
@@ -142,7 +142,7 @@ fn front(report: &Report) -> Vec<Panel> {
     speed.into_iter().chain(cost).collect()
 }
 
-/// What was measured of that which can be drawn.
+/// Returns the measurements that can be drawn.
 fn panels(report: &Report) -> Vec<Panel> {
     let mut panels = Vec::new();
     if let Some(panel) = bars(report) {

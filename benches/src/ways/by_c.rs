@@ -23,7 +23,7 @@ type Submit = unsafe extern "C" fn(aio_context_t, c_long, *mut *mut Iocb) -> c_i
 type Getevents =
     unsafe extern "C" fn(aio_context_t, c_long, c_long, *mut IoEvent, *mut c_void) -> c_int;
 
-/// As `struct loop`.
+/// Has the layout of `struct loop`.
 #[repr(C)]
 struct Loop {
     context: aio_context_t,
@@ -64,7 +64,7 @@ unsafe extern "C" {
     ) -> c_int;
 }
 
-/// How the loop calls the kernel.
+/// Says how the loop calls the kernel.
 enum Calls {
     /// By `io_submit` and `io_getevents`.
     Kernel,

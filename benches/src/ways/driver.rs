@@ -1,4 +1,4 @@
-//! As futures on tokio, by the adapter of this library: a task for each operation under way.
+//! Futures on tokio, by the adapter of this library: a task for each operation under way.
 
 use super::Runner;
 use super::tokio_fs::{Shares, runtime};

@@ -17,7 +17,7 @@ use std::task::Poll;
 use tokio::runtime::Runtime;
 use tokio::task::{LocalSet, spawn_local};
 
-/// What each task has a share of.
+/// Holds what each task has a share of.
 struct Shared {
     driver: LocalDriver,
     files: Vec<Rc<File>>,

@@ -26,8 +26,8 @@ fn worker<J: Send + 'static, R: Send + 'static>(
     })
 }
 
-/// As many threads as operations under way, which hand nothing over: not what a program can do
-/// that has other work, but what blocking calls can reach.
+/// Holds as many threads as operations under way, which hand nothing over: not what a program can
+/// do that has other work, but what blocking calls can reach.
 struct Threads {
     load: Arc<Load>,
     jobs: Vec<Sender<(u64, bool)>>,
@@ -90,7 +90,7 @@ impl Runner for Threads {
 /// The most threads of a pool; more only stand in each other's way.
 const MOST: u32 = 64;
 
-/// What goes to a thread of the pool and comes back.
+/// Carries an operation to a thread of the pool and back.
 struct Job {
     buf: AlignedBuf,
     cursor: Cursor,

@@ -19,7 +19,7 @@ struct InQueue<O: StepOperation + 'static, const IN_PLACE: bool> {
     supply: Supply,
 }
 
-/// What operations are made from.
+/// Holds what operations are made from.
 struct Supply {
     cursor: Cursor,
     /// Empty while they are in the queue.

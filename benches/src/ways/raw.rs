@@ -22,7 +22,7 @@ struct Raw<const FILLS: bool> {
     _buffers: Vec<AlignedBuf>,
 }
 
-/// What an iocb is filled from, side by side as in the loop in C.
+/// Holds what an iocb is filled from, side by side as in the loop in C.
 struct Filler {
     steps: Box<[Step; STEPS]>,
     /// Of the next step.
@@ -30,7 +30,7 @@ struct Filler {
     files: Vec<RawFd>,
     buffers: Vec<*mut u8>,
     block: usize,
-    /// What a read returns.
+    /// The count that a read returns.
     read_returns: i64,
     /// Whose files these are.
     _load: Arc<Load>,
@@ -58,7 +58,7 @@ impl Filler {
         iocb.user_data(slot as u64)
     }
 
-    /// Whether the operation has ended as it should.
+    /// Returns true if the operation has ended as it should.
     #[inline]
     fn is_expected(&self, iocb: &Iocb, res: i64) -> bool {
         match iocb.opcode() {
@@ -219,7 +219,7 @@ fn wait_for_rest<'e>(
 /// Submits all of them but those that were `accepted`.
 ///
 /// # Safety
-/// As [`Submitter::submit`].
+/// Submits as [`Submitter::submit`] does.
 #[cold]
 unsafe fn submit_rest(
     submitter: Submitter<'_>,

@@ -15,7 +15,7 @@ pub trait StepOperation: Operation {
     fn new(file: Self::File, buf: Self::Buf, step: Step) -> Self;
     /// Another one with the same buffer, and the same file where no other is named.
     fn change(&mut self, file: Option<Self::File>, step: Step);
-    /// What it does.
+    /// Returns the operation.
     fn action(&self) -> Action;
     /// The buffer, at the end.
     fn into_buf(self) -> Self::Buf;

@@ -20,7 +20,7 @@ pub(crate) fn runtime(blocking: u32) -> Result<Runtime> {
     Ok(builder.max_blocking_threads(blocking as usize).enable_all().build()?)
 }
 
-/// What each task does: how many operations, and with which buffer.
+/// Says what each task does: how many operations, and with which buffer.
 pub(crate) struct Shares<B> {
     operations: u64,
     buffers: Vec<B>,

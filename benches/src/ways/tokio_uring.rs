@@ -1,4 +1,4 @@
-//! As futures on io_uring, by the runtime `tokio-uring`: a task for each operation under way.
+//! Futures on io_uring, by the runtime `tokio-uring`: a task for each operation under way.
 
 use super::Runner;
 use super::tokio_fs::Shares;

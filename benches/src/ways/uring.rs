@@ -23,7 +23,7 @@ struct Uring {
     load: Arc<Load>,
 }
 
-/// As it comes: nothing registered, no flags.
+/// Prepares the plain way: nothing registered, no flags.
 pub fn prepare(load: &Arc<Load>) -> Result<Box<dyn Runner>> {
     let ring = IoUring::new(load.depth).context("io_uring is blocked or missing")?;
     Ok(Box::new(Uring::new(load, ring, false)?))

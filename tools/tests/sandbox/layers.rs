@@ -120,7 +120,7 @@ fn scoped(file: &OwnedFd) {
 
 type Owned = Any<Arc<OwnedFd>, AlignedBuf>;
 
-/// What each of the layers that own does, in this order.
+/// Returns the operations of each of the layers that own, in their order.
 fn transfers(file: &Arc<OwnedFd>) -> [Owned; 3] {
     let file = || Arc::clone(file);
     let write = Write::new(file(), block(1), 0);

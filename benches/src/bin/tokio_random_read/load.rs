@@ -11,14 +11,14 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Builder;
 use tokio::task::JoinSet;
 
-/// What is to be done.
+/// Holds the work.
 #[derive(Clone)]
 pub(crate) struct Load {
     pub(crate) file: Arc<std::fs::File>,
     pub(crate) block: usize,
-    /// What the address of a buffer is to be a multiple of.
+    /// The address of a buffer is a multiple of this.
     pub(crate) memory: usize,
-    /// How many blocks the file has.
+    /// The number of blocks of the file.
     pub(crate) blocks: u64,
     pub(crate) depth: u32,
     pub(crate) time: Duration,
@@ -63,12 +63,12 @@ impl Watch {
     }
 }
 
-/// How large a file or a block device is.
+/// Returns the size of a file or a block device.
 pub(crate) fn size(mut file: &std::fs::File) -> Result<u64> {
     Ok(file.seek(SeekFrom::End(0))?)
 }
 
-/// What came of it.
+/// Holds the results.
 pub(crate) struct Outcome {
     pub(crate) latencies: Histogram<u64>,
     elapsed: Duration,

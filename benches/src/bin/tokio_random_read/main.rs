@@ -33,13 +33,13 @@ use std::time::Duration;
 struct Args {
     /// The file, or a block device.
     path: PathBuf,
-    /// How large the file is made if it is not there.
+    /// Size of the file that is made if it is not there.
     #[arg(long, default_value = "256MiB")]
     size: ByteSize,
-    /// How large a read is.
+    /// Size of a read.
     #[arg(long, default_value = "4KiB")]
     block: ByteSize,
-    /// How many reads are in flight.
+    /// Reads in flight.
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=4096))]
     depth: u32,
     /// For how long.
@@ -68,8 +68,8 @@ fn open(args: &Args) -> Result<File> {
     direct.context("opening it with O_DIRECT")
 }
 
-/// What the address of a buffer is to be a multiple of. Fails if the block is none that the file
-/// can be read in.
+/// Returns what the address of a buffer must be a multiple of. Fails if the block is none that the
+/// file can be read in.
 fn memory_alignment(args: &Args, file: &File) -> Result<usize> {
     let direct_io = linux_aio::geometry::Geometry::of(file).direct_io;
     if let Some(alignment) = direct_io.alignment().filter(|_| !args.buffered) {

@@ -1,4 +1,4 @@
-//! What is measured: a file or device that is there, or a file without a name.
+//! The subject of a measurement: a file or device that is there, or a file without a name.
 
 use anyhow::{Context, Result, ensure};
 use linux_aio::AlignedBuf;
@@ -15,13 +15,13 @@ const MIB: u64 = 1 << 20;
 pub(crate) struct Measured {
     pub(crate) file: Arc<File>,
     pub(crate) path: PathBuf,
-    /// Whether a file was made in the directory `path`.
+    /// True if a file was made in the directory `path`.
     pub(crate) is_scratch: bool,
-    /// Whether it is open with `O_DIRECT`.
+    /// True if it is open with `O_DIRECT`.
     pub(crate) is_direct: bool,
     pub(crate) size: u64,
     pub(crate) block: usize,
-    /// What the address of a buffer is to be a multiple of.
+    /// The address of a buffer is a multiple of this.
     memory: usize,
 }
 
@@ -63,7 +63,7 @@ impl Measured {
     }
 }
 
-/// What is there, to read.
+/// Opens what is there, to read.
 fn open(path: &Path) -> Result<File> {
     let direct =
         OpenOptions::new().read(true).custom_flags(OFlags::DIRECT.bits() as i32).open(path);

@@ -1,5 +1,5 @@
-//! How fast is this disk? Random reads, or writes, at several queue depths, around the page cache;
-//! with `pread` beside, one after the other, to see what asynchronous I/O is worth here.
+//! Measures how fast a disk is: random reads, or writes, at several queue depths, around the page
+//! cache; with `pread` beside, one after the other, to see what asynchronous I/O is worth here.
 //!
 //! ```text
 //! aio-bench                         # a file of its own in this directory
@@ -65,7 +65,7 @@ struct Args {
     json: bool,
 }
 
-/// What a pass took.
+/// Holds the times of a pass.
 struct Pass {
     latencies: Histogram<u64>,
     elapsed: Duration,
@@ -180,7 +180,7 @@ fn run(args: &Args) -> Result<()> {
     output.end()
 }
 
-/// How the passes are shown.
+/// Says how the passes are shown.
 enum Output {
     Table(Table),
     Json(Document),

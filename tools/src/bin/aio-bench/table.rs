@@ -1,4 +1,4 @@
-//! What is shown.
+//! The tables that are shown.
 
 use crate::Pass;
 use crate::file::Measured;
@@ -73,7 +73,7 @@ impl Table {
     }
 }
 
-/// As "256 MiB" or "1.5 GiB".
+/// Returns a size as "256 MiB" or "1.5 GiB".
 fn size_text(bytes: u64) -> String {
     ByteSize(bytes).to_string().replace(".0 ", " ")
 }

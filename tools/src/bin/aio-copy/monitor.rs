@@ -46,7 +46,7 @@ impl Drop for Monitor {
 pub(crate) struct Interrupted;
 
 impl Interrupted {
-    /// What shells expect after Ctrl-C: 128 + SIGINT.
+    /// The status that shells expect after Ctrl-C: 128 + SIGINT.
     pub(crate) const EXIT_CODE: u8 = 130;
 }
 

@@ -6,15 +6,15 @@ use std::fmt;
 use std::fs;
 use std::path::Path;
 
-/// What can be seen of the place where this process runs.
+/// Shows what can be seen of the place where this process runs.
 #[derive(Clone, Copy)]
 pub(crate) struct Place {
     manager: Manager,
-    /// Whether a filter of system calls is installed; `None` without `/proc`.
+    /// True if a filter of system calls is installed; `None` without `/proc`.
     pub(crate) filtered: Option<bool>,
 }
 
-/// What started the process, as far as it can be told.
+/// Names what started the process, as far as it can be told.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Manager {
     Kubernetes,
