@@ -8,7 +8,7 @@ use syn::{Attribute, Generics, Ident, Item, ItemImpl, Meta, Token, TraitItem, Ty
 
 /// `Driver::close` for a function, `Driver: Debug` for a trait's (by `derive`, too), `Driver: Drop`
 /// also where the drop is the compiler's, `tokio::driver` for a function without a type. Names
-/// begin with a module only where it has public names of its own (`op`, `probe`, `sys`, `tokio`),
+/// begin with a module only where it has public names of its own (`blocking`, `op`, `probe` …),
 /// so that files may be moved.
 ///
 /// The traits of plain data are left out: a type that derives `Copy` and borrows nothing holds no
@@ -81,7 +81,8 @@ impl Sources {
         match item {
             Item::Mod(module) if is_built(&module.attrs) && !is_hidden(&module.attrs) => {
                 let name = module.ident.to_string();
-                let is_area = area.is_empty() && ["op", "probe", "sys", "tokio"].contains(&&*name);
+                let is_area = area.is_empty()
+                    && ["blocking", "op", "probe", "sys", "tokio"].contains(&&*name);
                 let area = if is_area { &name } else { area };
                 let folder = folder.join(&name);
                 match &module.content {

@@ -280,7 +280,7 @@ pub(crate) const FILE: &[(&str, Check)] = &[
 ];
 
 pub(crate) const BLOCKING: &[(&str, Check)] = &[
-    ("OpenOptions::open_blocking", |world| {
+    ("blocking::OpenOptions::open_blocking", |world| {
         // The child may have a file of its own.
         let path = world.files.dir.path().join("child's");
         let options = File::options().read(true).write(true).create(true);
@@ -299,11 +299,6 @@ pub(crate) const BLOCKING: &[(&str, Check)] = &[
         let again = world.files.blocking().get_ref().try_clone().expect("a descriptor");
         let file = Blocking::from_std(again).expect("a file");
         file.read_at(&mut [1; 8], 0).expect("the child's own");
-    }),
-    ("blocking::File::is_direct", |world| drop(world.files.blocking().is_direct())),
-    ("blocking::File::is_direct", |world| _ = world.files.blocking().is_direct()),
-    ("blocking::File::is_direct", |world| {
-        let _ = world.files.blocking().is_direct();
     }),
     ("blocking::File::is_direct", |world| _ = world.files.blocking().is_direct()),
     ("blocking::File::direct", |world| drop(world.files.blocking().direct().to_string())),

@@ -150,7 +150,7 @@ const TRIED: &[(&str, &str)] = &[
 
 /// What files ask of their driver. The checks of `File` and of `LocalDriver: Performs` try it.
 const OF_FILES: &[(&str, &str)] = &[
-    ("BlockingThreads", "Clone Drop"),
+    ("blocking::BlockingThreads", "Clone Drop"),
     ("Driver", "Performs"),
     ("Fdsync", "FileOperation"),
     ("FileOperation", "call"),
