@@ -34,6 +34,8 @@ mod deadline;
 mod deferred;
 pub(crate) mod entry;
 mod event_loop;
+#[cfg(feature = "metrics")]
+mod export;
 mod future;
 pub(crate) mod held;
 mod helper;
@@ -52,6 +54,7 @@ pub(crate) mod stats;
 pub(crate) mod thread;
 mod timed_out;
 mod timer;
+mod tracing;
 pub(crate) mod users_code;
 
 pub(crate) use blocking::{BlockingThreads, Lane};
@@ -128,6 +131,24 @@ use std::sync::Mutex;
 /// [`overdue`](Self::overdue) lists the operations that the kernel has had for long, and
 /// [`close_within`](Self::close_within) ends the driver in spite of them. The first deadline starts
 /// a second thread, which sleeps until the next one.
+///
+/// # Spans
+///
+/// With the feature `tracing` each operation has a span of the crate `tracing`, at the level
+/// `TRACE` and with the target `linux_aio`. It is a child of the span in which
+/// [`perform`](Self::perform) was called, is entered while the future is polled, and closes when
+/// the operation has ended and the future is gone. Without a subscriber that wants it, it costs a
+/// comparison. Its fields:
+///
+/// | field | value |
+/// |---|---|
+/// | `kind` | `pread`, `pwrite`, `preadv`, `pwritev`, `fsync`, `fdsync` or `poll` |
+/// | `fd` | the descriptor |
+/// | `offset` | of a read or write: where it begins, in bytes |
+/// | `length` | of a read or write: the bytes, or the number of buffers of a vectored one |
+/// | `result` | the count that the future gives, if the operation has succeeded |
+/// | `error` | the errno, if it has failed |
+/// | `left` | `deadline` or `dropped`, if the future has left the operation to the driver |
 ///
 /// # Without resources
 ///

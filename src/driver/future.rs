@@ -5,6 +5,7 @@ use super::held::Held;
 use super::queued_operation::Ended;
 use super::state::GivenUp;
 use super::timed_out::TimedOut;
+use super::tracing::{Span, downcast, erase};
 use super::users_code::catch_and_forget;
 use crate::clock;
 use crate::{Errno, Operation};
@@ -57,6 +58,7 @@ pub(super) type InTime<O> = Result<(Result<u32, Errno>, O), TimedOut<O>>;
 pub struct OpFuture<O> {
     shared: Handle,
     phase: Phase<O>,
+    span: Span,
 }
 
 enum Phase<O> {
@@ -68,7 +70,7 @@ enum Phase<O> {
 
 impl<O> OpFuture<O> {
     pub(super) fn new(shared: Handle, op: Held<O>) -> Self {
-        Self { shared, phase: Phase::New(op) }
+        Self { shared, phase: Phase::New(op), span: Span::new() }
     }
 
     pub(super) fn is_new(&self) -> bool {
@@ -87,21 +89,21 @@ impl<O: Operation + Send + 'static> OpFuture<O> {
         waker: &Waker,
         deadline: Option<Instant>,
     ) -> Result<Option<Ended>, InHeld<O>> {
-        // The clone may panic. Until then the future keeps its operation.
-        let waker = waker.clone();
-        let op = self.take_op();
+        // The clones may panic. Until then the future keeps its operation.
+        let (waker, span) = (waker.clone(), self.span.clone());
+        let op = erase(self.take_op(), span);
         let state = match self.shared.lock() {
             Ok(state) => state,
-            Err(errno) => return Err((Err(errno), op)),
+            Err(errno) => return Err((Err(errno), downcast(op))),
         };
         let (started, ran) = self.shared.with_locked(state, |state, deferred| {
-            let started = state.start(op.erase_sent(), waker, deferred);
+            let started = state.start(op, waker, deferred);
             if let (Ok(entry), Some(at)) = (&started, deadline) {
                 state.set_deadline(*entry, at, deferred);
             }
             (started, deferred.run_now)
         });
-        let entry = started.map_err(|(errno, op)| (Err(errno), op.downcast()))?;
+        let entry = started.map_err(|(errno, op)| (Err(errno), downcast(op)))?;
         self.phase = Phase::Started(entry);
         // Perhaps it has ended inside of `io_submit`.
         Ok(if ran { self.take_end(entry) } else { None })
@@ -159,10 +161,15 @@ impl<O: Operation + Send + 'static> OpFuture<O> {
 
     #[inline(always)]
     fn poll_held(&mut self, cx: &mut Context<'_>, deadline: Option<Instant>) -> Poll<InHeld<O>> {
+        let span = self.span.clone();
+        let _entered = span.enter();
         let ended = match self.phase {
             Phase::New(_) => match self.start(cx.waker(), deadline) {
                 Ok(ended) => ended,
-                Err(refused) => return Poll::Ready(refused),
+                Err(refused) => {
+                    self.span.ended(refused.0);
+                    return Poll::Ready(refused);
+                }
             },
             Phase::Started(entry) => {
                 self.take_end(entry).or_else(|| self.wait(entry, cx.waker().clone()))
@@ -176,7 +183,10 @@ impl<O: Operation + Send + 'static> OpFuture<O> {
     fn finish(&mut self, ended: Ended) -> InHeld<O> {
         self.phase = Phase::Finished;
         match ended {
-            Ended::Done { result, op } => (result, op.downcast()),
+            Ended::Done { result, op } => {
+                self.span.ended(result);
+                (result, downcast(op))
+            }
             Ended::Panicked { payload, op } => {
                 // Its drop must not panic while this one unwinds.
                 catch_and_forget(|| drop(op));
@@ -191,9 +201,11 @@ impl<O: Operation + Send + 'static> OpFuture<O> {
         // A forked child gets its own answer when the operation is started.
         self.shared.check_process().ok()?;
         if deadline <= clock::now() {
+            self.span.left("deadline");
             return Some(Err(TimedOut::new(Some(self.take_op().into_inner()))));
         }
         let no_timer = Some(self.shared.start_timer().err()?);
+        self.span.left("deadline");
         Some(Err(TimedOut { op: Some(self.take_op().into_inner()), no_timer }))
     }
 
@@ -207,12 +219,15 @@ impl<O: Operation + Send + 'static> OpFuture<O> {
             self.shared.with_state(|state, deferred| state.give_up(entry, deferred)),
         );
         self.phase = Phase::Finished;
+        if !matches!(given_up, GivenUp::Ended(_)) {
+            self.span.left("deadline");
+        }
         match given_up {
             GivenUp::Ended(ended) => {
                 let (result, op) = self.finish(ended);
                 Ok((result, op.into_inner()))
             }
-            GivenUp::NotAdmitted(op) => Err(TimedOut::new(Some(op.downcast::<O>().into_inner()))),
+            GivenUp::NotAdmitted(op) => Err(TimedOut::new(Some(downcast::<O>(op).into_inner()))),
             GivenUp::Left => Err(TimedOut::new(None)),
         }
     }
@@ -234,6 +249,7 @@ impl<O> Drop for OpFuture<O> {
         if let Phase::Started(entry) = self.phase {
             // In a forked child the operation is left to the parent.
             let _ = self.shared.with_state(|state, deferred| state.abandon(entry, deferred));
+            self.span.left("dropped");
         }
     }
 }

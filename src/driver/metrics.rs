@@ -60,7 +60,8 @@ impl Metrics {
     }
 
     /// Calls `each` for every number, with its name and the kind of operation. Use it to hand the
-    /// numbers to a registry, such as that of the crate `metrics`.
+    /// numbers to a registry. The feature `metrics` adds `export`, which does so for the crate
+    /// `metrics`.
     ///
     /// Names that end in `_total` are counters. The others are in seconds: for each stretch of time
     /// the sum, the median, the 99th percentile and the maximum.
@@ -129,7 +130,7 @@ const NAMES: [[&str; 4]; 4] = [
     ],
 ];
 
-fn name(opcode: Opcode) -> &'static str {
+pub(super) fn name(opcode: Opcode) -> &'static str {
     KINDS.iter().find(|kind| kind.0 == opcode).map_or("other", |kind| kind.1)
 }
 

@@ -6,6 +6,8 @@ mod common;
 
 mod announcing;
 mod deadlines;
+#[cfg(feature = "metrics")]
+mod export;
 mod hooks;
 mod hostile;
 mod metrics;
@@ -13,4 +15,6 @@ mod runtimes;
 mod silent_ends;
 #[cfg(feature = "tokio")]
 mod tokio;
+#[cfg(feature = "tracing")]
+mod tracing;
 mod users_code;

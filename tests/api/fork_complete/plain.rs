@@ -36,7 +36,7 @@ const DATA: &[(&str, &str)] = &[
         "as_raw as_raw_mut diagnose eventfd fdsync from_bytes from_raw fsync ioprio opcode poll \
          pread preadv pwrite pwritev rw_flags to_bytes user_data",
     ),
-    ("Metrics", "Clone Debug Default Display Drop PartialEq for_each_value kinds of"),
+    ("Metrics", "Clone Debug Default Display Drop PartialEq export for_each_value kinds of"),
     ("Opcode", "as_raw from_raw"),
     ("Operation", "goes_on"),
     ("OperationMetrics", "Clone Debug Drop PartialEq"),
