@@ -410,7 +410,7 @@ impl<D: FileDriver> File<D> {
     /// Those of `fsync(2)`.
     #[doc(alias = "fsync")]
     pub async fn sync_all(&self) -> io::Result<()> {
-        self.sync(Fsync::new(self.main()), |file| file.sync_all()).await
+        self.sync(Fsync::new(self.main()), |file| Ok(call::sync_all(file)?)).await
     }
 
     /// Brings the file's data, and the metadata needed to read it, to stable storage.
@@ -421,7 +421,7 @@ impl<D: FileDriver> File<D> {
     /// Those of `fdatasync(2)`.
     #[doc(alias = "fdatasync")]
     pub async fn sync_data(&self) -> io::Result<()> {
-        self.sync(Fdsync::new(self.main()), |file| file.sync_data()).await
+        self.sync(Fdsync::new(self.main()), |file| Ok(call::sync_data(file)?)).await
     }
 
     async fn sync<O: FileOperation>(
@@ -492,7 +492,7 @@ impl<D: FileDriver> File<D> {
     /// Those of `ftruncate(2)`. The text names the length.
     #[doc(alias = "ftruncate")]
     pub async fn set_len(&self, len: u64) -> io::Result<()> {
-        let result = self.call(move |file| file.set_len(len)).await;
+        let result = self.call(move |file| call::set_len(file, len)).await;
         result.map_err(|why| FailedCall::error(alloc::format!("ftruncate to {len}"), why))
     }
 
@@ -518,9 +518,7 @@ impl<D: FileDriver> File<D> {
 
     async fn fallocate(&self, mode: FallocateFlags, offset: u64, len: u64) -> io::Result<()> {
         check_range(offset, len)?;
-        let call = move |file: &std::fs::File| {
-            Ok(rustix::io::retry_on_intr(|| rustix::fs::fallocate(file, mode, offset, len))?)
-        };
+        let call = move |file: &std::fs::File| call::allocate(file, mode, offset, len);
         self.call(call).await.map_err(|why| {
             let hole = if mode.is_empty() { "" } else { " of a hole" };
             let text = alloc::format!("fallocate{hole} of {len} bytes at offset {offset}");
@@ -593,15 +591,13 @@ fn close(open: &mut Option<Arc<Open>>) -> Result<(), Errno> {
 
 impl FileOperation for Fsync<Arc<Open>> {
     fn call(&mut self) -> Result<u32, Errno> {
-        rustix::io::retry_on_intr(|| rustix::fs::fsync(&self.fd))?;
-        Ok(0)
+        call::sync_all(&self.fd).map(|()| 0)
     }
 }
 
 impl FileOperation for Fdsync<Arc<Open>> {
     fn call(&mut self) -> Result<u32, Errno> {
-        rustix::io::retry_on_intr(|| rustix::fs::fdatasync(&self.fd))?;
-        Ok(0)
+        call::sync_data(&self.fd).map(|()| 0)
     }
 }
 

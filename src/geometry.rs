@@ -218,6 +218,10 @@ impl Geometry {
     /// ```
     pub fn of(fd: impl AsFd) -> Self {
         let fd = fd.as_fd();
+        #[cfg(feature = "sim")]
+        if let Some(direct_io) = simulated(fd) {
+            return Self { direct_io, atomic_writes: None, logical_block: None };
+        }
         let mask = StatxFlags::DIOALIGN | WRITE_ATOMIC;
         let statx = rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, mask).ok();
         let direct_io = statx.as_ref().map_or(DirectIo::Unreported, DirectIo::from_statx);
@@ -229,6 +233,16 @@ impl Geometry {
         };
         Self { direct_io, atomic_writes, logical_block }
     }
+}
+
+/// Returns what a simulated file asks for.
+#[cfg(feature = "sim")]
+fn simulated(fd: BorrowedFd<'_>) -> Option<DirectIo> {
+    use crate::fd::AsRawFd;
+    use crate::sys::sim::{FileCall, file};
+    // SAFETY: The call names no memory.
+    let answer = unsafe { file(fd.as_raw_fd(), FileCall::Alignment) }?;
+    Some(u32::try_from(answer).map_or(DirectIo::Unsupported, DirectIo::of_block_device))
 }
 
 /// Returns the logical block of a block device. No other file is asked: the number of the request

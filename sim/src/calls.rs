@@ -2,6 +2,7 @@
 
 use crate::context::{Context, Entry, InFlight, On};
 use crate::descriptor::{Found, Target, describe, is_eventfd};
+use crate::files::stale;
 use crate::memory::segments;
 use crate::ring::Ring;
 use crate::world::{Stop, World, negative, outcome};
@@ -9,7 +10,7 @@ use linux_aio::Errno;
 use linux_aio::abi::{
     IOCB_CMD_FDSYNC, IOCB_CMD_FSYNC, IOCB_CMD_POLL, IOCB_CMD_PREAD, IOCB_CMD_PREADV,
     IOCB_CMD_PWRITE, IOCB_CMD_PWRITEV, IOCB_FLAG_RESFD, KIOCB_KEY, RWF_APPEND, RWF_DSYNC,
-    RWF_HIPRI, RWF_NOWAIT, RWF_SYNC, io_event, iocb,
+    RWF_HIPRI, RWF_NOAPPEND, RWF_NOWAIT, RWF_SYNC, io_event, iocb,
 };
 
 /// The most operations that a context can be asked for.
@@ -196,10 +197,7 @@ impl World {
             Some(monitor) => monitor.note_accepted(&operation, &segments),
             None => operation,
         };
-        let covers = match on {
-            On::Simulated(Target::File { file, .. }) => self.disk.inode(file).next_number(),
-            _ => self.disk.name_changes(),
-        };
+        let covers = self.covered(on);
         let (due, order) = (self.due(opcode), self.operations);
         self.operations += 1;
         let address = pointer.expose_provenance() as u64;
@@ -257,10 +255,15 @@ impl World {
                  simulation",
                 describe(number),
             ))),
-            Found::Stale => Err(Stop::Misuse(format!(
-                "descriptor {} was opened before the last crash or kill; open the file again",
-                describe(number),
-            ))),
+            Found::Stale => Err(stale(number)),
+        }
+    }
+
+    /// Returns the number of the first change that a sync, if it were submitted now, does not cover.
+    pub(crate) fn covered(&self, on: On) -> u64 {
+        match on {
+            On::Simulated(Target::File { file, .. }) => self.disk.inode(file).next_number(),
+            _ => self.disk.name_changes(),
         }
     }
 
@@ -357,8 +360,8 @@ impl World {
 }
 
 /// The kernel's checks of an operation when it is submitted.
-fn check(operation: &iocb, on: On) -> Result<(), Errno> {
-    const FLAGS: i32 = RWF_HIPRI | RWF_DSYNC | RWF_SYNC | RWF_NOWAIT | RWF_APPEND;
+pub(crate) fn check(operation: &iocb, on: On) -> Result<(), Errno> {
+    const FLAGS: i32 = RWF_HIPRI | RWF_DSYNC | RWF_SYNC | RWF_NOWAIT | RWF_APPEND | RWF_NOAPPEND;
     let rest = (operation.aio_buf, operation.aio_nbytes, operation.aio_offset);
     match operation.aio_lio_opcode {
         IOCB_CMD_FSYNC | IOCB_CMD_FDSYNC => {
@@ -370,7 +373,13 @@ fn check(operation: &iocb, on: On) -> Result<(), Errno> {
             if plain { Ok(()) } else { Err(Errno::EINVAL) }
         }
         IOCB_CMD_PREAD | IOCB_CMD_PREADV | IOCB_CMD_PWRITE | IOCB_CMD_PWRITEV => {
-            if on == On::Simulated(Target::Directory) {
+            let reads = matches!(operation.aio_lio_opcode, IOCB_CMD_PREAD | IOCB_CMD_PREADV);
+            let allowed = match on {
+                On::Simulated(Target::Directory) | On::Polled(_) => false,
+                On::Simulated(file) if reads => file.is_readable(),
+                On::Simulated(file) => file.is_writable(),
+            };
+            if !allowed {
                 return Err(Errno::EBADF);
             }
             if operation.aio_rw_flags & !FLAGS != 0 {

@@ -7,8 +7,18 @@
 
 use crate::disk::FileNumber;
 use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use rustix::fs::OFlags;
 use std::collections::HashMap;
 use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// A simulated file has been opened in this process.
+static EXISTS: AtomicBool = AtomicBool::new(false);
+
+/// Returns whether descriptors may be those of simulated files.
+pub(crate) fn exists() -> bool {
+    EXISTS.load(Ordering::Relaxed)
+}
 
 /// Device and inode.
 type Key = (u64, u64);
@@ -19,8 +29,27 @@ const PREFIX: &str = "linux-aio-sim:";
 /// Names the object of a descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Target {
-    File { file: FileNumber, direct: bool },
+    /// A file, and the flags of `open(2)` that it is open with.
+    File {
+        file: FileNumber,
+        flags: i32,
+    },
     Directory,
+}
+
+impl Target {
+    /// Returns whether the descriptor has a flag of `open(2)`.
+    pub(crate) fn has(self, flag: OFlags) -> bool {
+        matches!(self, Self::File { flags, .. } if flags & flag.bits() as i32 != 0)
+    }
+
+    pub(crate) fn is_readable(self) -> bool {
+        !self.has(OFlags::WRONLY)
+    }
+
+    pub(crate) fn is_writable(self) -> bool {
+        self.has(OFlags::WRONLY | OFlags::RDWR)
+    }
 }
 
 /// The facts about the descriptor of an operation.
@@ -48,6 +77,7 @@ pub(crate) struct Descriptors {
 impl Descriptors {
     /// Makes a descriptor for a target, whose length is given.
     pub(crate) fn open(&mut self, target: Target, label: &str, length: u64) -> OwnedFd {
+        EXISTS.store(true, Ordering::Relaxed);
         let file = self.files.entry(target);
         let file = file.or_insert_with(|| backend::file(&format!("{PREFIX}{label}"), length));
         let fd = backend::handle(file);
@@ -68,8 +98,8 @@ impl Descriptors {
 
     /// Makes the length that `fstat` tells that of the file.
     pub(crate) fn set_len(&self, file: FileNumber, length: u64) {
-        for direct in [false, true] {
-            if let Some(fd) = self.files.get(&Target::File { file, direct }) {
+        for (target, fd) in &self.files {
+            if matches!(target, Target::File { file: of, .. } if *of == file) {
                 backend::set_len(fd, length);
             }
         }

@@ -9,8 +9,9 @@ use crate::world::World;
 use linux_aio::Errno;
 use linux_aio::abi::{
     IOCB_CMD_FDSYNC, IOCB_CMD_FSYNC, IOCB_CMD_PREAD, IOCB_CMD_PREADV, RWF_APPEND, RWF_DSYNC,
-    RWF_NOWAIT, RWF_SYNC,
+    RWF_NOAPPEND, RWF_NOWAIT, RWF_SYNC,
 };
+use rustix::fs::OFlags;
 
 /// The result of an operation: a count of bytes, or an error.
 type Done = Result<usize, Errno>;
@@ -20,15 +21,16 @@ impl World {
     pub(crate) fn execute(&mut self, operation: &InFlight) -> i64 {
         let On::Simulated(target) = operation.on else { return 0 };
         let opcode = operation.iocb.aio_lio_opcode;
+        let direct = target.has(OFlags::DIRECT);
         let done = match (target, opcode) {
             (Target::Directory, _) => self.sync_directory(operation),
-            (Target::File { file, direct }, IOCB_CMD_FSYNC | IOCB_CMD_FDSYNC) => {
+            (Target::File { file, .. }, IOCB_CMD_FSYNC | IOCB_CMD_FDSYNC) => {
                 self.sync(file, direct, operation.covers)
             }
-            (Target::File { file, direct }, IOCB_CMD_PREAD | IOCB_CMD_PREADV) => {
+            (Target::File { file, .. }, IOCB_CMD_PREAD | IOCB_CMD_PREADV) => {
                 self.read(file, direct, operation)
             }
-            (Target::File { file, direct }, _) => self.write(file, direct, operation),
+            (Target::File { file, .. }, _) => self.write(file, target, operation),
         };
         match done {
             Ok(count) => count as i64,
@@ -121,11 +123,13 @@ impl World {
         Ok(length)
     }
 
-    fn write(&mut self, file: FileNumber, direct: bool, operation: &InFlight) -> Done {
-        let size = self.faults.sector;
+    fn write(&mut self, file: FileNumber, target: Target, operation: &InFlight) -> Done {
+        let (size, direct) = (self.faults.sector, target.has(OFlags::DIRECT));
         let flags = operation.iocb.aio_rw_flags;
+        let is_durable = flags & (RWF_DSYNC | RWF_SYNC) != 0 || target.has(OFlags::DSYNC);
+        let appends = flags & RWF_NOAPPEND == 0 && target.has(OFlags::APPEND);
         let (mut at, asked) = self.extent(direct, operation)?;
-        if flags & RWF_APPEND != 0 {
+        if appends || flags & RWF_APPEND != 0 {
             at = self.disk.inode(file).len();
         }
         let mut length = self.shorten(direct, asked);
@@ -153,7 +157,7 @@ impl World {
             self.disk.inode_mut(file).write(at, &bytes, size);
             Ok(length)
         };
-        if done.is_ok() && flags & (RWF_DSYNC | RWF_SYNC) != 0 {
+        if done.is_ok() && is_durable {
             if self.faults.failed_syncs && self.random.one_in(8) {
                 let inode = self.disk.inode_mut(file);
                 inode.lose(inode.next_number(), size, &mut self.random);

@@ -9,6 +9,7 @@ mod disk;
 mod execute;
 mod executor;
 mod faults;
+mod files;
 #[doc(hidden)]
 pub mod harness;
 mod inode;

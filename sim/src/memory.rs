@@ -45,6 +45,12 @@ pub(crate) unsafe fn segments(operation: &iocb) -> Vec<Segment> {
     }
 }
 
+/// Returns the memory that vectors name.
+pub(crate) fn of_vectors(vectors: &[iovec]) -> Vec<Segment> {
+    let segment = |it: &iovec| Segment { address: it.iov_base as usize, len: it.iov_len as usize };
+    vectors.iter().map(segment).collect()
+}
+
 /// Copies the first `length` bytes out of the segments.
 ///
 /// # Safety

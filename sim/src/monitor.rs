@@ -58,7 +58,7 @@ impl Monitor {
         }
         Ok(match object {
             Object::Polled => On::Polled(number),
-            _ => On::Simulated(Target::File { file: self.file, direct: false }),
+            _ => On::Simulated(Target::File { file: self.file, flags: 0 }),
         })
     }
 

@@ -5,13 +5,14 @@
 //! kernel.
 
 use crate::calls::Wait;
-use crate::descriptor::name_of_simulated;
+use crate::descriptor::{self, name_of_simulated};
+use crate::files::name_of_path;
 use crate::harness::Killed;
 use crate::shared::Shared;
 use crate::world::{Stop, World, negative};
 use linux_aio::Errno;
 use linux_aio::abi::{__kernel_long_t, aio_context_t, io_event, iocb};
-use linux_aio::sys::sim::{Kernel, Step, install};
+use linux_aio::sys::sim::{FileCall, Kernel, Step, install};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
@@ -267,13 +268,18 @@ unsafe impl Kernel for Simulations {
         nr: __kernel_long_t,
         iocbpp: *const *mut iocb,
     ) -> Option<isize> {
+        let entry = of_context(ctx_id);
+        if entry.is_none() && !descriptor::exists() {
+            // Nothing of it is simulated, and a kernel bears pointers to nowhere.
+            return None;
+        }
         let count = usize::try_from(nr).unwrap_or(0);
         let iocbs = match count {
             0 => &[],
             // SAFETY: The caller promises that it is valid for reads of `nr` pointers.
             _ => unsafe { std::slice::from_raw_parts(iocbpp, count) },
         };
-        let Some(Entry { shared, number }) = of_context(ctx_id) else {
+        let Some(Entry { shared, number }) = entry else {
             // SAFETY: The caller's promise.
             unsafe { check_real(iocbs) };
             return None;
@@ -320,6 +326,41 @@ unsafe impl Kernel for Simulations {
             Ok(Err(errno)) => negative(errno),
             Err(reason) => stop(reason),
         })
+    }
+
+    fn open(&self, path: &[u8], flags: i32) -> Option<isize> {
+        let text = || String::from_utf8_lossy(path).into_owned();
+        let stopped = match (current(), name_of_path(path)) {
+            (None, None) => return None,
+            (Some(shared), Some(name)) => shared.call(|world| world.open_path(name, flags)),
+            (Some(_), None) => Err(Stop::Misuse(format!(
+                "{} is no file of the simulation that the thread has entered; open the file by the \
+                 path that Sim::path gives",
+                text(),
+            ))),
+            (None, Some(_)) => Err(Stop::Misuse(format!(
+                "{} is a simulated file, and this thread has entered no simulation; enter it \
+                 before, by Sim::enter",
+                text(),
+            ))),
+        };
+        Some(stopped.unwrap_or_else(stop))
+    }
+
+    unsafe fn file(&self, fd: i32, call: FileCall<'_>) -> Option<isize> {
+        let Some(shared) = current() else {
+            let name = name_of_simulated(fd).filter(|_| !thread::panicking())?;
+            panic!(
+                "linux-aio-sim: the simulated file {name:?} is used by a thread that has entered no \
+                 simulation; enter it before, by Sim::enter"
+            );
+        };
+        if shared.world().monitor.is_some() {
+            return None;
+        }
+        // SAFETY: The caller's promise.
+        let called = shared.call(|world| unsafe { world.file_call(fd, call) });
+        Some(called.unwrap_or_else(stop))
     }
 
     fn ring_is_empty(&self, ctx_id: aio_context_t) {

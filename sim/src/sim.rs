@@ -2,14 +2,17 @@
 
 use crate::descriptor::Target;
 use crate::faults::Faults;
+use crate::files::ROOT;
 use crate::random::Random;
 use crate::seam::{Entering, PowerFailure};
 use crate::shared::Shared;
 use crate::world::{End, World};
 use linux_aio::sys::sim::now;
 use rustix::fd::OwnedFd;
+use rustix::fs::OFlags;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -96,7 +99,7 @@ impl Sim {
     /// If the process cannot open more descriptors, or has no /proc.
     #[doc(alias = "open")]
     pub fn file(&self, name: &str) -> OwnedFd {
-        self.open(name, false)
+        self.open(name, OFlags::RDWR)
     }
 
     /// Opens a file as [`file`](Self::file) does, with `O_DIRECT`: offsets, lengths and addresses
@@ -106,15 +109,42 @@ impl Sim {
     /// If the process cannot open more descriptors, or has no /proc.
     #[doc(alias = "O_DIRECT")]
     pub fn direct(&self, name: &str) -> OwnedFd {
-        self.open(name, true)
+        self.open(name, OFlags::RDWR | OFlags::DIRECT)
     }
 
-    fn open(&self, name: &str, direct: bool) -> OwnedFd {
+    fn open(&self, name: &str, flags: OFlags) -> OwnedFd {
         let mut world = self.shared.world();
         let file = world.disk.open(name);
-        let length = world.disk.inode(file).len();
-        world.note(|_| format!("open {name}{}", if direct { ", direct" } else { "" }));
-        world.descriptors.open(Target::File { file, direct }, name, length)
+        world.open_file(file, name, flags)
+    }
+
+    /// Returns the path of a file, for [`linux_aio::File`]. The empty name is that of the
+    /// directory.
+    ///
+    /// A file is opened by its path in a thread that has entered the simulation. There is nothing
+    /// at these paths for other calls, such as those of `std::fs`.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use linux_aio::{File, LocalDriver};
+    /// use linux_aio_sim::{Faults, Sim};
+    ///
+    /// let sim = Sim::new(1, Faults::legal());
+    /// let _entered = sim.enter();
+    /// let driver = LocalDriver::new(8)?;
+    /// driver.block_on(async {
+    ///     let options = File::options().read(true).write(true).create(true);
+    ///     let file = options.open(&driver, sim.path("log")).await?;
+    ///     file.write_all_at("any length", 777).await.0?;
+    ///     file.sync_data().await?;
+    ///     File::open(&driver, sim.path("")).await?.sync_all().await // The name of the file.
+    /// })?;
+    /// sim.crash();
+    /// assert_eq!(sim.read("log").expect("a durable name").len(), 787);
+    /// # Ok(()) }
+    /// ```
+    pub fn path(&self, name: &str) -> PathBuf {
+        Path::new(ROOT).join(name)
     }
 
     /// Opens the directory of all files. fsync and fdatasync of it make the names durable.
@@ -287,7 +317,7 @@ impl Sim {
     /// ```
     /// use linux_aio::{Driver, PollEvents, op::Poll};
     /// use linux_aio_sim::{Executor, Faults, Sim};
-    /// use std::time::{Duration, Instant};
+    /// use std::time::Duration;
     ///
     /// let sim = Sim::new(1, Faults::none());
     /// let _entered = sim.enter();

@@ -165,10 +165,15 @@ impl BlockingThreads {
     }
 
     /// Returns the queue of a thread, or the reason if the driver takes no calls or has no thread
-    /// for them.
-    fn jobs(&self, lane: Lane) -> Result<Sender<Job>, Failure> {
+    /// for them. `None`: the call is to be made here, as in a simulation, whose time passes
+    /// meanwhile.
+    fn jobs(&self, lane: Lane) -> Result<Option<Sender<Job>>, Failure> {
         self.check_open()?;
-        Ok(self.0.jobs(lane)?)
+        #[cfg(feature = "sim")]
+        if crate::sys::sim::now().is_some() {
+            return Ok(None);
+        }
+        Ok(Some(self.0.jobs(lane)?))
     }
 }
 
@@ -273,7 +278,7 @@ where
     R: Send + 'static,
     C: FnOnce(&mut A) -> R + Send + 'static,
 {
-    fn start(&mut self, waker: Waker, jobs: &Sender<Job>) {
+    fn start(&mut self, waker: Waker, jobs: Option<Sender<Job>>) {
         let Phase::New(mut input, call) = mem::replace(&mut self.phase, Phase::Finished) else {
             unreachable!("only the first poll starts it")
         };
@@ -298,8 +303,11 @@ where
             });
             under_way.end();
         };
-        // The thread is there for as long as its queue.
-        let _ = jobs.send(Box::new(job));
+        match jobs {
+            // The thread is there for as long as its queue.
+            Some(jobs) => drop(jobs.send(Box::new(job))),
+            None => job(),
+        }
     }
 }
 
@@ -326,7 +334,7 @@ where
             // The clone may panic. Until then the future keeps its input.
             let waker = cx.waker().clone();
             match self.threads.jobs(self.lane) {
-                Ok(jobs) => self.start(waker, &jobs),
+                Ok(jobs) => self.start(waker, jobs),
                 Err(failure) => match mem::replace(&mut self.phase, Phase::Finished) {
                     Phase::New(input, _) => return Poll::Ready((Err(failure), input)),
                     _ => unreachable!("it is new"),

@@ -1,5 +1,7 @@
 //! Reads and writes with flags: `preadv2(2)` and `pwritev2(2)`.
 
+#[cfg(feature = "sim")]
+use super::call::simulated;
 use crate::{Errno, RwFlags};
 use rustix::fd::AsFd;
 use std::io::{IoSlice, IoSliceMut};
@@ -11,6 +13,10 @@ pub(super) fn read(
     offset: u64,
     flags: RwFlags,
 ) -> Result<usize, Errno> {
+    #[cfg(feature = "sim")]
+    if let Some(count) = simulated::read(fd.as_fd(), bufs, offset, flags) {
+        return count;
+    }
     if flags.is_empty() {
         return Ok(rustix::io::preadv(fd, bufs, offset)?);
     }
@@ -28,6 +34,10 @@ pub(super) fn write(
     offset: u64,
     flags: RwFlags,
 ) -> Result<usize, Errno> {
+    #[cfg(feature = "sim")]
+    if let Some(count) = simulated::write(fd.as_fd(), bufs, offset, flags) {
+        return count;
+    }
     if flags.is_empty() {
         return Ok(rustix::io::pwritev(fd, bufs, offset)?);
     }

@@ -1,5 +1,6 @@
 //! [`Open`], the descriptors of a file, and what is known of it.
 
+use super::call;
 use super::sides::Sides;
 use crate::geometry::{Alignment, DirectIo, Geometry};
 use crate::{AlignedBuf, Errno};
@@ -7,7 +8,7 @@ use alloc::sync::Arc;
 use core::fmt;
 use core::sync::atomic::AtomicBool;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
-use rustix::fd::{AsFd, AsRawFd, BorrowedFd};
+use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::OFlags;
 use std::fs::OpenOptions as StdOptions;
 use std::io;
@@ -137,7 +138,7 @@ impl Open {
                 Err(Errno::EOPNOTSUPP) => DirectState::Refused(Errno::EOPNOTSUPP),
                 // No /proc, or the rights have changed: this descriptor can be switched.
                 Err(why) => {
-                    let flags = rustix::fs::fcntl_getfl(&open.main)?;
+                    let flags = call::flags(&open.main)?;
                     match rustix::fs::fcntl_setfl(&open.main, flags | OFlags::DIRECT) {
                         Ok(()) => return Self::direct(open.main, None, Some(why)),
                         Err(errno) => DirectState::Refused(errno.into()),
@@ -156,7 +157,7 @@ impl Open {
     /// Finds out about a file. It has `O_DIRECT` if it is open with it.
     pub(super) fn as_it_is(file: std::fs::File) -> io::Result<Self> {
         let kind = file.metadata()?.file_type();
-        let flags = rustix::fs::fcntl_getfl(&file)?;
+        let flags = call::flags(&file)?;
         let is_block_device = kind.is_block_device();
         let state = if kind.is_file() || kind.is_dir() || is_block_device {
             DirectState::NotAskedFor
@@ -210,7 +211,7 @@ impl Open {
             unit: alignment
                 .map_or(1, |alignment| u64::from(alignment.offset))
                 .max(cached_unit(&main)),
-            appends: rustix::fs::fcntl_getfl(&main)?.contains(OFlags::APPEND),
+            appends: call::flags(&main)?.contains(OFlags::APPEND),
             is_block_device,
             main,
             second,
@@ -267,7 +268,7 @@ fn required(state: DirectState) -> io::Error {
 
 /// Opens a file a second time, in the same direction, with or without `O_DIRECT`.
 fn reopen(file: &std::fs::File, direct: OFlags) -> Result<std::fs::File, Errno> {
-    let flags = rustix::fs::fcntl_getfl(file)?;
+    let flags = call::flags(file)?;
     let kept = OFlags::APPEND | OFlags::DSYNC | OFlags::SYNC | OFlags::NOATIME;
     let (read, write) = match flags & OFlags::ACCMODE {
         OFlags::RDWR => (true, true),
@@ -276,9 +277,13 @@ fn reopen(file: &std::fs::File, direct: OFlags) -> Result<std::fs::File, Errno> 
     };
     let mut options = StdOptions::new();
     options.read(read).write(write).custom_flags(((flags & kept) | direct).bits() as i32);
-    let path = alloc::format!("/proc/self/fd/{}", file.as_raw_fd());
+    let flags = flags & (kept | OFlags::ACCMODE) | direct;
     let of_io = |error: io::Error| Errno::from_io_error(&error).unwrap_or(Errno::EINVAL);
-    let again = options.open(path).map_err(of_io)?;
+    let again = call::reopen(file, &options, flags).map_err(of_io)?;
+    if call::is_simulated(file) {
+        // Each descriptor of a simulation has an inode of its own.
+        return Ok(again);
+    }
     let (one, other) = (file.metadata().map_err(of_io)?, again.metadata().map_err(of_io)?);
     let same = (one.dev(), one.ino(), one.rdev()) == (other.dev(), other.ino(), other.rdev());
     if same { Ok(again) } else { Err(Errno::ENOENT) }
@@ -338,7 +343,9 @@ fn cached_unit(file: &std::fs::File) -> u64 {
 fn is_in_memory(file: &std::fs::File) -> bool {
     // `TMPFS_MAGIC`, `RAMFS_MAGIC`, `HUGETLBFS_MAGIC` of `linux/magic.h`.
     const KINDS: [u64; 3] = [0x0102_1994, 0x8584_58f6, 0x9584_58f6];
-    rustix::fs::fstatfs(file).is_ok_and(|stat| KINDS.contains(&(stat.f_type as u64 & 0xffff_ffff)))
+    !call::is_simulated(file)
+        && rustix::fs::fstatfs(file)
+            .is_ok_and(|stat| KINDS.contains(&(stat.f_type as u64 & 0xffff_ffff)))
 }
 
 /// Returns whether a read or write may wait for somebody else: where the file can be polled, as

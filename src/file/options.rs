@@ -1,6 +1,6 @@
 //! [`OpenOptions`].
 
-use super::call::FailedCall;
+use super::call::{self, FailedCall};
 use super::drivers::FileDriver;
 use super::open::{Direct, Open};
 use crate::Errno;
@@ -30,60 +30,76 @@ use std::path::PathBuf;
 #[derive(Clone, Debug)]
 #[must_use = "options open nothing unless `open` is called"]
 pub struct OpenOptions {
-    options: StdOptions,
+    read: bool,
+    write: bool,
+    append: bool,
+    truncate: bool,
+    create: bool,
+    create_new: bool,
+    mode: u32,
     direct: Direct,
     flags: i32,
 }
 
 impl OpenOptions {
     pub(super) fn new() -> Self {
-        Self { options: StdOptions::new(), direct: Direct::default(), flags: 0 }
+        Self {
+            read: false,
+            write: false,
+            append: false,
+            truncate: false,
+            create: false,
+            create_new: false,
+            mode: 0o666,
+            direct: Direct::default(),
+            flags: 0,
+        }
     }
 
     /// Opens the file for reading.
     pub fn read(mut self, read: bool) -> Self {
-        self.options.read(read);
+        self.read = read;
         self
     }
 
     /// Opens the file for writing.
     pub fn write(mut self, write: bool) -> Self {
-        self.options.write(write);
+        self.write = write;
         self
     }
 
     /// Opens the file for writing at its end, wherever that is: the offsets of writes do not count.
     #[doc(alias = "O_APPEND")]
     pub fn append(mut self, append: bool) -> Self {
-        self.options.append(append);
+        self.append = append;
         self
     }
 
     /// Makes the file empty.
     #[doc(alias = "O_TRUNC")]
     pub fn truncate(mut self, truncate: bool) -> Self {
-        self.options.truncate(truncate);
+        self.truncate = truncate;
         self
     }
 
     /// Creates the file if there is none.
     #[doc(alias = "O_CREAT")]
     pub fn create(mut self, create: bool) -> Self {
-        self.options.create(create);
+        self.create = create;
         self
     }
 
     /// Creates the file, and fails if there is one.
     #[doc(alias = "O_EXCL")]
     pub fn create_new(mut self, create_new: bool) -> Self {
-        self.options.create_new(create_new);
+        self.create_new = create_new;
         self
     }
 
     /// Sets the permissions of a file that is created; 0o666 unless this is called. The process's
     /// umask is taken from them.
     pub fn mode(mut self, mode: u32) -> Self {
-        self.options.mode(mode);
+        self.mode = mode;
         self
     }
 
@@ -101,16 +117,41 @@ impl OpenOptions {
         self
     }
 
+    fn to_std(&self) -> StdOptions {
+        let mut options = StdOptions::new();
+        options.read(self.read).write(self.write).append(self.append).truncate(self.truncate);
+        options.create(self.create).create_new(self.create_new).mode(self.mode);
+        // The file is opened without it first: an open that fails because of `O_DIRECT` leaves a
+        // new file behind, which an open with `create_new` would then fail on.
+        options.custom_flags(self.flags & !(OFlags::DIRECT.bits() as i32));
+        options
+    }
+
+    /// Returns the flags that these options are to the kernel.
+    fn to_flags(&self) -> OFlags {
+        let flags = OFlags::from_bits_retain(self.flags as _) - OFlags::DIRECT - OFlags::ACCMODE;
+        let access = match (self.read, self.write || self.append) {
+            (true, true) => OFlags::RDWR,
+            (false, true) => OFlags::WRONLY,
+            _ => OFlags::RDONLY,
+        };
+        let more = [
+            (self.append, OFlags::APPEND),
+            (self.truncate, OFlags::TRUNC),
+            (self.create, OFlags::CREATE),
+            (self.create_new, OFlags::CREATE | OFlags::EXCL),
+        ];
+        more.iter().filter(|it| it.0).fold(flags | access, |flags, it| flags | it.1)
+    }
+
     /// Opens the file, on a thread of the driver.
     pub(super) async fn open_file<D: FileDriver>(
         &self,
         driver: &D,
         path: PathBuf,
     ) -> io::Result<Open> {
-        let Self { mut options, direct, flags } = self.clone();
-        // The file is opened without it first: an open that fails because of `O_DIRECT` leaves a
-        // new file behind, which an open with `create_new` would then fail on.
-        options.custom_flags(flags & !(OFlags::DIRECT.bits() as i32));
+        let (options, simulated) = (self.to_std(), self.to_flags());
+        let Self { direct, flags, .. } = *self;
         let waits = flags & OFlags::NONBLOCK.bits() as i32 == 0;
         let call = driver.threads().call(Lane::Calls, path, move |path| {
             // The open of a pipe waits for its other end, and would hold up every other call.
@@ -118,7 +159,7 @@ impl OpenOptions {
             if waits && is_pipe(&*path) {
                 return Err(super::open::waits_without_end());
             }
-            let file = options.open(path)?;
+            let file = call::open(&options, simulated, path)?;
             Open::with(file, direct)
         });
         let (result, path) = call.await;

@@ -4,7 +4,7 @@
 //! for its own contexts, and leaves the others to the running kernel. Until one is installed, a
 //! call costs one load more. Without the feature nothing of this is compiled.
 
-use crate::abi::{__kernel_long_t, aio_context_t, io_event, iocb};
+use crate::abi::{__kernel_long_t, aio_context_t, io_event, iocb, iovec};
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, Ordering};
 use core::time::Duration;
@@ -70,6 +70,21 @@ pub unsafe trait Kernel: Sync {
         timeout: Option<Duration>,
     ) -> Option<isize>;
 
+    /// `open(2)` of a path, with these flags.
+    fn open(&self, path: &[u8], flags: i32) -> Option<isize> {
+        let _ = (path, flags);
+        None
+    }
+
+    /// A call on an open file.
+    ///
+    /// # Safety
+    /// The memory of a read must be valid for writes, and that of a write for reads.
+    unsafe fn file(&self, fd: i32, call: FileCall<'_>) -> Option<isize> {
+        let _ = (fd, call);
+        None
+    }
+
     /// Hears that a reader has found the ring of a context empty, without a system call. A program
     /// that polls the ring makes no call by which simulated time could pass.
     fn ring_is_empty(&self, ctx_id: aio_context_t) {
@@ -98,6 +113,62 @@ pub unsafe trait Kernel: Sync {
     fn adopt(&self, step: Step) {
         drop(step);
     }
+}
+
+/// A call on an open file that is no asynchronous operation. Its answer is what the kernel returns.
+#[derive(Clone, Copy, Debug)]
+pub enum FileCall<'a> {
+    /// `F_GETFL` of `fcntl(2)`.
+    Flags,
+    /// Opens the same file again, with other flags. The answer is a descriptor.
+    Reopen(i32),
+    /// `preadv2(2)`.
+    Read {
+        /// The memory to fill.
+        vectors: &'a [iovec],
+        /// The offset in the file.
+        offset: u64,
+        /// The `RWF_` flags.
+        flags: i32,
+    },
+    /// `pwritev2(2)`.
+    Write {
+        /// The memory to write.
+        vectors: &'a [iovec],
+        /// The offset in the file.
+        offset: u64,
+        /// The `RWF_` flags.
+        flags: i32,
+    },
+    /// `ftruncate(2)`.
+    SetLen(u64),
+    /// `fallocate(2)`.
+    Allocate {
+        /// The `FALLOC_FL_` flags.
+        mode: u32,
+        /// The start of the range.
+        offset: u64,
+        /// The length of the range.
+        len: u64,
+    },
+    /// `fsync(2)`, or with `true` `fdatasync(2)`.
+    Sync(bool),
+    /// Asks for the multiple that `O_DIRECT` asks for.
+    Alignment,
+}
+
+/// Offers a call on an open file to the simulated kernel.
+///
+/// # Safety
+/// The memory of a read must be valid for writes, and that of a write for reads.
+pub unsafe fn file(fd: i32, call: FileCall<'_>) -> Option<isize> {
+    // SAFETY: The caller's promise.
+    unsafe { installed()?.file(fd, call) }
+}
+
+/// Offers `open(2)` of a path to the simulated kernel.
+pub fn open(path: &[u8], flags: i32) -> Option<isize> {
+    installed()?.open(path, flags)
 }
 
 /// A step of the work of a thread that a simulation has taken over.

@@ -1,12 +1,17 @@
 //! A write-ahead log under thousands of crashes: the right one loses nothing, and nine mistakes are
 //! found.
 
+mod files;
+mod on_file;
+mod record;
 mod wal;
 
 use linux_aio::Errno;
 use linux_aio_sim::{Faults, Sim, check_seeds};
+use record::Mistake;
 use std::error::Error;
-use wal::{Mistake, Wal};
+use std::io;
+use wal::Wal;
 
 /// Lives of a log in each run. Each ends with a crash or a kill.
 const LIVES: u64 = 5;
@@ -49,7 +54,27 @@ impl From<Errno> for Fault {
     }
 }
 
+impl From<io::Error> for Fault {
+    fn from(_: io::Error) -> Self {
+        Self::Reported
+    }
+}
+
 impl Model {
+    fn new(longest: u64) -> Self {
+        Self { durable: Vec::new(), attempted: Vec::new(), bodies: 0, longest }
+    }
+
+    /// Makes some records to append.
+    fn attempt(&mut self, sim: &Sim) {
+        for _ in 0..=sim.below(3) {
+            self.bodies += 1;
+            let length = 1 + sim.below(self.longest);
+            let body = (0..length).map(|at| (self.bodies * 31 + at * 7 % 251) as u8 | 1);
+            self.attempted.push(body.collect());
+        }
+    }
+
     /// Compares the records of a recovery.
     fn recovered(&mut self, records: Vec<Vec<u8>>) -> Result<(), Fault> {
         let expected: Vec<_> = self.durable.iter().chain(&self.attempted).collect();
@@ -73,12 +98,7 @@ impl Model {
         let (mut wal, records) = Wal::open(sim.file("wal"), sim.directory(), mistake)?;
         self.recovered(records)?;
         for _ in 0..8 {
-            for _ in 0..=sim.below(3) {
-                self.bodies += 1;
-                let length = 1 + sim.below(self.longest);
-                let body = (0..length).map(|at| (self.bodies * 31 + at * 7 % 251) as u8 | 1);
-                self.attempted.push(body.collect());
-            }
+            self.attempt(sim);
             wal.append(&self.attempted)?;
             self.durable.append(&mut self.attempted);
         }
@@ -87,8 +107,7 @@ impl Model {
 
     /// Lives that end with crashes and kills, and a recovery in peace.
     fn run(sim: &Sim, mistake: Mistake, longest: u64) -> Result<(), Box<dyn Error>> {
-        let (durable, attempted) = (Vec::new(), Vec::new());
-        let mut model = Self { durable, attempted, bodies: 0, longest };
+        let mut model = Self::new(longest);
         for _ in 0..LIVES {
             match sim.until_end(60, || model.live(sim, mistake)) {
                 None => {}

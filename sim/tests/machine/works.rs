@@ -1,44 +1,14 @@
-//! What a simulated machine does for programs, and what it says to those that use it wrongly.
+//! What works on a simulated machine.
 
+use crate::{Outcome, panic_of, read, sync, write};
 use linux_aio::op::{Any, Fdsync, Poll, Read, Write};
 use linux_aio::{AlignedBuf, Errno, PollEvents, Queue, RwFlags};
-use linux_aio_sim::{Faults, Sim, check, check_seeds};
-use std::error::Error;
+use linux_aio_sim::{Faults, Sim, check_seeds};
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
-
-type Outcome = Result<(), Box<dyn Error>>;
-
-/// One operation in a queue of its own.
-fn write(fd: OwnedFd, bytes: &[u8], at: u64) -> Result<u32, Errno> {
-    let mut queue = Queue::with_capacity(1).expect("a context");
-    queue.push(Write::new(fd, bytes.to_vec(), at)).expect("a free slot");
-    queue.wait().expect("a completion").expect("one operation is queued").result
-}
-
-fn read(fd: OwnedFd, length: usize, at: u64) -> Result<Vec<u8>, Errno> {
-    let mut queue = Queue::with_capacity(1).expect("a context");
-    queue.push(Read::new(fd, vec![0; length], at)).expect("a free slot");
-    let done = queue.wait().expect("a completion").expect("one operation is queued");
-    let count = done.result? as usize;
-    Ok(done.op.buf[..count].to_vec())
-}
-
-fn sync(fd: OwnedFd) -> Result<u32, Errno> {
-    let mut queue = Queue::with_capacity(1).expect("a context");
-    queue.push(Fdsync::new(fd)).expect("a free slot");
-    queue.wait().expect("a completion").expect("one operation is queued").result
-}
-
-/// The message of the panic of `call`.
-fn panic_of(call: impl FnOnce()) -> String {
-    let payload = catch_unwind(AssertUnwindSafe(call)).expect_err("it panics");
-    *payload.downcast::<String>().expect("a panic with a message")
-}
 
 #[test]
 fn what_is_written_can_be_read_and_survives_when_synced() {
@@ -265,76 +235,6 @@ fn a_panic_of_the_life_is_not_a_power_failure() {
     assert_eq!(text, "of the program");
 }
 
-// ---- bad input ----
-
-#[test]
-fn a_thread_that_has_not_entered_is_told_so() {
-    let sim = Sim::new(1, Faults::none());
-    {
-        let _entered = sim.enter();
-        assert_eq!(write(sim.file("log"), b"x", 0), Ok(1));
-    }
-    let text = panic_of(|| assert_eq!(write(sim.file("log"), b"x", 0), Ok(1)));
-    assert!(text.contains("\"log\"") && text.contains("Sim::enter"), "{text}");
-}
-
-#[test]
-fn a_file_that_is_not_simulated_is_named() {
-    let sim = Sim::new(1, Faults::none());
-    let _entered = sim.enter();
-    let text = panic_of(|| {
-        let file = File::open("/etc/os-release").expect("a file that is everywhere");
-        drop(read(file.into(), 10, 0));
-    });
-    assert!(text.contains("os-release") && text.contains("Sim::file"), "{text}");
-}
-
-#[test]
-fn a_file_of_another_simulation_is_named() {
-    let [first, second] = [1, 2].map(|seed| Sim::new(seed, Faults::none()));
-    let _entered = first.enter();
-    let text = panic_of(|| drop(read(second.file("log"), 10, 0)));
-    assert!(text.contains("\"log\" of a simulation"), "{text}");
-}
-
-#[test]
-fn a_descriptor_from_before_a_crash_is_named() {
-    for end in [Sim::crash, Sim::kill] {
-        let sim = Sim::new(1, Faults::none());
-        let _entered = sim.enter();
-        let file = sim.file("log");
-        end(&sim);
-        let text = panic_of(|| drop(read(file, 10, 0)));
-        assert!(text.contains("\"log\"") && text.contains("open the file again"), "{text}");
-    }
-}
-
-#[test]
-fn a_queue_from_before_a_crash_is_told_so() -> Outcome {
-    let sim = Sim::new(1, Faults::none());
-    let _entered = sim.enter();
-    let mut queue = Queue::with_capacity(1)?;
-    sim.crash();
-    let text = panic_of(|| {
-        queue.push(Fdsync::new(sim.file("log"))).expect("a free slot");
-        let _ = queue.submit();
-    });
-    assert!(text.contains("before the last crash"), "{text}");
-    Ok(())
-}
-
-#[test]
-fn a_closed_descriptor_is_ebadf() -> Outcome {
-    let sim = Sim::new(1, Faults::none());
-    let _entered = sim.enter();
-    let (mut context, mut byte) = (linux_aio::IoContext::new(1)?, [0; 1]);
-    let mut iocb = linux_aio::Iocb::pread(-1, byte.as_mut_ptr(), 1, 0);
-    // SAFETY: The iocb and the buffer outlive the call, which starts nothing.
-    let submitted = unsafe { context.split().0.submit(&[&raw mut iocb]) };
-    assert_eq!(submitted, Err(Errno::EBADF));
-    Ok(())
-}
-
 #[test]
 fn operations_in_flight_at_a_crash_give_their_buffers_back() -> Outcome {
     let sim = Sim::new(1, Faults::none());
@@ -360,40 +260,6 @@ fn a_real_file_works_beside_a_simulation() -> Outcome {
     drop(entered);
     let content = read(File::open("/etc/os-release")?.as_fd().try_clone_to_owned()?, 1 << 16, 0)?;
     assert_eq!(content, std::fs::read("/etc/os-release")?);
-    Ok(())
-}
-
-#[test]
-fn a_test_that_is_not_deterministic_is_told_so() {
-    let runs = std::sync::atomic::AtomicU32::new(0);
-    let failure = check_seeds(3..4, &Faults::none(), |_| {
-        let run = runs.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        if run == 0 { Err("first".into()) } else { Ok(()) }
-    });
-    let error = failure.expect_err("the first run fails").error;
-    assert!(error.contains("the second run of the seed passes"), "{error}");
-}
-
-#[test]
-#[should_panic(expected = "the test fails with seed 0: of the test")]
-fn check_shows_the_seed_of_a_panic() {
-    check(|_| panic!("of the test"));
-}
-
-/// Goal: an operation in flight is not submitted twice, also if the call after it unwinds.
-#[test]
-fn a_wrong_operation_leaves_those_before_it_in_flight_once() -> Outcome {
-    let sim = Sim::new(1, Faults::none());
-    let _entered = sim.enter();
-    let mut queue: Queue<Any<OwnedFd, Vec<u8>>> = Queue::with_capacity(4)?;
-    queue.push(Write::new(sim.file("a"), b"x".to_vec(), 0).into())?;
-    queue.push(Write::new(File::open("/dev/null")?.into(), b"y".to_vec(), 0).into())?;
-    let text = panic_of(|| assert_eq!(queue.submit(), Ok(2)));
-    assert!(text.contains("/dev/null"), "{text}");
-    assert_eq!((queue.in_flight(), queue.queued()), (1, 1));
-    let done = queue.next_timeout(Duration::from_secs(1))?.expect("one is in flight");
-    assert_eq!(done.result, Ok(1));
-    assert!(queue.next_timeout(Duration::from_secs(1))?.is_none());
     Ok(())
 }
 

@@ -1,0 +1,190 @@
+//! What a simulation says to those that use it wrongly.
+
+use crate::{Outcome, panic_of, read, write};
+use linux_aio::op::{Any, Fdsync, Write};
+use linux_aio::{Direct, Driver, Errno, LocalDriver, Queue};
+use linux_aio_sim::{Faults, Sim, check, check_seeds};
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+#[test]
+fn a_thread_that_has_not_entered_is_told_so() {
+    let sim = Sim::new(1, Faults::none());
+    {
+        let _entered = sim.enter();
+        assert_eq!(write(sim.file("log"), b"x", 0), Ok(1));
+    }
+    let text = panic_of(|| assert_eq!(write(sim.file("log"), b"x", 0), Ok(1)));
+    assert!(text.contains("\"log\"") && text.contains("Sim::enter"), "{text}");
+}
+
+#[test]
+fn a_file_that_is_not_simulated_is_named() {
+    let sim = Sim::new(1, Faults::none());
+    let _entered = sim.enter();
+    let text = panic_of(|| {
+        let file = File::open("/etc/os-release").expect("a file that is everywhere");
+        drop(read(file.into(), 10, 0));
+    });
+    assert!(text.contains("os-release") && text.contains("Sim::file"), "{text}");
+}
+
+#[test]
+fn a_file_of_another_simulation_is_named() {
+    let [first, second] = [1, 2].map(|seed| Sim::new(seed, Faults::none()));
+    let _entered = first.enter();
+    let text = panic_of(|| drop(read(second.file("log"), 10, 0)));
+    assert!(text.contains("\"log\" of a simulation"), "{text}");
+}
+
+#[test]
+fn a_descriptor_from_before_a_crash_is_named() {
+    for end in [Sim::crash, Sim::kill] {
+        let sim = Sim::new(1, Faults::none());
+        let _entered = sim.enter();
+        let file = sim.file("log");
+        end(&sim);
+        let text = panic_of(|| drop(read(file, 10, 0)));
+        assert!(text.contains("\"log\"") && text.contains("open the file again"), "{text}");
+    }
+}
+
+#[test]
+fn a_queue_from_before_a_crash_is_told_so() -> Outcome {
+    let sim = Sim::new(1, Faults::none());
+    let _entered = sim.enter();
+    let mut queue = Queue::with_capacity(1)?;
+    sim.crash();
+    let text = panic_of(|| {
+        queue.push(Fdsync::new(sim.file("log"))).expect("a free slot");
+        let _ = queue.submit();
+    });
+    assert!(text.contains("before the last crash"), "{text}");
+    Ok(())
+}
+
+#[test]
+fn a_closed_descriptor_is_ebadf() -> Outcome {
+    let sim = Sim::new(1, Faults::none());
+    let _entered = sim.enter();
+    let (mut context, mut byte) = (linux_aio::IoContext::new(1)?, [0; 1]);
+    let mut iocb = linux_aio::Iocb::pread(-1, byte.as_mut_ptr(), 1, 0);
+    // SAFETY: The iocb and the buffer outlive the call, which starts nothing.
+    let submitted = unsafe { context.split().0.submit(&[&raw mut iocb]) };
+    assert_eq!(submitted, Err(Errno::EBADF));
+    Ok(())
+}
+
+#[test]
+fn a_test_that_is_not_deterministic_is_told_so() {
+    let runs = std::sync::atomic::AtomicU32::new(0);
+    let failure = check_seeds(3..4, &Faults::none(), |_| {
+        let run = runs.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        if run == 0 { Err("first".into()) } else { Ok(()) }
+    });
+    let error = failure.expect_err("the first run fails").error;
+    assert!(error.contains("the second run of the seed passes"), "{error}");
+}
+
+#[test]
+#[should_panic(expected = "the test fails with seed 0: of the test")]
+fn check_shows_the_seed_of_a_panic() {
+    check(|_| panic!("of the test"));
+}
+
+/// Goal: an operation in flight is not submitted twice, also if the call after it unwinds.
+#[test]
+fn a_wrong_operation_leaves_those_before_it_in_flight_once() -> Outcome {
+    let sim = Sim::new(1, Faults::none());
+    let _entered = sim.enter();
+    let mut queue: Queue<Any<OwnedFd, Vec<u8>>> = Queue::with_capacity(4)?;
+    queue.push(Write::new(sim.file("a"), b"x".to_vec(), 0).into())?;
+    queue.push(Write::new(File::open("/dev/null")?.into(), b"y".to_vec(), 0).into())?;
+    let text = panic_of(|| assert_eq!(queue.submit(), Ok(2)));
+    assert!(text.contains("/dev/null"), "{text}");
+    assert_eq!((queue.in_flight(), queue.queued()), (1, 1));
+    let done = queue.next_timeout(Duration::from_secs(1))?.expect("one is in flight");
+    assert_eq!(done.result, Ok(1));
+    assert!(queue.next_timeout(Duration::from_secs(1))?.is_none());
+    Ok(())
+}
+
+/// Goal: whoever opens a simulated file outside of its simulation is told what to do.
+#[test]
+fn a_path_of_a_simulation_in_another_thread_is_named() {
+    let sim = Sim::new(1, Faults::none());
+    let driver = Driver::on_thread(1).expect("a context of the running kernel");
+    let open = linux_aio::File::open(&driver, sim.path("log"));
+    let text = panic_of(|| drop(pollster::block_on(open)));
+    assert!(text.contains("log is a simulated file") && text.contains("Sim::enter"), "{text}");
+}
+
+#[test]
+fn a_file_of_a_simulation_in_another_thread_is_named() {
+    let sim = Sim::new(1, Faults::none());
+    let driver = LocalDriver::new(1).expect("a context of the running kernel");
+    let file = File::from(sim.file("log"));
+    let text = panic_of(|| drop(linux_aio::File::from_std(file, &driver)));
+    assert!(text.contains("\"log\"") && text.contains("Sim::enter"), "{text}");
+}
+
+#[test]
+fn a_real_path_in_a_simulation_is_named() {
+    let sim = Sim::new(1, Faults::none());
+    let _entered = sim.enter();
+    let driver = LocalDriver::new(1).expect("a context");
+    let open = linux_aio::File::open(&driver, "/etc/os-release");
+    let text = panic_of(|| drop(driver.block_on(open)));
+    assert!(text.contains("os-release") && text.contains("Sim::path"), "{text}");
+    let real = File::open("/etc/os-release").expect("a file that is everywhere");
+    let text = panic_of(|| drop(linux_aio::File::from_std(real, &driver)));
+    assert!(text.contains("os-release") && text.contains("Sim::path"), "{text}");
+}
+
+/// Goal: a file that is kept over a crash is named, by each of its calls.
+#[test]
+fn a_file_from_before_a_crash_is_named() {
+    for end in [Sim::crash, Sim::kill] {
+        let sim = Sim::new(1, Faults::none());
+        let _entered = sim.enter();
+        let driver = LocalDriver::new(1).expect("a context");
+        let options = linux_aio::File::options().read(true).write(true).create(true);
+        let options = options.direct(Direct::Never);
+        let file = driver.block_on(options.open(&driver, sim.path("log"))).expect("a file");
+        end(&sim);
+        // Another process, which has kept the file.
+        let driver = LocalDriver::new(1).expect("a context");
+        for call in 0..3 {
+            let text = panic_of(|| {
+                driver.block_on(async {
+                    match call {
+                        0 => drop(file.read_at(vec![0; 1], 0).await),
+                        1 => drop(file.write_at("x", 0).await),
+                        _ => drop(file.set_len(1).await),
+                    }
+                });
+            });
+            assert!(text.contains("\"log\"") && text.contains("open the file again"), "{text}");
+        }
+    }
+}
+
+/// Goal: the mistake that this package is made for. Method: a file that is written and not synced.
+#[test]
+fn a_file_that_is_not_synced_is_found() {
+    let failure = check_seeds(0..100, &Faults::legal(), |sim| {
+        let driver = LocalDriver::new(4)?;
+        driver.block_on(async {
+            let options = linux_aio::File::options().write(true).create(true);
+            let file = options.open(&driver, sim.path("note")).await?;
+            linux_aio::File::open(&driver, sim.path("")).await?.sync_all().await?;
+            file.write_all_at("milk", 0).await.0
+        })?;
+        drop(driver);
+        sim.crash();
+        if sim.read("note").as_deref() == Some(b"milk") { Ok(()) } else { Err("no milk".into()) }
+    });
+    let failure = failure.expect_err("a seed loses the note");
+    assert!(failure.trace.contains("call: write note 0+4"), "{failure}");
+}
