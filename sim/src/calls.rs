@@ -2,10 +2,9 @@
 
 use crate::context::{Context, Entry, InFlight, On};
 use crate::descriptor::{Found, Target, describe, is_eventfd};
-use crate::files::stale;
 use crate::memory::segments;
 use crate::ring::Ring;
-use crate::world::{Stop, World, negative, outcome};
+use crate::world::{Stop, World, negative, outcome, stale};
 use linux_aio::Errno;
 use linux_aio::abi::{
     IOCB_CMD_FDSYNC, IOCB_CMD_FSYNC, IOCB_CMD_POLL, IOCB_CMD_PREAD, IOCB_CMD_PREADV,

@@ -8,7 +8,7 @@ use crate::context::{InFlight, On};
 use crate::descriptor::{Found, Target, describe};
 use crate::disk::FileNumber;
 use crate::memory::of_vectors;
-use crate::world::{Stop, World, negative, outcome};
+use crate::world::{Stop, World, negative, outcome, stale};
 use linux_aio::Errno;
 use linux_aio::abi::{
     IOCB_CMD_FDSYNC, IOCB_CMD_FSYNC, IOCB_CMD_PREADV, IOCB_CMD_PWRITEV, RWF_NOWAIT, iocb, iovec,
@@ -208,12 +208,4 @@ impl World {
         }
         Ok(0)
     }
-}
-
-/// The complaint of a descriptor that has not survived.
-pub(crate) fn stale(number: i32) -> Stop {
-    Stop::Misuse(format!(
-        "descriptor {} was opened before the last crash or kill; open the file again",
-        describe(number),
-    ))
 }

@@ -12,13 +12,13 @@
 //! has.
 
 use crate::faults::Faults;
+pub use crate::monitor::{Counts, Filters, Killed, Object, Record};
+
 use crate::monitor::Monitor;
 use crate::random::Random;
 use crate::seam::{self, Entering};
 use crate::shared::Shared;
 use crate::world::World;
-use linux_aio::Errno;
-use linux_aio::abi::iocb;
 use std::collections::HashMap;
 use std::fmt;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -106,62 +106,6 @@ impl Script {
         }
     }
 }
-
-/// What a descriptor names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Object {
-    /// The file, open for reading and writing.
-    File,
-    /// The same file, open for reading.
-    Readonly,
-    /// Something that can be polled.
-    Polled,
-}
-
-/// The calls that fail, as under a filter that was installed meanwhile.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Filters {
-    /// `io_submit`.
-    pub submit: Option<Errno>,
-    /// `io_getevents`.
-    pub getevents: Option<Errno>,
-    /// `io_cancel`.
-    pub cancel: Option<Errno>,
-    /// `io_destroy`.
-    pub destroy: Option<Errno>,
-    /// `io_setup`.
-    pub setup: Option<Errno>,
-}
-
-/// What the kernel was asked, and what it gave.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Calls of `io_submit`.
-    pub submits: u64,
-    /// Calls of `io_getevents`.
-    pub waits: u64,
-    /// Operations that were accepted.
-    pub accepted: u64,
-    /// Events that were taken off the rings.
-    pub taken: u64,
-    /// Those of them that were of no operation.
-    pub strays_taken: u64,
-}
-
-/// What the kernel made of an operation.
-#[derive(Clone, Debug)]
-pub struct Record {
-    /// The operation as it was submitted.
-    pub iocb: iocb,
-    /// The result of its event, or of its refusal; `None` while the kernel has it.
-    pub res: Option<i64>,
-    /// The bytes that were read or written.
-    pub bytes: Vec<u8>,
-}
-
-/// What a thread unwinds with that kills its process.
-#[derive(Debug)]
-pub struct Killed;
 
 /// A kernel. A clone is the same one.
 #[derive(Clone)]

@@ -3,6 +3,7 @@
 
 mod calls;
 mod check;
+mod choices;
 mod context;
 mod descriptor;
 mod disk;
@@ -20,6 +21,7 @@ mod ring;
 mod seam;
 mod shared;
 mod sim;
+mod threads;
 mod world;
 
 pub use check::{Failure, check, check_seeds};

@@ -1,18 +1,71 @@
-//! [`Monitor`], what a harness asks of the simulated kernel and hears from it, and the calls of a
-//! kernel without a clock.
+//! [`Monitor`], what a harness asks of the simulated kernel and hears from it.
 
 use crate::context::{Context, InFlight, On};
 use crate::descriptor::Target;
 use crate::disk::FileNumber;
-use crate::harness::{Counts, Filters, Object, Record};
-use crate::memory::{Segment, gather, scatter};
-use crate::world::World;
+use crate::memory::{Segment, scatter};
 use linux_aio::Errno;
 use linux_aio::abi::{
-    IOCB_CMD_POLL, IOCB_CMD_PREAD, IOCB_CMD_PREADV, IOCB_CMD_PWRITE, IOCB_CMD_PWRITEV, POLLIN,
-    io_event, iocb,
+    IOCB_CMD_POLL, IOCB_CMD_PREAD, IOCB_CMD_PREADV, IOCB_CMD_PWRITE, IOCB_CMD_PWRITEV, io_event,
+    iocb,
 };
 use std::collections::HashMap;
+
+/// What a descriptor names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Object {
+    /// The file, open for reading and writing.
+    File,
+    /// The same file, open for reading.
+    Readonly,
+    /// Something that can be polled.
+    Polled,
+}
+
+/// The calls that fail, as under a filter that was installed meanwhile.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Filters {
+    /// `io_submit`.
+    pub submit: Option<Errno>,
+    /// `io_getevents`.
+    pub getevents: Option<Errno>,
+    /// `io_cancel`.
+    pub cancel: Option<Errno>,
+    /// `io_destroy`.
+    pub destroy: Option<Errno>,
+    /// `io_setup`.
+    pub setup: Option<Errno>,
+}
+
+/// What the kernel was asked, and what it gave.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Calls of `io_submit`.
+    pub submits: u64,
+    /// Calls of `io_getevents`.
+    pub waits: u64,
+    /// Operations that were accepted.
+    pub accepted: u64,
+    /// Events that were taken off the rings.
+    pub taken: u64,
+    /// Those of them that were of no operation.
+    pub strays_taken: u64,
+}
+
+/// What the kernel made of an operation.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// The operation as it was submitted.
+    pub iocb: iocb,
+    /// The result of its event, or of its refusal; `None` while the kernel has it.
+    pub res: Option<i64>,
+    /// The bytes that were read or written.
+    pub bytes: Vec<u8>,
+}
+
+/// What a thread unwinds with that kills its process.
+#[derive(Debug)]
+pub struct Killed;
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -40,7 +93,7 @@ pub(crate) struct Monitor {
 }
 
 impl Monitor {
-    fn may_touch(&self, segments: &[Segment]) -> bool {
+    pub(crate) fn may_touch(&self, segments: &[Segment]) -> bool {
         segments.iter().all(|it| it.len == 0 || (self.is_buffer)(it.address(), it.len))
     }
 
@@ -98,97 +151,9 @@ impl Monitor {
         self.counts.strays_taken += context.strays_taken;
     }
 
-    fn note_ended(&mut self, operation: &InFlight, res: i64, bytes: Vec<u8>) {
+    pub(crate) fn note_ended(&mut self, operation: &InFlight, res: i64, bytes: Vec<u8>) {
         if let Some(record) = self.records.get_mut(&operation.number) {
             (record.res, record.bytes) = (Some(res), bytes);
-        }
-    }
-}
-
-impl World {
-    /// Does what an operation says, and tells the harness.
-    pub(crate) fn carry_out(&mut self, operation: &InFlight) -> i64 {
-        let Some(monitor) = &mut self.monitor else { return self.execute(operation) };
-        let may_touch = monitor.may_touch(&operation.segments);
-        if !may_touch {
-            let text = format!("the memory of {:?} is gone before its event", operation.iocb);
-            monitor.violations.push(text);
-        }
-        let res = match operation.on {
-            On::Polled(_) => {
-                if monitor.readable {
-                    i64::from(POLLIN)
-                } else {
-                    0
-                }
-            }
-            _ if may_touch => self.execute(operation),
-            _ => 0,
-        };
-        let transfers = !operation.segments.is_empty() && may_touch;
-        let count = if transfers { usize::try_from(res).unwrap_or(0) } else { 0 };
-        // SAFETY: The operation is in flight, so its buffers are lent, and the harness has said
-        // that they are there.
-        let bytes = unsafe { gather(&operation.segments, count) };
-        if let Some(monitor) = &mut self.monitor {
-            monitor.note_ended(operation, res, bytes);
-        }
-        res
-    }
-
-    fn may_end(&self, operation: &InFlight) -> bool {
-        let readable = self.monitor.as_ref().is_some_and(|monitor| monitor.readable);
-        operation.is_of_disk() || operation.is_cancelled || readable
-    }
-
-    pub(crate) fn something_ends(&self) -> bool {
-        self.contexts.values().flat_map(|it| &it.in_flight).any(|it| self.may_end(it))
-    }
-
-    /// Ends some operations, and gives events of none.
-    pub(crate) fn run(&mut self, most: usize) {
-        self.look_at_rings();
-        let numbers: Vec<u64> = self.contexts.keys().copied().collect();
-        for number in numbers {
-            self.give_strays(number);
-            for _ in 0..self.random.index(most.min(255) + 1) {
-                self.end_one_of(number);
-            }
-        }
-    }
-
-    pub(crate) fn run_to_the_end(&mut self) {
-        let numbers: Vec<u64> = self.contexts.keys().copied().collect();
-        for number in numbers {
-            while self.end_one_of(number) {}
-        }
-    }
-
-    /// Ends one operation of a context. `false` if none can.
-    pub(crate) fn end_one_of(&mut self, context: u64) -> bool {
-        self.look_at_rings();
-        let Some(it) = self.contexts.get(&context) else { return false };
-        let operations = it.in_flight.iter().enumerate();
-        let can = operations.filter(|(_, operation)| self.may_end(operation));
-        let can: Vec<usize> = can.map(|(index, _)| index).collect();
-        if can.is_empty() {
-            return false;
-        }
-        let late = self.strikes(self.faults.reordering, 2, 2);
-        let chosen = can[if late { self.random.index(can.len().min(256)) } else { 0 }];
-        self.end(context, chosen);
-        true
-    }
-
-    /// Moves `head` or `tail` of every ring out of it.
-    pub(crate) fn spoil_rings(&mut self) {
-        self.look_at_rings();
-        for context in self.contexts.values() {
-            let times = 1 + self.random.below(9) as u32;
-            match self.random.below(2) {
-                0 => context.ring.spoil_head(times),
-                _ => context.ring.spoil_tail(times),
-            }
         }
     }
 }

@@ -7,7 +7,7 @@
 use crate::calls::Wait;
 use crate::descriptor::{self, name_of_simulated};
 use crate::files::name_of_path;
-use crate::harness::Killed;
+use crate::monitor::Killed;
 use crate::shared::Shared;
 use crate::world::{Stop, World, negative};
 use linux_aio::Errno;

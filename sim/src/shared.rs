@@ -1,9 +1,8 @@
 //! [`Shared`], which the handles and the contexts of a machine share.
 
-use crate::seam::Entering;
 use crate::world::World;
 use linux_aio::sys::sim::{Step, Stepped};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::{mem, process};
 
 pub(crate) struct Shared {
@@ -52,7 +51,7 @@ impl Shared {
 
     /// Runs one step of each helper. Returns whether one has done something, and the time at which
     /// the first of the others has something to do.
-    fn step_helpers(&self) -> (bool, Option<u64>) {
+    pub(crate) fn step_helpers(&self) -> (bool, Option<u64>) {
         let (mut busy, mut next) = (false, None);
         // Taken out, since a step may start a helper.
         let mut helpers = self.helpers().as_mut().map(mem::take).unwrap_or_default();
@@ -70,29 +69,5 @@ impl Shared {
             *started = helpers;
         }
         (busy, next)
-    }
-
-    /// Does all that the library's threads have to do now.
-    pub(crate) fn finish_helpers(self: &Arc<Self>) {
-        let _entered = Entering::new(self);
-        while self.step_helpers().0 {}
-    }
-
-    /// Does the work of the library's threads, or else lets time pass until the next operation
-    /// completes or one of the threads has something to do. `false` if nothing is to come.
-    pub(crate) fn go_on(self: &Arc<Self>) -> bool {
-        let _entered = Entering::new(self);
-        let (busy, next) = self.step_helpers();
-        if busy {
-            return true;
-        }
-        let mut world = self.world();
-        let has_ended = world.end_next(next);
-        if let (false, Some(next)) = (has_ended, next) {
-            world.now = world.now.max(next);
-        }
-        drop(world);
-        self.changed.notify_all();
-        has_ended || next.is_some()
     }
 }

@@ -1,7 +1,7 @@
 //! [`World`], the state of a simulation: its clock, its contexts, its disk, and the calls.
 
 use crate::context::{Context, InFlight, On};
-use crate::descriptor::{Descriptors, Target, signal};
+use crate::descriptor::{Descriptors, Target, describe, signal};
 use crate::disk::Disk;
 use crate::faults::Faults;
 use crate::monitor::Monitor;
@@ -344,6 +344,14 @@ impl World {
         let bytes: usize = operation.segments.iter().map(|segment| segment.len).sum();
         format!("{verb} {name} {}+{bytes}", iocb.aio_offset)
     }
+}
+
+/// The complaint of a descriptor that has not survived.
+pub(crate) fn stale(number: i32) -> Stop {
+    Stop::Misuse(format!(
+        "descriptor {} was opened before the last crash or kill; open the file again",
+        describe(number),
+    ))
 }
 
 /// A result, for the trace.
