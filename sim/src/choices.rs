@@ -15,13 +15,8 @@ impl World {
             monitor.violations.push(text);
         }
         let res = match operation.on {
-            On::Polled(_) => {
-                if monitor.readable {
-                    i64::from(POLLIN)
-                } else {
-                    0
-                }
-            }
+            On::Polled(_) if monitor.readable => i64::from(POLLIN),
+            On::Polled(_) => 0,
             _ if may_touch => self.execute(operation),
             _ => 0,
         };

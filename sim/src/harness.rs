@@ -76,7 +76,7 @@ impl Script {
 
     /// Takes the choices from a seed, with every fault but failing setups.
     pub fn from_seed(seed: u64) -> Self {
-        Self { random: Random::new(seed), faults: u32::MAX & !(1 << Fault::Setup as u32) }
+        Self { random: Random::new(seed), faults: !(1 << Fault::Setup as u32) }
     }
 
     /// Allows these faults alone.

@@ -47,7 +47,7 @@ pub(crate) unsafe fn segments(operation: &iocb) -> Vec<Segment> {
 
 /// Returns the memory that vectors name.
 pub(crate) fn of_vectors(vectors: &[iovec]) -> Vec<Segment> {
-    let segment = |it: &iovec| Segment { address: it.iov_base as usize, len: it.iov_len as usize };
+    let segment = |it: &iovec| Segment { address: it.iov_base, len: it.iov_len };
     vectors.iter().map(segment).collect()
 }
 

@@ -1,5 +1,5 @@
 //! Reads into memory that is not initialised, on the running kernel.
-//! (`fuzz/tests/hostile_buffers.rs` has the attacks.)
+//! (`fuzz/tests/hostile_buffers/` has the attacks.)
 
 use crate::common::files::{file_with, open_direct, pattern};
 use crate::common::{Watchdog, queue, skip};

@@ -101,7 +101,7 @@ fn seeds(
 /// Goal: the right log survives on files, whichever driver has them, and whichever way they go.
 #[test]
 fn the_right_log_survives_on_files() {
-    let count = if cfg!(miri) { 1 } else { crate::crashes(1500) / LIVES };
+    let count = if cfg!(miri) { 1 } else { crate::crashes(500) / LIVES };
     for faults in [Faults::legal(), Faults::failing()] {
         for runs in [Runs::Local, Runs::Shared] {
             for direct in [Direct::Prefer, Direct::Never] {
