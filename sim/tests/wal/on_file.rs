@@ -63,9 +63,12 @@ impl<D: FileDriver> FileWal<D> {
             self.file.write_all_at(record, self.end).await.0?;
             (self.end, self.last) = (self.end + length, checksum);
         }
-        match (self.mistake, self.mistake == Mistake::NoSync) {
-            (_, true) => Ok(()),
-            (Mistake::SyncErrorIgnored, _) => Ok(drop(self.file.sync_data().await)),
+        match self.mistake {
+            Mistake::NoSync => Ok(()),
+            Mistake::SyncErrorIgnored => {
+                let _ = self.file.sync_data().await;
+                Ok(())
+            }
             _ => self.file.sync_data().await,
         }
     }
