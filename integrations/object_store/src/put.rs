@@ -58,22 +58,29 @@ struct Staged(PathBuf);
 
 impl Staged {
     /// Creates a file beside `path`, under a name that listings leave out.
+    ///
+    /// A thread makes file and guard together, so a put that is dropped meanwhile leaves no file.
     async fn create(store: &AioStore, path: &FsPath) -> Result<(File, Self)> {
+        let path = path.to_owned();
+        let staged = blocking(move || Self::create_at(&path)).await.map_err(generic)?;
+        let file = File::options().write(true).open(&store.driver, &staged.0).await;
+        Ok((file.map_err(generic)?, staged))
+    }
+
+    fn create_at(path: &FsPath) -> io::Result<Self> {
         for number in 1u32.. {
             let mut name = path.as_os_str().to_owned();
             name.push(format!("#{number}"));
-            let options = File::options().write(true).create_new(true);
-            match options.open(&store.driver, &name).await {
-                Ok(file) => return Ok((file, Self(name.into()))),
+            match fs::File::create_new(&name) {
+                Ok(_) => return Ok(Self(name.into())),
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                 Err(error) if error.kind() == ErrorKind::NotFound => {
-                    let parent = path.parent().map(FsPath::to_owned).unwrap_or_default();
-                    blocking(|| fs::create_dir_all(parent)).await.map_err(generic)?;
+                    fs::create_dir_all(path.parent().unwrap_or(FsPath::new("/")))?;
                 }
-                Err(error) => return Err(generic(error)),
+                Err(error) => return Err(error),
             }
         }
-        Err(generic(ErrorKind::AlreadyExists.into()))
+        Err(ErrorKind::AlreadyExists.into())
     }
 
     fn publish(self, path: &FsPath, is_new: bool) -> io::Result<()> {
