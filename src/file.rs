@@ -12,6 +12,7 @@ mod fair;
 mod flagged;
 #[cfg(feature = "futures-io")]
 mod futures_io;
+mod in_boxes;
 mod memory;
 mod open;
 mod options;

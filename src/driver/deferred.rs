@@ -1,8 +1,8 @@
 //! [`Deferred`], what must be done when the lock is released.
 
 use super::held::Held;
-use super::queued_operation::{Ended, Sent};
-use super::users_code::{Action, run};
+use super::queued_operation::{Action, Ended, Sent};
+use super::users_code::run;
 use alloc::vec::Vec;
 use core::task::Waker;
 use std::time::Instant;
@@ -10,7 +10,7 @@ use std::time::Instant;
 /// See the [module](self).
 #[derive(Default)]
 pub(super) struct Deferred {
-    actions: Vec<Action<Sent>>,
+    actions: Vec<Action>,
     /// The event loop is to run when the tasks that are ready have run.
     pub(super) run_later: bool,
     /// The event loop is to run now; without a reactor, on the helper thread.
@@ -40,12 +40,12 @@ impl Deferred {
     }
 
     /// Begins with an empty list, whose allocation is used again.
-    pub(super) fn with_list(actions: Vec<Action<Sent>>) -> Self {
+    pub(super) fn with_list(actions: Vec<Action>) -> Self {
         Self { actions, ..Self::default() }
     }
 
     /// Runs what is on the list, and returns the empty list.
-    pub(super) fn run_users_code(mut self, in_parent: impl Fn() -> bool) -> Vec<Action<Sent>> {
+    pub(super) fn run_users_code(mut self, in_parent: impl Fn() -> bool) -> Vec<Action> {
         run(&mut self.actions, in_parent);
         self.actions
     }

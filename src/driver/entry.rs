@@ -70,7 +70,7 @@ impl<E: ?Sized, N> Entry<E, N> {
 
     /// Takes the outcome of an operation that has ended.
     #[inline(always)]
-    pub(crate) fn take_ended(&mut self) -> Option<Ended<E>> {
+    pub(crate) fn take_ended(&mut self) -> Option<Ended<Held<E>>> {
         let op = self.op.take()?;
         Some(Ended::new(op, self.result, self.panic.take()))
     }

@@ -6,10 +6,9 @@ use super::deferred::Deferred;
 use super::held::Held;
 use super::helper::Purpose;
 use super::overdue::{Facts, Submitted};
-use super::queued_operation::{Ended, Kind, QueuedOperation, Sent};
+use super::queued_operation::{Action, Ended, Kind, QueuedOperation, Sent};
 use super::stall::Stall;
 use super::stats::SubmitCounts;
-use super::users_code::Action;
 use crate::clock;
 use crate::{CallError, Errno, EventFd, Fd, Queue, Token};
 use alloc::sync::Arc;
@@ -31,7 +30,7 @@ pub(super) struct EventLoop {
     /// Taken from the queue, and not given to the state yet; its allocation is kept.
     completed: Vec<(usize, Ended)>,
     /// An empty list, for its allocation.
-    actions: Vec<Action<Sent>>,
+    actions: Vec<Action>,
     /// Operations have left the queue since the completions were taken.
     submitted: bool,
     announcing: Announcing,

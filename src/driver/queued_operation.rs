@@ -9,7 +9,10 @@ use crate::{Errno, EventResult, Fd, Iocb, Opcode, Operation, Prepared};
 pub(super) type Sent = dyn Erased + Send;
 
 /// The end of an operation of the driver.
-pub(super) type Ended = users_code::Ended<Sent>;
+pub(super) type Ended = users_code::Ended<Held<Sent>>;
+
+/// Users' code that a shared driver is to run.
+pub(super) type Action = users_code::Action<Held<Sent>>;
 
 /// Wraps an operation for the driver's queue.
 pub(super) struct QueuedOperation {

@@ -4,13 +4,12 @@ use super::blocking::BlockingThreads;
 use super::deferred::Deferred;
 use super::event_loop::EventLoop;
 use super::helper::{Helper, Purpose};
-use super::queued_operation::{QueuedOperation, Sent};
+use super::queued_operation::{Action, QueuedOperation};
 use super::reactor::Contained;
 use super::run_lock::{ReactorPolling, RunLock};
 use super::state::State;
 use super::thread::ThreadError;
 use super::timer::Timer;
-use super::users_code::Action;
 use crate::clock;
 use crate::raw::ForkGuard;
 use crate::{Errno, EventFd, Queue};
@@ -123,7 +122,7 @@ impl Shared {
     }
 
     /// Does what a step under the lock has left to do. Returns the list of it, which is empty.
-    pub(super) fn finish(self: &Arc<Self>, deferred: Deferred) -> Vec<Action<Sent>> {
+    pub(super) fn finish(self: &Arc<Self>, deferred: Deferred) -> Vec<Action> {
         let run_now = deferred.run_now;
         if let Some(at) = deferred.arm {
             self.timer.arm(at);

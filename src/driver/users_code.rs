@@ -1,7 +1,6 @@
 //! How drivers run users' code: `prepare` and `goes_on`, whose panics belong to the operation's
 //! future, and wakers and drops, whose panics end here.
 
-use super::held::Held;
 use crate::{Errno, EventResult, Operation, Prepared};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -38,22 +37,22 @@ pub(crate) fn goes_on<O: Operation>(
     })
 }
 
-/// The end of an operation, for its future. `E` is the operation without its type.
-pub(crate) enum Ended<E: ?Sized> {
+/// The end of an operation, for its future. `H` holds the operation.
+pub(crate) enum Ended<H> {
     Done {
         result: Result<u32, Errno>,
-        op: Held<E>,
+        op: H,
     },
     /// Its `prepare` or `goes_on` panicked, with this.
     Panicked {
         payload: Payload,
-        op: Held<E>,
+        op: H,
     },
 }
 
-impl<E: ?Sized> Ended<E> {
+impl<H> Ended<H> {
     #[inline]
-    pub(crate) fn new(op: Held<E>, result: Result<u32, Errno>, panic: Option<Payload>) -> Self {
+    pub(crate) fn new(op: H, result: Result<u32, Errno>, panic: Option<Payload>) -> Self {
         match panic {
             Some(payload) => Self::Panicked { payload, op },
             None => Self::Done { result, op },
@@ -61,7 +60,7 @@ impl<E: ?Sized> Ended<E> {
     }
 
     /// Has everything dropped: no future takes this.
-    pub(crate) fn discard(self, mut later: impl FnMut(Action<E>)) {
+    pub(crate) fn discard(self, mut later: impl FnMut(Action<H>)) {
         match self {
             Self::Done { op, .. } => later(Action::DropOp(op)),
             Self::Panicked { payload, op } => {
@@ -73,14 +72,14 @@ impl<E: ?Sized> Ended<E> {
 }
 
 /// Users' code that is to be run when nothing is locked or borrowed.
-pub(crate) enum Action<E: ?Sized> {
+pub(crate) enum Action<H> {
     Wake(Waker),
     DropWaker(Waker),
-    DropOp(Held<E>),
+    DropOp(H),
     DropPayload(Payload),
 }
 
-impl<E: ?Sized> Action<E> {
+impl<H> Action<H> {
     #[inline]
     pub(crate) fn run(self) {
         match self {
@@ -94,7 +93,7 @@ impl<E: ?Sized> Action<E> {
 
 /// Runs and empties a list. A panic ends one action, and not the others. In a child that one of
 /// them forks, leaks those that are left: they are the parent's.
-pub(crate) fn run<E: ?Sized>(actions: &mut Vec<Action<E>>, in_parent: impl Fn() -> bool) {
+pub(crate) fn run<H>(actions: &mut Vec<Action<H>>, in_parent: impl Fn() -> bool) {
     if actions.is_empty() {
         return;
     }

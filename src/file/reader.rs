@@ -9,6 +9,8 @@
 //! asked before each chunk, and such a chunk is copied when it is due: to read it ahead would only
 //! take it out of the processor's cache again.
 
+#[cfg(any(feature = "futures-io", feature = "tokio"))]
+mod bytes;
 mod options;
 
 pub use options::ReaderOptions;
@@ -279,46 +281,6 @@ impl<D: FileDriver> FileReader<D> {
             self.position = chunk.offset + chunk.len() as u64;
         }
         next
-    }
-
-    /// Gives bytes that were not given yet; none at the end.
-    pub(super) fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
-        if self.current.as_ref().is_none_or(|(chunk, given)| *given == chunk.len()) {
-            // Its buffer may be the one that is needed.
-            self.current = None;
-            match self.poll_next_chunk(cx) {
-                Poll::Ready(Ok(Some(chunk))) => self.current = Some((chunk, 0)),
-                Poll::Ready(Ok(None)) => return Poll::Ready(Ok(&[])),
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => return Poll::Pending,
-            }
-        }
-        let (chunk, given) = self.current.as_ref().expect("a chunk");
-        Poll::Ready(Ok(&chunk[*given..]))
-    }
-
-    /// Notes that so many of these bytes are used.
-    pub(super) fn use_up(&mut self, count: usize) {
-        if let Some((chunk, given)) = &mut self.current {
-            let count = count.min(chunk.len() - *given);
-            *given += count;
-            self.position += count as u64;
-        }
-    }
-
-    /// Returns the position that a seek goes to, or the error of one that lies before the start.
-    pub(super) fn position_of(&self, seek: io::SeekFrom) -> io::Result<u64> {
-        let position = match seek {
-            io::SeekFrom::Start(position) => Some(position),
-            io::SeekFrom::Current(by) => self.position().checked_add_signed(by),
-            io::SeekFrom::End(by) => {
-                let end = self.range.end.min(self.file.metadata()?.len());
-                end.saturating_sub(self.range.start).checked_add_signed(by)
-            }
-        };
-        position.ok_or_else(|| {
-            io::Error::new(io::ErrorKind::InvalidInput, "a seek to before the start of the range")
-        })
     }
 
     fn poll_next_chunk(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Chunk>>> {

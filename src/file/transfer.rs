@@ -13,7 +13,7 @@ use super::memory::Memory;
 use super::open::DirectState;
 use super::sides::Side;
 use super::step::{LARGEST, Step};
-use super::whole;
+use super::whole::{self, Moved};
 use crate::{Errno, RwFlags};
 use alloc::boxed::Box;
 use core::sync::atomic::Ordering;
@@ -25,15 +25,6 @@ const PIECE: usize = 256 << 10;
 /// The least cost of a request, in bytes copied. It bounds the requests of a turn: those that
 /// are done at once would keep the thread.
 const MIN_COST: usize = 512;
-
-/// Says how a transfer has ended: the number of bytes that were moved, and the error that came
-/// then.
-pub(super) struct Moved {
-    pub(super) done: usize,
-    /// The number of bytes that were to be moved.
-    pub(super) len: usize,
-    pub(super) error: Option<io::Error>,
-}
 
 /// What is left of a transfer after the first attempt.
 enum Begun<M> {

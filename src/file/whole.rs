@@ -1,9 +1,17 @@
 //! The ends of transfers, as results.
 
-use super::transfer::Moved;
 use core::error::Error;
 use core::fmt;
 use std::io;
+
+/// Says how a transfer has ended: the number of bytes that were moved, and the error that came
+/// then.
+pub(super) struct Moved {
+    pub(super) done: usize,
+    /// The number of bytes that were to be moved.
+    pub(super) len: usize,
+    pub(super) error: Option<io::Error>,
+}
 
 /// Gives the count of a read.
 #[inline]

@@ -10,7 +10,7 @@ use alloc::sync::Arc;
 use core::cell::Cell;
 
 /// The end of an operation of a local driver.
-pub(super) type Ended = users_code::Ended<dyn Erased>;
+pub(super) type Ended = users_code::Ended<Held<dyn Erased>>;
 
 /// Holds an operation in a slot of the queue.
 pub(super) enum Queued {

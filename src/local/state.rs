@@ -18,7 +18,7 @@ type Entry = entry::Entry<dyn Erased, Option<Token>>;
 pub(super) type Refused = (Errno, Held<dyn Erased>, Waker);
 
 /// An action of a local driver.
-pub(super) type Action = users_code::Action<dyn Erased>;
+pub(super) type Action = users_code::Action<Held<dyn Erased>>;
 
 pub(super) struct State {
     entries: Vec<Entry>,
