@@ -258,7 +258,8 @@ impl World {
         }
     }
 
-    /// Returns the number of the first change that a sync, if it were submitted now, does not cover.
+    /// Returns the number of the first change that a sync, if it were submitted now, does not
+    /// cover.
     pub(crate) fn covered(&self, on: On) -> u64 {
         match on {
             On::Simulated(Target::File { file, .. }) => self.disk.inode(file).next_number(),

@@ -68,8 +68,8 @@ impl fmt::Display for Overdue {
     }
 }
 
-/// Describes an operation as it is given to the kernel. Plain numbers: neither the operation nor its
-/// slot may be looked at while the kernel has them.
+/// Describes an operation as it is given to the kernel. Plain numbers: neither the operation nor
+/// its slot may be looked at while the kernel has them.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Facts {
     pub(super) opcode: Opcode,

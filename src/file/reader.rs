@@ -1,9 +1,9 @@
 //! [`FileReader`], a range of a file in order, read ahead of its user.
 //!
 //! The first read is short. With each chunk that is taken the reads become longer, and when they
-//! are as long as a buffer, there are more of them in flight. After a seek all of this begins again,
-//! with the second chunk. Reads are futures that the reader polls itself, so they belong to the
-//! task that reads, and need none of their own.
+//! are as long as a buffer, there are more of them in flight. After a seek all of this begins
+//! again, with the second chunk. Reads are futures that the reader polls itself, so they belong to
+//! the task that reads, and need none of their own.
 //!
 //! What is in the page cache is not read around it, which would be slower by much. The kernel is
 //! asked before each chunk, and such a chunk is copied when it is due: to read it ahead would only

@@ -31,8 +31,9 @@ impl Locks {
         loop {
             let known = LOCKS.load(Ordering::Acquire);
             // SAFETY: Only this function stores to `LOCKS`: null, or a pointer that comes from
-            // `Box::into_raw` and is never freed. So it is aligned and points to a value that nobody moves, drops or
-            // borrows mutably. The store of the pointer releases that value to this load.
+            // `Box::into_raw` and is never freed. So it is aligned and points to a value that
+            // nobody moves, drops or borrows mutably. The store of the pointer releases that value
+            // to this load.
             if let Some(locks) = unsafe { known.as_ref() } {
                 if locks.process.check_strictly().is_ok() {
                     return locks;

@@ -220,8 +220,8 @@ fn a_span_is_a_child_of_the_caller_s() {
     assert_eq!(names, [("request", None), ("operation", Some(1))]);
 }
 
-/// Goal: a subscriber that panics fails that operation, and the driver goes on. Method: it panics in
-/// `prepare`, on the thread of the driver, and its payload comes out of the future.
+/// Goal: a subscriber that panics fails that operation, and the driver goes on. Method: it panics
+/// in `prepare`, on the thread of the driver, and its payload comes out of the future.
 #[test]
 fn a_subscriber_that_panics_fails_its_operation_alone() {
     let _watchdog = Watchdog::new();

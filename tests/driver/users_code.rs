@@ -399,9 +399,9 @@ impl Failure {
 }
 
 /// Goal: a reactor that panics when it is polled, or whose error does when it is shown or dropped,
-/// has failed: the helper thread does its work, and nobody notices. Method: in the poll by which the
-/// driver is made, in a call of the driver's waker from another thread, and in a turn that a future
-/// takes.
+/// has failed: the helper thread does its work, and nobody notices. Method: in the poll by which
+/// the driver is made, in a call of the driver's waker from another thread, and in a turn that a
+/// future takes.
 #[test]
 fn a_panic_of_the_reactor_where_it_is_polled_counts_as_its_failure() {
     let _watchdog = Watchdog::new();

@@ -1,4 +1,5 @@
-//! A kernel without a ring, which does nothing but what a test tells it. What it tells may be wrong.
+//! A kernel without a ring, which does nothing but what a test tells it. What it tells may be
+//! wrong.
 
 use linux_aio::abi::{__kernel_long_t, aio_context_t, aio_ring, io_event, iocb};
 use linux_aio::op::Read;

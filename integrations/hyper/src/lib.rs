@@ -38,8 +38,8 @@ pub fn connections() -> http1::Builder {
 
 /// Answers a request for a file. `GET` and `HEAD` are known, and ranges of one piece.
 ///
-/// A body waits for a buffer when all of the pool are in use, and gives its own back when the client
-/// is gone. Buffers of 256 KiB that are aligned to 4096 bytes suit most disks.
+/// A body waits for a buffer when all of the pool are in use, and gives its own back when the
+/// client is gone. Buffers of 256 KiB that are aligned to 4096 bytes suit most disks.
 ///
 /// # Errors
 /// Those of `fstat(2)`. An error while the body is sent ends the connection, so that the client

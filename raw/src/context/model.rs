@@ -19,8 +19,8 @@ use core::time::Duration;
 use loom::sync::Arc;
 use loom::thread;
 
-/// The kernel: takes one operation at a time, whose event is there when the call returns. The number
-/// of a context is the address of its [`Memory`].
+/// The kernel: takes one operation at a time, whose event is there when the call returns. The
+/// number of a context is the address of its [`Memory`].
 struct Small;
 
 fn memory(ctx_id: aio_context_t) -> &'static Memory {

@@ -1,5 +1,5 @@
-//! A fast file copy: many large blocks in flight by one [`LocalDriver`], around the page cache where
-//! the file systems allow it.
+//! A fast file copy: many large blocks in flight by one [`LocalDriver`], around the page cache
+//! where the file systems allow it.
 //!
 //! ```text
 //! aio-copy SOURCE TARGET --verify

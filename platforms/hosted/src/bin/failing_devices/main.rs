@@ -1,9 +1,9 @@
 //! Runs the library on block devices that fail in part, as the first process of a guest.
 //!
 //! The devices are the device mapper's, over each kind of disk that the guest has: one whose middle
-//! third gives an error for everything, and is suspended at times, and one that refuses writes. Each check is run by the bare
-//! calls, a scope, a queue and a driver. One line a check, `ok PLACE/NAME` or `FAIL PLACE/NAME:
-//! WHY`; the last line counts them.
+//! third gives an error for everything, and is suspended at times, and one that refuses writes.
+//! Each check is run by the bare calls, a scope, a queue and a driver. One line a check, `ok
+//! PLACE/NAME` or `FAIL PLACE/NAME: WHY`; the last line counts them.
 
 mod checks;
 mod disk;
