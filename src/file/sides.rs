@@ -5,14 +5,18 @@
 //! brought in. If a write through the page cache has made that piece dirty meanwhile, it cannot be
 //! dropped. The kernel then has the file's next sync, and its next direct read, fail with `EIO`.
 
+#[cfg(all(test, loom))]
+mod model;
+
 use crate::driver::users_code::catch_and_forget;
+use crate::primitive::{Mutex, MutexGuard};
 use crate::raw::ForkGuard;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll, Waker};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 
 /// The side of the page cache that a write is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
