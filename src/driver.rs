@@ -319,10 +319,11 @@ impl Driver {
     /// by the driver's.
     ///
     /// # Errors
-    /// The result is the count, or the errno of the operation. [`Errno::EXHAUSTED`]: the kernel had
-    /// no resources for as long as the driver [retries](Self::retry_submits_for). `ECANCELED`: the
-    /// driver was [closed](Self::close) before. [`Errno::FORKED`]: the driver belongs to the parent
-    /// process.
+    /// The result is the count, or the errno of the operation.
+    /// [`Errno::EXHAUSTED`](crate::Errno::EXHAUSTED): the kernel had no resources for as long as
+    /// the driver [retries](Self::retry_submits_for). `ECANCELED`: the driver was
+    /// [closed](Self::close) before. [`Errno::FORKED`](crate::Errno::FORKED): the driver belongs to
+    /// the parent process.
     ///
     /// # Examples
     ///
