@@ -20,10 +20,10 @@ assert_impl_all!(File: Send, Sync);
 /// A file whose requests block: any offset, any length, any memory, without futures.
 ///
 /// Buffers are borrowed. The names are those of [`std::os::unix::fs::FileExt`], and mean the same.
-/// All else is as [`linux_aio::File`](crate::File) has it, by the same code: files are
-/// [direct](crate::File#direct-and-buffered-files) where they can be, requests may be
-/// [unaligned](crate::File#unaligned-requests-on-a-direct-file) with the five guarantees, and
-/// errors name operation, length and offset.
+/// All else is as [`linux_aio::File`](crate::File) has it, by the same code. Files are
+/// [direct](crate::File#direct-and-buffered-files) where they can be. Requests may be
+/// [unaligned](crate::File#unaligned-requests-on-a-direct-file), with the five guarantees. Errors
+/// name operation, length and offset.
 ///
 /// Threads may share a file and its clones.
 ///

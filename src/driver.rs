@@ -136,7 +136,7 @@ use std::sync::Mutex;
 ///
 /// With the feature `tracing` each operation has a span of the crate `tracing`, at the level
 /// `TRACE` and with the target `linux_aio`. It is a child of the span in which
-/// [`perform`](Self::perform) was called, is entered while the future is polled, and closes when
+/// [`perform`](Self::perform) was called, and is entered while the future is polled. It closes when
 /// the operation has ended and the future is gone. Without a subscriber that wants it, it costs a
 /// comparison. Its fields:
 ///

@@ -23,8 +23,8 @@
 //! again in its slot and queued, with a new tag. By default this is the constant `false`.
 //!
 //! Where each step is: push, submit and cancel in this file; poll and wait in `completions`; take,
-//! and going on, in `finished`; the end of an engine in `shutdown`; the eventfd of `completion_fd`
-//! in `signal`.
+//! and going on, in `finished`. The end of an engine is in `shutdown`, and the eventfd of
+//! `completion_fd` in `signal`.
 //!
 //! # Who calls whom
 //!

@@ -4,8 +4,8 @@
 //!
 //! Memory that is not initialised is lent together with a record, a [`Filled`]. The engine adds the
 //! kernel's count to the record when it takes the event, before the loan ends. So the count goes
-//! the way of the bytes: no code of the user's is between the two, nothing is handed out that could
-//! be kept, forged or given to another buffer, and an operation that wraps another needs to know
+//! the way of the bytes, and no code of the user's is between the two. Nothing is handed out that
+//! could be kept, forged or given to another buffer. An operation that wraps another needs to know
 //! nothing of it. If the event never comes, the count is not added, and the bytes stay hidden.
 //!
 //! The record is counted only through the pointer that was lent, for as long as the loan lasts. So

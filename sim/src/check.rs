@@ -95,8 +95,8 @@ pub fn check(test: impl Fn(&Sim) -> Result<(), Box<dyn Error>>) {
 /// A failing seed runs a second time, for its trace.
 ///
 /// # Errors
-/// The first [`Failure`]. If the seed does not fail in the same way twice, the error says so: then
-/// something else than the seed decides what the test does, as a clock, another thread, or the
+/// The first [`Failure`]. If the seed does not fail in the same way twice, the error says so.
+/// Then something else than the seed decides what the test does: a clock, another thread, or the
 /// order of a `HashMap`.
 pub fn check_seeds(
     seeds: Range<u64>,

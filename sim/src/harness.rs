@@ -4,9 +4,9 @@
 //! [`Kernel`] has no clock. The choices of a [`Script`], from a seed or from a fuzzer's input, say
 //! what ends when. It knows one file, a descriptor that can be polled, and filters. Each operation
 //! carries a number in `aio_rw_flags`, unless that is zero, under which there is a [`Record`] of
-//! what the kernel made of it. What is done wrongly to the kernel is noted: memory of an operation
-//! that is none of the harness's buffers, an operation that is submitted twice, a `head` that goes
-//! where no event is.
+//! what the kernel made of it. What is done wrongly to the kernel is noted. That is memory of an
+//! operation that is none of the harness's buffers, an operation that is submitted twice, or a
+//! `head` that goes where no event is.
 //!
 //! One thing it never does, as nobody can bear it: to give an event for an operation that it still
 //! has.

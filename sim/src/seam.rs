@@ -351,8 +351,8 @@ unsafe impl Kernel for Simulations {
         let Some(shared) = current() else {
             let name = name_of_simulated(fd).filter(|_| !thread::panicking())?;
             panic!(
-                "linux-aio-sim: the simulated file {name:?} is used by a thread that has entered no \
-                 simulation; enter it before, by Sim::enter"
+                "linux-aio-sim: the simulated file {name:?} is used by a thread that has entered \
+                 no simulation; enter it before, by Sim::enter"
             );
         };
         if shared.world().monitor.is_some() {

@@ -121,7 +121,7 @@ mod tests {
         }
     }
 
-    /// Goal: after a step that was asked for, the next operation asks for one again; operations
+    /// Goal: after a step that was asked for, the next operation asks for one again. Operations
     /// that came one by one are submitted at once again, and those of a crowd are not.
     #[test]
     fn a_step_tells_a_crowd_from_single_operations() {

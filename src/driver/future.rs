@@ -236,8 +236,8 @@ impl<O: Operation + Send + 'static> OpFuture<O> {
 /// Unwraps what the driver knows of an operation that has started. Panics in a forked child.
 ///
 /// There is no better answer there. The operation cannot be given back, since the kernel may be
-/// using its buffer, and a future that stays pending would hang the task: no thread of the child
-/// wakes it.
+/// using its buffer. A future that stays pending would hang the task: no thread of the child wakes
+/// it.
 pub(super) fn in_parent_only<R>(known: Result<R, Errno>) -> R {
     known.unwrap_or_else(|_| {
         panic!("the operation was started before fork(): its future completes in the parent only")

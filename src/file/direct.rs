@@ -95,8 +95,8 @@ pub(super) async fn read<D: FileDriver, M: Memory>(
 }
 
 /// Returns where a read may end that gave `EIO`, if it has asked for blocks behind the end of the
-/// file. xfs has reserved such blocks, without a place on the disk, when a write through the page
-/// cache made the file longer. A direct read that comes to them gives `EIO`.
+/// file. xfs reserves such blocks, without a place on the disk, when a write through the page cache
+/// makes the file longer. A direct read that comes to them gives `EIO`.
 fn end_of_eio<D: FileDriver, T>(
     access: &Access<D>,
     result: &io::Result<T>,

@@ -52,7 +52,7 @@ pub(super) trait Memory: Send + 'static {
     fn len(&mut self) -> usize;
 
     /// Returns whether the kernel can move the bytes from `from` on without a copy, when `done`
-    /// bytes have been moved: whether they start at a multiple of `address`, and end, in each
+    /// bytes have been moved. So it is if they start at a multiple of `address`, and end, in each
     /// buffer, at a multiple of `length`.
     fn is_straight(&mut self, done: usize, from: usize, address: usize, length: usize) -> bool;
 

@@ -328,8 +328,8 @@ fn alignment_by_reading(file: &std::fs::File) -> io::Result<Alignment> {
 }
 
 /// Returns what the page cache has in one piece at least: a page, or a block of the file system. If
-/// one piece were written in both ways at once, the kernel could not drop it from the page cache
-/// after the direct write, and would report `EIO` at the next sync.
+/// one piece is written in both ways at once, the kernel cannot drop it from the page cache after
+/// the direct write. It reports `EIO` at the next sync then.
 fn cached_unit(file: &std::fs::File) -> u64 {
     /// No file system of Linux has a larger one. What network file systems call so is the size of
     /// a request.

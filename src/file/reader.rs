@@ -6,7 +6,7 @@
 //! the task that reads, and need none of their own.
 //!
 //! What is in the page cache is not read around it, which would be slower by much. The kernel is
-//! asked before each chunk, and such a chunk is copied when it is due: to read it ahead would only
+//! asked before each chunk, and such a chunk is copied when it is due. To read it ahead would only
 //! take it out of the processor's cache again.
 
 #[cfg(any(feature = "futures-io", feature = "tokio"))]

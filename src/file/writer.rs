@@ -60,7 +60,7 @@ use std::io;
 /// | [`write_all`](Self::write_all) | in memory, or being written |
 /// | [`flush`](Self::flush) | in the file, for every reader; they may be lost in a crash |
 /// | `flush`, then [`File::sync_data`] | durable; the file may be longer |
-/// | [`finish`](Self::finish) | durable, and the file ends behind them, unless it was longer before |
+/// | [`finish`](Self::finish) | durable, and the file ends behind them, if it was not longer |
 /// | a drop without `finish` | in the file as far as they were flushed; of the others any part |
 ///
 /// A writer that is dropped neither flushes nor cuts the file: that would block, and hide errors.
@@ -161,8 +161,8 @@ impl<D: FileDriver> FileWriter<D> {
     ///
     /// # Errors
     /// The first error of a write that was made before, as [`FileWriter`] says. `InvalidInput`: the
-    /// writer is finished, its pool does not suit the file, the bytes end behind 2^63 - 1, or the
-    /// file is open for appending, where offsets do not count.
+    /// writer is finished, or its pool does not suit the file. Or the bytes end behind 2^63 - 1, or
+    /// the file is open for appending, where offsets do not count.
     pub async fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             let count = poll_fn(|cx| self.poll_put(cx, bytes)).await?;

@@ -1,5 +1,5 @@
-//! The few other calls that an AIO library without a C library cannot do without, by the same
-//! stubs: memory, a descriptor or two, a sleep, and what the page cache has.
+//! The few other calls that an AIO library without a C library needs, by the same stubs: memory, a
+//! descriptor or two, a sleep, and what the page cache has.
 
 use super::{Word, address, syscall3, syscall6};
 use crate::abi::helper::{
