@@ -107,6 +107,17 @@ impl Submitted {
 ///
 /// [`Driver::close_within`](super::Driver::close_within) makes it. It is ready at once in a forked
 /// child.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use linux_aio::Driver;
+/// use std::time::Duration;
+///
+/// let driver = Driver::on_thread(8)?;
+/// let ended = pollster::block_on(driver.close_within(Duration::from_secs(60)));
+/// assert!(ended.is_ok());
+/// # Ok(()) }
+/// ```
 #[must_use = "a future does nothing unless it is polled"]
 pub struct CloseWithin {
     shared: Handle,

@@ -210,6 +210,16 @@ impl<O> fmt::Debug for LocalFuture<O> {
 
 /// The end of a local driver as a future, from [`LocalDriver::close`](super::LocalDriver::close).
 /// It is ready at once in a forked child.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use linux_aio::LocalDriver;
+///
+/// let driver = LocalDriver::new(8)?;
+/// // It needs a handle that goes on with the work.
+/// driver.block_on(driver.clone().close());
+/// # Ok(()) }
+/// ```
 #[must_use = "a future does nothing unless it is polled"]
 pub struct LocalClose {
     inner: Handle,
