@@ -85,9 +85,15 @@ impl Context {
         check(unsafe { sys::io_cancel(self.id, iocb, ptr::null_mut()) })
     }
 
+    /// Destroys the context. Its number, which may soon be that of another thread's context, is
+    /// forgotten, so that the drop does not destroy that one.
     pub(crate) fn destroy(&mut self) -> Result<usize, Errno> {
         // SAFETY: Nobody reads the ring any more.
-        check(unsafe { sys::io_destroy(self.id) })
+        let destroyed = check(unsafe { sys::io_destroy(self.id) });
+        if destroyed.is_ok() {
+            self.id = 0;
+        }
+        destroyed
     }
 
     /// The ring's header, as it is now.
