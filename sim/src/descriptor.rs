@@ -190,25 +190,38 @@ mod backend {
     }
 }
 
-/// Miri knows neither memory files nor `O_PATH`. An eventfd stands for each descriptor, which is
-/// known by its number.
+/// Miri knows neither memory files nor `O_PATH`. A file without a name stands for each, so that
+/// `fstat` tells its length, and a descriptor is known by its number.
 #[cfg(miri)]
 mod backend {
     use super::Key;
-    use rustix::event::{EventfdFlags, eventfd};
     use rustix::fd::OwnedFd;
+    use std::fs::{File, OpenOptions, remove_file};
+    use std::sync::atomic::{AtomicU64, Ordering};
 
-    pub(super) fn file(_: &str, _: u64) -> OwnedFd {
-        eventfd(0, EventfdFlags::CLOEXEC).expect("an eventfd")
+    pub(super) fn file(_: &str, length: u64) -> OwnedFd {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("linux-aio-sim-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path);
+        let file = file.expect("a simulated file needs a folder for temporary files");
+        remove_file(path).expect("the file is there");
+        let file = OwnedFd::from(file);
+        set_len(&file, length);
+        file
     }
 
-    pub(super) fn handle(_: &OwnedFd) -> OwnedFd {
-        eventfd(0, EventfdFlags::CLOEXEC).expect("an eventfd")
+    pub(super) fn handle(file: &OwnedFd) -> OwnedFd {
+        file.try_clone().expect("a free descriptor")
     }
 
     pub(super) fn key(number: i32) -> Option<Key> {
         u64::try_from(number).ok().map(|number| (u64::MAX, number))
     }
 
-    pub(super) fn set_len(_: &OwnedFd, _: u64) {}
+    pub(super) fn set_len(file: &OwnedFd, length: u64) {
+        let file = File::from(file.try_clone().expect("a free descriptor"));
+        file.set_len(length).expect("a file of this length");
+    }
 }

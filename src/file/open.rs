@@ -334,6 +334,9 @@ fn cached_unit(file: &std::fs::File) -> u64 {
     /// No file system of Linux has a larger one. What network file systems call so is the size of
     /// a request.
     const LARGEST_BLOCK: u64 = 64 << 10;
+    if call::is_simulated(file) {
+        return page();
+    }
     let block = rustix::fs::fstatfs(file).map_or(0, |stat| stat.f_bsize as u64);
     let is_block = block.is_power_of_two() && block <= LARGEST_BLOCK;
     if is_block { page().max(block) } else { page() }
