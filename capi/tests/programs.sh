@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Programs that nobody recompiled, on these libraries: fio and qemu-img of the distribution.
+# Programs that nobody recompiled, on these libraries: fio, QEMU's and stress-ng of the
+# distribution.
 #   programs.sh DIRECTORY-OF-THE-LIBRARIES
-# Debian: apt-get install fio qemu-utils. A program that is not there, or that wants other
+# Debian: apt-get install fio qemu-utils stress-ng. A program that is not there, or that wants other
 # libraries, is skipped, with the reason; the last line counts.
 set -uo pipefail
 export LC_ALL=C
@@ -32,8 +33,8 @@ skip() {
 # suitable NAME PROGRAM: whether the program is there and loads one of our libraries.
 suitable() {
 	local path soname
-	path=$(command -v "$2") || { skip "$1" "no $2 (Debian: apt-get install fio qemu-utils)"; return \
-		1; }
+	path=$(command -v "$2") ||
+		{ skip "$1" "no $2 (Debian: apt-get install fio qemu-utils stress-ng)"; return 1; }
 	soname=$(readelf -dW "$path" | sed -n 's/.*(NEEDED).*\[\(libaio[^]]*\)\].*/\1/p')
 	[[ -n $soname && -e $libraries/$soname ]] || { skip "$1" "$path loads ${soname:-no libaio}"; \
 		return 1; }
@@ -134,6 +135,17 @@ if suitable "$name" qemu-io; then
 		pass "$name"
 	elif [[ $direct == 0 ]]; then
 		skip "$name" "it wants O_DIRECT, and the file system of $libraries has none"
+	else
+		fail "$name"
+	fi
+fi
+
+name='stress-ng: 2,000 operations of aiol, verified'
+if suitable "$name" stress-ng; then
+	if on_ours stress-ng --aiol 2 --aiol-ops 2000 --verify --timeout 300 --metrics-brief \
+		--temp-path "$work" && grep -q 'successful run completed' output &&
+		grep -qE ' aiol +2000 ' output && all_ours stress-ng; then
+		pass "$name"
 	else
 		fail "$name"
 	fi
