@@ -3,8 +3,8 @@
 # whole, and all that it had acknowledged is there.
 #   mariadb.sh DIRECTORY-OF-THE-LIBRARIES [KILLS]
 # It wants a mariadbd that was linked with libaio, which MARIADBD names if the one in PATH was not.
-# Debian 12 has one with io_uring alone; Debian 11 has one with libaio; one with both is shown a
-# kernel without io_uring.
+# Debian 11 has one with libaio. Debian 12 has one with both, since 10.11.19 at the latest: it is
+# shown a kernel without io_uring.
 set -uo pipefail
 export LC_ALL=C
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Programs that nobody recompiled, on these libraries: fio, QEMU's and stress-ng of the
-# distribution.
+# Programs that nobody recompiled, on these libraries: fio, sysbench, stress-ng, and those of QEMU
+# and of thin provisioning, all of the distribution.
 #   programs.sh DIRECTORY-OF-THE-LIBRARIES
-# Debian: apt-get install fio qemu-utils stress-ng. A program that is not there, or that wants other
+# Debian: apt-get install fio qemu-utils stress-ng sysbench thin-provisioning-tools. A program that is not there, or that wants other
 # libraries, is skipped, with the reason; the last line counts.
 set -uo pipefail
 export LC_ALL=C
@@ -30,11 +30,10 @@ skip() {
 	skipped=$((skipped + 1))
 }
 
-# suitable NAME PROGRAM: whether the program is there and loads one of our libraries.
+# suitable NAME PROGRAM PACKAGE: whether the program is there and loads one of our libraries.
 suitable() {
 	local path soname
-	path=$(command -v "$2") ||
-		{ skip "$1" "no $2 (Debian: apt-get install fio qemu-utils stress-ng)"; return 1; }
+	path=$(command -v "$2") || { skip "$1" "no $2 (Debian: apt-get install $3)"; return 1; }
 	soname=$(readelf -dW "$path" | sed -n 's/.*(NEEDED).*\[\(libaio[^]]*\)\].*/\1/p')
 	[[ -n $soname && -e $libraries/$soname ]] || { skip "$1" "$path loads ${soname:-no libaio}"; \
 		return 1; }
@@ -54,7 +53,7 @@ on_ours() {
 all_ours() {
 	local name imports
 	imports=$(readelf --dyn-syms -W "$(command -v "$1")" |
-		sed -n 's/.* UND \(io_[a-z]*\)@LIBAIO_.*/\1/p')
+		sed -n 's/.* UND \(io_[a-z_]*\)@LIBAIO_.*/\1/p')
 	grep -E 'symbol .io_[a-z_]*.( |$)' bindings | grep LIBAIO | sed 's/^ *[0-9]*:[ \t]*//' |
 		sort -u >aio_bindings
 	if grep -v " to $libraries/libaio\.so\.1" aio_bindings >>output; then
@@ -76,7 +75,7 @@ has_direct || { direct=0; echo \
     "note: the file system of $libraries has no O_DIRECT: operations will finish inside io_submit"; }
 
 name='fio: 4 KiB random writes, depth 32, crc32c verified'
-if suitable "$name" fio; then
+if suitable "$name" fio fio; then
 	if on_ours fio --name=verify --ioengine=libaio --rw=randwrite --bs=4k --size=32m --iodepth=32 \
 		--direct=$direct \
 		--verify=crc32c --do_verify=1 --verify_fatal=1 --filename=fio.data --output-format=normal &&
@@ -98,7 +97,7 @@ if suitable "$name" fio; then
 fi
 
 name='qemu-img: bench with native AIO'
-if suitable "$name" qemu-img; then
+if suitable "$name" qemu-img qemu-utils; then
 	truncate -s 64m disk.raw
 	if on_ours qemu-img bench -n -t none -f raw -c 5000 -d 32 -s 4096 disk.raw &&
 		grep -q '^Run completed' output &&
@@ -112,7 +111,7 @@ if suitable "$name" qemu-img; then
 fi
 
 name='qemu-io: patterns written and read with native AIO'
-if suitable "$name" qemu-io; then
+if suitable "$name" qemu-io qemu-utils; then
 	truncate -s 64m disk.raw
 	if on_ours qemu-io -n -t none -f raw -c 'write -P 0xa5 0 1m' -c 'aio_write -P 0x5a 1m 4m' -c \
 		'aio_write -P 0x3c 8m 64k' \
@@ -140,8 +139,52 @@ if suitable "$name" qemu-io; then
 	fi
 fi
 
+name='sysbench: 4,000 random reads and writes of four threads'
+if suitable "$name" sysbench sysbench; then
+	extra=()
+	[[ $direct == 0 ]] || extra=(--file-extra-flags=direct)
+	options=(--file-total-size=32m --file-num=4 --file-io-mode=async --file-test-mode=rndrw
+		--file-block-size=4096 "${extra[@]}")
+	if sysbench fileio "${options[@]}" prepare >output 2>&1 &&
+		on_ours sysbench fileio "${options[@]}" --threads=4 --events=4000 --time=300 run &&
+		grep -qE 'total number of events: +4[0-9]{3}$' output && ! grep -q FATAL output &&
+		all_ours sysbench; then
+		pass "$name"
+	else
+		fail "$name"
+	fi
+fi
+
+# mappings: 20,000 of them, no two of which are a range.
+mappings() {
+	echo '<superblock uuid="" time="1" transaction="1" version="2" data_block_size="128"' \
+		'nr_data_blocks="20000">'
+	echo '  <device dev_id="1" mapped_blocks="20000" transaction="0" creation_time="0" snap_time="1">'
+	awk 'BEGIN {
+		for (i = 0; i < 20000; i++)
+			printf "    <single_mapping origin_block=\"%d\" data_block=\"%d\" time=\"0\"/>\n", 2 * i, i
+	}'
+	printf '%s\n' '  </device>' '</superblock>'
+}
+
+name='thin_restore, thin_check, thin_dump: 20,000 mappings there and back'
+if suitable "$name" thin_restore thin-provisioning-tools; then
+	mappings >mappings.xml
+	truncate -s 4m metadata
+	if on_ours thin_restore -i mappings.xml -o metadata && all_ours thin_restore &&
+		on_ours thin_check metadata && all_ours thin_check &&
+		on_ours thin_dump metadata && all_ours thin_dump &&
+		# The first line has one attribute more.
+		diff <(tail -n +2 mappings.xml) <(tail -n +2 output) >difference; then
+		pass "$name"
+	else
+		fail "$name"
+	fi
+fi
+
+# Debian 12 does not link it with libaio: its aiol makes the system calls itself.
 name='stress-ng: 2,000 operations of aiol, verified'
-if suitable "$name" stress-ng; then
+if suitable "$name" stress-ng stress-ng; then
 	if on_ours stress-ng --aiol 2 --aiol-ops 2000 --verify --timeout 300 --metrics-brief \
 		--temp-path "$work" && grep -q 'successful run completed' output &&
 		grep -qE ' aiol +2000 ' output && all_ours stress-ng; then
