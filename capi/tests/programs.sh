@@ -2,8 +2,8 @@
 # Programs that nobody recompiled, on these libraries: fio, sysbench, stress-ng, and those of QEMU
 # and of thin provisioning, all of the distribution.
 #   programs.sh DIRECTORY-OF-THE-LIBRARIES
-# Debian: apt-get install fio qemu-utils stress-ng sysbench thin-provisioning-tools. A program that is not there, or that wants other
-# libraries, is skipped, with the reason; the last line counts.
+# Debian: apt-get install fio qemu-utils stress-ng sysbench thin-provisioning-tools. A program that
+# is not there, or that wants other libraries, is skipped, with the reason; the last line counts.
 set -uo pipefail
 export LC_ALL=C
 
