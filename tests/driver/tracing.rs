@@ -14,10 +14,10 @@ use smol::future::block_on;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Once};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
-use tracing::subscriber::with_default;
+use tracing::subscriber::{Interest, set_global_default, with_default};
 use tracing::{Event, Metadata, Subscriber, info_span};
 
 /// What happened to a span.
@@ -40,6 +40,14 @@ struct Spans {
 }
 
 impl Spans {
+    /// Another thread may come to the place of a span while no subscriber lives, and `tracing` may
+    /// then remember for the whole process that nobody wants it. [`Idle`] keeps it from that.
+    fn new() -> Self {
+        static IDLE: Once = Once::new();
+        IDLE.call_once(|| set_global_default(Idle).expect("there is no other"));
+        Self::default()
+    }
+
     fn seen(&self) -> MutexGuard<'_, Vec<Seen>> {
         self.seen.lock().expect("nothing panics under it")
     }
@@ -113,6 +121,33 @@ impl Subscriber for Spans {
     }
 }
 
+/// Wants nothing now, and is to be asked again each time.
+struct Idle;
+
+impl Subscriber for Idle {
+    fn register_callsite(&self, _: &'static Metadata<'static>) -> Interest {
+        Interest::sometimes()
+    }
+
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        false
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        unreachable!("it is not enabled")
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, _: &Event<'_>) {}
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
 fn driver() -> Driver {
     Driver::on_thread(8).expect("a driver")
 }
@@ -127,7 +162,7 @@ fn silent() -> Poll<EventFd> {
 
 /// Performs an operation, and returns the fields of its span.
 fn fields_of<O: Operation + Send + 'static>(op: O) -> BTreeMap<&'static str, String> {
-    let spans = Spans::default();
+    let spans = Spans::new();
     with_default(spans.clone(), || {
         let driver = driver();
         drop(block_on(driver.perform(op)));
@@ -164,7 +199,7 @@ fn an_operation_that_goes_on_has_one_span() {
     let _watchdog = Watchdog::new();
     let file = tempfile::tempfile().expect("a file");
     file.set_len(100).expect("a length");
-    let spans = Spans::default();
+    let spans = Spans::new();
     with_default(spans.clone(), || {
         let driver = driver();
         let read = Whole::new(Read::new(file, vec![1; 300], 10));
@@ -195,7 +230,7 @@ fn a_span_tells_how_its_future_has_left() {
             assert!(poll_once(&mut poll, Waker::noop()).is_pending());
         }),
     ] {
-        let spans = Spans::default();
+        let spans = Spans::new();
         with_default(spans.clone(), || {
             let driver = driver();
             give_up(&driver);
@@ -209,7 +244,7 @@ fn a_span_tells_how_its_future_has_left() {
 #[test]
 fn a_span_is_a_child_of_the_caller_s() {
     let _watchdog = Watchdog::new();
-    let spans = Spans::default();
+    let spans = Spans::new();
     with_default(spans.clone(), || {
         let driver = driver();
         let read = info_span!("request").in_scope(|| driver.perform(Read::new(zero(), [1; 8], 0)));
@@ -225,7 +260,7 @@ fn a_span_is_a_child_of_the_caller_s() {
 #[test]
 fn a_subscriber_that_panics_fails_its_operation_alone() {
     let _watchdog = Watchdog::new();
-    let spans = Spans::default();
+    let spans = Spans::new();
     with_default(spans.clone(), || {
         let driver = driver();
         spans.panics.store(true, Ordering::SeqCst);
