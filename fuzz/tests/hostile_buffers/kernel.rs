@@ -69,7 +69,7 @@ unsafe impl Kernel for Told {
                 complete(count);
             }
         }
-        Some(nr as isize)
+        Some(nr)
     }
 
     unsafe fn io_cancel(&self, _: aio_context_t, _: *const iocb) -> Option<isize> {
