@@ -50,15 +50,18 @@ struct Run {
     cpu: Duration,
 }
 
+/// Moves so many bytes of a file once.
+type Move = fn(&Path, u64) -> Result<Run>;
+
 struct Way {
     kind: Kind,
     name: &'static str,
-    run: fn(&Path, u64) -> Result<Run>,
+    run: Move,
     runs: Vec<Run>,
 }
 
 fn ways() -> Vec<Way> {
-    let all: [(Kind, &str, fn(&Path, u64) -> Result<Run>); 8] = [
+    let all: [(Kind, &str, Move); 8] = [
         (Kind::Cold, "fio, libaio", |path, size| fio(path, size, "read")),
         (Kind::Cold, "File::reader", read),
         (Kind::Cold, "tokio::fs", tokio_read),
