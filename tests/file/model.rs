@@ -206,7 +206,7 @@ async fn round<D: AnyDriver>(file: &File<D>, rng: &mut Rng, model: &mut Vec<u8>)
 
 fn rounds() -> usize {
     let rounds = std::env::var("LINUX_AIO_MODEL_ROUNDS").ok();
-    rounds.map_or(150, |rounds| rounds.parse().expect("a number"))
+    rounds.map_or(50, |rounds| rounds.parse().expect("a number"))
 }
 
 /// Reads a file through the page cache all the time, as another program may, until it is dropped.
