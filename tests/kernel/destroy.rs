@@ -1,5 +1,6 @@
-//! The kernel: io_destroy, and the end of a process. In children: the address of a ring that is gone,
-//! which is also the number of its context, is soon that of another thread's mapping or context.
+//! The kernel: io_destroy, and the end of a process. In children: the address of a ring that is
+//! gone, which is also the number of its context, is soon that of another thread's mapping or
+//! context.
 
 use crate::common;
 
