@@ -63,8 +63,8 @@ pub(super) async fn read<D: FileDriver, M: Memory>(
                 return end(step, done, result);
             }
             if read < count && ends(read, block) {
-                let (rest, at, within) = (len - done, offset + done as u64, read as u64 % block);
-                return after_short(access, step, done, rest, at, within).await;
+                step.aim(done, len - done, offset + done as u64, false);
+                return after_short(access, step, read as u64 % block).await;
             }
             continue;
         }
@@ -87,8 +87,8 @@ pub(super) async fn read<D: FileDriver, M: Memory>(
         step.memory.put(done, &buf[(at - first) as usize..][..wanted]);
         done += wanted;
         if wanted == 0 || (read as u64) < until - first && ends(read, block) {
-            let (rest, at, within) = (len - done, offset + done as u64, read as u64 % block);
-            return after_short(access, step, done, rest, at, within).await;
+            step.aim(done, len - done, offset + done as u64, false);
+            return after_short(access, step, read as u64 % block).await;
         }
     }
     end(step, done, Ok(()))
@@ -118,22 +118,19 @@ pub(super) fn ends(read: usize, block: u64) -> bool {
     read == 0 || read as u64 % block != 0
 }
 
-/// Ends a read, or goes on. Some file systems give a count in the middle of a file that is short
-/// within a block, as FUSE may. The rest is then read by the other descriptor, which has no blocks.
+/// Ends a read, or goes on, with a step that is aimed at the rest through the page cache. Some file
+/// systems give a count in the middle of a file that is short within a block, as FUSE may. The rest
+/// is then read by the other descriptor, which has no blocks.
 async fn after_short<D: FileDriver, M: Memory>(
     access: &Access<D>,
     mut step: Box<Step<M>>,
-    done: usize,
-    rest: usize,
-    at: u64,
     within_block: u64,
 ) -> Stepped<M> {
-    step.aim(done, rest, at, false);
     let is_whole = step.span.len == 0 || within_block == 0;
-    if is_whole || access.open.second.is_none() || access.is_at_end(&step) {
-        return end(step, done, Ok(()));
+    let mut result = Ok(());
+    if !is_whole && access.open.second.is_some() && !access.is_at_end(&step) {
+        (result, step) = access.on_thread(step).await;
     }
-    let (result, step) = access.on_thread(step).await;
     let done = step.span.skip;
     end(step, done, result)
 }
@@ -176,11 +173,12 @@ pub(super) async fn write<D: FileDriver, M: Memory>(
         };
         let count = (until - at) as usize;
         let result;
-        let through = access.open.second.is_some() && (!is_whole || at % block != 0);
+        let is_edge = !is_whole || at % block != 0;
+        let through = access.open.second.is_some() && is_edge;
         let side = if through { Side::Through } else { Side::Around };
         access.enter(&mut step.entered, side).await;
-        if !is_whole || at % block != 0 {
-            step.aim(done, count, at, access.open.second.is_none());
+        if is_edge {
+            step.aim(done, count, at, !through);
             (result, step) = edge(access, step).await;
             done = step.span.skip;
         } else if step.memory.is_straight(done, done, alignment.memory as usize, block as usize) {

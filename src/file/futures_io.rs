@@ -41,10 +41,7 @@ impl<D: FileDriver> AsyncSeek for FileReader<D> {
         _: &mut Context<'_>,
         seek: SeekFrom,
     ) -> Poll<io::Result<u64>> {
-        let this = self.get_mut();
-        let position = this.position_of(seek)?;
-        this.set_position(position);
-        Poll::Ready(Ok(this.position()))
+        Poll::Ready(self.get_mut().seek(seek))
     }
 }
 

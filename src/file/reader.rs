@@ -405,21 +405,19 @@ impl<D: FileDriver> FileReader<D> {
     /// Returns where reads end, or `None` if there is nothing to read.
     fn end_for_reads(&mut self) -> Option<u64> {
         let is_first = self.ahead.is_empty();
-        let is_left = |end: Option<u64>, next| end.is_none_or(|end| next < end);
         if self.next >= self.range.end {
             return None;
         }
-        if is_first && !is_left(self.end, self.next) {
+        if is_first && self.end.is_some_and(|end| self.next >= end) {
             let file = self.file.metadata();
             self.end = file.ok().filter(|it| it.is_file()).map(|it| it.len());
         }
-        match self.end {
-            // Files of /proc say so, and have content all the same.
-            Some(0) if is_first => self.end = None,
-            _ => {}
+        // Files of /proc say so, and have content all the same.
+        if is_first && self.end == Some(0) {
+            self.end = None;
         }
         let end = self.end.unwrap_or(self.range.end).min(self.range.end);
-        is_left(Some(end), self.next).then_some(end)
+        (self.next < end).then_some(end)
     }
 
     fn buffers(&mut self, block: usize) -> io::Result<&Buffers> {

@@ -37,10 +37,7 @@ impl<D: FileDriver> AsyncBufRead for FileReader<D> {
 /// Positions count from the start of the range, and no seek waits.
 impl<D: FileDriver> AsyncSeek for FileReader<D> {
     fn start_seek(self: Pin<&mut Self>, seek: io::SeekFrom) -> io::Result<()> {
-        let this = self.get_mut();
-        let position = this.position_of(seek)?;
-        this.set_position(position);
-        Ok(())
+        self.get_mut().seek(seek).map(drop)
     }
 
     fn poll_complete(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<u64>> {

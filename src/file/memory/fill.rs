@@ -2,6 +2,7 @@
 
 use super::table::{self, entry};
 use super::{MAX_BUFFERS, Memory, Span};
+use crate::abi::iovec;
 use crate::op::{Buffers, IovecVec};
 use crate::{Errno, Fd, Iocb, Plain, Prepared, ReadTo, Room, RwFlags};
 use rustix::fd::BorrowedFd;
@@ -72,6 +73,12 @@ impl<S: Buffers<Buffer: Plain>> FillAll<S> {
     pub(in crate::file) fn new(bufs: S) -> Self {
         Self { bufs, table: IovecVec::default() }
     }
+
+    /// Writes the table of what a step fills.
+    fn table(&mut self, span: Span) -> &mut [iovec] {
+        let rooms = rooms(&mut self.bufs, span).take(MAX_BUFFERS);
+        table::fill(&mut self.table, rooms.map(|room| entry(room.start(), room.len())))
+    }
 }
 
 /// Lends what a step fills, buffer by buffer.
@@ -107,18 +114,14 @@ impl<S: Buffers<Buffer: Plain> + Send + 'static> Memory for FillAll<S> {
         offset: u64,
         flags: RwFlags,
     ) -> Result<usize, Errno> {
-        let rooms = rooms(&mut self.bufs, span).take(MAX_BUFFERS);
-        let entries = rooms.map(|room| entry(room.start(), room.len()));
-        let table = table::fill(&mut self.table, entries);
+        let table = self.table(span);
         // SAFETY: The memory is that of rooms which different elements of the buffers have lent.
         // These are borrowed exclusively until the call returns.
         unsafe { table::read(fd, table, offset, flags) }
     }
 
     fn prepare<'op>(&'op mut self, fd: Fd<'op>, span: Span, offset: u64) -> Prepared<'op> {
-        let rooms = rooms(&mut self.bufs, span).take(MAX_BUFFERS);
-        let entries = rooms.map(|room| entry(room.start(), room.len()));
-        let table = table::fill(&mut self.table, entries);
+        let table = self.table(span);
         let iocb = Iocb::preadv(fd.as_raw(), table.as_ptr(), table.len(), offset);
         // SAFETY: The entries of the table were written. Their memory is that of rooms which
         // different elements of the buffers have lent. The table, these elements and the descriptor

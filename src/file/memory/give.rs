@@ -93,6 +93,11 @@ impl<S: Buffers<Buffer: WriteFrom>> GiveAll<S> {
     pub(in crate::file) fn new(bufs: S) -> Self {
         Self { bufs, table: IovecVec::default() }
     }
+
+    /// Writes the table of what a step writes.
+    fn table(&mut self, span: Span) -> &mut [iovec] {
+        table::fill(&mut self.table, entries(&self.bufs, span).take(MAX_BUFFERS))
+    }
 }
 
 /// Returns the entries for what a step writes, buffer by buffer.
@@ -125,9 +130,8 @@ impl<S: Buffers<Buffer: WriteFrom> + Send + 'static> Memory for GiveAll<S> {
         offset: u64,
         flags: RwFlags,
     ) -> Result<usize, Errno> {
-        let Self { bufs, table } = self;
         let process = ForkGuard::of_this_process();
-        let table = table::fill(table, entries(bufs, span).take(MAX_BUFFERS));
+        let table = self.table(span);
         process.check_strictly()?;
         // SAFETY: The memory is what elements of the buffers have lent, which are borrowed until
         // the call returns.
@@ -135,8 +139,7 @@ impl<S: Buffers<Buffer: WriteFrom> + Send + 'static> Memory for GiveAll<S> {
     }
 
     fn prepare<'op>(&'op mut self, fd: Fd<'op>, span: Span, offset: u64) -> Prepared<'op> {
-        let Self { bufs, table } = self;
-        let table = table::fill(table, entries(bufs, span).take(MAX_BUFFERS));
+        let table = self.table(span);
         let iocb = Iocb::pwritev(fd.as_raw(), table.as_ptr(), table.len(), offset);
         // SAFETY: The entries of the table were written. Their memory is what elements of the
         // buffers have lent. The table, these elements and the descriptor are borrowed for `'op`.

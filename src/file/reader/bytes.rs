@@ -31,8 +31,8 @@ impl<D: FileDriver> FileReader<D> {
         }
     }
 
-    /// Returns the position that a seek goes to, or the error of one that lies before the start.
-    pub(in crate::file) fn position_of(&self, seek: io::SeekFrom) -> io::Result<u64> {
+    /// Goes to a position, and returns it. One before the start of the range is an error.
+    pub(in crate::file) fn seek(&mut self, seek: io::SeekFrom) -> io::Result<u64> {
         let position = match seek {
             io::SeekFrom::Start(position) => Some(position),
             io::SeekFrom::Current(by) => self.position().checked_add_signed(by),
@@ -41,8 +41,10 @@ impl<D: FileDriver> FileReader<D> {
                 end.saturating_sub(self.range.start).checked_add_signed(by)
             }
         };
-        position.ok_or_else(|| {
+        let position = position.ok_or_else(|| {
             io::Error::new(io::ErrorKind::InvalidInput, "a seek to before the start of the range")
-        })
+        })?;
+        self.set_position(position);
+        Ok(self.position())
     }
 }
