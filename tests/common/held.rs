@@ -19,10 +19,22 @@ pub(crate) const SIZE: u64 = 1 << 20;
 pub(crate) struct HeldFile {
     pub(crate) file: Option<File>,
     server: libc::pid_t,
-    /// Closed, it lets everything go.
-    hold: Option<File>,
+    hold: Option<Hold>,
     /// A byte for each operation that has arrived, which says what it is.
     arrived: File,
+}
+
+/// Lets every operation go, present and future, when it is dropped.
+///
+/// It writes a byte. That its descriptor is closed would not do: a child that another test forks
+/// meanwhile has a copy, and two servers that had copies of each other's would wait for ever.
+pub(crate) struct Hold(File);
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        // A server that is gone holds nothing.
+        let _ = self.0.write(&[0]);
+    }
 }
 
 /// What arrives at the server.
@@ -102,11 +114,8 @@ impl HeldFile {
         let Pipe { reader: held, writer: hold } = pipe(0);
         let Pipe { reader: arrived, writer: arrivals } = pipe(0);
         let mut buffer = vec![0; 1 << 18];
-        let hold_fd = hold.as_raw_fd();
         let server = start_child(|| {
-            // SAFETY: This copy of the descriptor is not used in the child; as long as it were
-            // open, the end of the parent would not be seen.
-            unsafe { libc::close(hold_fd) };
+            close_all_but([&device, &held, &arrivals]);
             serve(&device, &held, &arrivals, &mut buffer, open_flags, content);
         });
         drop(device);
@@ -118,7 +127,7 @@ impl HeldFile {
         // SAFETY: A string that ends in a zero byte. The open file keeps the file system.
         let gone = unsafe { libc::umount2(path.as_ptr(), libc::MNT_DETACH) };
         assert_eq!(gone, 0, "umount2: {}", std::io::Error::last_os_error());
-        Ok(Self { file: Some(file), server, hold: Some(hold), arrived })
+        Ok(Self { file: Some(file), server, hold: Some(Hold(hold)), arrived })
     }
 
     pub(crate) fn file(&self) -> &File {
@@ -148,8 +157,8 @@ impl HeldFile {
         }
     }
 
-    /// What lets every operation go, present and future, when it is dropped.
-    pub(crate) fn take_hold(&mut self) -> File {
+    /// What lets every operation go when it is dropped.
+    pub(crate) fn take_hold(&mut self) -> Hold {
         self.hold.take().expect("it is held once")
     }
 
@@ -166,6 +175,17 @@ impl Drop for HeldFile {
         // SAFETY: The server was started here and has not been waited for.
         unsafe { libc::kill(self.server, libc::SIGKILL) };
         let _: Ended = wait_for(self.server);
+    }
+}
+
+/// Closes in a child what it does not use: as long as it has the other end of another test's pipe,
+/// that test does not see the pipe's end.
+fn close_all_but(used: [&File; 3]) {
+    for fd in 3..1024 {
+        if used.iter().all(|file| file.as_raw_fd() != fd) {
+            // SAFETY: Nothing in the child uses it: it leaves by `_exit` and drops nothing.
+            unsafe { libc::close(fd) };
+        }
     }
 }
 
