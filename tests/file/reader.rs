@@ -180,19 +180,29 @@ fn a_cached_file_is_copied_from_the_page_cache() {
     if open_direct(&path).is_none() {
         return say_skipped("no O_DIRECT here");
     }
-    let Some(pages) = cached_pages(&plain, content.len()) else {
+    if cached_pages(&plain, content.len()).is_none() {
         return say_skipped("no cachestat here");
-    };
+    }
     let file = open(&driver, &path, Direct::Require);
-    if pages * 4096 == content.len() as u64 {
+    let submitted = || {
+        let before = driver.stats().submitted;
         assert!(block_on(read_all(&mut file.reader(..))).expect("a read") == content);
-        assert_eq!(driver.stats().submitted, 0);
-    } else {
-        say_skipped("the first half: somebody has emptied the page cache");
+        driver.stats().submitted - before
+    };
+    // The kernel may take pages back at any time: what is missing after the read was perhaps
+    // missing in it, which proves nothing, and a direct read brings no page back.
+    let all_cached = || cached_pages(&plain, content.len()) == Some(content.len() as u64 / 4096);
+    let copied = (0..20).any(|_| {
+        std::fs::read(&path).expect("a read");
+        let submitted = submitted();
+        assert!(submitted == 0 || !all_cached(), "{submitted} direct reads of cached pages");
+        submitted == 0
+    });
+    if !copied {
+        say_skipped("the first half: somebody empties the page cache");
     }
     evict(&path);
-    assert!(block_on(read_all(&mut file.reader(..))).expect("a read") == content);
-    assert!(driver.stats().submitted > 0);
+    assert!(submitted() > 0);
     assert_eq!(cached_pages(&plain, content.len()), Some(0));
 }
 
