@@ -1,7 +1,7 @@
 //! SIGKILL at random moments of `aio-copy --verify`: under the target's name there is the old file
 //! or the whole copy, and beside it nothing but what the program says it may leave.
 //!
-//! Twenty times; `LINUX_AIO_KILLS` asks for another number.
+//! Eight times; `LINUX_AIO_KILLS` asks for another number.
 
 #[path = "../../tests/common/mod.rs"]
 mod common;
@@ -20,7 +20,7 @@ use std::time::Instant;
 
 fn kills() -> usize {
     let asked = std::env::var("LINUX_AIO_KILLS").ok();
-    asked.map_or(20, |kills| kills.parse().expect("LINUX_AIO_KILLS is a number"))
+    asked.map_or(8, |kills| kills.parse().expect("LINUX_AIO_KILLS is a number"))
 }
 
 /// Counts how often a kill found the copy at work, and how often it left a temporary name.
