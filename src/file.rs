@@ -45,7 +45,7 @@ pub use writer::{FileWriter, WriterError, WriterOptions};
 
 use crate::driver::Lane;
 use crate::driver::thread::Failure;
-use crate::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd};
+use crate::fd::{AsFd, BorrowedFd, IntoRawFd};
 use crate::op::{Buffers, Fdsync, Fsync};
 use crate::sys::helper;
 use crate::{Driver, Errno, IoPrio, Operation, Plain, ReadTo, RwFlags, WriteFrom};
@@ -476,11 +476,7 @@ impl<D: FileDriver> File<D> {
     pub async fn sync_range(&self, offset: u64, len: u64, how: SyncRange) -> io::Result<()> {
         check_range(offset, len)?;
         let flags = how.flags();
-        let call = move |file: &std::fs::File| {
-            // SAFETY: The descriptor is borrowed from its owner.
-            let result = unsafe { helper::sync_file_range(file.as_raw_fd(), offset, len, flags) };
-            Ok(Errno::check(result).map(drop)?)
-        };
+        let call = move |file: &std::fs::File| Ok(call::sync_range(file, offset, len, flags)?);
         self.call(call).await.map_err(|errno| {
             let text = alloc::format!("sync_file_range of {len} bytes at offset {offset}");
             FailedCall::error(text, errno)

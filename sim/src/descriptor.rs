@@ -86,6 +86,15 @@ impl Descriptors {
         fd
     }
 
+    /// Makes a number that is open name another target.
+    pub(crate) fn replace(&mut self, number: i32, target: Target, label: &str, length: u64) {
+        let handle = self.open(target, label, length);
+        backend::replace(number, &handle);
+        if let Some(key) = backend::key(number) {
+            self.known.insert(key, (target, self.era));
+        }
+    }
+
     /// Returns what a number in an iocb names.
     pub(crate) fn find(&self, number: i32) -> Found {
         let Some(key) = backend::key(number) else { return Found::Closed };
@@ -155,8 +164,10 @@ pub(crate) fn signal(number: u32) {
 #[cfg(not(miri))]
 mod backend {
     use super::Key;
-    use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
+    use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
     use rustix::fs::{MemfdFlags, Mode, OFlags, fstat, ftruncate, memfd_create, open};
+    use rustix::io::{DupFlags, dup3};
+    use std::mem::ManuallyDrop;
 
     pub(super) fn file(name: &str, length: u64) -> OwnedFd {
         // The kernel allows names of up to 249 bytes.
@@ -172,6 +183,13 @@ mod backend {
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
         let handle = open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
         handle.expect("a simulated file needs /proc and a free descriptor")
+    }
+
+    pub(super) fn replace(number: i32, by: &OwnedFd) {
+        // SAFETY: The number is that of an open descriptor, which its owner lends to the call. It
+        // is not dropped here.
+        let mut number = ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(number) });
+        dup3(by, &mut number, DupFlags::CLOEXEC).expect("both descriptors are open");
     }
 
     #[allow(clippy::unnecessary_cast, reason = "the fields are not everywhere as wide")]
@@ -215,6 +233,9 @@ mod backend {
     pub(super) fn handle(file: &OwnedFd) -> OwnedFd {
         file.try_clone().expect("a free descriptor")
     }
+
+    /// The number is what a descriptor is known by.
+    pub(super) fn replace(_: i32, _: &OwnedFd) {}
 
     pub(super) fn key(number: i32) -> Option<Key> {
         u64::try_from(number).ok().map(|number| (u64::MAX, number))

@@ -3,7 +3,7 @@
 use crate::context::{InFlight, On};
 use crate::descriptor::Target;
 use crate::disk::FileNumber;
-use crate::inode::Inode;
+use crate::inode::{EVERYWHERE, Inode};
 use crate::memory::{gather, scatter};
 use crate::world::World;
 use linux_aio::Errno;
@@ -50,7 +50,7 @@ impl World {
         let size = self.faults.sector;
         let inode = self.disk.inode_mut(file);
         if self.faults.failed_syncs && self.random.one_in(8) {
-            let lost = inode.lose(covers, size, &mut self.random);
+            let lost = inode.lose(covers, EVERYWHERE, size, &mut self.random);
             if direct {
                 // There is no cache that would hide what the disk has.
                 inode.drop_lost(&self.faults, &mut self.random);
@@ -160,7 +160,7 @@ impl World {
         if done.is_ok() && is_durable {
             if self.faults.failed_syncs && self.random.one_in(8) {
                 let inode = self.disk.inode_mut(file);
-                inode.lose(inode.next_number(), size, &mut self.random);
+                inode.lose(inode.next_number(), EVERYWHERE, size, &mut self.random);
                 return Err(Errno::EIO);
             }
             self.disk.inode_mut(file).force_newest(size);

@@ -39,6 +39,9 @@ pub struct Faults {
     pub interrupts: bool,
     /// Some contexts have no ring in user space, as on gVisor: each event takes a system call.
     pub missing_rings: bool,
+    /// A file cannot be opened a second time, as without /proc. A direct [`linux_aio::File`] then
+    /// reads and writes whole blocks where a write is not aligned. Off in every profile.
+    pub missing_proc: bool,
     /// fsync and fdatasync end with `EIO`. Then a part of what they should have made durable is
     /// lost for ever, and the next sync succeeds.
     pub failed_syncs: bool,
@@ -86,6 +89,7 @@ impl Faults {
             busy: false,
             interrupts: false,
             missing_rings: false,
+            missing_proc: false,
             failed_syncs: false,
             failed_transfers: false,
             full_disk: false,

@@ -11,7 +11,9 @@ use crate::memory::of_vectors;
 use crate::world::{Stop, World, negative, outcome, stale};
 use linux_aio::Errno;
 use linux_aio::abi::{
-    IOCB_CMD_FDSYNC, IOCB_CMD_FSYNC, IOCB_CMD_PREADV, IOCB_CMD_PWRITEV, RWF_NOWAIT, iocb, iovec,
+    IOCB_CMD_FDSYNC, IOCB_CMD_FSYNC, IOCB_CMD_PREADV, IOCB_CMD_PWRITEV, RWF_NOWAIT,
+    helper::{SYNC_FILE_RANGE_WAIT_AFTER, SYNC_FILE_RANGE_WAIT_BEFORE, SYNC_FILE_RANGE_WRITE},
+    iocb, iovec,
 };
 use linux_aio::sys::sim::FileCall;
 use rustix::fd::{IntoRawFd, OwnedFd};
@@ -101,6 +103,13 @@ impl World {
             }
             FileCall::Sync(true) => (IOCB_CMD_FDSYNC, &[][..], 0, 0),
             FileCall::Sync(false) => (IOCB_CMD_FSYNC, &[][..], 0, 0),
+            FileCall::SyncRange { offset, len, flags } => {
+                return Ok(self.sync_range(target, offset, len, flags).unwrap_or_else(negative));
+            }
+            FileCall::CachedPages { offset, len } => {
+                return Ok(self.cached_pages(target, offset, len).unwrap_or_else(negative));
+            }
+            FileCall::SetFlags(flags) => return Ok(self.set_flags(number, target, flags)),
             _ => return Ok(self.change(target, call).unwrap_or_else(negative)),
         };
         Ok(self.transfer(target, opcode, vectors, offset, flags))
@@ -144,8 +153,76 @@ impl World {
         result as isize
     }
 
+    /// `sync_file_range(2)`: the disk gets the data, and need not keep it. So nothing becomes
+    /// durable. A disk that fails loses some of the range, and no later sync hears of that.
+    fn sync_range(
+        &mut self,
+        target: Target,
+        offset: u64,
+        len: u64,
+        flags: u32,
+    ) -> Result<isize, Errno> {
+        const WAITS: u32 = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WAIT_AFTER;
+        let end = if len == 0 { Some(u64::MAX) } else { offset.checked_add(len) };
+        let end = end.filter(|&end| len == 0 || end <= i64::MAX as u64).ok_or(Errno::EINVAL)?;
+        if flags & !(WAITS | SYNC_FILE_RANGE_WRITE) != 0 {
+            return Err(Errno::EINVAL);
+        }
+        let Target::File { file, .. } = target else { return Ok(0) };
+        let mut result = Ok(0);
+        if flags & WAITS != 0 {
+            let due = self.due(IOCB_CMD_PWRITEV);
+            self.pass(due - self.now);
+            if self.faults.failed_syncs && self.random.one_in(8) {
+                let inode = self.disk.inode_mut(file);
+                let size = self.faults.sector as u64;
+                let sectors = offset / size..end.div_ceil(size);
+                let number = inode.next_number();
+                let lost = inode.lose(number, sectors, size as usize, &mut self.random);
+                self.note(|world| format!("{}: {lost} sectors lost", world.disk.label(file)));
+                result = Err(Errno::EIO);
+            }
+        }
+        let text = result.err().map_or("0".into(), |errno| format!("{errno:?}"));
+        self.note(|world| {
+            let name = world.disk.label(file);
+            format!("call: sync_file_range {name} {offset}+{len} -> {text}")
+        });
+        result
+    }
+
+    /// `cachestat(2)`: as many pages as the file has there, or by chance fewer.
+    fn cached_pages(&mut self, target: Target, offset: u64, len: u64) -> Result<isize, Errno> {
+        let Target::File { file, .. } = target else { return Ok(0) };
+        let page = rustix::param::page_size() as u64;
+        let end = offset.checked_add(len).ok_or(Errno::EINVAL)?.min(self.disk.inode(file).len());
+        let mut pages = end.div_ceil(page).saturating_sub(offset / page);
+        if self.faults.reordering && self.random.one_in(2) {
+            pages = self.random.below(pages);
+        }
+        self.note(|world| {
+            let name = world.disk.label(file);
+            format!("call: cachestat {name} {offset}+{len} -> {pages}")
+        });
+        Ok(pages as isize)
+    }
+
+    /// `F_SETFL` of `fcntl(2)`, for this descriptor alone and not for its duplicates.
+    fn set_flags(&mut self, number: i32, target: Target, flags: i32) -> isize {
+        let Target::File { file, flags: before } = target else { return negative(Errno::EINVAL) };
+        let changed = (OFlags::APPEND | OFlags::DIRECT).bits() as i32;
+        let target = Target::File { file, flags: before & !changed | flags & changed };
+        let (label, length) = (self.disk.label(file).to_owned(), self.disk.inode(file).len());
+        self.note(|_| format!("fcntl(F_SETFL) {label}"));
+        self.descriptors.replace(number, target, &label, length);
+        0
+    }
+
     /// Makes a call that changes a file, or opens it again.
     fn change(&mut self, target: Target, call: FileCall<'_>) -> Result<isize, Errno> {
+        if matches!(call, FileCall::Reopen(_)) && self.faults.missing_proc {
+            return Err(Errno::ENOENT);
+        }
         let Target::File { file, .. } = target else {
             return match call {
                 FileCall::Reopen(flags) if flags & OFlags::DIRECT.bits() as i32 == 0 => {

@@ -9,7 +9,10 @@
 use crate::faults::Faults;
 use crate::random::Random;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
+/// All sectors of a file.
+pub(crate) const EVERYWHERE: Range<u64> = 0..u64::MAX;
 /// The longest file, so that a wrong offset fails as on a disk, and does not use up the memory.
 const LONGEST: u64 = 1 << 30;
 
@@ -54,7 +57,7 @@ enum Keep {
 }
 
 /// The sectors of `length` bytes at `at`.
-fn sectors(at: u64, length: usize, size: usize) -> std::ops::Range<u64> {
+fn sectors(at: u64, length: usize, size: usize) -> Range<u64> {
     let size = size as u64;
     at / size..(at + length as u64).div_ceil(size)
 }
@@ -159,11 +162,20 @@ impl Inode {
         self.shorten_log(size);
     }
 
-    /// Gives up changes before `number`, by halves. What a failed sync has lost stays lost, but
-    /// programs still see it. Returns the number of sectors.
-    pub(crate) fn lose(&mut self, number: u64, size: usize, random: &mut Random) -> usize {
+    /// Gives up changes of these sectors before `number`, by halves. What a failed sync has lost
+    /// stays lost, but programs still see it. Returns the number of sectors.
+    pub(crate) fn lose(
+        &mut self,
+        number: u64,
+        among: Range<u64>,
+        size: usize,
+        random: &mut Random,
+    ) -> usize {
         let mut count = 0;
         for (sector, versions) in self.versions(size) {
+            if !among.contains(&sector) {
+                continue;
+            }
             let pending = versions.iter().filter(|version| !version.1 && version.0 < number);
             let pending: Vec<_> = pending.map(|version| (sector, version.0)).collect();
             if !pending.is_empty() && random.one_in(2) {
@@ -344,7 +356,7 @@ fn put(data: &mut Vec<u8>, at: u64, bytes: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    use super::Inode;
+    use super::{EVERYWHERE, Inode};
     use crate::faults::Faults;
     use crate::random::Random;
     use std::collections::BTreeSet;
@@ -436,8 +448,9 @@ mod tests {
         let left = crashes(|inode| {
             inode.write(0, &[1; 4], SIZE);
             // By halves: a seed that loses it.
-            let lost =
-                (0..).any(|seed| inode.lose(inode.next_number(), SIZE, &mut Random::new(seed)) > 0);
+            let lost = (0..).any(|seed| {
+                inode.lose(inode.next_number(), EVERYWHERE, SIZE, &mut Random::new(seed)) > 0
+            });
             assert!(lost && inode.content() == [1; 4], "programs still see it");
             inode.force(inode.next_number(), SIZE);
         });
@@ -448,8 +461,9 @@ mod tests {
     fn what_has_left_the_cache_is_not_in_a_later_version() {
         let left = crashes(|inode| {
             inode.write(0, &[1; 4], SIZE);
-            let lost =
-                (0..).any(|seed| inode.lose(inode.next_number(), SIZE, &mut Random::new(seed)) > 0);
+            let lost = (0..).any(|seed| {
+                inode.lose(inode.next_number(), EVERYWHERE, SIZE, &mut Random::new(seed)) > 0
+            });
             inode.drop_lost(&Faults::failing(), &mut Random::new(0));
             assert!(lost && inode.content() == [0; 4], "programs see what the disk has");
             inode.write(2, &[2; 2], SIZE);

@@ -1,10 +1,9 @@
 //! Whether a range of a file is in the page cache, which the kernel tells without any I/O.
 
-use super::{File, FileDriver};
+use super::{File, FileDriver, call};
 use crate::RwFlags;
-use crate::sys::helper;
 use core::ops::Range;
-use rustix::fd::{AsFd, AsRawFd};
+use rustix::fd::AsFd;
 
 /// Returns whether the page cache has all pages of a range. `None` if the kernel does not tell:
 /// before Linux 6.5, or for a file that the process may not write, unless it owns it.
@@ -12,7 +11,7 @@ pub(super) fn has_all(file: impl AsFd, offset: u64, len: u64) -> Option<bool> {
     let page = rustix::param::page_size() as u64;
     let first = offset - offset % page;
     let pages = (offset + len - first).div_ceil(page);
-    let cached = helper::cached_pages(file.as_fd().as_raw_fd(), first, pages * page)?;
+    let cached = call::cached_pages(file, first, pages * page)?;
     Some(cached >= pages)
 }
 

@@ -5,6 +5,7 @@
 
 use crate::Errno;
 use crate::driver::thread::Failure;
+use crate::sys::helper;
 #[cfg(feature = "sim")]
 use crate::sys::sim::FileCall;
 use alloc::string::String;
@@ -44,6 +45,15 @@ pub(super) fn flags(file: &File) -> Result<OFlags, Errno> {
         return Ok(OFlags::from_bits_retain(flags? as _));
     }
     Ok(rustix::fs::fcntl_getfl(file)?)
+}
+
+/// Changes the flags that a file is open with.
+pub(super) fn set_flags(file: &File, flags: OFlags) -> Result<(), Errno> {
+    #[cfg(feature = "sim")]
+    if let Some(done) = simulated::call(file.as_fd(), FileCall::SetFlags(flags.bits() as i32)) {
+        return done.map(drop);
+    }
+    Ok(rustix::fs::fcntl_setfl(file, flags)?)
 }
 
 /// Returns whether a file is one of a simulated disk.
@@ -94,6 +104,26 @@ pub(super) fn sync_data(file: impl AsFd) -> Result<(), Errno> {
         return done.map(drop);
     }
     Ok(retry_on_intr(|| rustix::fs::fdatasync(&file))?)
+}
+
+/// `sync_file_range(2)`, which makes nothing durable.
+pub(super) fn sync_range(file: &File, offset: u64, len: u64, flags: u32) -> Result<(), Errno> {
+    #[cfg(feature = "sim")]
+    if let Some(done) = simulated::call(file.as_fd(), FileCall::SyncRange { offset, len, flags }) {
+        return done.map(drop);
+    }
+    // SAFETY: The descriptor is borrowed from its owner.
+    let result = unsafe { helper::sync_file_range(file.as_raw_fd(), offset, len, flags) };
+    Errno::check(result).map(drop)
+}
+
+/// Counts the pages of a range that are in the page cache. `None` if the kernel does not tell.
+pub(super) fn cached_pages(file: impl AsFd, offset: u64, len: u64) -> Option<u64> {
+    #[cfg(feature = "sim")]
+    if let Some(pages) = simulated::call(file.as_fd(), FileCall::CachedPages { offset, len }) {
+        return pages.ok().map(|pages| pages as u64);
+    }
+    helper::cached_pages(file.as_fd().as_raw_fd(), offset, len)
 }
 
 #[cfg(feature = "sim")]

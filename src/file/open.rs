@@ -139,9 +139,9 @@ impl Open {
                 // No /proc, or the rights have changed: this descriptor can be switched.
                 Err(why) => {
                     let flags = call::flags(&open.main)?;
-                    match rustix::fs::fcntl_setfl(&open.main, flags | OFlags::DIRECT) {
+                    match call::set_flags(&open.main, flags | OFlags::DIRECT) {
                         Ok(()) => return Self::direct(open.main, None, Some(why)),
-                        Err(errno) => DirectState::Refused(errno.into()),
+                        Err(errno) => DirectState::Refused(errno),
                     }
                 }
             },

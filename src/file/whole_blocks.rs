@@ -4,14 +4,14 @@ use super::flagged;
 use super::memory::Memory;
 use super::step::Step;
 use crate::raw::ForkGuard;
-use crate::{AlignedBuf, Errno};
+use crate::{AlignedBuf, Errno, RwFlags};
 use alloc::boxed::Box;
 use alloc::vec;
 use core::hash::{BuildHasher, BuildHasherDefault};
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, Ordering};
 use std::collections::hash_map::DefaultHasher;
-use std::io::IoSlice;
+use std::io::{IoSlice, IoSliceMut};
 use std::os::unix::fs::MetadataExt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -84,23 +84,27 @@ pub(super) fn write<M: Memory>(step: &mut Step<M>) -> Result<(), Errno> {
         }
         let locks = Locks::of_this_process();
         let _locked = locks.lock(device, inode, block);
-        let read =
-            rustix::io::retry_on_intr(|| rustix::io::pread(&step.open.main, &mut *buf, block));
-        if read? < size {
+        let whole = &mut [IoSliceMut::new(&mut buf)];
+        if uninterrupted(|| flagged::read(&step.open.main, whole, block, RwFlags::empty()))? < size
+        {
             return Err(Errno::EINVAL);
         }
         buf[within..][..count].copy_from_slice(&bytes[..count]);
-        let whole = [IoSlice::new(&buf)];
-        let written = loop {
-            match flagged::write(&step.open.main, &whole, block, step.rw_flags) {
-                Err(Errno::EINTR) => {}
-                written => break written,
-            }
-        };
-        if written? < size {
+        let whole = &[IoSlice::new(&buf)];
+        if uninterrupted(|| flagged::write(&step.open.main, whole, block, step.rw_flags))? < size {
             return Err(Errno::EIO);
         }
         step.advance(count);
     }
     Ok(())
+}
+
+/// Makes a call again for as long as signals interrupt it.
+fn uninterrupted(mut call: impl FnMut() -> Result<usize, Errno>) -> Result<usize, Errno> {
+    loop {
+        match call() {
+            Err(Errno::EINTR) => {}
+            result => return result,
+        }
+    }
 }

@@ -120,6 +120,8 @@ pub unsafe trait Kernel: Sync {
 pub enum FileCall<'a> {
     /// `F_GETFL` of `fcntl(2)`.
     Flags,
+    /// `F_SETFL` of `fcntl(2)`.
+    SetFlags(i32),
     /// Opens the same file again, with other flags. The answer is a descriptor.
     Reopen(i32),
     /// `preadv2(2)`.
@@ -153,6 +155,22 @@ pub enum FileCall<'a> {
     },
     /// `fsync(2)`, or with `true` `fdatasync(2)`.
     Sync(bool),
+    /// `sync_file_range(2)`.
+    SyncRange {
+        /// The start of the range.
+        offset: u64,
+        /// The length of the range, or 0 for all up to the end of the file.
+        len: u64,
+        /// The `SYNC_FILE_RANGE_` flags.
+        flags: u32,
+    },
+    /// `cachestat(2)`. The answer is the number of pages in the page cache.
+    CachedPages {
+        /// The start of the range.
+        offset: u64,
+        /// The length of the range.
+        len: u64,
+    },
     /// Asks for the multiple that `O_DIRECT` asks for.
     Alignment,
 }

@@ -1,14 +1,38 @@
 //! `linux_aio::File` on the simulated disk.
 
-use linux_aio::{Direct, Driver, Errno, File, FileDriver, LocalDriver, OpenOptions, RwFlags};
+use linux_aio::{
+    Direct, DirectState, Driver, Errno, File, FileDriver, LocalDriver, OpenOptions, ReaderOptions,
+    RwFlags, Shared, SyncRange,
+};
 use linux_aio_sim::{Executor, Faults, Sim};
 use std::io::ErrorKind;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU8;
 
 /// The ways to have a file.
 const WAYS: [Direct; 2] = [Direct::Prefer, Direct::Never];
 
 fn options() -> OpenOptions {
     File::options().read(true).write(true).create(true)
+}
+
+/// Runs a test with each driver on a machine of its own, unless that kernel refuses a context.
+/// Gives the machines.
+macro_rules! with_each_driver {
+    ($seed:expr, $faults:expr, $test:expr) => {{
+        let local = Sim::with_trace($seed, $faults);
+        let _entered = local.enter();
+        if let Ok(driver) = LocalDriver::new(4) {
+            driver.block_on($test(driver.clone(), local.clone()));
+        }
+        let shared = Sim::with_trace($seed, $faults);
+        let _entered = shared.enter();
+        let executor = Executor::new(&shared);
+        if let Ok(driver) = Driver::on_thread(4) {
+            executor.block_on($test(driver, shared.clone()));
+        }
+        [local, shared]
+    }};
 }
 
 /// Requests of any alignment, compared with a vector.
@@ -60,15 +84,7 @@ async fn requests<D: FileDriver>(driver: D, sim: Sim, direct: Direct) {
 fn requests_of_any_alignment_are_done_whole() {
     for seed in 0..if cfg!(miri) { 1 } else { 30 } {
         for direct in WAYS {
-            let sim = Sim::with_trace(seed, Faults::legal());
-            let _entered = sim.enter();
-            let Ok(driver) = LocalDriver::new(4) else { continue };
-            driver.block_on(requests(driver.clone(), sim.clone(), direct));
-            let sim = Sim::with_trace(seed, Faults::legal());
-            let executor = Executor::new(&sim);
-            let _entered = sim.enter();
-            let Ok(driver) = Driver::on_thread(4) else { continue };
-            executor.block_on(requests(driver, sim.clone(), direct));
+            with_each_driver!(seed, Faults::legal(), |driver, sim| requests(driver, sim, direct));
         }
     }
 }
@@ -125,4 +141,145 @@ fn dsync_of_a_handle_makes_writes_durable() -> std::io::Result<()> {
         assert_eq!(content.get(100..), Some(&[7; 10_000][..]), "seed {seed}");
     }
     Ok(())
+}
+
+/// Writes a page, and has the disk begin with it, or wait for it.
+async fn write_and_sync_range<D: FileDriver>(driver: D, sim: Sim, how: SyncRange) {
+    let file = options().direct(Direct::Never).open(&driver, sim.path("a")).await.expect("a file");
+    let directory = File::open(&driver, sim.path("")).await.expect("the directory");
+    directory.sync_all().await.expect("a sync");
+    file.write_all_at(vec![7; 4096], 0).await.0.expect("a write");
+    file.sync_range(0, 4096, how).await.expect("a sync of a range");
+    let error = file.sync_range(1, u64::MAX, how).await.expect_err("it ends too far behind");
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+}
+
+/// Goal: an engine that takes `sync_range` for a sync is found out. Method: each driver, each way;
+/// some crashes must lose the data, and some must not.
+#[test]
+fn a_sync_of_a_range_makes_nothing_durable() {
+    for how in [SyncRange::Start, SyncRange::Wait] {
+        let mut left = Vec::new();
+        for seed in 0..100 {
+            let sims = with_each_driver!(seed, Faults::legal(), |driver, sim| {
+                write_and_sync_range(driver, sim, how)
+            });
+            for sim in sims {
+                assert!(sim.trace().contains("sync_file_range a 0+4096 -> 0"), "{}", sim.trace());
+                sim.crash();
+                left.push(sim.read("a") == Some(vec![7; 4096]));
+            }
+        }
+        assert!(left.contains(&true) && left.contains(&false), "{how:?}: {left:?}");
+    }
+}
+
+/// Goal: a range that the disk has failed to write is lost, and the next sync does not tell. Method:
+/// two pages of which one is in the range, on a disk that fails.
+#[test]
+fn a_sync_of_a_range_that_fails_loses_some_of_the_range() {
+    let (mut lost, mut failed) = (0, 0);
+    for seed in 0..300 {
+        let mut faults = Faults::none();
+        faults.failed_syncs = true;
+        let sim = Sim::new(seed, faults);
+        let _entered = sim.enter();
+        let driver = LocalDriver::new(4).expect("a context");
+        let Err(error) = driver.block_on(async {
+            let options = options().direct(Direct::Never);
+            let file = options.open(&driver, sim.path("a")).await?;
+            file.write_all_at(vec![7; 8192], 0).await.0?;
+            file.sync_range(4096, 4096, SyncRange::Wait).await
+        }) else {
+            continue;
+        };
+        assert_eq!(Errno::from_io_error(&error), Some(Errno::EIO));
+        failed += 1;
+        sim.crash();
+        let content = sim.read("a").expect("a crash of this disk loses no name");
+        assert_eq!(content[..4096], [7; 4096], "it is not in the range");
+        lost += u32::from(content[4096..] != [7; 4096]);
+    }
+    assert!(failed > 10 && lost > 0 && lost <= failed, "{lost} of {failed}");
+}
+
+/// Reads a file by a stream and by ranges, both of which look what is in the page cache.
+async fn streams<D: FileDriver>(driver: D, sim: Sim, direct: Direct) {
+    let content: Vec<u8> = (0..40_000_u32).map(|at| (at / 7) as u8).collect();
+    let file = options().direct(direct).open(&driver, sim.path("a")).await.expect("a file");
+    file.write_all_at(content.clone(), 0).await.0.expect("a write");
+    let options = ReaderOptions::new().chunk_len(8192).depth(2);
+    let mut reader = file.reader_with(.., options);
+    let mut read = Vec::new();
+    while let Some(chunk) = reader.next_chunk().await.expect("a read") {
+        read.extend_from_slice(&chunk);
+    }
+    assert!(read == content, "{}", sim.trace());
+    let mut ranges = file.read_ranges([30_000..39_999, 5..4000]).expect("ranges");
+    while let Some(bytes) = ranges.next_range().await.expect("a read") {
+        let range = bytes.range();
+        assert!(*bytes == content[range.start as usize..range.end as usize], "{}", sim.trace());
+    }
+    assert!(sim.trace().contains("call: cachestat a"), "{}", sim.trace());
+}
+
+/// Goal: streams look at the page cache of the simulation, not at that of the machine, and read the
+/// same bytes wherever they are.
+#[test]
+fn streams_read_what_is_cached_and_what_is_not() {
+    for seed in 0..if cfg!(miri) { 1 } else { 50 } {
+        for direct in WAYS {
+            with_each_driver!(seed, Faults::legal(), |driver, sim| streams(driver, sim, direct));
+        }
+    }
+}
+
+/// Writes of any alignment within a file, compared with a vector.
+async fn whole_blocks<D: FileDriver>(driver: D, sim: Sim) {
+    const SIZE: usize = 1 << 16;
+    let file = options().open(&driver, sim.path("a")).await.expect("a file");
+    let DirectState::Direct { without_second, .. } = file.direct() else {
+        panic!("{}", file.direct())
+    };
+    assert_eq!(without_second, Some(Errno::ENOENT));
+    file.set_len(SIZE as u64).await.expect("a length");
+    let mut model = vec![0; SIZE];
+    for step in 1..40 {
+        let at = sim.below(SIZE as u64);
+        let len = 1 + sim.below((SIZE as u64 - at).min(5000));
+        file.write_all_at(vec![step; len as usize], at).await.0.expect("a write");
+        model[at as usize..][..len as usize].fill(step);
+    }
+    file.sync_data().await.expect("a sync");
+    assert!(sim.read("a").as_ref() == Some(&model), "{}", sim.trace());
+    // A whole block would make the file longer than it is to be.
+    let error = file.write_all_at("xyz", SIZE as u64 + 1).await.0.expect_err("no such block");
+    assert_eq!(Errno::from_io_error(&error), Some(Errno::EINVAL));
+    assert!(sim.read("a") == Some(model), "{}", sim.trace());
+}
+
+/// Goal: unaligned writes of a direct file without a second descriptor stay in the simulation.
+#[test]
+fn unaligned_writes_without_a_second_descriptor_go_by_whole_blocks() {
+    for seed in 0..if cfg!(miri) { 1 } else { 50 } {
+        let mut faults = Faults::legal();
+        faults.missing_proc = true;
+        with_each_driver!(seed, faults.clone(), whole_blocks);
+    }
+}
+
+/// Goal: memory that other threads may write to is copied beside the simulation. Method: a write
+/// whose memory is not aligned.
+#[test]
+fn shared_memory_is_written_to_simulated_files() {
+    async fn write<D: FileDriver>(driver: D, sim: Sim) {
+        let file = options().open(&driver, sim.path("a")).await.expect("a file");
+        let memory: Arc<[AtomicU8]> = (0..9000).map(|at| AtomicU8::new(at as u8)).collect();
+        file.write_all_at(Shared(memory), 0).await.0.expect("a write");
+        let expected: Vec<u8> = (0..9000).map(|at| at as u8).collect();
+        assert!(sim.read("a") == Some(expected), "{}", sim.trace());
+    }
+    for seed in 0..20 {
+        with_each_driver!(seed, Faults::legal(), write);
+    }
 }

@@ -38,7 +38,7 @@ fn copy<B: WriteFrom>(buf: &B, at: usize, to: &mut [u8]) -> Result<usize, Errno>
     let memory = rustix::fs::memfd_create("linux-aio", MemfdFlags::CLOEXEC)?;
     let table = [lend(buf, |len| span.of(len))];
     // SAFETY: The buffer lends the memory, and is borrowed until the call returns.
-    let count = unsafe { table::write(memory.as_fd(), &table, 0, RwFlags::empty()) }?;
+    let count = unsafe { table::write_to_own(memory.as_fd(), &table) }?;
     Ok(rustix::io::pread(&memory, &mut to[..count], 0)?)
 }
 

@@ -54,7 +54,24 @@ pub(super) unsafe fn write(
     offset: u64,
     flags: RwFlags,
 ) -> Result<usize, Errno> {
+    // SAFETY: The caller's promise.
+    flagged::write(fd, unsafe { slices(table) }, offset, flags)
+}
+
+/// Writes the memory of a table to a memory file of this library's own, which no simulation has.
+///
+/// # Safety
+/// The kernel may read all of the memory until the call returns.
+pub(super) unsafe fn write_to_own(fd: BorrowedFd<'_>, table: &[iovec]) -> Result<usize, Errno> {
+    // SAFETY: The caller's promise.
+    Ok(rustix::io::pwritev(fd, unsafe { slices(table) }, 0)?)
+}
+
+/// Returns a table as the type that `rustix` takes.
+///
+/// # Safety
+/// The kernel may read all of the memory while the result is used, and nobody else looks at it.
+unsafe fn slices(table: &[iovec]) -> &[IoSlice<'_>] {
     // SAFETY: As in `read`, but that the entries are shared.
-    let slices = unsafe { &*(&raw const *table as *const [IoSlice<'_>]) };
-    flagged::write(fd, slices, offset, flags)
+    unsafe { &*(&raw const *table as *const [IoSlice<'_>]) }
 }
