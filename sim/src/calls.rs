@@ -1,10 +1,10 @@
 //! The system calls of simulated contexts.
 
 use crate::context::{Context, Entry, InFlight, On};
-use crate::descriptor::{Found, Target, describe, is_eventfd};
+use crate::descriptor::{Found, Target, is_eventfd};
 use crate::memory::segments;
 use crate::ring::Ring;
-use crate::world::{Stop, World, negative, outcome, stale};
+use crate::world::{Stop, World, foreign, negative, outcome, stale};
 use linux_aio::Errno;
 use linux_aio::abi::{
     IOCB_CMD_FDSYNC, IOCB_CMD_FSYNC, IOCB_CMD_POLL, IOCB_CMD_PREAD, IOCB_CMD_PREADV,
@@ -103,8 +103,8 @@ impl World {
                 return Ok(negative(Errno::EIO));
             }
             return Err(Stop::Misuse(
-                "io_submit to a context from before the last crash or kill; drop the queue with \
-                 the process that it belonged to, and make another one afterwards"
+                "io_submit to a context from before the last crash or kill; drop the queue or \
+                 driver with the process that it belonged to, and make another one afterwards"
                     .into(),
             ));
         }
@@ -248,12 +248,11 @@ impl World {
             Found::Target(target) => Ok(Ok(On::Simulated(target))),
             Found::Closed => Ok(Err(Errno::EBADF)),
             Found::Foreign if is_poll => Ok(Ok(On::Polled(number))),
-            Found::Foreign => Err(Stop::Misuse(format!(
-                "descriptor {} is no file of this simulation, but the context is simulated; open \
-                 the file by Sim::file, or make its queue in a thread that has not entered the \
-                 simulation",
-                describe(number),
-            ))),
+            Found::Foreign => Err(foreign(
+                number,
+                "the context is simulated; open the file by Sim::file, or make its queue in a \
+                 thread that has not entered the simulation",
+            )),
             Found::Stale => Err(stale(number)),
         }
     }

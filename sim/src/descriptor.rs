@@ -126,7 +126,7 @@ pub(crate) fn describe(number: i32) -> String {
     let path = fs::read_link(format!("/proc/self/fd/{number}"));
     let path = path.map_or_else(|_| "unknown".into(), |path| path.display().to_string());
     match simulated_name(&path) {
-        Some(name) => format!("{number} (the file {name:?} of a simulation)"),
+        Some(name) => format!("{number} (the simulated file {name:?})"),
         None => format!("{number} ({path})"),
     }
 }

@@ -115,7 +115,9 @@ impl Disk {
         };
         let mut lines = Vec::new();
         if !self.log.is_empty() {
-            lines.push(format!("names: {count} of {} changes kept", self.log.len()));
+            let all = self.log.len();
+            let why = "(no sync of the directory covered them)";
+            lines.push(format!("names: {count} of {all} changes kept {why}"));
         }
         if let Some(names) = self.log.drain(..count).next_back() {
             self.durable_names = names;

@@ -1,6 +1,7 @@
 //! [`Executor`], which runs futures in an order that follows from the seed.
 
 use crate::Sim;
+use crate::seam::in_executor;
 use crate::world::End;
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -85,7 +86,7 @@ impl Executor {
     /// Makes an executor without tasks. Drivers that this simulation makes from now on leave the
     /// work of their threads to it.
     pub fn new(sim: &Sim) -> Self {
-        sim.shared.expect_helpers();
+        sim.shared.expect_helpers(true);
         let (tasks, alive) = (RefCell::default(), Cell::new(0));
         let (sim, ready) = (sim.clone(), Arc::new(Ready::default()));
         Self { inner: Rc::new(Inner { sim, tasks, alive, ready }) }
@@ -173,7 +174,9 @@ impl Executor {
         let alive = self.inner.alive.get();
         assert!(
             self.go_on(),
-            "linux-aio-sim: {alive} tasks wait, but no task can run and nothing is in flight"
+            "linux-aio-sim: {alive} tasks wait, but no task can run and nothing is in flight. They \
+             wait for one another, for a driver that an earlier panic has stopped, or for a driver \
+             of another simulation: each needs an Executor of its own simulation"
         );
     }
 
@@ -196,7 +199,7 @@ impl Executor {
         let Some(mut task) = task else { return };
         let waker = Waker::from(Arc::new(TaskWaker { number, ready: Arc::clone(&inner.ready) }));
         let _entered = inner.sim.enter();
-        match task.as_mut().poll(&mut Context::from_waker(&waker)) {
+        match in_executor(|| task.as_mut().poll(&mut Context::from_waker(&waker))) {
             Poll::Ready(()) => inner.alive.set(inner.alive.get() - 1),
             Poll::Pending => inner.tasks.borrow_mut()[number] = Some(task),
         }

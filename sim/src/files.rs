@@ -5,10 +5,10 @@
 
 use crate::calls::check;
 use crate::context::{InFlight, On};
-use crate::descriptor::{Found, Target, describe};
+use crate::descriptor::{Found, Target};
 use crate::disk::FileNumber;
 use crate::memory::of_vectors;
-use crate::world::{Stop, World, negative, outcome, stale};
+use crate::world::{Stop, World, foreign, negative, outcome, stale};
 use linux_aio::Errno;
 use linux_aio::abi::{
     IOCB_CMD_FDSYNC, IOCB_CMD_FSYNC, IOCB_CMD_PREADV, IOCB_CMD_PWRITEV, RWF_NOWAIT,
@@ -83,11 +83,10 @@ impl World {
             Found::Closed => return Ok(negative(Errno::EBADF)),
             Found::Stale => return Err(stale(number)),
             Found::Foreign => {
-                return Err(Stop::Misuse(format!(
-                    "descriptor {} is no file of this simulation, but the thread has entered it; \
-                     open the file by Sim::path or Sim::file",
-                    describe(number),
-                )));
+                return Err(foreign(
+                    number,
+                    "the thread has entered it; open the file by Sim::path or Sim::file",
+                ));
             }
         };
         match (call, target) {

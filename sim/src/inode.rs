@@ -310,11 +310,15 @@ impl Inode {
             }
         }
         data.resize(length as usize, 0);
-        let text = format!(
+        let mut text = format!(
             "length {length} of {}, {kept} versions of sectors kept, {dropped} lost, {} torn",
             self.content.len(),
             torn.len(),
         );
+        let uncovered = self.log.iter().filter(|change| !change.forced).count();
+        if uncovered > 0 {
+            text += &format!(" (no sync of the file covered {uncovered} changes)");
+        }
         (data, text)
     }
 

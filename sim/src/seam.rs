@@ -13,7 +13,7 @@ use crate::world::{Stop, World, negative};
 use linux_aio::Errno;
 use linux_aio::abi::{__kernel_long_t, aio_context_t, io_event, iocb};
 use linux_aio::sys::sim::{FileCall, Kernel, Step, install};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
 use std::marker::PhantomData;
@@ -40,6 +40,8 @@ struct Entry {
 thread_local! {
     /// The simulations that this thread has entered, the present one last.
     static ENTERED: RefCell<Vec<Arc<Shared>>> = const { RefCell::new(Vec::new()) };
+    /// This thread polls a task of an executor.
+    static IN_EXECUTOR: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Has this thread make its contexts in a simulation.
@@ -87,6 +89,23 @@ impl fmt::Debug for Entering {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Entering").field("seed", &self.shared.seed).finish()
     }
+}
+
+/// Runs a part of a task, which an executor polls.
+pub(crate) fn in_executor<R>(part: impl FnOnce() -> R) -> R {
+    /// Undoes it, even by a panic.
+    struct Leave(bool);
+    impl Drop for Leave {
+        fn drop(&mut self) {
+            let _ = IN_EXECUTOR.try_with(|is_in| is_in.set(self.0));
+        }
+    }
+    let _leave = Leave(IN_EXECUTOR.replace(true));
+    part()
+}
+
+fn is_in_executor() -> bool {
+    IN_EXECUTOR.try_with(Cell::get).unwrap_or(false)
 }
 
 fn current() -> Option<Arc<Shared>> {
@@ -394,6 +413,16 @@ unsafe impl Kernel for Simulations {
         let shared = current()?;
         let world = shared.world();
         world.monitor.is_none().then(|| Duration::from_nanos(world.now))
+    }
+
+    fn future_starts(&self) {
+        let waits_in_vain = || current().is_some_and(|shared| shared.needs_executor());
+        assert!(
+            thread::panicking() || is_in_executor() || !waits_in_vain(),
+            "linux-aio-sim: a future of a Driver is polled, but not by the Executor of its \
+             simulation, so no time would pass while it waits; run it by Executor::block_on or \
+             Executor::spawn"
+        );
     }
 
     fn adopts(&self) -> bool {

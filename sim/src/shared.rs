@@ -2,6 +2,7 @@
 
 use crate::world::World;
 use linux_aio::sys::sim::{Step, Stepped};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::{mem, process};
 
@@ -12,6 +13,8 @@ pub(crate) struct Shared {
     pub(crate) seed: u64,
     /// The work of threads that the library would have started, where an executor runs it.
     helpers: Mutex<Option<Vec<Step>>>,
+    /// Only an executor of this package does that work and lets time pass.
+    needs_executor: AtomicBool,
     /// The process that has made the simulation.
     pub(crate) process: u32,
 }
@@ -19,7 +22,8 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(seed: u64, world: World) -> Self {
         let (world, changed) = (Mutex::new(world), Condvar::new());
-        Self { world, changed, seed, helpers: Mutex::new(None), process: process::id() }
+        let (helpers, needs_executor) = (Mutex::new(None), AtomicBool::new(false));
+        Self { world, changed, seed, helpers, needs_executor, process: process::id() }
     }
 
     pub(crate) fn world(&self) -> MutexGuard<'_, World> {
@@ -36,15 +40,24 @@ impl Shared {
         self.helpers().as_mut().map(|helpers| helpers.push(step)).is_some()
     }
 
-    /// Has an executor run the work of threads from now on.
-    pub(crate) fn expect_helpers(&self) {
-        self.helpers().get_or_insert_default();
+    /// Has an executor run the work of threads from now on: one of this package, or another
+    /// runtime, which makes the calls that let time pass.
+    pub(crate) fn expect_helpers(&self, by_executor: bool) {
+        let mut helpers = self.helpers();
+        let needs = by_executor && (helpers.is_none() || self.needs_executor());
+        helpers.get_or_insert_default();
+        self.needs_executor.store(needs, Ordering::Relaxed);
+    }
+
+    pub(crate) fn needs_executor(&self) -> bool {
+        self.needs_executor.load(Ordering::Relaxed)
     }
 
     /// No executor runs the work of threads any more. A driver that is left destroys its context
     /// when it is dropped.
     pub(crate) fn forget_helpers(&self) {
         let helpers = self.helpers().take();
+        self.needs_executor.store(false, Ordering::Relaxed);
         // Outside of the lock, since the work may own a queue.
         drop(helpers);
     }

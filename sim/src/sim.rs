@@ -281,6 +281,11 @@ impl Sim {
     }
 
     fn until<R>(&self, end: End, most: u64, life: impl FnOnce() -> R) -> Option<R> {
+        if cfg!(panic = "abort") {
+            panic!(
+                "linux-aio-sim: the power fails by unwinding; build the tests with panic = \"unwind\""
+            );
+        }
         let mut world = self.shared.world();
         let calls = world.random.below(most);
         world.light_fuse(calls, end);
@@ -348,7 +353,7 @@ impl Sim {
     /// the tasks of a runtime: in [`run_next`](Self::run_next) and [`park`](Self::park). An
     /// [`Executor`](crate::Executor) does so by itself.
     pub fn adopt_threads(&self) {
-        self.shared.expect_helpers();
+        self.shared.expect_helpers(false);
     }
 
     /// Lets time pass until a task may go on, if one can. A runtime of one thread calls it before

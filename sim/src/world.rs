@@ -1,7 +1,7 @@
 //! [`World`], the state of a simulation: its clock, its contexts, its disk, and the calls.
 
 use crate::context::{Context, InFlight, On};
-use crate::descriptor::{Descriptors, Target, describe, signal};
+use crate::descriptor::{Descriptors, Target, describe, name_of_simulated, signal};
 use crate::disk::Disk;
 use crate::faults::Faults;
 use crate::monitor::Monitor;
@@ -72,7 +72,11 @@ pub(crate) fn negative(errno: Errno) -> isize {
 
 impl World {
     pub(crate) fn new(random: Random, faults: Faults, traced: bool) -> Self {
-        assert!(matches!(faults.sector, 512 | 4096), "sectors have 512 or 4096 bytes");
+        assert!(
+            matches!(faults.sector, 512 | 4096),
+            "linux-aio-sim: Faults::sector is {}; set it to 512 or 4096",
+            faults.sector
+        );
         Self {
             faults,
             random,
@@ -352,6 +356,18 @@ pub(crate) fn stale(number: i32) -> Stop {
         "descriptor {} was opened before the last crash or kill; open the file again",
         describe(number),
     ))
+}
+
+/// The complaint of a descriptor that is none of this simulation. `why` says what to do.
+pub(crate) fn foreign(number: i32, why: &str) -> Stop {
+    let which = describe(number);
+    Stop::Misuse(match name_of_simulated(number) {
+        Some(_) => format!(
+            "descriptor {which} is of another simulation; a machine has files, contexts and \
+             drivers of its own, so open the file by Sim::file or Sim::path of this one"
+        ),
+        None => format!("descriptor {which} is no file of this simulation, but {why}"),
+    })
 }
 
 /// A result, for the trace.

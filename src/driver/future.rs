@@ -89,6 +89,8 @@ impl<O: Operation + Send + 'static> OpFuture<O> {
         waker: &Waker,
         deadline: Option<Instant>,
     ) -> Result<Option<Ended>, InHeld<O>> {
+        #[cfg(feature = "sim")]
+        crate::sys::sim::future_starts();
         // The clones may panic. Until then the future keeps its operation.
         let (waker, span) = (waker.clone(), self.span.clone());
         let op = erase(self.take_op(), span);

@@ -102,6 +102,10 @@ pub unsafe trait Kernel: Sync {
         None
     }
 
+    /// Hears that a future of a driver is about to start its operation, which the executor that
+    /// polls it must be able to wait for. It may unwind.
+    fn future_starts(&self) {}
+
     /// Returns whether the work of a thread that the library is about to start is for
     /// [`adopt`](Self::adopt): the calling thread makes its contexts in a simulation.
     fn adopts(&self) -> bool {
@@ -187,6 +191,13 @@ pub unsafe fn file(fd: i32, call: FileCall<'_>) -> Option<isize> {
 /// Offers `open(2)` of a path to the simulated kernel.
 pub fn open(path: &[u8], flags: i32) -> Option<isize> {
     installed()?.open(path, flags)
+}
+
+/// Tells the simulated kernel that a future of a driver is about to start its operation.
+pub fn future_starts() {
+    if let Some(kernel) = installed() {
+        kernel.future_starts();
+    }
 }
 
 /// A step of the work of a thread that a simulation has taken over.

@@ -36,5 +36,6 @@ pub(crate) fn sync(fd: OwnedFd) -> Result<u32, Errno> {
 /// The message of the panic of `call`.
 pub(crate) fn panic_of(call: impl FnOnce()) -> String {
     let payload = catch_unwind(AssertUnwindSafe(call)).expect_err("it panics");
-    *payload.downcast::<String>().expect("a panic with a message")
+    let text = payload.downcast_ref::<&str>().map(|text| String::from(*text));
+    text.or_else(|| payload.downcast_ref().cloned()).expect("a panic with a message")
 }

@@ -3,7 +3,7 @@
 use crate::{Outcome, panic_of, read, write};
 use linux_aio::op::{Any, Fdsync, Write};
 use linux_aio::{Direct, Driver, Errno, LocalDriver, Queue};
-use linux_aio_sim::{Faults, Sim, check, check_seeds};
+use linux_aio_sim::{Executor, Faults, Sim, check, check_seeds};
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -35,7 +35,97 @@ fn a_file_of_another_simulation_is_named() {
     let [first, second] = [1, 2].map(|seed| Sim::new(seed, Faults::none()));
     let _entered = first.enter();
     let text = panic_of(|| drop(read(second.file("log"), 10, 0)));
-    assert!(text.contains("\"log\" of a simulation"), "{text}");
+    assert!(text.contains("\"log\") is of another simulation"), "{text}");
+    assert!(text.contains("Sim::file or Sim::path of this one"), "{text}");
+}
+
+/// Goal: two machines at once may not be mixed. Method: a file of the first is used while the thread
+/// is in the second, by a call and by the executor of the second.
+#[test]
+fn files_and_drivers_of_two_simulations_are_told_apart() {
+    let [first, second] = [1, 2].map(|seed| Sim::new(seed, Faults::none()));
+    let _entered = first.enter();
+    let driver = LocalDriver::new(1).expect("a context");
+    let options = linux_aio::File::options().write(true).create(true);
+    let file = driver.block_on(options.open(&driver, first.path("log"))).expect("a file");
+    let _entered = second.enter();
+    let text = panic_of(|| drop(driver.block_on(file.set_len(1))));
+    assert!(text.contains("\"log\") is of another simulation"), "{text}");
+
+    let _entered = first.enter();
+    let _executor = Executor::new(&first);
+    let driver = Driver::on_thread(1).expect("a context");
+    let sync = Fdsync::new(first.file("log"));
+    let text = panic_of(|| {
+        Executor::new(&second).block_on(async move { driver.perform(sync).await.0 }).expect("0");
+    });
+    assert!(text.contains("each needs an Executor of its own simulation"), "{text}");
+}
+
+/// Goal: a driver of the process that has ended is named, at its first use. Method: an operation of
+/// each driver, after a crash and after a kill.
+#[test]
+fn a_driver_from_before_a_crash_is_told_so() {
+    for end in [Sim::crash, Sim::kill] {
+        let sim = Sim::new(1, Faults::none());
+        let _entered = sim.enter();
+        let local = LocalDriver::new(1).expect("a context");
+        let executor = Executor::new(&sim);
+        let shared = Driver::on_thread(1).expect("a context");
+        end(&sim);
+        let sync = local.perform(Fdsync::new(sim.file("log")));
+        let texts = [
+            panic_of(|| drop(local.block_on(sync))),
+            panic_of(|| {
+                let sync = shared.perform(Fdsync::new(sim.file("log")));
+                drop(executor.block_on(sync));
+            }),
+        ];
+        for text in texts {
+            let what = "io_submit to a context from before the last crash or kill";
+            assert!(text.contains(what) && text.contains("drop the queue or driver"), "{text}");
+        }
+        // Another one works.
+        let local = LocalDriver::new(1).expect("a context");
+        let sync = local.perform(Fdsync::new(sim.file("log")));
+        assert_eq!(local.block_on(sync).0, Ok(0));
+    }
+}
+
+/// Goal: futures that are run by another executor do not wait for ever.
+#[test]
+fn a_future_that_another_executor_polls_is_told_so() {
+    let sim = Sim::new(1, Faults::none());
+    let _entered = sim.enter();
+    let executor = Executor::new(&sim);
+    let driver = Driver::on_thread(1).expect("a context");
+    let sync = driver.perform(Fdsync::new(sim.file("log")));
+    let text = panic_of(|| drop(pollster::block_on(sync)));
+    assert!(text.contains("run it by Executor::block_on or Executor::spawn"), "{text}");
+    // By the right one it runs.
+    let sync = driver.perform(Fdsync::new(sim.file("log")));
+    assert_eq!(executor.block_on(sync).0, Ok(0));
+}
+
+#[test]
+fn sectors_of_another_size_are_told() {
+    let mut faults = Faults::none();
+    faults.sector = 100;
+    let text = panic_of(|| drop(Sim::new(1, faults)));
+    assert_eq!(text, "linux-aio-sim: Faults::sector is 100; set it to 512 or 4096");
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let sim = Sim::new(1, Faults::none());
+    for call in [
+        |sim: &Sim| sim.rename("log", "old"),
+        |sim: &Sim| sim.remove("log"),
+        |sim: &Sim| sim.set_len("log", 0),
+    ] {
+        let text = panic_of(|| call(&sim));
+        assert!(text.starts_with("linux-aio-sim: there is no file \"log\""), "{text}");
+    }
 }
 
 #[test]
@@ -187,4 +277,16 @@ fn a_file_that_is_not_synced_is_found() {
     });
     let failure = failure.expect_err("a seed loses the note");
     assert!(failure.trace.contains("call: write note 0+4"), "{failure}");
+    assert!(failure.to_string().contains("(no sync of the file covered 2 changes)"), "{failure}");
+}
+
+#[test]
+fn a_directory_that_is_not_synced_is_found() {
+    let failure = check_seeds(0..100, &Faults::legal(), |sim| {
+        sim.file("note");
+        sim.crash();
+        if sim.names() == ["note"] { Ok(()) } else { Err("no note".into()) }
+    });
+    let text = failure.expect_err("a seed loses the name").to_string();
+    assert!(text.contains("(no sync of the directory covered them)"), "{text}");
 }
