@@ -125,8 +125,12 @@ impl Disk {
         self.log.clear();
         self.names = self.durable_names.clone();
         for File { label, inode } in &mut self.files {
+            let uncovered = inode.uncovered();
             let line = inode.crash(faults, random);
             lines.push(format!("{label}: {line}"));
+            if uncovered > 0 {
+                lines.push(format!("{label}: no sync of the file covered {uncovered} changes"));
+            }
         }
         lines
     }

@@ -143,6 +143,11 @@ impl Inode {
         }
     }
 
+    /// Returns the number of changes that are not durable.
+    pub(crate) fn uncovered(&self) -> usize {
+        self.log.iter().filter(|change| !change.forced).count()
+    }
+
     /// Makes the changes before `number` durable.
     pub(crate) fn force(&mut self, number: u64, size: usize) {
         for change in &mut self.log {
@@ -310,15 +315,11 @@ impl Inode {
             }
         }
         data.resize(length as usize, 0);
-        let mut text = format!(
+        let text = format!(
             "length {length} of {}, {kept} versions of sectors kept, {dropped} lost, {} torn",
             self.content.len(),
             torn.len(),
         );
-        let uncovered = self.log.iter().filter(|change| !change.forced).count();
-        if uncovered > 0 {
-            text += &format!(" (no sync of the file covered {uncovered} changes)");
-        }
         (data, text)
     }
 

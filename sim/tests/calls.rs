@@ -92,8 +92,8 @@ fn tokens(source: &str) -> Vec<String> {
             skip_past(rest, "\n")
         } else if rest.starts_with("/*") {
             skip_past(rest, "*/")
-        } else if rest.starts_with("r#\"") {
-            3 + skip_past(&rest[3..], "\"#")
+        } else if let Some(raw) = rest.strip_prefix("r#\"") {
+            3 + skip_past(raw, "\"#")
         } else if first == '"' {
             let mut escaped = false;
             let end = rest[1..].find(|c| {
@@ -234,23 +234,22 @@ fn calls(source: &str, is_stub: bool) -> Vec<String> {
             && !whole.rsplit("::").nth(1).is_some_and(|it| it.starts_with(char::is_uppercase))
             && (path.len() > 1 || next == "(")
             && !matches!(last, "retry_on_intr" | "page_size");
-        let is_macro = next == "!" && matches!(last, "asm" | "global_asm");
-        if is_stub && (last.starts_with("syscall") || whole.contains("arch::")) && next == "(" {
-            found.push(function.clone());
-        } else if !is_stub && (is_macro || last.starts_with("syscall")) {
-            found.push(last.into());
-        } else if !is_stub && last == "extern" && next != "crate" {
-            found.push(last.into());
-        } else if whole.starts_with("rustix::") && is_call && before != "." {
-            found.push(whole);
-        } else if whole.starts_with("libc::") && !is_stub {
-            found.push(whole);
-        } else if next == "(" && before == "." && METHODS.contains(&last) {
-            found.push(last.into());
-        } else if next == "(" && before != "." && MODULES.iter().any(|it| whole.starts_with(it)) {
-            if !HARMLESS.contains(&whole.as_str()) {
-                found.push(whole);
+        let is_raw = last.starts_with("syscall")
+            || next == "!" && matches!(last, "asm" | "global_asm")
+            || last == "extern" && next != "crate";
+        let is_of_crate = whole.starts_with("rustix::") && is_call || whole.starts_with("libc::");
+        let is_of_std = MODULES.iter().any(|it| whole.starts_with(it));
+        if is_stub {
+            // The name of the function, which makes the call by its number.
+            if next == "(" && (last.starts_with("syscall") || whole.contains("arch::")) {
+                found.push(function.clone());
             }
+        } else if is_raw || before == "." && next == "(" && METHODS.contains(&last) {
+            found.push(last.into());
+        } else if before != "."
+            && (is_of_crate || next == "(" && is_of_std && !HARMLESS.contains(&whole.as_str()))
+        {
+            found.push(whole);
         }
     }
     found

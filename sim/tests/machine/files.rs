@@ -174,8 +174,8 @@ fn a_sync_of_a_range_makes_nothing_durable() {
     }
 }
 
-/// Goal: a range that the disk has failed to write is lost, and the next sync does not tell. Method:
-/// two pages of which one is in the range, on a disk that fails.
+/// Goal: what a disk fails to write of a range is lost, and nothing else. Method: two pages, of
+/// which one is in the range, on a disk that fails.
 #[test]
 fn a_sync_of_a_range_that_fails_loses_some_of_the_range() {
     let (mut lost, mut failed) = (0, 0);

@@ -39,8 +39,8 @@ fn a_file_of_another_simulation_is_named() {
     assert!(text.contains("Sim::file or Sim::path of this one"), "{text}");
 }
 
-/// Goal: two machines at once may not be mixed. Method: a file of the first is used while the thread
-/// is in the second, by a call and by the executor of the second.
+/// Goal: two machines at once may not be mixed. Method: a file of the first is used while the
+/// thread is in the second, by a call and by the executor of the second.
 #[test]
 fn files_and_drivers_of_two_simulations_are_told_apart() {
     let [first, second] = [1, 2].map(|seed| Sim::new(seed, Faults::none()));
@@ -277,7 +277,10 @@ fn a_file_that_is_not_synced_is_found() {
     });
     let failure = failure.expect_err("a seed loses the note");
     assert!(failure.trace.contains("call: write note 0+4"), "{failure}");
-    assert!(failure.to_string().contains("(no sync of the file covered 2 changes)"), "{failure}");
+    assert!(
+        failure.to_string().contains("note: no sync of the file covered 2 changes"),
+        "{failure}"
+    );
 }
 
 #[test]
