@@ -7,10 +7,12 @@ mod record;
 mod wal;
 
 use linux_aio::Errno;
-use linux_aio_sim::{Faults, Sim, check_seeds};
+use linux_aio_sim::{Failure, Faults, Sim, check_seeds};
 use record::Mistake;
+use std::cell::Cell;
 use std::error::Error;
 use std::io;
+use std::time::Instant;
 use wal::Wal;
 
 /// Lives of a log in each run. Each ends with a crash or a kill.
@@ -131,15 +133,31 @@ impl Model {
 /// Goal: the tests do not accuse a log that is right.
 fn survives(faults: &Faults, default: u64) {
     let seeds = crashes(if cfg!(miri) { 5 } else { default }) / LIVES;
+    let start = Instant::now();
     let passed = check_seeds(0..seeds, faults, |sim| Model::run(sim, Mistake::None, LONG));
     assert_eq!(passed.unwrap_or_else(|failure| panic!("{failure}")), seeds);
+    println!("{} crashes and kills survived; {:?}", seeds * LIVES, start.elapsed());
 }
 
-/// Goal: a simulated disk is worth running. Method: each mistake is found with few seeds.
+/// Goal: a simulated disk is worth running. Method: each mistake is found with few seeds. Prints
+/// how much had to run until then.
 fn is_found(mistake: Mistake, faults: &Faults, within: u64) {
-    match check_seeds(0..within, faults, |sim| Model::run(sim, mistake, LONG)) {
+    let (start, calls) = (Instant::now(), Cell::new(0));
+    let found = check_seeds(0..within, faults, |sim| {
+        let result = Model::run(sim, mistake, LONG);
+        // Of the run that shows the failure, which has a trace.
+        calls.set(calls.get() + sim.trace().lines().count());
+        result
+    });
+    match found {
         Ok(passed) => panic!("{mistake:?}: {passed} seeds have not found it"),
-        Err(failure) => println!("{mistake:?}: seed {}: {}", failure.seed, failure.error),
+        Err(Failure { seed, error, .. }) => {
+            let (lives, calls, time) = ((seed + 1) * LIVES, calls.get(), start.elapsed());
+            println!(
+                "{mistake:?}: seed {seed}, at most {lives} lives, the last run in {calls} \
+                      steps; {time:?}: {error}"
+            );
+        }
     }
 }
 
