@@ -65,7 +65,11 @@ impl fmt::Display for CallError {
         let (call, errno) = (self.call(), self.errno);
         match (self.call, errno) {
             // Found out before the call is made.
-            (_, Errno::FORKED) => write!(f, "{errno}"),
+            (_, Errno::FORKED) => write!(
+                f,
+                "FORKED: {call} was not called: the context was made before fork(), by another \
+                 process"
+            ),
             (Call::Submit, Errno::EAGAIN) => write!(
                 f,
                 "{call}: EAGAIN: the kernel had no room or no memory for an operation, although \
@@ -82,7 +86,8 @@ impl fmt::Display for CallError {
                 "{call}: {errno:?}: a seccomp filter refuses the call: allow {call} in the profile \
                  of the container or service"
             ),
-            _ => write!(f, "{call}: {errno}"),
+            // The source has its text.
+            _ => write!(f, "{call}: {errno:?}"),
         }
     }
 }
@@ -112,5 +117,25 @@ impl From<CallError> for Errno {
 impl From<CallError> for std::io::Error {
     fn from(error: CallError) -> Self {
         Self::new(Self::from(error.errno).kind(), error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::CallError;
+    use crate::Errno;
+    use alloc::string::ToString;
+
+    /// Goal: no text has that of its source, the errno, but its name. Method: every errno.
+    #[test]
+    fn the_text_names_the_errno_and_leaves_its_text_to_the_source() {
+        let errnos = (1..4096).filter_map(Errno::from_raw).chain([Errno::FORKED]);
+        for errno in errnos {
+            for error in [CallError::submit(errno), CallError::getevents(errno)] {
+                let text = error.to_string();
+                assert!(text.contains(&alloc::format!("{errno:?}")), "{text}");
+                assert!(!text.contains(&errno.to_string()), "{text}");
+            }
+        }
     }
 }

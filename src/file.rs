@@ -52,7 +52,6 @@ use crate::{Driver, Errno, IoPrio, Operation, Plain, ReadTo, RwFlags, WriteFrom}
 use access::Access;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use call::FailedCall;
 use drivers::FileOperation;
 use memory::{Fill, FillAll, Give, GiveAll};
 use open::Open;
@@ -479,7 +478,7 @@ impl<D: FileDriver> File<D> {
         let call = move |file: &std::fs::File| Ok(call::sync_range(file, offset, len, flags)?);
         self.call(call).await.map_err(|errno| {
             let text = alloc::format!("sync_file_range of {len} bytes at offset {offset}");
-            FailedCall::error(text, errno)
+            call::failed(&text, errno)
         })
     }
 
@@ -490,7 +489,7 @@ impl<D: FileDriver> File<D> {
     #[doc(alias = "ftruncate")]
     pub async fn set_len(&self, len: u64) -> io::Result<()> {
         let result = self.call(move |file| call::set_len(file, len)).await;
-        result.map_err(|why| FailedCall::error(alloc::format!("ftruncate to {len}"), why))
+        result.map_err(|why| call::failed(&alloc::format!("ftruncate to {len}"), why))
     }
 
     /// Allocates the blocks of a range, and makes the file as long as that. Writes to them then
@@ -519,7 +518,7 @@ impl<D: FileDriver> File<D> {
         self.call(call).await.map_err(|why| {
             let hole = if mode.is_empty() { "" } else { " of a hole" };
             let text = alloc::format!("fallocate{hole} of {len} bytes at offset {offset}");
-            FailedCall::error(text, why)
+            call::failed(&text, why)
         })
     }
 
@@ -548,7 +547,7 @@ impl<D: FileDriver> File<D> {
         let (result, open) = driver.threads().call(Lane::Calls, Some(open), close).await;
         // A driver that is closed has no thread for it.
         let result = result.unwrap_or_else(|_| close(&mut { open }));
-        result.map_err(|errno| FailedCall::error("close".into(), errno))
+        result.map_err(|errno| call::failed("close", errno))
     }
 
     /// Returns the file itself: the descriptor with `O_DIRECT` if the file is direct.

@@ -386,12 +386,20 @@ impl fmt::Display for PoolError {
             Self::TooLarge { count, size } => {
                 write!(f, "{count} buffers of {size} bytes do not fit the address space")
             }
-            Self::Memory(errno) => write!(f, "no memory for the pool: {errno}"),
+            // The source has its text.
+            Self::Memory(errno) => write!(f, "no memory for the pool: {errno:?}"),
         }
     }
 }
 
-impl core::error::Error for PoolError {}
+impl core::error::Error for PoolError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Memory(errno) => Some(errno),
+            _ => None,
+        }
+    }
+}
 
 impl From<PoolError> for Errno {
     fn from(error: PoolError) -> Self {

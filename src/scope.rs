@@ -91,7 +91,10 @@ impl fmt::Display for ScopeError {
                 "EBUSY: {count} operations were submitted by a Submitter and not reaped yet: reap \
                  them first, or use another context"
             ),
-            Self::Forked => write!(f, "{}", Errno::FORKED),
+            Self::Forked => f.write_str(
+                "FORKED: no scope can use the context, which was made before fork(), by another \
+                 process",
+            ),
         }
     }
 }

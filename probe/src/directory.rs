@@ -284,7 +284,7 @@ impl fmt::Display for DirectoryError {
         match *self {
             Self::NoAio(error) => error.fmt(f),
             Self::TemporaryFile(errno) => {
-                write!(f, "no temporary file can be made there: {errno}{}", cure(errno))
+                write!(f, "no temporary file can be made there: {errno:?}{}", cure(errno))
             }
         }
     }
@@ -322,10 +322,11 @@ impl DirectoryError {
 
 impl core::error::Error for DirectoryError {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
-        Some(match self {
-            Self::NoAio(error) => error,
-            Self::TemporaryFile(errno) => errno,
-        })
+        match self {
+            // The text is that of the error.
+            Self::NoAio(error) => error.source(),
+            Self::TemporaryFile(errno) => Some(errno),
+        }
     }
 }
 

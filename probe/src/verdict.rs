@@ -73,10 +73,10 @@ impl fmt::Display for Unusable {
                 write!(f, "{call} is {availability}: {}", cure(call, availability))
             }
             Self::Setup(error) => error.fmt(f),
-            Self::Memory(errno) => write!(f, "no memory for a buffer: {errno}"),
+            Self::Memory(errno) => write!(f, "no memory for a buffer: {errno:?}"),
             Self::Read(errno) => write!(
                 f,
-                "a context can be made, but reads are refused: {errno}; this is an emulation, or a \
+                "a context can be made, but reads are refused: {errno:?}; this is an emulation, or a \
                  security module forbids it"
             ),
         }
@@ -90,7 +90,8 @@ impl core::error::Error for Unusable {
             | Self::Memory(errno)
             | Self::Read(errno) => errno,
             Self::Call(..) => &Errno::ENOSYS,
-            Self::Setup(error) => error,
+            // The text is that of the error.
+            Self::Setup(error) => return error.source(),
         })
     }
 }

@@ -94,11 +94,8 @@ impl fmt::Debug for Diagnosis {
     }
 }
 
-impl core::error::Error for Diagnosis {
-    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
-        Some(&self.errno)
-    }
-}
+/// The errno is no source: the text says it.
+impl core::error::Error for Diagnosis {}
 
 impl From<Diagnosis> for Errno {
     fn from(error: Diagnosis) -> Self {

@@ -2,6 +2,8 @@
 
 mod table;
 
+#[cfg(feature = "std")]
+use crate::Diagnosis;
 use core::fmt;
 use core::num::NonZeroU16;
 use static_assertions::assert_eq_size;
@@ -191,11 +193,43 @@ impl Errno {
             if let Some(error) = error.downcast_ref() {
                 return Self::from_io_error(error);
             }
+            // These have the errno in their text, and so not as a source.
+            if let Some(error) = error.downcast_ref::<Diagnosis>() {
+                return Some(error.errno());
+            }
+            if let Some(error) = error.downcast_ref::<Explained>() {
+                return Some(error.errno);
+            }
             cause = error.source();
         }
         None
     }
+
+    /// Makes an error of a text that says the errno. For `linux-aio` alone. Not part of the public
+    /// interface.
+    #[doc(hidden)]
+    pub fn explained(self, text: alloc::string::String) -> std::io::Error {
+        std::io::Error::new(std::io::Error::from(self).kind(), Explained { errno: self, text })
+    }
 }
+
+/// An errno and a text that says it. A source would say it again in the texts of chains of errors.
+#[cfg(feature = "std")]
+#[derive(Debug)]
+struct Explained {
+    errno: Errno,
+    text: alloc::string::String,
+}
+
+#[cfg(feature = "std")]
+impl fmt::Display for Explained {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+#[cfg(feature = "std")]
+impl core::error::Error for Explained {}
 
 #[cfg(feature = "std")]
 impl From<Errno> for std::io::Error {

@@ -145,12 +145,3 @@ impl fmt::Display for Failure {
         }
     }
 }
-
-impl Error for Failure {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(match self {
-            Self::Errno(errno) => errno,
-            Self::NoThread(error) => error,
-        })
-    }
-}

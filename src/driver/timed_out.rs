@@ -80,7 +80,8 @@ impl<O> fmt::Display for TimedOut<O> {
 impl<O> core::error::Error for TimedOut<O> {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match &self.no_timer {
-            Some(error) => Some(error),
+            // The text has all of its text.
+            Some(error) => error.source(),
             None => Some(&Errno::ETIMEDOUT),
         }
     }

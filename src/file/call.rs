@@ -8,9 +8,6 @@ use crate::driver::thread::Failure;
 use crate::sys::helper;
 #[cfg(feature = "sim")]
 use crate::sys::sim::FileCall;
-use alloc::string::String;
-use core::error::Error;
-use core::fmt;
 use rustix::fd::{AsFd, AsRawFd};
 use rustix::fs::{FallocateFlags, OFlags};
 use rustix::io::retry_on_intr;
@@ -185,28 +182,8 @@ pub(super) mod simulated {
     }
 }
 
-/// A system call that failed: what was asked of it, and the reason.
-#[derive(Debug)]
-pub(super) struct FailedCall {
-    call: String,
-    failure: Failure,
-}
-
-impl FailedCall {
-    pub(super) fn error(call: String, failure: impl Into<Failure>) -> io::Error {
-        let failure = failure.into();
-        io::Error::new(io::Error::from(failure.errno()).kind(), Self { call, failure })
-    }
-}
-
-impl fmt::Display for FailedCall {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.call, self.failure)
-    }
-}
-
-impl Error for FailedCall {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&self.failure)
-    }
+/// Returns the error of a system call that failed: what was asked of it, and the reason.
+pub(super) fn failed(call: &str, failure: impl Into<Failure>) -> io::Error {
+    let failure = failure.into();
+    failure.errno().explained(alloc::format!("{call}: {failure}"))
 }

@@ -1,6 +1,6 @@
 //! [`OpenOptions`].
 
-use super::call::{self, FailedCall};
+use super::call;
 use super::drivers::FileDriver;
 use super::open::{Direct, Open};
 use crate::Errno;
@@ -167,10 +167,10 @@ impl OpenOptions {
         match result {
             Ok(Ok(open)) => Ok(open),
             Ok(Err(error)) => match Errno::from_io_error(&error) {
-                Some(errno) => Err(FailedCall::error(name(), errno)),
+                Some(errno) => Err(call::failed(&name(), errno)),
                 None => Err(io::Error::new(error.kind(), alloc::format!("{}: {error}", name()))),
             },
-            Err(failure) => Err(FailedCall::error(name(), failure)),
+            Err(failure) => Err(call::failed(&name(), failure)),
         }
     }
 }

@@ -14,12 +14,11 @@ pub use options::RangesOptions;
 use super::cached::Look;
 use super::work::Work;
 use super::{DirectState, File, FileDriver};
-use crate::{AlignedBuf, Driver, RwFlags};
+use crate::{AlignedBuf, Driver, Errno, RwFlags};
 use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::error::Error;
 use core::fmt;
 use core::future::{Future, poll_fn};
 use core::ops::{Deref, Range};
@@ -226,7 +225,7 @@ impl<D: FileDriver> ReadRanges<D> {
             // After an error, others that lie in the read try again.
             self.forget(index);
         }
-        Poll::Ready(result.map(Some).map_err(|error| FailedRange::error(range, error)))
+        Poll::Ready(result.map(Some).map_err(|error| of_range(&range, &error)))
     }
 
     /// Takes the results of reads that have ended.
@@ -300,29 +299,12 @@ fn ends_at(end: u64) -> io::Error {
     io::Error::new(io::ErrorKind::UnexpectedEof, text)
 }
 
-/// A range that was not read, and why.
-#[derive(Debug)]
-struct FailedRange {
-    range: Range<u64>,
-    error: io::Error,
-}
-
-impl FailedRange {
-    fn error(range: Range<u64>, error: io::Error) -> io::Error {
-        io::Error::new(error.kind(), Self { range, error })
-    }
-}
-
-impl fmt::Display for FailedRange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { range, error } = self;
-        write!(f, "range from {} to {}: {error}", range.start, range.end)
-    }
-}
-
-impl Error for FailedRange {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&self.error)
+/// Returns the error of a range that was not read.
+fn of_range(range: &Range<u64>, error: &io::Error) -> io::Error {
+    let text = format!("range from {} to {}: {error}", range.start, range.end);
+    match Errno::from_io_error(error) {
+        Some(errno) => errno.explained(text),
+        None => io::Error::new(error.kind(), text),
     }
 }
 

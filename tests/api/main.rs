@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod chains;
 mod compile;
 mod diagnose;
 mod fork_complete;

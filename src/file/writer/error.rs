@@ -1,5 +1,6 @@
 //! [`WriterError`].
 
+use crate::Errno;
 use alloc::sync::Arc;
 use core::error::Error;
 use core::fmt;
@@ -50,12 +51,17 @@ impl WriterError {
 impl fmt::Display for WriterError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { offset, error } = self;
-        write!(f, "the writer has written everything up to offset {offset}, and failed: {error}")
+        write!(f, "the writer has written everything up to offset {offset}, and failed: ")?;
+        match Errno::from_io_error(error) {
+            // The source says more.
+            Some(errno) => write!(f, "{errno:?}"),
+            None => error.fmt(f),
+        }
     }
 }
 
 impl Error for WriterError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&self.error)
+        Errno::from_io_error(&self.error).map(|_| &*self.error as &dyn Error)
     }
 }

@@ -16,7 +16,7 @@ const DATA: &[(&str, &str)] = &[
     ("Completion", "diagnose"),
     ("Diagnosis", "cause errno iocb"),
     ("DirectIo", "alignment memory offset"),
-    ("Errno", "as_raw check check_result from_io_error from_raw"),
+    ("Errno", "as_raw check check_result explained from_io_error from_raw"),
     (
         "Error",
         "From<CallError> From<Diagnosis> From<Errno> From<PoolError> From<PushError<O>> \
