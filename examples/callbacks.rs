@@ -1,7 +1,7 @@
 //! Callbacks: the CRC-32C of files, each read by a chain of operations, all chains in one queue.
 //!
 //! The function of [`Callback`] gets the queue and the completion. Here it adds a block to the
-//! checksum and pushes the read of the next one; at the end of the file it cancels the chain's
+//! checksum and pushes the read of the next one. At the end of the file it cancels the chain's
 //! other operation, a POLL that waits for Ctrl-C.
 //!
 //! ```text
@@ -36,7 +36,7 @@ struct Chain {
     interrupt: Cell<Option<Token>>,
 }
 
-/// How far a chain has come.
+/// Holds how far a chain has come.
 #[derive(Clone, Copy)]
 enum State {
     Reading { crc: u32 },
@@ -61,7 +61,7 @@ impl Chain {
         Ok(chain)
     }
 
-    /// A read has completed: adds its bytes, and pushes the next one, until the file has ended.
+    /// Adds the bytes of a read that has completed, and pushes the next one, until the file ends.
     fn block_read(queue: &mut Queue<Job>, done: Completion<Job>) {
         let Callback { op: Any::Read(mut read), value: chain, then } = done.op else { return };
         let State::Reading { crc } = chain.state.get() else { return };
@@ -112,7 +112,7 @@ impl Chain {
     }
 }
 
-/// A socket that has something to read once Ctrl-C was pressed.
+/// Returns a socket that has something to read once Ctrl-C was pressed.
 fn interrupt_socket() -> Result<Arc<OwnedFd>> {
     let (reader, writer) = UnixStream::pair()?;
     pipe::register(SIGINT, writer)?;

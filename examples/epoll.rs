@@ -1,4 +1,4 @@
-//! A queue in an event loop of one's own: `epoll` waits for a disk and for a timer in one call.
+//! Waits for a disk and for a timer in one call of `epoll`: a queue in an event loop of one's own.
 //!
 //! The queue has one descriptor, which is readable while there are completions. So it joins any
 //! loop that waits for descriptors: epoll, mio, glib, the loop of a virtual machine monitor.
@@ -25,19 +25,19 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-/// How many reads are in flight.
+/// Sets how many reads are in flight.
 const DEPTH: u32 = 8;
-/// How many bytes each reads.
+/// Sets how many bytes each reads.
 const BLOCK: usize = 64 << 10;
 
-/// What each event of the loop carries.
+/// Tells the events of the loop apart.
 const DISK: u64 = 0;
 const TIMER: u64 = 1;
 
-/// A file that is read block by block.
+/// Reads a file block by block.
 struct Reader {
     queue: Queue<Read<Arc<File>, Vec<u8>>>,
-    /// Where the next block begins.
+    /// Holds the offset of the next block.
     next: u64,
     /// The bytes that were read.
     bytes: u64,
@@ -91,7 +91,7 @@ impl Reader {
     }
 }
 
-/// A timer that is readable ten times a second.
+/// Returns a timer that is readable ten times a second.
 fn start_ticking() -> Result<OwnedFd> {
     let tenth = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
     let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC)?;
@@ -100,7 +100,7 @@ fn start_ticking() -> Result<OwnedFd> {
     Ok(timer)
 }
 
-/// The event loop.
+/// Runs the event loop.
 fn read_file(path: &Path) -> Result<()> {
     let mut reader = Reader::start(path)?;
     let timer = start_ticking()?;

@@ -1,4 +1,4 @@
-//! A file server over plain tokio: HTTP/1.1 with ranges, and a bound on its memory.
+//! Serves files over plain tokio: HTTP/1.1 with ranges, and a bound on its memory.
 //!
 //! All connections read ahead into one pool, so 64 MiB are used however many clients there are. A
 //! client that hangs up, or takes nothing for 30 seconds, ends its own task alone.
@@ -20,11 +20,11 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
-/// How long a client may take to send a request, or to take a chunk.
+/// Limits the time that a client may take to send a request, or to take a chunk.
 const PATIENCE: Duration = Duration::from_secs(30);
 const CHUNK: usize = 256 << 10;
 const CHUNKS: usize = 256;
-/// The longest head of a request.
+/// Limits the head of a request, in bytes.
 const HEAD: u64 = 16 << 10;
 
 struct Server {
@@ -33,7 +33,7 @@ struct Server {
     root: PathBuf,
 }
 
-/// A request, as far as it matters here.
+/// Holds a request, as far as it matters here.
 struct Request {
     name: String,
     range: Option<String>,

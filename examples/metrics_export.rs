@@ -1,4 +1,4 @@
-//! Where the operations of a driver spend their time, as Prometheus sees it.
+//! Shows Prometheus where the operations of a driver spend their time.
 //!
 //! A service calls `export` whenever its metrics are asked for, and sends the text.
 //!

@@ -1,4 +1,4 @@
-//! Waiting for other things beside disk I/O, in one queue and one loop: a program reads a file
+//! Waits for other things beside disk I/O, in one queue and one loop. The program reads a file
 //! block by block, a thread ticks, and a line on standard input ends it early.
 //!
 //! A POLL operation completes, once, when a descriptor is ready. So one wait serves disks, pipes,
@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-/// What the loop waits for: each has its own kind of file.
+/// Names what the loop waits for: each has its own kind of file.
 enum Job {
     Block(Read<Arc<File>, Vec<u8>>),
     Tick(Poll<Arc<EventFd>>),
@@ -92,7 +92,7 @@ fn stop_waiting(mut queue: Queue<Job>, polls: [Token; 2]) -> Result<()> {
     Ok(())
 }
 
-/// A counter that a thread adds to, ten times a second.
+/// Returns a counter that a thread adds to, ten times a second.
 fn start_ticking() -> Result<Arc<EventFd>> {
     let ticks = Arc::new(EventFd::new()?);
     let counter = Arc::clone(&ticks);

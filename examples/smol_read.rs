@@ -22,7 +22,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-/// What makes the driver one of smol's: tells when its eventfd is readable.
+/// Tells when the driver's eventfd is readable: that makes the driver one of smol's.
 struct SmolReactor(Async<Arc<EventFd>>);
 
 impl Reactor for SmolReactor {
@@ -31,11 +31,11 @@ impl Reactor for SmolReactor {
     }
 }
 
-/// How many blocks are in flight, and how large they are.
+/// Sets how many blocks are in flight, and how large they are.
 const DEPTH: u32 = 8;
 const BLOCK: usize = 256 << 10;
 
-/// Around the page cache, where the kernel reads asynchronously; else through it.
+/// Opens a file around the page cache, where the kernel reads asynchronously, or else through it.
 fn open(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true);

@@ -1,4 +1,4 @@
-//! A file copied on tokio, several blocks at a time, beside whatever else the runtime does.
+//! Copies a file on tokio, several blocks at a time, beside whatever else the runtime does.
 //!
 //! Each block is a task: it reads, then writes what it has read from the same buffer. A semaphore
 //! bounds the buffers. No block, offset or length is aligned here: `File` sees to that.
@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 const BLOCK: usize = 256 << 10;
-/// How many blocks are under way at a time.
+/// Sets how many blocks are under way at a time.
 const DEPTH: u32 = 16;
 
 /// Reads one block and writes it.

@@ -7,7 +7,7 @@ use std::time::Instant;
 /// Latencies in nanoseconds, to three digits.
 pub type Latencies = Histogram<u64>;
 
-/// An empty histogram.
+/// Returns an empty histogram.
 pub fn latencies() -> Latencies {
     Histogram::new(3).expect("three digits can be had")
 }
@@ -17,7 +17,7 @@ pub fn record_all(latencies: &mut Latencies, collected: &[u64]) {
     collected.iter().for_each(|&nanos| latencies.note(nanos));
 }
 
-/// Where a [`Watch`] writes latencies down.
+/// Takes the latencies of a [`Watch`].
 pub trait Notes {
     /// Adds one, in nanoseconds.
     fn note(&mut self, nanos: u64);
@@ -38,13 +38,13 @@ impl Notes for Vec<u64> {
 
 /// Learns when operations begin and end.
 pub trait Clock {
-    /// True if it looks at a clock.
+    /// Says whether it looks at a clock.
     const LOOKS: bool;
     /// Rides along with an operation.
     type Mark: Copy + Send + 'static;
-    /// An operation begins.
+    /// Begins an operation.
     fn begin(&self) -> Self::Mark;
-    /// One that began then has ended.
+    /// Ends the operation that began then.
     fn end(&mut self, mark: Self::Mark);
 }
 

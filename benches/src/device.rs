@@ -1,6 +1,6 @@
-//! The device or file of the operations. Whatever is made for it goes away with it: files have no
-//! names, loop devices let go by themselves when nobody has them open, and a zram device is removed
-//! by a process that waits for the end of this one, whatever that is.
+//! The device or file of the operations. Whatever is made for it goes away with it. Files have no
+//! names. Loop devices let go by themselves when nobody has them open. A zram device is removed by a
+//! process that waits for the end of this one, however it ends.
 
 use crate::load::Target;
 use anyhow::{Context, Result, bail, ensure};
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
-/// A kind of device.
+/// Names a kind of device.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum, serde::Serialize, serde::Deserialize,
 )]
@@ -34,7 +34,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// All of them.
+    /// Lists all of them.
     pub const ALL: [Self; 6] =
         [Self::Zero, Self::Null, Self::Zram, Self::LoopMemory, Self::LoopFile, Self::File];
 
@@ -64,7 +64,7 @@ impl Kind {
 }
 
 const BLOCK: usize = 4096;
-/// On /dev/zero and /dev/null, where more would measure the copying.
+/// Sets the block on /dev/zero and /dev/null, where more would measure the copying.
 const SMALL_BLOCK: usize = 512;
 const MIB: u64 = 1 << 20;
 
@@ -83,8 +83,8 @@ pub struct Device {
     _keeper: Option<Keeper>,
     /// The file below a loop device.
     _under: Option<File>,
-    /// Another one like it, for what goes through the page cache: where pages of a disk are cached,
-    /// the kernel looks for some to be written before each operation that goes around the cache.
+    /// Another one like it, for what goes through the page cache. If pages of a disk are cached, the
+    /// kernel looks for some to be written before each operation that goes around the cache.
     cached: Option<Box<Self>>,
 }
 
@@ -170,7 +170,7 @@ impl Device {
         Ok(Self { _under: Some(under), ..Self::disk(kind, opened?, path, size) })
     }
 
-    /// The device as the target of a load, opened `files` times.
+    /// Returns the device as the target of a load, opened `files` times.
     pub fn target(&self, files: usize) -> Result<Target> {
         let reopen = |number| {
             if number == 0 {
@@ -199,7 +199,7 @@ impl Device {
         }
     }
 
-    /// The file system that it is on, if it is on one.
+    /// Returns the file system that it is on, if it is on one.
     fn under(&self) -> Option<String> {
         let file = match (&self._under, self.kind) {
             (Some(under), _) => under.as_fd(),
@@ -217,7 +217,7 @@ impl Device {
     }
 }
 
-/// The name by which this process can open a file that has none.
+/// Returns the name by which this process can open a file that has none.
 fn path_of(file: &File) -> PathBuf {
     format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()).into()
 }
@@ -252,7 +252,7 @@ fn output(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8(ran.stdout)?)
 }
 
-/// A process that removes a zram device when its standard input ends, which happens when this
+/// Removes a zram device when its standard input ends: a process. That happens when this
 /// process drops it or ends in any way.
 #[derive(Debug)]
 struct Keeper(Child);

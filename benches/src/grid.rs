@@ -1,26 +1,26 @@
-//! The cells that are measured: on which devices, which operations, how many at a time.
+//! Lists the cells that are measured: devices, operations, and how many at a time.
 
 use crate::device;
 use crate::load;
 use crate::ways::{self, Batching, Way};
 use serde::{Deserialize, Serialize};
 
-/// Why a cell is there.
+/// Says why a cell is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Group {
-    /// To compare ways.
+    /// Compares ways.
     Ways,
-    /// To see whether the cost stays when the depth grows.
+    /// Shows whether the cost stays when the depth grows.
     Depths,
-    /// To see whether it stays when there are more files.
+    /// Shows whether it stays when there are more files.
     Files,
 }
 
 /// Names the work that all ways do, side by side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Cell {
-    /// Why.
+    /// Says why it is measured.
     pub group: Group,
     /// On what.
     pub device: device::Kind,
@@ -60,7 +60,7 @@ impl Cell {
     }
 }
 
-/// The cells of a device.
+/// Returns the cells of a device.
 pub fn cells(device: device::Kind, quick: bool) -> Vec<Cell> {
     use crate::load::Kind::{Mixed, Read, Sync, Write};
     let of = |kind, shapes: &[(u32, u32)]| {

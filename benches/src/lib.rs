@@ -1,6 +1,7 @@
-//! The comparison of `linux-aio` with the other ways to do disk I/O: what is done ([`load`]), the
-//! ways to do it ([`ways`]), on what ([`device`]), how it is measured ([`measure`]) and what came
-//! of it ([`report`]).
+//! Compares `linux-aio` with the other ways to do disk I/O.
+//!
+//! [`load`] is what is done, [`ways`] the ways to do it, and [`device`] what it is done on.
+//! [`measure`] measures it, and [`report`] says what came of it.
 
 pub mod clock;
 pub mod device;

@@ -1,4 +1,4 @@
-//! The work: the same for every way to do it.
+//! Defines the work, which is the same for every way to do it.
 
 use anyhow::{Result, ensure};
 use linux_aio::AlignedBuf;
@@ -74,19 +74,19 @@ impl Step {
         }
     }
 
-    /// Where in the file.
+    /// Returns the offset in the file.
     #[inline]
     pub fn offset(self) -> u64 {
         self.0 & !3
     }
 }
 
-/// Where the operations go.
+/// Says what the operations read and write.
 #[derive(Clone, Debug)]
 pub struct Target {
     /// The same file or device opened one or many times, or as many files.
     pub files: Vec<Arc<File>>,
-    /// Where another one like it can be opened, for what goes through the page cache.
+    /// Names another one like it that can be opened, for what goes through the page cache.
     pub cached: PathBuf,
     /// Bytes that may be read and written.
     pub size: u64,
@@ -99,7 +99,7 @@ pub struct Target {
 /// Operations at random places of a target, a number of them at a time.
 #[derive(Debug)]
 pub struct Load {
-    /// Where they go.
+    /// Says what they read and write.
     pub target: Target,
     /// The kind of the operations.
     pub kind: Kind,
@@ -112,7 +112,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// The same operations each time it is called.
+    /// Returns the same operations each time it is called.
     pub fn new(target: Target, kind: Kind, depth: u32, batch: u32) -> Result<Self> {
         ensure!(batch > 0 && depth % batch == 0, "a depth of {depth} is not of batches of {batch}");
         let blocks = target.size / target.block as u64;
@@ -126,7 +126,7 @@ impl Load {
         Ok(Self { target, kind, depth, batch, steps })
     }
 
-    /// The nearest number of operations, not below `operations`, that every way can do.
+    /// Returns the nearest number of operations, not below `operations`, that every way can do.
     pub fn round(&self, operations: u64) -> u64 {
         operations.max(1).next_multiple_of(u64::from(self.depth))
     }
@@ -137,7 +137,7 @@ impl Load {
         (0..self.depth).map(|_| self.buffer()).collect()
     }
 
-    /// One buffer.
+    /// Returns one buffer.
     pub fn buffer(&self) -> Result<AlignedBuf> {
         let mut buf = AlignedBuf::new(self.target.block)?;
         fastrand::fill(&mut buf);
@@ -177,7 +177,7 @@ impl Cursor {
         Self(number)
     }
 
-    /// The next step, and the file that it is for where that is another one than before.
+    /// Returns the next step, and its file where that is another one than before.
     #[inline]
     pub fn next<'l>(&mut self, load: &'l Load) -> (Step, Option<&'l Arc<File>>) {
         let number = self.0;

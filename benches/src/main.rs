@@ -25,7 +25,7 @@ use std::time::Duration;
 /// Run by root, it also makes a zram device and loop devices, and removes them.
 #[derive(Parser)]
 struct Args {
-    /// Where files go: a directory on the disk to try.
+    /// Puts files there: a directory on the disk to try.
     #[arg(default_value = ".")]
     path: PathBuf,
     /// A few short rounds, to see that it works; the numbers are worth nothing.

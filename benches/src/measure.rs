@@ -39,32 +39,32 @@ pub struct Outcome {
     /// Nanoseconds of an operation from its submission until it was taken: of 50 %, 99 % and
     /// 99.9 %.
     pub latencies: Option<[u64; 3]>,
-    /// The time as a part of that of the fastest way of others.
+    /// Returns the time as a part of that of the fastest way of others.
     pub to_best: Option<Estimate>,
 }
 
 impl Outcome {
-    /// The median of its rounds.
+    /// Returns the median of its rounds.
     pub fn nanos(&self) -> f64 {
         median(&self.nanos)
     }
 
-    /// Processor time: the median.
+    /// Returns the median of the processor time.
     pub fn cpu_nanos(&self) -> f64 {
         median(&self.cpu)
     }
 
-    /// Operations in a second.
+    /// Returns the operations in a second.
     pub fn per_second(&self) -> f64 {
         1e9 / self.nanos()
     }
 
-    /// The time as a part of another's, round by round.
+    /// Returns the time as a part of another's, round by round.
     pub fn to(&self, other: &Self) -> Estimate {
         ratio(&self.nanos, &other.nanos)
     }
 
-    /// The processor time as a part of another's, round by round.
+    /// Returns the processor time as a part of another's, round by round.
     pub fn cpu_to(&self, other: &Self) -> Estimate {
         ratio(&self.cpu, &other.cpu)
     }
@@ -80,14 +80,14 @@ fn each(took: Duration, operations: u64) -> f64 {
     (took.as_nanos() as f64 * 100.0 / operations as f64).round() / 100.0
 }
 
-/// A cell, and what came of it.
+/// Holds a cell, and what came of it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Measured {
     /// The work that was done.
     pub cell: Cell,
     /// By each way that could.
     pub outcomes: Vec<Outcome>,
-    /// The fastest way of others.
+    /// Returns the fastest way of others.
     pub best: Option<String>,
     /// Ways that could not, and why.
     pub skipped: Vec<(String, String)>,

@@ -1,4 +1,4 @@
-//! The results: as JSON, as a page, and as pictures.
+//! Writes the results: as JSON, as a page, and as pictures.
 
 mod page;
 mod pictures;
@@ -24,7 +24,7 @@ pub enum Answer {
     Unknown,
 }
 
-/// A target, and what was measured.
+/// Holds a target, and what was measured.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Verdict {
     /// The target.
@@ -35,7 +35,7 @@ pub struct Verdict {
     pub found: String,
 }
 
-/// All of a run.
+/// Holds all of a run.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Report {
     /// The machine, line by line.
@@ -46,13 +46,13 @@ pub struct Report {
     pub skipped: Vec<String>,
     /// The measurements.
     pub cells: Vec<Measured>,
-    /// True if it is as it should be.
+    /// Says whether it is as it should be.
     #[serde(default)]
     pub verdicts: Vec<Verdict>,
 }
 
 impl Report {
-    /// The cell that compares ways.
+    /// Returns the cell that compares ways.
     pub fn cell(
         &self,
         device: device::Kind,
@@ -64,7 +64,7 @@ impl Report {
         self.cells.iter().find(|measured| measured.cell == wanted)
     }
 
-    /// The cells of a group.
+    /// Returns the cells of a group.
     pub fn group(&self, group: Group) -> impl Iterator<Item = &Measured> {
         self.cells.iter().filter(move |measured| measured.cell.group == group)
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A median with the interval that holds the true one 95 times in 100.
+/// Holds a median, with the interval that holds the true one 95 times in 100.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Estimate {
     /// The middle of what was measured.
@@ -14,7 +14,7 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    /// Of a sample, by its ranks: nothing is assumed of how the values are distributed.
+    /// Works it out by the ranks of a sample: nothing is assumed of how the values are distributed.
     pub fn of(sample: &[f64]) -> Self {
         let mut sorted = sample.to_vec();
         sorted.sort_by(f64::total_cmp);
@@ -27,7 +27,7 @@ impl Estimate {
     }
 }
 
-/// The middle value.
+/// Returns the middle value.
 pub fn median(sample: &[f64]) -> f64 {
     let mut sorted = sample.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -40,7 +40,7 @@ fn median_of_sorted(sorted: &[f64]) -> f64 {
 }
 
 /// Returns how many of `n` sorted values can be left out at each end so that the rest spans the
-/// true median with 95 %: each value is below it or above it like a coin's toss. Fewer than six
+/// true median with 95 %. Each value is below it or above it like a coin's toss. Fewer than six
 /// span it with less, all of them taken.
 fn ranks_outside(n: usize) -> usize {
     let (mut outside, mut chance, mut tail) = (0, 0.5_f64.powi(n as i32), 0.0);
@@ -64,7 +64,7 @@ pub fn interval(estimate: Estimate) -> String {
 mod tests {
     use super::{Estimate, ranks_outside};
 
-    /// From tables of the sign test.
+    /// Compares with tables of the sign test.
     #[test]
     fn the_interval_is_that_of_the_sign_test() {
         let expected = [(5, 0), (6, 0), (8, 0), (9, 1), (11, 1), (12, 2), (21, 5), (31, 9)];

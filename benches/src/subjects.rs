@@ -19,7 +19,7 @@ use std::sync::Arc;
 /// is without what begins and ends a loop.
 const OPERATIONS: u64 = 3200;
 
-/// The name of [`measured`] in the program.
+/// Names [`measured`] in the program.
 const MEASURED: &str = "linux_aio_measured";
 
 type Subject<'s> = Box<dyn FnMut(u64) -> Result<()> + 's>;
@@ -85,7 +85,7 @@ fn repeated<'s>(mut one: impl FnMut() -> Result<()> + 's) -> Subject<'s> {
     })
 }
 
-/// Twice for the count, and once before for what happens only once.
+/// Runs twice for the count, and once before for what happens only once.
 fn run_one(name: &str, mut subject: Subject<'_>) -> Result<()> {
     subject(OPERATIONS)?;
     measured(&mut subject, OPERATIONS)?;
@@ -96,7 +96,7 @@ fn run_one(name: &str, mut subject: Subject<'_>) -> Result<()> {
 
 type Small = Read<Arc<File>, [u8; 16]>;
 
-/// A loop that waits and pushes, and leaves it to `wait` when to submit.
+/// Waits and pushes in a loop, and leaves it to `wait` when to submit.
 fn wait_in_scope(depth: usize) -> Result<()> {
     let file = File::open("/dev/zero")?;
     let mut buffers = vec![[0; 16]; depth];
@@ -189,7 +189,7 @@ pub fn count(futures_only: bool) -> Result<Vec<(String, f64)>> {
     Ok(counts)
 }
 
-/// The instructions that a dump of callgrind has counted.
+/// Returns the instructions that a dump of callgrind has counted.
 fn total(dump: &Path) -> Result<f64> {
     let text = std::fs::read_to_string(dump).with_context(|| dump.display().to_string())?;
     let line = text.lines().find_map(|line| line.strip_prefix("totals: "));

@@ -11,7 +11,7 @@ use std::path::Path;
 pub struct SystemCalls(Counter);
 
 impl SystemCalls {
-    /// A counter at zero.
+    /// Returns a counter at zero.
     pub fn new() -> Result<Self> {
         let mut builder = Builder::new(Tracepoint::with_id(tracepoint()?));
         let counter =
@@ -31,7 +31,7 @@ impl SystemCalls {
     }
 }
 
-/// The number of the tracepoint that every system call passes.
+/// Returns the number of the tracepoint that every system call passes.
 fn tracepoint() -> Result<u64> {
     let usual = Path::new("/sys/kernel/tracing");
     read_id(usual).or_else(|_| {

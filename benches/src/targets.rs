@@ -1,4 +1,4 @@
-//! The targets of the project, and whether it has reached them.
+//! Compares what was measured with the targets of the project.
 
 use crate::device::Kind as Device;
 use crate::grid::Group;
@@ -9,7 +9,7 @@ use crate::report::{Answer, Report, Verdict};
 use crate::statistics::{Estimate, interval};
 use crate::ways::{self, Family};
 
-/// All of them.
+/// Returns all of them.
 pub fn verdicts(report: &Report) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
     let zero = |depth, batch| report.cell(Device::Zero, Read, depth, batch);
@@ -112,7 +112,7 @@ fn verdict(target: String, met: bool, found: String) -> Verdict {
     Verdict { target, answer: if met { Answer::Met } else { Answer::Missed }, found }
 }
 
-/// The time of one way as a part of that of the fastest of others.
+/// Returns the time of one way as a part of that of the fastest of others.
 fn ratio(
     target: String,
     cell: Option<&Measured>,

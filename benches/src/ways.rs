@@ -1,4 +1,4 @@
-//! The ways to do a load: ours, and those of others.
+//! Lists the ways to do a load: ours, and those of others.
 
 pub mod by_c;
 pub mod driver;
@@ -7,6 +7,7 @@ pub mod pool;
 pub mod queue;
 pub mod raw;
 pub mod scope;
+mod shared;
 pub mod step;
 pub mod tokio_fs;
 pub mod tokio_uring;
@@ -17,14 +18,14 @@ use crate::load::Load;
 use anyhow::Result;
 use std::sync::Arc;
 
-/// Something that is ready to do a load, again and again.
+/// Does a load, again and again.
 pub trait Runner {
     /// Does `operations` of the load, a number that [`Load::round`] gave; all have ended when it
     /// returns. With `latencies`, adds how long each took.
     fn run(&mut self, operations: u64, latencies: Option<&mut Latencies>) -> Result<()>;
 }
 
-/// Whose a way is.
+/// Says whose a way is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Family {
@@ -47,7 +48,7 @@ pub enum Batching {
     Tasks,
 }
 
-/// A way to do a load.
+/// Describes a way to do a load.
 #[derive(Clone, Copy)]
 pub struct Way {
     /// Its name, in reports and on the command line.
@@ -60,15 +61,15 @@ pub struct Way {
     pub prepare: fn(&Arc<Load>) -> Result<Box<dyn Runner>>,
 }
 
-/// By the bare calls, events by ring.
+/// Names the way by the bare calls, with events off the ring.
 pub const RAW: &str = "raw";
-/// In a scope.
+/// Names the way in a scope.
 pub const SCOPE: &str = "scope";
-/// In a queue.
+/// Names the way in a queue.
 pub const QUEUE: &str = "queue";
-/// In a queue, operations staying in their slots.
+/// Names the way in a queue whose operations stay in their slots.
 pub const QUEUE_IN_PLACE: &str = "queue, in place";
-/// Futures on tokio.
+/// Names the way by futures on tokio.
 pub const DRIVER: &str = "tokio adapter";
 /// Names the way by the shared driver's futures of plain operations, as tasks of tokio.
 pub const SHARED: &str = "driver";
@@ -76,9 +77,9 @@ pub const SHARED: &str = "driver";
 pub const LOCAL: &str = "local, block_on";
 /// Names the way by futures of one thread, as tasks of tokio's `LocalSet`.
 pub const LOCAL_SET: &str = "local, LocalSet";
-/// The loop in C that reads the ring.
+/// Names the loop in C that reads the ring.
 pub const C_RING: &str = "C, ring";
-/// The loop in C that calls the kernel for events.
+/// Names the loop in C that calls the kernel for events.
 pub const C_CALLS: &str = "C, calls";
 /// The distribution's library.
 pub const LIBAIO: &str = "libaio";
@@ -99,7 +100,7 @@ pub const TOKIO_FS: &str = "tokio::fs";
 /// Tokio's threads.
 pub const SPAWN_BLOCKING: &str = "spawn_blocking";
 
-/// All of them.
+/// Lists all of them.
 pub const WAYS: [Way; 19] = [
     Way { name: RAW, family: Family::Ours, batching: Batching::Chosen, prepare: raw::prepare },
     Way { name: SCOPE, family: Family::Ours, batching: Batching::Chosen, prepare: scope::prepare },
@@ -192,7 +193,7 @@ pub const WAYS: [Way; 19] = [
     },
 ];
 
-/// The way of that name.
+/// Returns the way of that name.
 pub fn way(name: &str) -> Option<&'static Way> {
     WAYS.iter().find(|way| way.name == name)
 }

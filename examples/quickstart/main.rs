@@ -1,5 +1,6 @@
-//! Asynchronous disk I/O in one page: writes a file through a [`Queue`] with `O_DIRECT`, reads it
-//! back in random order at several queue depths, verifies every block, and shows what it cost.
+//! Shows asynchronous disk I/O in one page. It writes a file through a [`Queue`] with `O_DIRECT`,
+//! and reads it back in random order at several queue depths. It verifies every block, and shows
+//! what it cost.
 //!
 //! ```text
 //! cargo run --release --example quickstart
@@ -31,9 +32,9 @@ use std::time::Instant;
 const BLOCK: usize = 16 << 10;
 /// Bytes of one write; a whole number of blocks.
 const CHUNK: usize = 1 << 20;
-/// How many writes are in flight.
+/// Sets how many writes are in flight.
 const WRITE_DEPTH: u32 = 8;
-/// How many reads are in flight, pass by pass.
+/// Sets how many reads are in flight, pass by pass.
 const READ_DEPTHS: [u32; 4] = [1, 4, 16, 64];
 
 /// Writes the file, a chunk at a time, and returns the checksum of every block.

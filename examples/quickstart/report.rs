@@ -1,4 +1,4 @@
-//! What is shown: an introduction and the table.
+//! Shows an introduction and the table.
 
 use crate::scratch::Scratch;
 use crate::{BLOCK, READ_DEPTHS, size};
@@ -7,7 +7,7 @@ use linux_aio::Stats;
 use std::io::{Write, stdout};
 use std::time::{Duration, Instant};
 
-/// One pass over the file, and its measurements.
+/// Holds the measurements of one pass over the file.
 pub(crate) struct Pass {
     name: String,
     depth: u32,
@@ -53,7 +53,7 @@ impl Pass {
         self.latencies.get(at).map_or(0.0, |latency| latency.as_secs_f64() * 1e6)
     }
 
-    /// `count` for each operation.
+    /// Returns `count` for each operation.
     fn per_operation(&self, count: u64) -> f64 {
         count as f64 / self.latencies.len() as f64
     }

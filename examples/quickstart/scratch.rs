@@ -1,4 +1,4 @@
-//! The file that is written and read: it has no name, so that nothing is left of it.
+//! Makes the file that is written and read. It has no name, so that nothing is left of it.
 
 use crate::{BLOCK, size};
 use anyhow::{Context, Result, anyhow, bail};
@@ -15,12 +15,12 @@ use std::sync::Arc;
 pub(crate) struct Scratch {
     pub(crate) file: Arc<File>,
     pub(crate) directory: PathBuf,
-    /// Whether it is open with `O_DIRECT`.
+    /// Says whether it is open with `O_DIRECT`.
     pub(crate) is_direct: bool,
 }
 
 impl Scratch {
-    /// A file of `size` bytes at `path`, with `O_DIRECT` where that can be had.
+    /// Makes a file of `size` bytes at `path`, with `O_DIRECT` where that can be had.
     ///
     /// It is made with `O_TMPFILE`, or where the file system cannot do that, unlinked as soon as it
     /// is there: Ctrl-C, an error, even SIGKILL leave nothing behind.
@@ -36,7 +36,7 @@ impl Scratch {
     }
 }
 
-/// `path` if it is a directory, or that of the file that it would name.
+/// Returns `path` if it is a directory, or that of the file that it would name.
 fn directory_of(path: &Path) -> Result<PathBuf> {
     if path.is_dir() {
         return Ok(path.into());
@@ -93,7 +93,7 @@ fn try_direct(file: &File) -> Result<bool> {
     }
 }
 
-/// Whether reads go on after `submit` has returned. Where all of them are complete by then, time
+/// Says whether reads go on after `submit` has returned. If all are complete by then, time
 /// after time, the file system has done the work inside of the call.
 pub(crate) fn is_asynchronous(file: &Arc<File>) -> Result<bool> {
     const READS: u64 = 16;

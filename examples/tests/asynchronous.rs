@@ -1,4 +1,4 @@
-//! The asynchronous examples, run as programs.
+//! Runs the asynchronous examples as programs.
 
 #[path = "../../tests/common/mod.rs"]
 mod common;
@@ -48,7 +48,7 @@ fn smol_read_reads_all() {
     }
 }
 
-/// A server that is ended with the test.
+/// Ends a server with the test.
 struct Server {
     child: Child,
     address: String,
@@ -65,7 +65,7 @@ impl Server {
         Self { child, address }
     }
 
-    /// What curl gets, or its exit code.
+    /// Returns what curl gets, or its exit code.
     fn get(&self, options: &[&str], name: &str) -> Result<Vec<u8>, Option<i32>> {
         let url = format!("http://{}/{name}", self.address);
         let curl =
@@ -74,7 +74,7 @@ impl Server {
         if output.status.success() { Ok(output.stdout) } else { Err(output.status.code()) }
     }
 
-    /// The most memory that it had, in bytes.
+    /// Returns the most memory that it had, in bytes.
     fn peak(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
         let status = status.expect("/proc");

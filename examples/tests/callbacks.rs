@@ -1,4 +1,4 @@
-//! The example `callbacks`, run as a program.
+//! Runs the example `callbacks` as a program.
 
 #[path = "../../tests/common/mod.rs"]
 mod common;

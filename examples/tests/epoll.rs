@@ -1,4 +1,4 @@
-//! The example `epoll`, run as a program.
+//! Runs the example `epoll` as a program.
 
 #[path = "../../tests/common/mod.rs"]
 mod common;

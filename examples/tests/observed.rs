@@ -1,4 +1,4 @@
-//! The examples that show what a driver does, run as programs.
+//! Runs the examples that show what a driver does, as programs.
 
 #[path = "../../tests/common/mod.rs"]
 mod common;

@@ -1,4 +1,4 @@
-//! The example `poll`, run as a program, without a terminal.
+//! Runs the example `poll` as a program, without a terminal.
 
 #[path = "../../tests/common/mod.rs"]
 mod common;

@@ -1,4 +1,4 @@
-//! The example `quickstart`, run as a program: its table, its notes, its errors, and that nothing
+//! Runs the example `quickstart` as a program: its table, its notes, its errors, and that nothing
 //! is left of it.
 
 #[path = "../../tests/common/mod.rs"]

@@ -1,12 +1,12 @@
-//! Sequential reads and writes of a file: this library's streams, fio, and tokio::fs, interleaved.
+//! Measures sequential reads and writes: this library's streams, fio and tokio::fs, in turns.
 //!
 //! ```text
 //! cargo run --release --manifest-path benches/Cargo.toml --bin streams -- DIRECTORY
 //! ```
 //!
 //! Each round runs every way once, in an order drawn anew. Before a cold read the file is dropped
-//! from the page cache, and before a hot one it is read; both are checked by the kernel's own
-//! count of cached pages. A new file is durable at the end of its time. All use 1 MiB and depth 8.
+//! from the page cache, and before a hot one it is read. The kernel's count of cached pages is
+//! checked both times. A new file is durable at the end of its time. All use 1 MiB and depth 8.
 
 use anyhow::{Context, Result, ensure};
 use bytesize::ByteSize;
@@ -29,10 +29,10 @@ const BLOCK: usize = 1 << 20;
 struct Args {
     /// The directory for the files, on the disk to try.
     directory: PathBuf,
-    /// How large a file is.
+    /// Sets the size of a file.
     #[arg(long, default_value = "1GiB")]
     size: ByteSize,
-    /// How often each way is run.
+    /// Sets how often each way is run.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
 }
@@ -44,7 +44,7 @@ enum Kind {
     New,
 }
 
-/// How long a run took, and the processor time of it.
+/// Holds the time that a run took, and its processor time.
 struct Run {
     elapsed: Duration,
     cpu: Duration,
@@ -103,7 +103,7 @@ fn timed(work: impl Future<Output = Result<u64>>, size: u64) -> Result<Run> {
     Ok(run)
 }
 
-/// The processor time of this process so far.
+/// Returns the processor time of this process so far.
 fn cpu() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)

@@ -1,4 +1,4 @@
-//! The page in Markdown.
+//! Writes the page in Markdown.
 
 use super::Answer;
 use super::Report;
@@ -9,7 +9,7 @@ use crate::recorded;
 use crate::statistics::interval;
 use std::fmt::{self, Write};
 
-/// The whole report, with the pictures of these names.
+/// Returns the whole report, with the pictures of these names.
 pub fn page(report: &Report, pictures: &[String]) -> String {
     let mut page = String::new();
     write_page(&mut page, report, pictures).expect("a string takes all");

@@ -1,4 +1,4 @@
-//! The pictures.
+//! Draws the pictures.
 
 use super::Report;
 use crate::device::Kind as Device;
@@ -19,7 +19,7 @@ use std::slice;
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
-/// Those that are in lines, with the colours in which they are drawn: ours in blue and green.
+/// Lists the ways that are drawn as lines, with their colours: ours in blue and green.
 const LINES: [(&str, RGBColor); 9] = [
     (ways::RAW, RGBColor(31, 119, 180)),
     (ways::QUEUE, RGBColor(0, 60, 140)),
@@ -32,7 +32,7 @@ const LINES: [(&str, RGBColor); 9] = [
     (ways::TOKIO_FS, RGBColor(140, 86, 75)),
 ];
 
-/// Those that are in bars.
+/// Lists the ways that are drawn as bars.
 const BARS: [(&str, RGBColor); 8] = [
     (ways::RAW, RGBColor(31, 119, 180)),
     (ways::SCOPE, RGBColor(90, 160, 210)),
@@ -44,7 +44,7 @@ const BARS: [(&str, RGBColor); 8] = [
     (ways::URING_REGISTERED, RGBColor(190, 80, 0)),
 ];
 
-/// Those of the front page, with the names that they have there.
+/// Lists the ways of the front page, with the names that they have there.
 const FRONT: [(&str, &str); 5] = [
     (ways::QUEUE, "linux-aio, Queue"),
     (ways::DRIVER, "linux-aio, tokio"),
@@ -54,7 +54,7 @@ const FRONT: [(&str, &str); 5] = [
 ];
 
 const SIZE: (u32, u32) = (560, 360);
-/// Of the names of lines, at the right.
+/// Sets the width of the names of lines, at the right.
 const LEGEND: u32 = 125;
 
 /// Draws `overview.svg` of the first diagrams, `front.svg` for the front page, and one picture for
@@ -90,12 +90,12 @@ fn rounded(value: &f64) -> String {
     ((value * 100.0).round() / 100.0).to_string()
 }
 
-/// Errors of the library hold what cannot be kept.
+/// Makes an error of one of the library, which holds what cannot be kept.
 fn shown(error: impl std::error::Error) -> anyhow::Error {
     anyhow!("{error}")
 }
 
-/// One diagram.
+/// Describes one diagram.
 struct Panel {
     file: String,
     title: String,
@@ -123,7 +123,7 @@ struct Bars {
     bars: Vec<(&'static str, RGBColor, f64)>,
 }
 
-/// The diagrams of the front page: how much a disk does, and what it costs.
+/// Draws the diagrams of the front page: how much a disk does, and what it costs.
 fn front(report: &Report) -> Vec<Panel> {
     let panel = |title: &str, value: fn(&Outcome) -> f64| {
         let mut panel = lines(report, Device::File, (String::new(), title.into()), value)?;

@@ -66,13 +66,13 @@ unsafe extern "C" {
 
 /// Says how the loop calls the kernel.
 enum Calls {
-    /// By `io_submit` and `io_getevents`.
+    /// Submits by `io_submit`, and takes events by `io_getevents`.
     Kernel,
-    /// By `io_submit`, and the ring for events.
+    /// Submits by `io_submit`, and takes events off the ring.
     Ring,
-    /// The same, with iocbs that are filled once.
+    /// Does the same, with iocbs that are filled once.
     RingPrefilled,
-    /// By a library's functions, in a context of its own: it may know which those are.
+    /// Calls a library's functions, in a context of its own: it may know which those are.
     Library {
         submit: Submit,
         getevents: Getevents,
@@ -82,7 +82,7 @@ enum Calls {
     },
 }
 
-/// A context, and who ends it.
+/// Holds a context, and says who ends it.
 enum Made {
     ByUs(IoContext),
     ByLibrary(aio_context_t, Destroy),
@@ -117,7 +117,7 @@ impl Drop for Made {
     }
 }
 
-/// A context, and what the loop needs.
+/// Holds a context, and what the loop needs.
 pub struct ByC {
     /// Ends before the buffers do.
     context: Made,
@@ -133,17 +133,17 @@ pub struct ByC {
     _load: Arc<Load>,
 }
 
-/// Two system calls a batch.
+/// Makes two system calls a batch.
 pub fn prepare_calls(load: &Arc<Load>) -> Result<Box<dyn Runner>> {
     Ok(Box::new(ByC::new(load, Calls::Kernel)?))
 }
 
-/// One system call a batch.
+/// Makes one system call a batch.
 pub fn prepare_ring(load: &Arc<Load>) -> Result<Box<dyn Runner>> {
     Ok(Box::new(ByC::new(load, Calls::Ring)?))
 }
 
-/// One system call a batch, and iocbs that are filled once.
+/// Makes one system call a batch, with iocbs that are filled once.
 pub fn prepare_ring_prefilled(load: &Arc<Load>) -> Result<Box<dyn Runner>> {
     Ok(Box::new(ByC::new(load, Calls::RingPrefilled)?))
 }
@@ -156,7 +156,7 @@ static LIBAIO: LazyLock<Option<Arc<Library>>> = LazyLock::new(|| {
     ["libaio.so.1t64", "libaio.so.1"].into_iter().find_map(load)
 });
 
-/// The distribution's library.
+/// Calls the distribution's library.
 pub fn prepare_libaio(load: &Arc<Load>) -> Result<Box<dyn Runner>> {
     let library = LIBAIO.as_ref().context("package libaio1t64 or libaio1 has it")?;
     Ok(Box::new(ByC::new(load, Calls::of(Arc::clone(library))?)?))

@@ -1,16 +1,16 @@
-//! Futures on tokio, by the adapter of this library: a task for each operation under way.
+//! Performs operations as futures on tokio, by the adapter: a task for each one under way.
 
 use super::Runner;
+use super::shared::Shared;
 use super::tokio_fs::{Shares, runtime};
 use crate::clock::{Clock, Latencies, NoClock, Watch};
 use crate::load::{Action, Cursor, Load};
 use anyhow::Result;
-use linux_aio::op::{Fdsync, Read, Write};
 use linux_aio::{AlignedBuf, Driver, File};
 use std::sync::Arc;
 use tokio::runtime::Runtime;
 
-/// A driver on a runtime of one thread.
+/// Holds a driver on a runtime of one thread.
 struct OnTokio {
     files: Vec<File>,
     buffers: Vec<AlignedBuf>,
@@ -19,7 +19,7 @@ struct OnTokio {
     runtime: Runtime,
 }
 
-/// A driver, and the load's files on it.
+/// Makes a driver, and opens the load's files on it.
 pub fn prepare(load: &Arc<Load>) -> Result<Box<dyn Runner>> {
     let runtime = runtime(1)?;
     let entered = runtime.enter();
@@ -32,7 +32,7 @@ pub fn prepare(load: &Arc<Load>) -> Result<Box<dyn Runner>> {
     Ok(Box::new(OnTokio { files, buffers, load: Arc::clone(load), driver, runtime }))
 }
 
-/// One task's operations, one after the other.
+/// Does one task's operations, one after the other.
 async fn share<C: Clock>(
     load: Arc<Load>,
     files: Vec<File>,
@@ -81,65 +81,24 @@ impl Runner for OnTokio {
     }
 }
 
-/// A driver on a runtime of one thread, whose operations are not those of a [`File`].
+type SharedFiles = Shared<Driver, Arc<std::fs::File>>;
+
+/// Holds a driver on a runtime of one thread, whose operations are not those of a [`File`].
 struct Plain {
-    shared: Arc<PlainShared>,
+    shared: Arc<SharedFiles>,
     buffers: Vec<AlignedBuf>,
     runtime: Runtime,
 }
 
-/// What each task has a share of.
-struct PlainShared {
-    driver: Driver,
-    files: Vec<Arc<std::fs::File>>,
-    load: Arc<Load>,
-}
-
-/// A driver, for operations of the library's own types.
+/// Makes a driver, for operations of the library's own types.
 pub fn prepare_plain(load: &Arc<Load>) -> Result<Box<dyn Runner>> {
     let runtime = runtime(1)?;
     let entered = runtime.enter();
     let driver = linux_aio::tokio::driver(load.depth)?;
     drop(entered);
     let files = load.target.files.clone();
-    let shared = Arc::new(PlainShared { driver, files, load: Arc::clone(load) });
+    let shared = Arc::new(Shared { driver, files, load: Arc::clone(load) });
     Ok(Box::new(Plain { shared, buffers: load.buffers()?, runtime }))
-}
-
-impl PlainShared {
-    /// One task's operations, one after the other.
-    async fn share<C: Clock>(
-        &self,
-        mut buf: AlignedBuf,
-        number: usize,
-        operations: u64,
-        clock: &mut C,
-    ) -> Result<AlignedBuf> {
-        let Self { driver, files, load } = self;
-        let mut cursor = Cursor::at(number);
-        for at in 0..operations {
-            let (step, _) = cursor.next(load);
-            let file = Arc::clone(&files[(number + at as usize) % files.len()]);
-            let mark = clock.begin();
-            let result = match step.action() {
-                Action::Read => {
-                    let (result, read) = driver.perform(Read::new(file, buf, step.offset())).await;
-                    buf = read.buf;
-                    result
-                }
-                Action::Write => {
-                    let write = Write::new(file, buf, step.offset());
-                    let (result, write) = driver.perform(write).await;
-                    buf = write.buf;
-                    result
-                }
-                Action::Sync => driver.perform(Fdsync::new(file)).await.0,
-            };
-            clock.end(mark);
-            load.check(step.action(), result.map(|count| count as usize))?;
-        }
-        Ok(buf)
-    }
 }
 
 impl Runner for Plain {
@@ -148,16 +107,7 @@ impl Runner for Plain {
         let shares = Shares::new(&shared.load, operations, std::mem::take(buffers));
         let timed = latencies.is_some();
         let task = |number, operations, buf| {
-            let shared = Arc::clone(shared);
-            async move {
-                let mut times = Vec::new();
-                let buf = if timed {
-                    shared.share(buf, number, operations, &mut Watch(&mut times)).await
-                } else {
-                    shared.share(buf, number, operations, &mut NoClock).await
-                };
-                Ok((buf?, times))
-            }
+            SharedFiles::timed_share(Arc::clone(shared), buf, number, operations, timed)
         };
         *buffers = runtime.block_on(shares.in_tasks(task, latencies))?;
         Ok(())

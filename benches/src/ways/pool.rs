@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-/// A thread that does jobs until nobody can send one.
+/// Does jobs until nobody can send one: a thread.
 fn worker<J: Send + 'static, R: Send + 'static>(
     jobs: Receiver<J>,
     results: Sender<R>,
@@ -105,7 +105,7 @@ struct Pool {
     results: Receiver<(Job, Result<()>)>,
 }
 
-/// A pool that waits.
+/// Makes a pool that waits.
 pub fn prepare_pool(load: &Arc<Load>) -> Result<Box<dyn Runner>> {
     let depth = load.depth as usize;
     let ((jobs, waiting), (done, results)) = (bounded::<Job>(depth), bounded(depth));

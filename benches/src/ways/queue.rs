@@ -27,12 +27,12 @@ struct Supply {
     load: Arc<Load>,
 }
 
-/// Operations go in and come out by value.
+/// Moves operations in and out by value.
 pub fn prepare(load: &Arc<Load>) -> Result<Box<dyn Runner>> {
     prepare_as::<false>(load)
 }
 
-/// Operations stay in their slots, and are changed and pushed there.
+/// Changes operations in their slots, and pushes them there.
 pub fn prepare_in_place(load: &Arc<Load>) -> Result<Box<dyn Runner>> {
     prepare_as::<true>(load)
 }

@@ -10,7 +10,7 @@ use linux_aio::{AlignedBuf, IoContext, Slot};
 use std::fs::File;
 use std::sync::Arc;
 
-/// A context, and what its operations borrow.
+/// Holds a context, and what its operations borrow.
 pub struct InScope {
     context: IoContext,
     buffers: Vec<AlignedBuf>,
@@ -18,7 +18,7 @@ pub struct InScope {
     load: Arc<Load>,
 }
 
-/// Operations go in and come out by value.
+/// Moves operations in and out by value.
 pub fn prepare(load: &Arc<Load>) -> Result<Box<dyn Runner>> {
     let context = IoContext::new(load.depth)?;
     let (buffers, load) = (load.buffers()?, Arc::clone(load));

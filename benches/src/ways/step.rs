@@ -1,4 +1,4 @@
-//! The operations of a scope or queue for a load.
+//! Makes the operations of a scope or queue for a load.
 
 use crate::load::{Action, Step};
 use linux_aio::fd::AsFd;
@@ -11,13 +11,13 @@ pub trait StepOperation: Operation {
     type File;
     /// The buffer.
     type Buf;
-    /// An operation.
+    /// Makes an operation.
     fn new(file: Self::File, buf: Self::Buf, step: Step) -> Self;
-    /// Another one with the same buffer, and the same file where no other is named.
+    /// Makes another one with the same buffer, and the same file where no other is named.
     fn change(&mut self, file: Option<Self::File>, step: Step);
     /// Returns the operation.
     fn action(&self) -> Action;
-    /// The buffer, at the end.
+    /// Returns the buffer, at the end.
     fn into_buf(self) -> Self::Buf;
 }
 

@@ -1,4 +1,4 @@
-//! By tokio's own means: `tokio::fs`, and `spawn_blocking`.
+//! Reads and writes by tokio's own means: `tokio::fs`, and `spawn_blocking`.
 
 use super::Runner;
 use crate::clock::{Clock, Latencies, NoClock, Watch, record_all};
@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::{JoinSet, spawn_blocking};
 
-/// One thread for tasks, and at most `blocking` for what blocks.
+/// Makes a runtime of one thread for tasks, and at most `blocking` for what blocks.
 pub(crate) fn runtime(blocking: u32) -> Result<Runtime> {
     let mut builder = Builder::new_current_thread();
     Ok(builder.max_blocking_threads(blocking as usize).enable_all().build()?)
@@ -27,12 +27,12 @@ pub(crate) struct Shares<B> {
 }
 
 impl<B> Shares<B> {
-    /// The same for each operation under way, which has a buffer of its own.
+    /// Makes equal shares for the operations under way, each of which has a buffer of its own.
     pub(crate) fn new(load: &Load, operations: u64, buffers: Vec<B>) -> Self {
         Self { operations: operations / u64::from(load.depth), buffers }
     }
 
-    /// Each share's number, operations and buffer.
+    /// Returns each share's number, operations and buffer.
     pub(crate) fn into_each(self) -> impl Iterator<Item = (usize, u64, B)> {
         let operations = self.operations;
         // Numbers that are far from each other, so that no two tasks do the same.
@@ -63,7 +63,7 @@ impl<B> Shares<B> {
     }
 }
 
-/// Tokio's files, one for each task, since each has a place in the file.
+/// Holds tokio's files, one for each task, since each has a place in the file.
 struct TokioFs {
     /// With the buffer of the task.
     files: Vec<(File, Vec<u8>)>,
@@ -71,7 +71,7 @@ struct TokioFs {
     runtime: Runtime,
 }
 
-/// Through the page cache: tokio's own buffer is not aligned, so `O_DIRECT` cannot be had.
+/// Goes through the page cache: tokio's own buffer is not aligned, so `O_DIRECT` cannot be had.
 pub fn prepare(load: &Arc<Load>) -> Result<Box<dyn Runner>> {
     ensure!(load.target.files.len() == 1, "not for many files");
     let open = |_| {
@@ -145,7 +145,7 @@ struct Blocking {
     runtime: Runtime,
 }
 
-/// On the load's own file.
+/// Works on the load's own file.
 pub fn prepare_spawn_blocking(load: &Arc<Load>) -> Result<Box<dyn Runner>> {
     let (buffers, runtime) = (load.buffers()?, runtime(load.depth)?);
     Ok(Box::new(Blocking { buffers, load: Arc::clone(load), runtime }))

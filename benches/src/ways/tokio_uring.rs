@@ -1,4 +1,4 @@
-//! Futures on io_uring, by the runtime `tokio-uring`: a task for each operation under way.
+//! Performs futures on io_uring, by `tokio-uring`: a task for each operation under way.
 
 use super::Runner;
 use super::tokio_fs::Shares;
@@ -21,7 +21,7 @@ struct TokioUring {
 
 const ALIGNMENT: usize = 4096;
 
-/// A runtime of its own, of one thread.
+/// Makes a runtime of its own, of one thread.
 pub fn prepare(load: &Arc<Load>) -> Result<Box<dyn Runner>> {
     // Its constructor panics where there is no io_uring.
     io_uring::IoUring::new(8).context("io_uring is blocked or missing")?;
@@ -36,7 +36,7 @@ pub fn prepare(load: &Arc<Load>) -> Result<Box<dyn Runner>> {
     Ok(Box::new(TokioUring { files, buffers, load: Arc::clone(load), runtime }))
 }
 
-/// One task's operations, one after the other.
+/// Does one task's operations, one after the other.
 async fn share<C: Clock>(
     load: Arc<Load>,
     files: Vec<Rc<File>>,

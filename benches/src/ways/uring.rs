@@ -1,4 +1,4 @@
-//! By io_uring: the same loop with the crate `io-uring`.
+//! Runs the same loop by io_uring, with the crate `io-uring`.
 
 use super::Runner;
 use crate::clock::{Clock, Latencies, NoClock, Watch};
@@ -11,7 +11,7 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::{io, mem};
 
-/// A ring, and what its operations need.
+/// Holds a ring, and what its operations need.
 struct Uring {
     /// Ends before the buffers do.
     ring: IoUring,
@@ -133,7 +133,7 @@ impl Uring {
     }
 }
 
-/// Submits, and waits for `batch` completions, if nothing comes in between: the end of another ring
+/// Submits, and waits for `batch` completions, if nothing comes in between. The end of another ring
 /// of this process interrupts the wait as a signal does, and what was submitted hides the error.
 #[inline]
 fn wait(submitter: &Submitter<'_>, batch: usize) -> io::Result<()> {

@@ -1,4 +1,4 @@
-//! The usual way on tokio, that of `tokio::fs`: each read blocks a thread of a pool.
+//! Reads in the usual way on tokio, that of `tokio::fs`: each read blocks a thread of a pool.
 
 use crate::load::{Load, Meter, Outcome, Watch, in_tasks};
 use anyhow::Result;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::runtime::Builder;
 use tokio::task::spawn_blocking as block;
 
-/// By a pool of as many threads as reads are in flight.
+/// Reads by a pool of as many threads as reads are in flight.
 pub(crate) fn spawn_blocking(load: &Load) -> Result<Outcome> {
     let mut builder = Builder::new_current_thread();
     let runtime = builder.max_blocking_threads(load.depth as usize).enable_all().build()?;

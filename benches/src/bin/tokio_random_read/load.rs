@@ -1,4 +1,4 @@
-//! The load: reads at random places, one after the other in each of `depth` tasks.
+//! Reads at random places, one after the other in each of `depth` tasks: the load.
 
 use anyhow::{Result, ensure};
 use hdrhistogram::Histogram;
@@ -30,7 +30,7 @@ impl Load {
     }
 }
 
-/// One task's reads, one after the other: where, and how long each took.
+/// Chooses one task's reads, one after the other, and notes how long each took.
 pub(crate) struct Watch {
     block: u64,
     blocks: u64,
@@ -52,7 +52,7 @@ impl Watch {
         })
     }
 
-    /// Where the next read is, unless the time is over; the last one has ended.
+    /// Returns the offset of the next read, unless the time is over. The last one has ended.
     pub(crate) fn next_offset(&mut self) -> Result<Option<u64>> {
         let now = Instant::now();
         if let Some(start) = self.start {
@@ -115,7 +115,7 @@ pub(crate) fn histogram() -> Result<Histogram<u64>> {
     Ok(Histogram::new(3)?)
 }
 
-/// By the driver, on a runtime of one thread.
+/// Reads by the driver, on a runtime of one thread.
 pub(crate) fn driver(load: &Load) -> Result<Outcome> {
     Builder::new_current_thread().enable_all().build()?.block_on(by_driver(load))
 }

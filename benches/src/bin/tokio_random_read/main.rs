@@ -81,7 +81,7 @@ fn memory_alignment(args: &Args, file: &File) -> Result<usize> {
     Ok(direct_io.memory())
 }
 
-/// Random bytes: a hole would be read without the disk.
+/// Writes random bytes: a hole would be read without the disk.
 fn fill(path: &Path, size: u64) -> Result<()> {
     let mut file = File::create_new(path)?;
     let (mut rng, mut rest, mut chunk) = (fastrand::Rng::new(), size, vec![0; 1 << 20]);
@@ -94,7 +94,7 @@ fn fill(path: &Path, size: u64) -> Result<()> {
     Ok(file.sync_all()?)
 }
 
-/// A way to read, and how it is called.
+/// Names a way to read.
 type Way = (&'static str, fn(&Load) -> Result<Outcome>);
 
 const WAYS: &[Way] = &[

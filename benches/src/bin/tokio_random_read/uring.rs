@@ -9,7 +9,7 @@ use linux_aio::AlignedBuf;
 use std::os::fd::AsRawFd;
 use tokio_uring::buf::BoundedBuf;
 
-/// By tokio-uring, in tasks, on its runtime of one thread.
+/// Reads by tokio-uring, in tasks, on its runtime of one thread.
 pub(crate) fn tokio_uring(load: &Load) -> Result<Outcome> {
     // Its `start` panics where there is no io_uring.
     IoUring::new(8)?;
@@ -46,7 +46,7 @@ async fn read_by_ring(load: Load) -> Result<Histogram<u64>> {
     Ok(watch.latencies)
 }
 
-/// By the crate io-uring, without tasks: a loop that keeps `depth` reads in flight.
+/// Reads by the crate io-uring, without tasks: a loop that keeps `depth` reads in flight.
 pub(crate) fn plain_loop(load: &Load) -> Result<Outcome> {
     let mut ring = IoUring::new(load.depth)?;
     let buffers = (0..load.depth).map(|_| load.buffer()).collect::<Result<Vec<_>>>()?;
