@@ -8,7 +8,8 @@ mod put;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, Stream, StreamExt, TryStreamExt};
-use linux_aio::{Driver, File, RangesOptions};
+use linux_aio::{Driver, File};
+use linux_aio_with_bytes::read_ranges;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{
@@ -51,18 +52,6 @@ impl AioStore {
             Err(_) => File::open(&self.driver, path).await.map_err(generic),
         }
     }
-}
-
-/// Reads ranges at once, in whole blocks around them, and cuts the ranges out of that.
-async fn read(file: &File, ranges: Vec<Range<u64>>) -> io::Result<Vec<Bytes>> {
-    let mut all = Vec::with_capacity(ranges.len());
-    // The caller wants all of them in memory.
-    let options = RangesOptions::new().memory_limit(u64::MAX);
-    let mut ranges = file.read_ranges_with(ranges, options)?;
-    while let Some(bytes) = ranges.next_range().await? {
-        all.push(Bytes::from_owner(bytes));
-    }
-    Ok(all)
 }
 
 fn stream_of(pieces: Vec<Bytes>) -> impl Stream<Item = io::Result<Bytes>> {
@@ -108,7 +97,7 @@ impl ObjectStore for AioStore {
         let file = self.open(payload).await?;
         let payload: BoxStream<'static, _> = if range.end - range.start <= WHOLE {
             let wanted = vec![range.clone()];
-            stream::once(async move { read(&file, wanted).await.map(stream_of) })
+            stream::once(async move { read_ranges(&file, wanted).await.map(stream_of) })
                 .try_flatten()
                 .map_err(generic)
                 .boxed()
@@ -131,7 +120,7 @@ impl ObjectStore for AioStore {
             let end = range.end.min(len);
             if range.start < end { Ok(range.start..end) } else { Err(no_range(range, len)) }
         });
-        read(&file, ranges.collect::<Result<_>>()?).await.map_err(generic)
+        read_ranges(&file, ranges.collect::<Result<_>>()?).await.map_err(generic)
     }
 
     fn delete_stream(

@@ -4,7 +4,8 @@ pub mod table;
 
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt};
-use linux_aio::{File, RangesOptions};
+use linux_aio::File;
+use linux_aio_with_bytes::read_ranges;
 use parquet::arrow::arrow_reader::ArrowReaderOptions;
 use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::errors::Result;
@@ -31,27 +32,15 @@ impl AioReader {
     }
 }
 
-/// Reads ranges at once, in whole blocks around them, and cuts the ranges out of that.
-async fn read(file: &File, ranges: Vec<Range<u64>>) -> io::Result<Vec<Bytes>> {
-    let mut all = Vec::with_capacity(ranges.len());
-    // The caller wants all of them in memory.
-    let options = RangesOptions::new().memory_limit(u64::MAX);
-    let mut ranges = file.read_ranges_with(ranges, options)?;
-    while let Some(bytes) = ranges.next_range().await? {
-        all.push(Bytes::from_owner(bytes));
-    }
-    Ok(all)
-}
-
 impl AsyncFileReader for AioReader {
     fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, Result<Bytes>> {
-        let read = read(&self.file, vec![range]);
+        let read = read_ranges(&self.file, vec![range]);
         read.map(|read| Ok(read?.pop().expect("as many as were asked for"))).boxed()
     }
 
     /// Reads up to 32 ranges at a time. The crate's own implementation reads one after the other.
     fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, Result<Vec<Bytes>>> {
-        read(&self.file, ranges).map(|read| Ok(read?)).boxed()
+        read_ranges(&self.file, ranges).map(|read| Ok(read?)).boxed()
     }
 
     fn get_metadata<'a>(

@@ -1,8 +1,7 @@
 //! Queries of a Parquet file, compared with those of the crate on `tokio::fs::File`.
 
 use futures::FutureExt;
-use linux_aio::File;
-use linux_aio_with_parquet::{AioReader, table};
+use linux_aio_with_parquet::table;
 use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::errors::{ParquetError, Result};
 use std::fs;
@@ -39,32 +38,6 @@ async fn results_are_those_of_tokios_file() -> Result<()> {
             Some(997) => assert!((100..ROWS / 500).contains(&rows), "{rows}"),
             _ => assert!(rows < 2, "{rows}"),
         }
-    }
-    Ok(())
-}
-
-/// Goal: every range is exact, in the order in which it was asked for; and on a direct file the
-/// bytes lie where the disk wrote them, so that no copy is between disk and decoder.
-#[tokio::test]
-async fn ranges_are_exact_and_not_copied() -> Result<()> {
-    let directory = directory();
-    let path = directory.path().join("bytes");
-    let content: Vec<u8> = (0..1_000_003u32).map(|i| (i * 7 + i / 251) as u8).collect();
-    fs::write(&path, &content)?;
-    let driver = linux_aio::tokio::driver(64)?;
-    let file = File::open(&driver, &path).await?;
-    let is_direct = file.is_direct();
-    let mut reader = AioReader::new(file)?;
-    let ranges = vec![999_999..1_000_003, 0..1, 4096..8192, 5..700_001, 7..7, 4095..4097];
-    let read = reader.get_byte_ranges(ranges.clone()).await?;
-    assert_eq!(read.len(), ranges.len());
-    for (bytes, range) in read.iter().zip(&ranges) {
-        assert!(bytes[..] == content[range.start as usize..range.end as usize], "{range:?}");
-        let in_page = bytes.as_ptr().addr() % 512 == range.start as usize % 512;
-        assert!(!is_direct || bytes.is_empty() || in_page, "{range:?} was copied");
-    }
-    if !is_direct {
-        println!("SKIPPED that nothing is copied: the file system has no O_DIRECT");
     }
     Ok(())
 }
