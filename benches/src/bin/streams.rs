@@ -16,10 +16,11 @@ use rustix::fs::{Advice, fadvise};
 use std::future::Future;
 use std::io::Read;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Builder;
 
 const BLOCK: usize = 1 << 20;
@@ -35,6 +36,9 @@ struct Args {
     /// Sets how often each way is run.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
+    /// Runs only what has one of these words in its name, such as `hot` or `tokio`.
+    #[arg(long)]
+    only: Vec<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -42,6 +46,16 @@ enum Kind {
     Cold,
     Hot,
     New,
+    Over,
+}
+
+impl Kind {
+    const ALL: [(Self, &str); 4] = [
+        (Self::Cold, "cold read"),
+        (Self::Hot, "hot read"),
+        (Self::New, "new file"),
+        (Self::Over, "overwrite"),
+    ];
 }
 
 /// Holds the time that a run took, and its processor time.
@@ -61,15 +75,22 @@ struct Way {
 }
 
 fn ways() -> Vec<Way> {
-    let all: [(Kind, &str, Move); 8] = [
+    let all: [(Kind, &str, Move); 15] = [
         (Kind::Cold, "fio, libaio", |path, size| fio(path, size, "read")),
-        (Kind::Cold, "File::reader", read),
-        (Kind::Cold, "tokio::fs", tokio_read),
-        (Kind::Hot, "File::reader", read),
-        (Kind::Hot, "tokio::fs", tokio_read),
+        (Kind::Cold, "`File::reader`", read),
+        (Kind::Cold, "tokio::fs", tokio_read::<BLOCK>),
+        (Kind::Hot, "a loop of `preadv2`", copy),
+        (Kind::Hot, "`File::reader`", read),
+        (Kind::Hot, "`File::reader`, `AsyncRead`", read_bytes),
+        (Kind::Hot, "tokio::fs", tokio_read::<BLOCK>),
+        (Kind::Hot, "tokio::fs, 64 KiB", tokio_read::<{ 64 << 10 }>),
+        (Kind::Hot, "tokio::fs, 8 KiB", tokio_read::<{ 8 << 10 }>),
         (Kind::New, "fio, libaio", |path, size| fio(path, size, "write")),
-        (Kind::New, "File::writer", write),
+        (Kind::New, "`File::writer`", write),
         (Kind::New, "tokio::fs", tokio_write),
+        (Kind::Over, "fio, libaio", |path, size| fio(path, size, "write")),
+        (Kind::Over, "`File::writer`", write),
+        (Kind::Over, "tokio::fs", tokio_write),
     ];
     all.map(|(kind, name, run)| Way { kind, name, run, runs: Vec::new() }).into()
 }
@@ -126,12 +147,37 @@ async fn chunks<D: FileDriver>(file: &File<D>) -> Result<u64> {
     Ok(count)
 }
 
-fn tokio_read(path: &Path, size: u64) -> Result<Run> {
+/// Reads by the trait of tokio, to a buffer of the user's.
+fn read_bytes(path: &Path, size: u64) -> Result<Run> {
     let work = async {
-        let mut file = tokio::fs::File::open(path).await?;
-        let (mut buf, mut count) = (vec![0; BLOCK], 0);
+        let driver = linux_aio::tokio::driver(32)?;
+        count(File::open(&driver, path).await?.reader(..), BLOCK).await
+    };
+    timed(work, size)
+}
+
+fn tokio_read<const LEN: usize>(path: &Path, size: u64) -> Result<Run> {
+    timed(async { count(tokio::fs::File::open(path).await?, LEN).await }, size)
+}
+
+async fn count(mut from: impl AsyncRead + Unpin, len: usize) -> Result<u64> {
+    let (mut buf, mut count) = (vec![0; len], 0);
+    loop {
+        match from.read(&mut buf).await? {
+            0 => return Ok(count),
+            more => count += more as u64,
+        }
+    }
+}
+
+/// What a thread can copy from the page cache that does nothing else, by reads of 256 KiB.
+fn copy(path: &Path, size: u64) -> Result<Run> {
+    let file = std::fs::File::open(path)?;
+    let mut buf = vec![0; 256 << 10];
+    let work = async {
+        let mut count = 0;
         loop {
-            match file.read(&mut buf).await? {
+            match file.read_at(&mut buf, count)? {
                 0 => return Ok(count),
                 more => count += more as u64,
             }
@@ -143,7 +189,7 @@ fn tokio_read(path: &Path, size: u64) -> Result<Run> {
 fn write(path: &Path, size: u64) -> Result<Run> {
     let work = async {
         let driver = linux_aio::tokio::driver(32)?;
-        let options = File::options().write(true).create_new(true);
+        let options = File::options().write(true).create(true);
         let file = options.open(&driver, path).await?;
         let (mut writer, block) = (file.writer(0), vec![7; BLOCK]);
         while writer.position() < size {
@@ -157,7 +203,8 @@ fn write(path: &Path, size: u64) -> Result<Run> {
 
 fn tokio_write(path: &Path, size: u64) -> Result<Run> {
     let work = async {
-        let mut file = tokio::fs::File::create_new(path).await?;
+        let options = tokio::fs::OpenOptions::new().write(true).create(true).clone();
+        let mut file = options.open(path).await?;
         let (mut count, block) = (0, vec![7; BLOCK]);
         while count < size {
             file.write_all(&block).await?;
@@ -172,11 +219,19 @@ fn tokio_write(path: &Path, size: u64) -> Result<Run> {
 
 /// Makes the file hot or cold, and checks that it is, but for one page of a hundred.
 fn prepare(kind: Kind, path: &Path, new: &Path, size: u64) -> Result<()> {
-    if kind == Kind::New {
-        return match new.exists() {
-            true => std::fs::remove_file(new).context("removing the file of the last run"),
-            false => Ok(()),
-        };
+    match kind {
+        Kind::New if new.exists() => {
+            return std::fs::remove_file(new).context("removing the file of the last run");
+        }
+        Kind::New => return Ok(()),
+        Kind::Over => {
+            // Written blocks, none of which is in the page cache.
+            std::fs::copy(path, new)?;
+            let file = std::fs::File::open(new)?;
+            file.sync_all()?;
+            return Ok(fadvise(&file, 0, None, Advice::DontNeed)?);
+        }
+        Kind::Cold | Kind::Hot => {}
     }
     let all = size / 4096;
     for _ in 0..20 {
@@ -211,16 +266,24 @@ fn main() -> Result<()> {
     }
     file.sync_all()?;
     let mut ways = ways();
+    let is_wanted = |way: &Way, kind: &str| {
+        let name = format!("{kind} {}", way.name);
+        args.only.is_empty() || args.only.iter().any(|word| name.contains(&**word))
+    };
+    for (kind, what) in Kind::ALL {
+        ways.retain(|way| way.kind != kind || is_wanted(way, what));
+    }
     for _ in 0..args.rounds {
         fastrand::shuffle(&mut ways);
         for way in &mut ways {
             prepare(way.kind, &path, &new, size)?;
-            let target = if way.kind == Kind::New { &new } else { &path };
+            let writes = matches!(way.kind, Kind::New | Kind::Over);
+            let target = if writes { &new } else { &path };
             way.runs.push((way.run)(target, size)?);
         }
     }
     println!("| what | way | MB/s, median | from, to | CPU s/GiB, median |\n|---|---|---|---|---|");
-    for (kind, what) in [(Kind::Cold, "cold"), (Kind::Hot, "hot"), (Kind::New, "new file")] {
+    for (kind, what) in Kind::ALL {
         ways.sort_by_key(|way| way.name);
         for way in ways.iter().filter(|way| way.kind == kind) {
             let mut rates: Vec<_> =
