@@ -15,7 +15,7 @@
 //!   kernel that do not name the eventfd ([`announcing`]), when a future gives up at its deadline,
 //!   and for good once the reactor has failed because its runtime is gone.
 //!
-//! Deadlines have a thread of their own ([`timer`]).
+//! Deadlines have a thread of their own ([`alarm_clock`]).
 //!
 //! # What is locked when
 //!
@@ -26,11 +26,12 @@
 //! the driver again. What such a moment leaves to do is collected in [`Deferred`] and done after
 //! it.
 
-mod alarm_clock;
+pub(crate) mod alarm_clock;
 mod announcing;
 pub(crate) mod batching;
 mod blocking;
-mod deadline;
+pub(crate) mod close_within;
+pub(crate) mod deadline;
 mod deferred;
 pub(crate) mod entry;
 mod event_loop;
@@ -43,7 +44,7 @@ mod meter;
 mod metrics;
 #[cfg(all(test, loom))]
 mod model;
-mod overdue;
+pub(crate) mod overdue;
 pub(crate) mod queued_operation;
 pub(crate) mod reactor;
 mod run_lock;
@@ -52,17 +53,17 @@ pub(crate) mod stall;
 mod state;
 pub(crate) mod stats;
 pub(crate) mod thread;
-mod timed_out;
-mod timer;
+pub(crate) mod timed_out;
 mod tracing;
 pub(crate) mod users_code;
 
 pub(crate) use blocking::{BlockingThreads, Lane};
+pub use close_within::{CloseWithin, Unfinished};
 pub use deadline::WithDeadline;
 pub use future::{Close, OpFuture};
 pub(crate) use future::{InBox, InHeld};
 pub use metrics::{Histogram, Metrics, OperationMetrics};
-pub use overdue::{CloseWithin, Overdue, Unfinished};
+pub use overdue::Overdue;
 pub use reactor::Reactor;
 pub use stats::DriverStats;
 pub use timed_out::TimedOut;
@@ -304,7 +305,6 @@ impl Driver {
             waker: Arc::new(DriverWaker(weak.clone())).into(),
             eventfd,
             helper,
-            timer: Arc::default(),
             blocking: BlockingThreads::new(process),
             process,
         });
@@ -442,7 +442,7 @@ impl Driver {
     #[doc(alias = "io_destroy")]
     pub fn close_within(self, time: Duration) -> CloseWithin {
         self.shared.blocking.take_no_calls();
-        CloseWithin::new(self.shared, time)
+        CloseWithin::new(Close::new(self.shared), time)
     }
 
     /// Lists the operations that the kernel has had for `age` or longer, the oldest first.

@@ -8,7 +8,7 @@
 //! The [`State`] is borrowed for moments in which no code of a user runs. The [`EventLoop`] is
 //! borrowed by a turn, and by the sleep of `block_on`, which is never inside of a turn.
 
-mod alarm;
+pub(crate) mod alarm;
 mod block_on;
 mod future;
 mod queued;
@@ -23,12 +23,13 @@ use crate::clock;
 use crate::driver::BlockingThreads;
 use crate::driver::held::Held;
 use crate::driver::reactor::FailedReactor;
+use crate::driver::thread::ThreadError;
 use crate::driver::users_code::{catch_and_forget, run};
 use crate::fd::OwnedFd;
 use crate::op::Fsync;
 use crate::raw::ForkGuard;
 use crate::{DriverStats, Errno, EventFd, IoContext, Operation, Queue, Reactor};
-use alarm::Alarm;
+use alarm::{LocalAlarm, LocalAlarms};
 use alloc::boxed::Box;
 use alloc::rc::Rc;
 use alloc::sync::Arc;
@@ -182,7 +183,7 @@ impl LocalDriver {
             host: RefCell::new(None),
             watched: OnceCell::new(),
             reactor_error: OnceCell::new(),
-            alarm: Alarm::default(),
+            alarms: LocalAlarms::default(),
             bell: Arc::new(Bell::new(process)?),
             threads: BlockingThreads::new(process),
             process,
@@ -335,6 +336,11 @@ impl LocalDriver {
         &self.inner.threads
     }
 
+    /// Makes an alarm.
+    pub(crate) fn alarm_at(&self, at: Instant) -> Result<LocalAlarm, ThreadError> {
+        LocalAlarm::new(self.inner.clone(), at)
+    }
+
     /// Returns the number of operations that the driver has: in the kernel, queued, and waiting for
     /// a slot. Returns 0 in a forked child.
     pub fn outstanding(&self) -> usize {
@@ -414,7 +420,7 @@ struct Inner {
     watched: OnceCell<Arc<EventFd>>,
     /// The error of a reactor whose task is detached.
     reactor_error: OnceCell<FailedReactor>,
-    alarm: Alarm,
+    alarms: LocalAlarms,
     bell: Arc<Bell>,
     /// The threads that make calls for files.
     threads: BlockingThreads,
@@ -493,7 +499,7 @@ impl Inner {
     /// Wakes the task of the [`LocalRun`] at that time.
     fn wake_host_at(&self, at: Instant) {
         let Some(eventfd) = self.watched_by_host() else { return };
-        if !self.alarm.set(at, eventfd) {
+        if self.signal_at(at, eventfd).is_err() {
             // Without a thread for it, this one waits.
             thread::sleep(at.saturating_duration_since(clock::now()).min(Duration::from_millis(1)));
             let _ = eventfd.add(1);

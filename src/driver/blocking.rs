@@ -137,9 +137,14 @@ impl BlockingThreads {
         BlockingCall { threads: self.clone(), lane, phase: Phase::New(input, call) }
     }
 
-    /// Makes an alarm, by a thread of its own.
+    /// Makes an alarm of the driver's clock.
     pub(crate) fn alarm(&self, at: Instant) -> Result<Alarm, ThreadError> {
         self.0.clock.alarm(at)
+    }
+
+    /// Has the driver's clock call the waker at that time.
+    pub(crate) fn wake_at(&self, at: Instant, waker: Waker) -> Result<(), ThreadError> {
+        self.0.clock.wake_at(at, waker)
     }
 
     /// Refuses calls from now on. The parent's driver stays open in a forked child.

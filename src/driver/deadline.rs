@@ -1,6 +1,11 @@
 //! [`WithDeadline`], a future that ends at a time even if its operation does not.
+//!
+//! It is a future of an operation and an alarm (`alarm_clock.rs`). Both drivers use it: what it
+//! asks of a future is [`GivesUp`].
 
+use super::alarm_clock::{Alarm, Rings};
 use super::future::OpFuture;
+use super::thread::ThreadError;
 use super::timed_out::TimedOut;
 use crate::clock;
 use crate::{Errno, Operation};
@@ -11,10 +16,40 @@ use core::task::{Context, Poll};
 use core::time::Duration;
 use std::time::Instant;
 
+/// The outcome of an operation: its result, and the operation.
+pub(crate) type Outcome<O> = (Result<u32, Errno>, O);
+
+/// A future of an operation that can be given up: [`OpFuture`] or
+/// [`LocalFuture`](crate::LocalFuture).
+pub trait GivesUp: Unpin {
+    type Op;
+    type Alarm: Rings;
+
+    /// Returns whether the operation has not been started, and this is the process to start it.
+    fn can_be_refused(&self) -> bool;
+
+    /// Makes an alarm of the driver's.
+    ///
+    /// # Errors
+    /// Those of starting a thread.
+    fn alarm(&self, at: Instant) -> Result<Self::Alarm, ThreadError>;
+
+    /// Takes the operation of a future that has not started.
+    fn refuse(&mut self) -> Self::Op;
+
+    fn poll_op(&mut self, cx: &mut Context<'_>) -> Poll<Outcome<Self::Op>>;
+
+    /// Leaves the operation to the driver, since its deadline has passed. If it has just completed,
+    /// returns that. If the kernel never had it, the error contains it.
+    fn give_up(&mut self) -> Result<Outcome<Self::Op>, TimedOut<Self::Op>>;
+}
+
 /// Performs an operation that is given up at a deadline.
 ///
-/// [`OpFuture::deadline`] and [`OpFuture::timeout`] make it. It gives what the future of the
-/// operation gives, or [`TimedOut`] once the deadline has passed.
+/// [`OpFuture::deadline`], [`OpFuture::timeout`] and the functions of the same names of
+/// [`LocalFuture`](crate::LocalFuture) make it, and [`DriverWithDeadline`](crate::DriverWithDeadline)
+/// for every operation. It gives what the future of the operation gives, or [`TimedOut`] once the
+/// deadline has passed.
 ///
 /// # What becomes of the operation
 ///
@@ -28,10 +63,10 @@ use std::time::Instant;
 ///
 /// # When it fires
 ///
-/// A thread of the driver wakes the task. It needs no timer of the runtime, and fires if the
-/// runtime of the [`Reactor`](crate::Reactor) is gone. The task must be able to run: if its own
-/// thread is blocked in `io_submit`, see [`Driver`](crate::Driver#blocking), nothing polls the
-/// future.
+/// A thread of the driver wakes the task; in [`LocalDriver::block_on`](crate::LocalDriver::block_on)
+/// the sleep ends. It needs no timer of the runtime, and fires if the runtime of the
+/// [`Reactor`](crate::Reactor) is gone. The task must be able to run: if its own thread is blocked
+/// in `io_submit`, see [`Driver`](crate::Driver#blocking), nothing polls the future.
 ///
 /// # Panics
 ///
@@ -54,13 +89,15 @@ use std::time::Instant;
 /// ```
 #[must_use = "a future does nothing unless it is polled"]
 #[doc(alias = "timeout")]
-pub struct WithDeadline<O> {
-    future: OpFuture<O>,
+pub struct WithDeadline<F: GivesUp> {
+    future: F,
     /// `None` if it is too far away for the clock.
     deadline: Option<Instant>,
+    /// There from the first poll to the end, if there is a deadline.
+    alarm: Option<F::Alarm>,
 }
 
-impl<O> OpFuture<O> {
+impl<O: Operation + Send + 'static> OpFuture<O> {
     /// Gives the operation up at `deadline`, unless it has completed by then.
     ///
     /// [`WithDeadline`] says what becomes of the operation. If `deadline` has passed when the
@@ -84,7 +121,7 @@ impl<O> OpFuture<O> {
     /// assert_eq!((result?, read.buf), (64, vec![0; 64]));
     /// # Ok(()) }
     /// ```
-    pub fn deadline(self, deadline: Instant) -> WithDeadline<O> {
+    pub fn deadline(self, deadline: Instant) -> WithDeadline<Self> {
         WithDeadline::new(self, Some(deadline))
     }
 
@@ -109,43 +146,90 @@ impl<O> OpFuture<O> {
     /// }
     /// # Ok(()) }
     /// ```
-    pub fn timeout(self, timeout: Duration) -> WithDeadline<O> {
+    pub fn timeout(self, timeout: Duration) -> WithDeadline<Self> {
         WithDeadline::new(self, clock::now().checked_add(timeout))
     }
 }
 
-impl<O> WithDeadline<O> {
-    pub(super) fn new(future: OpFuture<O>, deadline: Option<Instant>) -> Self {
-        Self { future, deadline }
+impl<F: GivesUp> WithDeadline<F> {
+    pub(crate) fn new(future: F, deadline: Option<Instant>) -> Self {
+        Self { future, deadline, alarm: None }
     }
-}
 
-impl<O: Operation + Send + 'static> Future for WithDeadline<O> {
-    type Output = Result<(Result<u32, Errno>, O), TimedOut<O>>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Some(at) = self.deadline else {
-            return self.future.poll_with(cx, None).map(Ok);
-        };
-        if self.future.is_new() {
-            // Before the operation starts, so that one that comes too late never does.
-            if let Some(ended) = self.future.refuse_new(at) {
-                return Poll::Ready(ended);
+    /// Ends a future that has not started, if its deadline has passed or nothing could tell that it
+    /// does. Makes the alarm otherwise.
+    fn refuse(&mut self, at: Instant) -> Option<TimedOut<F::Op>> {
+        if at <= clock::now() {
+            return Some(TimedOut::new(Some(self.future.refuse())));
+        }
+        match self.future.alarm(at) {
+            Ok(alarm) => {
+                self.alarm = Some(alarm);
+                None
+            }
+            Err(error) => {
+                let op = Some(self.future.refuse());
+                Some(TimedOut { op, no_timer: Some(error) })
             }
         }
-        if let Poll::Ready(output) = self.future.poll_with(cx, Some(at)) {
-            return Poll::Ready(Ok(output));
-        }
-        // After the waker was stored. The timer calls the waker that it finds after the deadline,
-        // once. If that was an older one, the deadline has passed, and this sees it.
-        if clock::now() < at {
-            return Poll::Pending;
-        }
-        Poll::Ready(self.future.give_up())
     }
 }
 
-impl<O> fmt::Debug for WithDeadline<O> {
+impl<F: GivesUp> Future for WithDeadline<F> {
+    type Output = Result<Outcome<F::Op>, TimedOut<F::Op>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = Pin::into_inner(self);
+        if let (None, Some(at)) = (&this.alarm, this.deadline) {
+            // Before the operation starts, so that one that comes too late never does. A forked
+            // child gets its own answer when the operation is started.
+            if this.future.can_be_refused() {
+                if let Some(timed_out) = this.refuse(at) {
+                    return Poll::Ready(Err(timed_out));
+                }
+            }
+        }
+        if let Poll::Ready(outcome) = this.future.poll_op(cx) {
+            this.alarm = None;
+            return Poll::Ready(Ok(outcome));
+        }
+        let Some(alarm) = &mut this.alarm else { return Poll::Pending };
+        // The look at the clock comes last. If the alarm has called an older waker, the time is up.
+        let set = alarm.set(cx.waker());
+        if set.is_ok() && !alarm.is_due() {
+            return Poll::Pending;
+        }
+        this.alarm = None;
+        Poll::Ready(this.future.give_up().map_err(|timed_out| timed_out.without(set.err())))
+    }
+}
+
+impl<O: Operation + Send + 'static> GivesUp for OpFuture<O> {
+    type Op = O;
+    type Alarm = Alarm;
+
+    fn can_be_refused(&self) -> bool {
+        self.is_new() && self.shared.check_process().is_ok()
+    }
+
+    fn alarm(&self, at: Instant) -> Result<Alarm, ThreadError> {
+        self.shared.blocking.alarm(at)
+    }
+
+    fn refuse(&mut self) -> O {
+        self.refuse_new()
+    }
+
+    fn poll_op(&mut self, cx: &mut Context<'_>) -> Poll<Outcome<O>> {
+        Pin::new(self).poll(cx)
+    }
+
+    fn give_up(&mut self) -> Result<Outcome<O>, TimedOut<O>> {
+        Self::give_up(self)
+    }
+}
+
+impl<F: GivesUp + fmt::Debug> fmt::Debug for WithDeadline<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WithDeadline")
             .field("future", &self.future)

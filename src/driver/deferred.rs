@@ -5,7 +5,6 @@ use super::queued_operation::{Action, Ended, Sent};
 use super::users_code::run;
 use alloc::vec::Vec;
 use core::task::Waker;
-use std::time::Instant;
 
 /// See the [module](self).
 #[derive(Default)]
@@ -17,8 +16,6 @@ pub(super) struct Deferred {
     pub(super) run_now: bool,
     /// The event loop is to run now, on the helper thread: this one must not block in `io_submit`.
     pub(super) run_on_helper: bool,
-    /// The timer is to wake at this time.
-    pub(super) arm: Option<Instant>,
 }
 
 impl Deferred {

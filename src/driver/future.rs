@@ -1,13 +1,13 @@
 //! The futures of a driver.
 
 use super::Handle;
+use super::deadline::Outcome;
 use super::held::Held;
 use super::queued_operation::Ended;
 use super::state::GivenUp;
 use super::timed_out::TimedOut;
 use super::tracing::{Span, downcast, erase};
 use super::users_code::catch_and_forget;
-use crate::clock;
 use crate::{Errno, Operation};
 use alloc::boxed::Box;
 use core::fmt;
@@ -16,16 +16,12 @@ use core::mem;
 use core::pin::Pin;
 use core::task::{Context, Poll, Waker};
 use std::panic::resume_unwind;
-use std::time::Instant;
 
 /// The output of a future, with the operation where it is.
 pub(crate) type InHeld<O> = (Result<u32, Errno>, Held<O>);
 
 /// The output of a future, with the operation in its box.
 pub(crate) type InBox<O> = (Result<u32, Errno>, Box<O>);
-
-/// The output of a future with a deadline gives.
-pub(super) type InTime<O> = Result<(Result<u32, Errno>, O), TimedOut<O>>;
 
 /// An operation as a future, from [`Driver::perform`](super::Driver::perform). It gives the result
 /// and the operation, with its buffer.
@@ -56,7 +52,7 @@ pub(super) type InTime<O> = Result<(Result<u32, Errno>, O), TimedOut<O>>;
 /// ```
 #[must_use = "a future does nothing unless it is polled"]
 pub struct OpFuture<O> {
-    shared: Handle,
+    pub(super) shared: Handle,
     phase: Phase<O>,
     span: Span,
 }
@@ -84,11 +80,7 @@ impl<O> Unpin for OpFuture<O> {}
 impl<O: Operation + Send + 'static> OpFuture<O> {
     /// Gives the operation to the driver, and says how it has ended, if it has. `Err` where it
     /// takes none.
-    fn start(
-        &mut self,
-        waker: &Waker,
-        deadline: Option<Instant>,
-    ) -> Result<Option<Ended>, InHeld<O>> {
+    fn start(&mut self, waker: &Waker) -> Result<Option<Ended>, InHeld<O>> {
         #[cfg(feature = "sim")]
         crate::sys::sim::future_starts();
         // The clones may panic. Until then the future keeps its operation.
@@ -99,11 +91,7 @@ impl<O: Operation + Send + 'static> OpFuture<O> {
             Err(errno) => return Err((Err(errno), downcast(op))),
         };
         let (started, ran) = self.shared.with_locked(state, |state, deferred| {
-            let started = state.start(op, waker, deferred);
-            if let (Ok(entry), Some(at)) = (&started, deadline) {
-                state.set_deadline(*entry, at, deferred);
-            }
-            (started, deferred.run_now)
+            (state.start(op, waker, deferred), deferred.run_now)
         });
         let entry = started.map_err(|(errno, op)| (Err(errno), downcast(op)))?;
         self.phase = Phase::Started(entry);
@@ -136,37 +124,23 @@ impl<O: Operation + Send + 'static> Future for OpFuture<O> {
     type Output = (Result<u32, Errno>, O);
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.poll_with(cx, None)
+        self.poll_held(cx).map(|(result, op)| (result, op.into_inner()))
     }
 }
 
 impl<O: Operation + Send + 'static> OpFuture<O> {
-    /// Polls the future. If it starts, its task is woken at `deadline`.
+    /// Polls the future, and leaves the operation in its box.
     #[inline(always)]
-    pub(super) fn poll_with(
-        &mut self,
-        cx: &mut Context<'_>,
-        deadline: Option<Instant>,
-    ) -> Poll<(Result<u32, Errno>, O)> {
-        self.poll_held(cx, deadline).map(|(result, op)| (result, op.into_inner()))
-    }
-
-    /// Does the same, and leaves the operation in its box.
-    #[inline(always)]
-    pub(crate) fn poll_boxed(
-        &mut self,
-        cx: &mut Context<'_>,
-        deadline: Option<Instant>,
-    ) -> Poll<InBox<O>> {
-        self.poll_held(cx, deadline).map(|(result, op)| (result, op.into_box()))
+    pub(crate) fn poll_boxed(&mut self, cx: &mut Context<'_>) -> Poll<InBox<O>> {
+        self.poll_held(cx).map(|(result, op)| (result, op.into_box()))
     }
 
     #[inline(always)]
-    fn poll_held(&mut self, cx: &mut Context<'_>, deadline: Option<Instant>) -> Poll<InHeld<O>> {
+    fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<InHeld<O>> {
         let span = self.span.clone();
         let _entered = span.enter();
         let ended = match self.phase {
-            Phase::New(_) => match self.start(cx.waker(), deadline) {
+            Phase::New(_) => match self.start(cx.waker()) {
                 Ok(ended) => ended,
                 Err(refused) => {
                     self.span.ended(refused.0);
@@ -197,23 +171,15 @@ impl<O: Operation + Send + 'static> OpFuture<O> {
         }
     }
 
-    /// Ends a future that has not started, if its deadline has passed or nothing could tell that it
-    /// does.
-    pub(super) fn refuse_new(&mut self, deadline: Instant) -> Option<InTime<O>> {
-        // A forked child gets its own answer when the operation is started.
-        self.shared.check_process().ok()?;
-        if deadline <= clock::now() {
-            self.span.left("deadline");
-            return Some(Err(TimedOut::new(Some(self.take_op().into_inner()))));
-        }
-        let no_timer = Some(self.shared.start_timer().err()?);
+    /// Takes the operation of a future that has not started, since its deadline has passed.
+    pub(super) fn refuse_new(&mut self) -> O {
         self.span.left("deadline");
-        Some(Err(TimedOut { op: Some(self.take_op().into_inner()), no_timer }))
+        self.take_op().into_inner()
     }
 
     /// Leaves the operation to the driver, since its deadline has passed. If it has just completed,
     /// returns that.
-    pub(super) fn give_up(&mut self) -> InTime<O> {
+    pub(super) fn give_up(&mut self) -> Result<Outcome<O>, TimedOut<O>> {
         let Phase::Started(entry) = self.phase else {
             unreachable!("a future that is pending has started")
         };
@@ -280,7 +246,7 @@ impl<O> fmt::Debug for OpFuture<O> {
 /// ```
 #[must_use = "a future does nothing unless it is polled"]
 pub struct Close {
-    shared: Handle,
+    pub(super) shared: Handle,
     /// Which of those who wait this is.
     closer: u64,
 }

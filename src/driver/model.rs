@@ -8,6 +8,7 @@
 //! RUSTFLAGS="--cfg loom" cargo test --release --lib driver::model
 //! ```
 
+use super::alarm_clock::{Alarms, Key};
 use super::announcing::{Announcing, PAUSE};
 use super::deferred::Deferred;
 use super::held::Held;
@@ -77,6 +78,7 @@ struct Model {
     /// The deadline of all, and whether the model's clock has come to it.
     deadline: Instant,
     late: AtomicBool,
+    alarms: Mutex<Alarms>,
     /// The kernel completes nothing before every future has ended.
     hangs: bool,
 }
@@ -97,6 +99,7 @@ impl Model {
             dropped: Arc::new(AtomicUsize::new(0)),
             deadline: Instant::now(),
             late: AtomicBool::new(false),
+            alarms: Mutex::default(),
             hangs,
         });
         model.run_event_loop();
@@ -237,16 +240,12 @@ impl Model {
     /// to the deadline.
     fn run_until_deadline(&self) {
         let mut started = None;
+        let mut key = None;
         block_on(poll_fn(|cx| {
             let waker = cx.waker().clone();
             let (entry, ended) = match started {
                 None => {
-                    let op = Held::new(Op(Arc::clone(&self.dropped))).erase_sent();
-                    let entry = self.with_state(|state, deferred| {
-                        let entry = state.start(op, waker, deferred).ok().expect("it is open");
-                        state.set_deadline(entry, self.deadline, deferred);
-                        entry
-                    });
+                    let entry = self.start(waker);
                     (*started.insert(entry), lock(&self.state).take_end(entry))
                 }
                 Some(entry) => self.with_state(|state, deferred| {
@@ -257,6 +256,7 @@ impl Model {
             if ended.is_some() {
                 return Poll::Ready(());
             }
+            self.set_alarm(&mut key, cx.waker());
             if !self.late.load(Ordering::SeqCst) {
                 return Poll::Pending;
             }
@@ -265,13 +265,31 @@ impl Model {
             drop(given_up);
             Poll::Ready(())
         }));
+        key.map(|key| lock(&self.alarms).clear(key));
     }
 
-    /// The timer: its clock comes to the deadline, and it wakes those that are asleep. A deadline
-    /// that is set later finds the clock there.
+    /// Does what `Alarm::set` does.
+    fn set_alarm(&self, key: &mut Option<Key>, waker: &Waker) {
+        let mut alarms = lock(&self.alarms);
+        let key = *key.get_or_insert_with(|| alarms.key(self.deadline));
+        if !alarms.wakes(key, waker) {
+            let before = alarms.set(key, waker.clone());
+            drop(alarms);
+            drop(before);
+        }
+    }
+
+    /// The clock comes to the deadline, and calls the alarms that are set. One that is set later
+    /// finds the clock there.
     fn pass_deadline(&self) {
         self.late.store(true, Ordering::SeqCst);
-        self.with_state(|state, deferred| state.expire(self.deadline, deferred));
+        loop {
+            let waker = lock(&self.alarms).take_due(self.deadline);
+            match waker {
+                Some(waker) => waker.wake(),
+                None => return,
+            }
+        }
     }
 
     /// A future that is polled once, and dropped.

@@ -8,9 +8,6 @@ use super::queued_operation::{Action, QueuedOperation};
 use super::reactor::Contained;
 use super::run_lock::{ReactorPolling, RunLock};
 use super::state::State;
-use super::thread::ThreadError;
-use super::timer::Timer;
-use crate::clock;
 use crate::raw::ForkGuard;
 use crate::{Errno, EventFd, Queue};
 use alloc::sync::{Arc, Weak};
@@ -45,8 +42,7 @@ pub(super) struct Shared {
     pub(super) waker: Waker,
     pub(super) eventfd: Arc<EventFd>,
     pub(super) helper: Helper,
-    pub(super) timer: Arc<Timer>,
-    /// The threads that make calls for files.
+    /// The threads that make calls for files, and the clock.
     pub(super) blocking: BlockingThreads,
     pub(super) process: ForkGuard,
 }
@@ -124,9 +120,6 @@ impl Shared {
     /// Does what a step under the lock has left to do. Returns the list of it, which is empty.
     pub(super) fn finish(self: &Arc<Self>, deferred: Deferred) -> Vec<Action> {
         let run_now = deferred.run_now;
-        if let Some(at) = deferred.arm {
-            self.timer.arm(at);
-        }
         if deferred.run_on_helper {
             self.run_on_helper();
         }
@@ -224,16 +217,6 @@ impl Shared {
         }
     }
 
-    /// Starts the timer's thread, unless it runs.
-    pub(super) fn start_timer(self: &Arc<Self>) -> Result<(), ThreadError> {
-        self.timer.start(self)
-    }
-
-    /// Wakes the futures whose deadlines have passed.
-    pub(super) fn expire(self: &Arc<Self>) {
-        let _ = self.with_state(|state, deferred| state.expire(clock::now(), deferred));
-    }
-
     /// Has the helper thread run the event loop at that time.
     pub(super) fn run_at(self: &Arc<Self>, at: Instant, purpose: Purpose) {
         self.helper.run_at(at, purpose, self);
@@ -259,7 +242,6 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        self.timer.end();
         let event_loop = self.event_loop.get_mut().unwrap_or_else(PoisonError::into_inner);
         if let Some(queue) = event_loop.take_queue() {
             self.destroy(queue, Weak::new());

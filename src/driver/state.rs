@@ -9,7 +9,6 @@ use super::overdue::{Overdue, Submitted};
 use super::queued_operation::{Ended, Sent};
 use super::stall::RETRY_LIMIT;
 use super::stats::DriverStats;
-use super::timer::{Deadlines, Sleeper};
 use crate::Errno;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
@@ -41,7 +40,6 @@ pub(super) struct State {
     /// Entries that have been abandoned and are to be cancelled.
     cancels: Vec<usize>,
     batching: Batching,
-    deadlines: Deadlines,
     pub(super) meter: Meter,
     /// The reason if no more operations are taken.
     refusal: Option<Errno>,
@@ -65,7 +63,6 @@ impl State {
             capacity,
             cancels: Vec::new(),
             batching: Batching::default(),
-            deadlines: Deadlines::default(),
             meter: Meter::default(),
             refusal: None,
             destroyed: false,
@@ -168,7 +165,6 @@ impl State {
 
     /// Parts an entry from its future. Returns also whether the event loop is to run.
     fn leave(&mut self, entry: usize, deferred: &mut Deferred) -> (GivenUp, bool) {
-        self.deadlines.clear(Sleeper::Operation(entry));
         let left = &mut self.entries[entry];
         left.waker.take().into_iter().for_each(|waker| deferred.drop_waker(waker));
         match left.phase {
@@ -194,29 +190,6 @@ impl State {
             }
             Phase::Vacant | Phase::Abandoned => unreachable!("a future is dropped once"),
         }
-    }
-
-    /// Has the future of an entry woken at that time, unless it is woken before.
-    pub(super) fn set_deadline(&mut self, entry: usize, at: Instant, deferred: &mut Deferred) {
-        if self.deadlines.set(Sleeper::Operation(entry), at) {
-            deferred.arm = Some(at);
-        }
-    }
-
-    /// Wakes the futures whose deadlines have passed, and has the timer armed for the next.
-    pub(super) fn expire(&mut self, now: Instant, deferred: &mut Deferred) {
-        while let Some(sleeper) = self.deadlines.take_due(now) {
-            let waker = match sleeper {
-                // Its deadline went if it has ended, as has its waker.
-                Sleeper::Operation(entry) => {
-                    let waker = self.entries[entry].waker.as_mut();
-                    waker.map(|waker| mem::replace(waker, Waker::noop().clone()))
-                }
-                Sleeper::Closer(ticket) => self.closers.remove(&ticket),
-            };
-            waker.into_iter().for_each(|waker| deferred.wake(waker));
-        }
-        deferred.arm = self.deadlines.next();
     }
 
     #[inline(always)]
@@ -299,7 +272,6 @@ impl State {
 
     #[inline(always)]
     fn end(&mut self, entry: usize, ended: Ended, deferred: &mut Deferred) {
-        self.deadlines.clear(Sleeper::Operation(entry));
         let entry = &mut self.entries[entry];
         match ended {
             Ended::Done { result, op } => entry.end(op, result, None),
@@ -315,17 +287,6 @@ impl State {
         self.refusal.get_or_insert(Errno::ECANCELED);
         deferred.run_now = self.is_drained();
         self.ticket()
-    }
-
-    /// Does the same, and has the caller woken at the deadline.
-    pub(super) fn close_until(
-        &mut self,
-        deadline: Option<Instant>,
-        deferred: &mut Deferred,
-    ) -> u64 {
-        let closer = self.close(deferred);
-        deferred.arm = deadline.filter(|&at| self.deadlines.set(Sleeper::Closer(closer), at));
-        closer
     }
 
     /// Takes no more operations, since events cannot be had any more, for this reason. Ends those
@@ -362,7 +323,6 @@ impl State {
 
     /// Forgets a caller that waited for the end.
     pub(super) fn forget_closer(&mut self, closer: u64, deferred: &mut Deferred) {
-        self.deadlines.clear(Sleeper::Closer(closer));
         if let Some(waker) = self.closers.remove(&closer) {
             deferred.drop_waker(waker);
         }

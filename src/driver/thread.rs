@@ -15,8 +15,6 @@ pub(crate) enum Thread {
     Reads,
     Writes,
     Calls,
-    Alarm,
-    Clock,
 }
 
 impl Thread {
@@ -28,8 +26,6 @@ impl Thread {
             Self::Reads => "linux-aio-reads",
             Self::Writes => "linux-aio-write",
             Self::Calls => "linux-aio-calls",
-            Self::Alarm => "linux-aio-alarm",
-            Self::Clock => "linux-aio-clock",
         }
     }
 
@@ -40,8 +36,6 @@ impl Thread {
             Self::Reads => "waits for reads of files that are not in the page cache",
             Self::Writes => "writes files through the page cache",
             Self::Calls => "opens, closes and changes files",
-            Self::Alarm => "wakes the task of a local driver at a time",
-            Self::Clock => "wakes requests of files at their deadlines",
         }
     }
 
@@ -59,7 +53,7 @@ impl Thread {
 
 /// A thread that could not be started. Its text says what the thread is for, and what to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ThreadError {
+pub struct ThreadError {
     thread: Thread,
     errno: Errno,
 }

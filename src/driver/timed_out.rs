@@ -36,8 +36,13 @@ pub struct TimedOut<O> {
 }
 
 impl<O> TimedOut<O> {
-    pub(super) fn new(op: Option<O>) -> Self {
+    pub(crate) fn new(op: Option<O>) -> Self {
         Self { op, no_timer: None }
+    }
+
+    /// Names the thread whose lack is the reason, if there is one.
+    pub(super) fn without(self, no_timer: Option<ThreadError>) -> Self {
+        Self { no_timer, ..self }
     }
 
     /// Returns [`Errno::ETIMEDOUT`]; or that of the timer's thread if it could not be started,
@@ -65,7 +70,10 @@ impl<O> fmt::Debug for TimedOut<O> {
 impl<O> fmt::Display for TimedOut<O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(error) = &self.no_timer {
-            return write!(f, "the operation was not started: {error}");
+            return match self.op {
+                Some(_) => write!(f, "the operation was not started: {error}"),
+                None => write!(f, "the operation was given up: {error}"),
+            };
         }
         f.write_str(match self.op {
             Some(_) => "the operation was not started before its deadline",

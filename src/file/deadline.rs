@@ -2,6 +2,8 @@
 
 use super::drivers::FileDriver;
 use super::{File, Outcome};
+use crate::clock;
+use crate::driver::alarm_clock::Rings;
 use crate::op::Buffers;
 use crate::{Driver, Opcode, Plain, ReadTo, WriteFrom};
 use alloc::string::String;
@@ -12,7 +14,6 @@ use core::task::Poll;
 use core::time::Duration;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::time::Instant;
 
 /// A handle of a file whose requests are given up after a time. From [`File::with_deadline`].
 ///
@@ -167,18 +168,23 @@ impl<D: FileDriver> FileWithDeadline<D> {
         offset: u64,
         request: impl Future<Output = T>,
     ) -> io::Result<T> {
-        let Some(at) = Instant::now().checked_add(self.time) else { return Ok(request.await) };
-        let alarm = self.file.access.driver.threads().alarm(at)?;
+        let Some(at) = clock::now().checked_add(self.time) else { return Ok(request.await) };
+        let mut alarm = self.file.access.driver.alarm(at)?;
         let mut request = pin!(request);
         let in_time = poll_fn(|cx| {
             if let Poll::Ready(output) = request.as_mut().poll(cx) {
-                return Poll::Ready(Some(output));
+                return Poll::Ready(Ok(output));
             }
             // Set before the look at the clock. If it called an older waker, the time is up.
-            alarm.set(cx.waker());
-            if alarm.is_due() { Poll::Ready(None) } else { Poll::Pending }
+            if let Err(no_thread) = alarm.set(cx.waker()) {
+                return Poll::Ready(Err(Some(no_thread)));
+            }
+            if alarm.is_due() { Poll::Ready(Err(None)) } else { Poll::Pending }
         });
-        in_time.await.ok_or_else(|| self.late(opcode, offset))
+        in_time.await.map_err(|no_thread| match no_thread {
+            Some(no_thread) => no_thread.into(),
+            None => self.late(opcode, offset),
+        })
     }
 
     #[cold]

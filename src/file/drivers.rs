@@ -2,11 +2,15 @@
 
 use super::work::Work;
 use crate::driver::BlockingThreads;
+use crate::driver::alarm_clock::{Alarm, Rings};
+use crate::driver::thread::ThreadError;
+use crate::local::alarm::LocalAlarm;
 use crate::raw::ForkGuard;
 use crate::{Driver, Errno, LocalDriver, LocalFuture, OpFuture, Operation};
 use alloc::boxed::Box;
 use core::fmt;
 use core::task::{Context, Poll};
+use std::time::Instant;
 
 /// A driver that a [`File`](super::File) works with: [`Driver`] or [`LocalDriver`].
 ///
@@ -57,6 +61,15 @@ pub trait Performs: Clone + fmt::Debug + 'static {
 
     /// Returns the threads that make calls which block.
     fn threads(&self) -> &BlockingThreads;
+
+    /// An alarm for a deadline.
+    type Alarm: Rings;
+
+    /// Makes an alarm.
+    ///
+    /// # Errors
+    /// Those of starting a thread.
+    fn alarm(&self, at: Instant) -> Result<Self::Alarm, ThreadError>;
 }
 
 impl Performs for Driver {
@@ -71,11 +84,17 @@ impl Performs for Driver {
         performed: &mut OpFuture<O>,
         cx: &mut Context<'_>,
     ) -> Poll<(Result<u32, Errno>, Box<O>)> {
-        performed.poll_boxed(cx, None)
+        performed.poll_boxed(cx)
     }
 
     fn threads(&self) -> &BlockingThreads {
         self.blocking_threads()
+    }
+
+    type Alarm = Alarm;
+
+    fn alarm(&self, at: Instant) -> Result<Alarm, ThreadError> {
+        self.blocking_threads().alarm(at)
     }
 }
 
@@ -96,6 +115,12 @@ impl Performs for LocalDriver {
 
     fn threads(&self) -> &BlockingThreads {
         self.blocking_threads()
+    }
+
+    type Alarm = LocalAlarm;
+
+    fn alarm(&self, at: Instant) -> Result<LocalAlarm, ThreadError> {
+        self.alarm_at(at)
     }
 }
 
@@ -137,5 +162,11 @@ impl Performs for InPlace {
 
     fn threads(&self) -> &BlockingThreads {
         &self.0
+    }
+
+    type Alarm = Alarm;
+
+    fn alarm(&self, at: Instant) -> Result<Alarm, ThreadError> {
+        self.0.alarm(at)
     }
 }

@@ -1,81 +1,164 @@
-//! [`Alarm`], a thread that makes an eventfd readable at a time. It starts when it is needed first,
-//! which is seldom: see [`LocalDriver`](super::LocalDriver#without-an-eventfd).
+//! The alarms of a local driver: [`LocalAlarm`], which ends the sleep of `block_on` without a thread
+//! and a lock, and what an executor needs, by the thread of the driver's clock.
+//!
+//! `driver/alarm_clock.rs` says what an alarm does, and why none is lost. Here the table is in the
+//! driver, and `block_on` rings: in each turn, and before and after a sleep, which ends at the
+//! first alarm. That is right as long as the wakers lead to `block_on`, which they do if they were
+//! stored in it. A future that is polled by an executor, or by anybody else, sets the alarm of the
+//! thread instead.
 
+use super::{Handle, Inner};
 use crate::EventFd;
 use crate::clock;
-use crate::driver::thread::Thread;
+use crate::driver::alarm_clock::{Alarm, Alarms, Key, Rings};
+use crate::driver::thread::ThreadError;
+use crate::driver::users_code::catch_and_forget;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
-use core::cell::OnceCell;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use alloc::task::Wake;
+use core::cell::{Cell, OnceCell, RefCell};
+use core::mem;
+use core::task::Waker;
+use core::time::Duration;
 use std::time::Instant;
 
-/// Tells its thread the times, and ends it. Holds `None` if the thread could not be started.
+/// The alarms of `block_on`.
 #[derive(Default)]
-pub(super) struct Alarm(OnceCell<Option<Sender<Instant>>>);
+pub(super) struct LocalAlarms {
+    alarms: RefCell<Alarms>,
+    /// The earliest time.
+    next: Cell<Option<Instant>>,
+    /// Makes the eventfd of the task of a `LocalRun` readable.
+    signal: OnceCell<Waker>,
+}
 
-impl Alarm {
-    /// Makes `eventfd` readable at that time. Returns `false` if there is no thread.
-    ///
-    /// The first call decides which eventfd that is.
-    pub(super) fn set(&self, at: Instant, eventfd: &Arc<EventFd>) -> bool {
-        let thread = self.0.get_or_init(|| start(Arc::clone(eventfd)));
-        thread.as_ref().is_some_and(|thread| thread.send(at).is_ok())
+impl LocalAlarms {
+    fn change<R>(&self, change: impl FnOnce(&mut Alarms) -> R) -> R {
+        let alarms = &mut *self.alarms.borrow_mut();
+        let result = change(alarms);
+        self.next.set(alarms.next());
+        result
+    }
+
+    /// Calls the wakers whose time has come.
+    #[inline(always)]
+    pub(super) fn ring(&self) {
+        // Without alarms, this is all.
+        if self.next.get().is_some() {
+            self.ring_due();
+        }
+    }
+
+    #[cold]
+    fn ring_due(&self) {
+        let now = clock::now();
+        // A waker may set alarms. Those are of the next call.
+        while let Some(waker) = self.change(|alarms| alarms.take_due(now)) {
+            catch_and_forget(|| waker.wake());
+        }
+    }
+
+    /// Returns how long a sleep may last that would last for `time`.
+    pub(super) fn bound(&self, time: Duration) -> Duration {
+        let Some(next) = self.next.get() else { return time };
+        time.min(next.saturating_duration_since(clock::now()))
     }
 }
 
-fn start(eventfd: Arc<EventFd>) -> Option<Sender<Instant>> {
-    let (times, told) = channel();
-    #[cfg(feature = "sim")]
-    let mut told = Some(told);
-    #[cfg(feature = "sim")]
-    let adopted = crate::sys::sim::adopt(|| steps(told.take(), Arc::clone(&eventfd)));
-    #[cfg(feature = "sim")]
-    let Some(told) = told.filter(|_| !adopted) else { return Some(times) };
-    Thread::Alarm.start(move || signal(&told, &eventfd)).ok().map(|()| times)
+/// An alarm of a local driver.
+pub struct LocalAlarm {
+    inner: Handle,
+    at: Instant,
+    /// The alarm in the driver's table, once it has been set there.
+    key: Option<Key>,
+    /// The alarm of the thread, once one is needed.
+    of_thread: Option<Alarm>,
 }
 
-/// Makes the eventfd readable at each time that it is told.
-fn signal(told: &Receiver<Instant>, eventfd: &EventFd) {
-    let mut times: Vec<Instant> = Vec::new();
-    loop {
-        let next = match times.iter().min() {
-            None => told.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            Some(first) => told.recv_timeout(first.saturating_duration_since(clock::now())),
+impl LocalAlarm {
+    /// Makes an alarm, which is not set yet. Starts the thread if it needs one.
+    pub(super) fn new(inner: Handle, at: Instant) -> Result<Self, ThreadError> {
+        let of_thread = match inner.rings_in_block_on() {
+            true => None,
+            false => Some(inner.threads.alarm(at)?),
         };
-        match next {
-            Ok(time) => times.push(time),
-            Err(RecvTimeoutError::Disconnected) => return,
-            Err(RecvTimeoutError::Timeout) => {
-                let now = clock::now();
-                times.retain(|&time| time > now);
-                // EAGAIN: the count is at its limit, so it is readable as it is.
-                let _ = eventfd.add(1);
+        Ok(Self { inner, at, key: None, of_thread })
+    }
+
+    fn set_in_table(&mut self, waker: &Waker) {
+        let alarms = &self.inner.alarms;
+        if let Some(key) = self.key {
+            if alarms.alarms.borrow().wakes(key, waker) {
+                return;
             }
+        }
+        // The clone and the drop are users' code, which may come back here.
+        let waker = waker.clone();
+        if self.inner.check_process().is_err() {
+            // The clone has forked: it may belong to a runtime of the parent's.
+            return mem::forget(waker);
+        }
+        let before = alarms.change(|alarms| {
+            let key = *self.key.get_or_insert_with(|| alarms.key(self.at));
+            alarms.set(key, waker)
+        });
+        catch_and_forget(|| drop(before));
+    }
+}
+
+impl Rings for LocalAlarm {
+    fn set(&mut self, waker: &Waker) -> Result<(), ThreadError> {
+        if self.inner.check_process().is_err() {
+            return Ok(());
+        }
+        if self.inner.rings_in_block_on() {
+            self.set_in_table(waker);
+            return Ok(());
+        }
+        let alarm = match &mut self.of_thread {
+            Some(alarm) => alarm,
+            None => self.of_thread.insert(self.inner.threads.alarm(self.at)?),
+        };
+        alarm.set(waker)
+    }
+
+    fn is_due(&self) -> bool {
+        self.at <= clock::now()
+    }
+}
+
+impl Drop for LocalAlarm {
+    fn drop(&mut self) {
+        let Some(key) = self.key else { return };
+        if self.inner.check_process().is_ok() {
+            let waker = self.inner.alarms.change(|alarms| alarms.clear(key));
+            catch_and_forget(|| drop(waker));
         }
     }
 }
 
-/// Returns the same work in steps that do not block, for a simulation.
-#[cfg(feature = "sim")]
-fn steps(told: Option<Receiver<Instant>>, eventfd: Arc<EventFd>) -> crate::sys::sim::Step {
-    use crate::sys::sim::Stepped;
-    use std::sync::mpsc::TryRecvError;
-    let mut times: Vec<Instant> = Vec::new();
-    alloc::boxed::Box::new(move || {
-        loop {
-            match told.as_ref().map(Receiver::try_recv) {
-                Some(Ok(time)) => times.push(time),
-                Some(Err(TryRecvError::Empty)) => break,
-                Some(Err(TryRecvError::Disconnected)) | None => return Stepped::Over,
-            }
-        }
-        let (now, count) = (clock::now(), times.len());
-        times.retain(|&time| time > now);
-        if times.len() == count {
-            return Stepped::idle_until(times.iter().min().copied());
-        }
-        let _ = eventfd.add(1);
-        Stepped::Busy
-    })
+/// Makes an eventfd readable.
+struct Signal(Arc<EventFd>);
+
+impl Wake for Signal {
+    fn wake(self: Arc<Self>) {
+        // EAGAIN: the count is at its limit, so it is readable as it is.
+        let _ = self.0.add(1);
+    }
+}
+
+impl Inner {
+    /// Returns whether `block_on` is what futures are polled by.
+    fn rings_in_block_on(&self) -> bool {
+        self.blocking.get() && !self.is_hosted()
+    }
+
+    /// Has the clock's thread make the eventfd readable at that time.
+    ///
+    /// # Errors
+    /// Those of starting the thread.
+    pub(super) fn signal_at(&self, at: Instant, eventfd: &Arc<EventFd>) -> Result<(), ThreadError> {
+        let signal =
+            self.alarms.signal.get_or_init(|| Arc::new(Signal(Arc::clone(eventfd))).into());
+        self.threads.wake_at(at, signal.clone())
+    }
 }

@@ -131,6 +131,7 @@ impl Inner {
             }
             loop {
                 let more = self.turn();
+                self.alarms.ring();
                 if self.bell.take_woken() {
                     break;
                 }
@@ -151,10 +152,12 @@ impl Inner {
             self.bell.park(LONG);
             return actions;
         }
+        let long = self.alarms.bound(LONG);
+        let short = SHORT.min(long);
         let event_loop = &mut *self.event_loop.borrow_mut();
         let left_out = event_loop.leaves_out();
         let Some(queue) = &mut event_loop.queue else {
-            self.bell.park(LONG);
+            self.bell.park(long);
             return actions;
         };
         if matches!(event_loop.bell, BellPoll::Idle) {
@@ -168,10 +171,10 @@ impl Inner {
         let armed = matches!(event_loop.bell, BellPoll::Armed);
         let queued = queue.queued() > 0;
         if queue.in_flight() == 0 && !armed {
-            self.bell.park(if queued { SHORT } else { LONG });
+            self.bell.park(if queued { short } else { long });
             return actions;
         }
-        let at_most = if armed && !queued { LONG } else { SHORT };
+        let at_most = if armed && !queued { long } else { short };
         match self.bell.sleeping(IN_KERNEL, || queue.wait_piece(at_most)) {
             Some(Ok(Some(ready))) => {
                 // Users' code in it may come back, as from a turn. One follows.
@@ -180,12 +183,12 @@ impl Inner {
                 self.turning.set(false);
             }
             // Nothing is in flight, as what is queued has found no room.
-            Some(Ok(None)) => self.bell.park(SHORT),
+            Some(Ok(None)) => self.bell.park(short),
             None => {}
             Some(Err(error)) => match error.errno() {
                 Errno::ETIMEDOUT | Errno::EINTR => {}
                 // A filter. The ring is looked at all the same.
-                _ => self.bell.park(SHORT),
+                _ => self.bell.park(short),
             },
         }
         actions

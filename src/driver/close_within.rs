@@ -1,0 +1,184 @@
+//! [`CloseWithin`], the end of a driver that is not waited for longer than a given time, and
+//! [`Unfinished`], which names the operations that keep the driver open.
+
+use super::alarm_clock::{Alarm, Rings};
+use super::future::Close;
+use super::overdue::Overdue;
+use super::thread::ThreadError;
+use crate::Errno;
+use crate::clock;
+use alloc::vec::Vec;
+use core::fmt;
+use core::future::Future;
+use core::pin::Pin;
+use core::task::{Context, Poll};
+use core::time::Duration;
+use std::io;
+use std::time::Instant;
+
+/// The end of a driver that can be given up: [`Close`] or [`LocalClose`](crate::LocalClose).
+pub trait Closes: Future<Output = ()> + Unpin {
+    type Alarm: Rings;
+
+    /// Makes an alarm of the driver's.
+    ///
+    /// # Errors
+    /// Those of starting a thread.
+    fn alarm(&self, at: Instant) -> Result<Self::Alarm, ThreadError>;
+
+    /// Leaves what is in the kernel to the driver, and ends what waits for a slot. Returns the
+    /// operations that the kernel has.
+    fn give_up(&mut self) -> Vec<Overdue>;
+}
+
+/// Waits for the end of a driver, but not for longer than a given time.
+///
+/// [`Driver::close_within`](super::Driver::close_within) and
+/// [`LocalDriver::close_within`](crate::LocalDriver::close_within) make it. It is ready at once in a
+/// forked child.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use linux_aio::Driver;
+/// use std::time::Duration;
+///
+/// let driver = Driver::on_thread(8)?;
+/// let ended = pollster::block_on(driver.close_within(Duration::from_secs(60)));
+/// assert!(ended.is_ok());
+/// # Ok(()) }
+/// ```
+#[must_use = "a future does nothing unless it is polled"]
+pub struct CloseWithin<C: Closes = Close> {
+    close: C,
+    /// `None` if the deadline is too far away for the clock. The error if there is no thread that
+    /// would tell when it comes: the time is up then.
+    alarm: Option<Result<C::Alarm, ThreadError>>,
+}
+
+impl<C: Closes> CloseWithin<C> {
+    pub(crate) fn new(close: C, time: Duration) -> Self {
+        let alarm = clock::now().checked_add(time).map(|at| close.alarm(at));
+        Self { close, alarm }
+    }
+}
+
+impl<C: Closes> Future for CloseWithin<C> {
+    type Output = Result<(), Unfinished>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { close, alarm } = Pin::into_inner(self);
+        if Pin::new(&mut *close).poll(cx).is_ready() {
+            *alarm = None;
+            return Poll::Ready(Ok(()));
+        }
+        // After the waker was stored, as in `WithDeadline`.
+        let no_timer = match alarm {
+            None => return Poll::Pending,
+            Some(Err(error)) => Some(*error),
+            Some(Ok(alarm)) => match alarm.set(cx.waker()) {
+                Ok(()) if !alarm.is_due() => return Poll::Pending,
+                set => set.err(),
+            },
+        };
+        *alarm = None;
+        Poll::Ready(Err(Unfinished { operations: close.give_up(), no_timer }))
+    }
+}
+
+impl Closes for Close {
+    type Alarm = Alarm;
+
+    fn alarm(&self, at: Instant) -> Result<Alarm, ThreadError> {
+        self.shared.blocking.alarm(at)
+    }
+
+    fn give_up(&mut self) -> Vec<Overdue> {
+        let now = clock::now();
+        let operations = self.shared.with_state(|state, deferred| {
+            state.end_waiting(Errno::ECANCELED, deferred);
+            deferred.run_on_helper = state.is_drained();
+            state.overdue(Duration::ZERO, now)
+        });
+        operations.unwrap_or_default()
+    }
+}
+
+impl<C: Closes> fmt::Debug for CloseWithin<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CloseWithin").finish_non_exhaustive()
+    }
+}
+
+/// Names the operations that a driver could not end in time.
+///
+/// [`close_within`](super::Driver::close_within) of a driver gives it. As an [`io::Error`] it is of the
+/// kind [`TimedOut`](io::ErrorKind::TimedOut).
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use linux_aio::{Driver, op::Read};
+/// use std::{fs::File, time::Duration};
+///
+/// let driver = Driver::on_thread(32)?;
+/// let zero = File::open("/dev/zero")?;
+/// pollster::block_on(driver.perform(Read::new(zero, vec![1; 64], 0))).0?;
+/// match pollster::block_on(driver.close_within(Duration::from_secs(60))) {
+///     Ok(()) => println!("nothing is in flight"),
+///     Err(unfinished) => println!("{unfinished}"),
+/// }
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unfinished {
+    operations: Vec<Overdue>,
+    no_timer: Option<ThreadError>,
+}
+
+impl Unfinished {
+    /// Returns [`Errno::ETIMEDOUT`].
+    pub fn errno(&self) -> Errno {
+        Errno::ETIMEDOUT
+    }
+
+    /// Returns the operations that the kernel still has, the oldest first. The list is empty if the
+    /// kernel had finished all, and only the end of the context was missing.
+    pub fn operations(&self) -> &[Overdue] {
+        &self.operations
+    }
+}
+
+impl fmt::Display for Unfinished {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.operations.len();
+        match self.operations.first() {
+            None => f.write_str("the driver has not ended in time")?,
+            Some(oldest) => write!(
+                f,
+                "the driver has not ended in time: {count} operations are in the kernel, the \
+                 oldest is {oldest}"
+            )?,
+        }
+        match &self.no_timer {
+            Some(error) => write!(f, "; the time was up at once: {error}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl core::error::Error for Unfinished {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        Some(&Errno::ETIMEDOUT)
+    }
+}
+
+impl From<Unfinished> for Errno {
+    fn from(error: Unfinished) -> Self {
+        error.errno()
+    }
+}
+
+impl From<Unfinished> for io::Error {
+    fn from(error: Unfinished) -> Self {
+        Self::new(io::ErrorKind::TimedOut, error)
+    }
+}
