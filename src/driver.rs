@@ -32,6 +32,7 @@ pub(crate) mod batching;
 mod blocking;
 pub(crate) mod close_within;
 pub(crate) mod deadline;
+pub(crate) mod default_deadline;
 mod deferred;
 pub(crate) mod entry;
 mod event_loop;
@@ -40,7 +41,7 @@ mod export;
 mod future;
 pub(crate) mod held;
 mod helper;
-mod meter;
+pub(crate) mod meter;
 mod metrics;
 #[cfg(all(test, loom))]
 mod model;
@@ -60,6 +61,7 @@ pub(crate) mod users_code;
 pub(crate) use blocking::{BlockingThreads, Lane};
 pub use close_within::{CloseWithin, Unfinished};
 pub use deadline::WithDeadline;
+pub use default_deadline::DriverWithDeadline;
 pub use future::{Close, OpFuture};
 pub(crate) use future::{InBox, InHeld};
 pub use metrics::{Histogram, Metrics, OperationMetrics};
@@ -129,6 +131,7 @@ use std::sync::Mutex;
 /// # Deadlines
 ///
 /// [`OpFuture::timeout`] and [`OpFuture::deadline`] end a future even if the disk hangs.
+/// [`with_deadline`](Self::with_deadline) gives a handle whose operations and files all have one.
 /// [`overdue`](Self::overdue) lists the operations that the kernel has had for long, and
 /// [`close_within`](Self::close_within) ends the driver in spite of them. The first deadline starts
 /// a second thread, which sleeps until the next one.

@@ -77,8 +77,8 @@ pub use buffer::{Plain, ReadTo, Shared, WriteFrom};
 pub use call_error::CallError;
 #[cfg(feature = "std")]
 pub use driver::{
-    Close, CloseWithin, Driver, DriverStats, Histogram, Metrics, OpFuture, OperationMetrics,
-    Overdue, Reactor, TimedOut, Unfinished, WithDeadline,
+    Close, CloseWithin, Driver, DriverStats, DriverWithDeadline, Histogram, Metrics, OpFuture,
+    OperationMetrics, Overdue, Reactor, TimedOut, Unfinished, WithDeadline,
 };
 pub use engine::Stats;
 #[cfg(feature = "std")]

@@ -10,7 +10,10 @@
 
 pub(crate) mod alarm;
 mod block_on;
+mod deadline;
 mod future;
+mod meter;
+mod overdue;
 mod queued;
 mod run;
 mod state;
@@ -23,12 +26,16 @@ use crate::clock;
 use crate::driver::BlockingThreads;
 use crate::driver::held::Held;
 use crate::driver::reactor::FailedReactor;
+use crate::driver::stall::RETRY_LIMIT;
 use crate::driver::thread::ThreadError;
 use crate::driver::users_code::{catch_and_forget, run};
 use crate::fd::OwnedFd;
 use crate::op::Fsync;
 use crate::raw::ForkGuard;
-use crate::{DriverStats, Errno, EventFd, IoContext, Operation, Queue, Reactor};
+use crate::{
+    CloseWithin, DriverStats, Errno, EventFd, IoContext, Metrics, Operation, Overdue, Queue,
+    Reactor,
+};
 use alarm::{LocalAlarm, LocalAlarms};
 use alloc::boxed::Box;
 use alloc::rc::Rc;
@@ -42,6 +49,7 @@ use core::mem;
 use core::ops::Deref;
 use core::task::Waker;
 use core::time::Duration;
+use meter::LocalMeter;
 use queued::Counts;
 use state::{Action, State};
 use static_assertions::assert_not_impl_any;
@@ -110,7 +118,18 @@ const STEPS: u32 = 8;
 ///
 /// An operation that the kernel has no memory for stays queued, and is submitted again after 1 ms,
 /// then after pauses of up to 100 ms. If the kernel takes none for 30 seconds, every queued
-/// operation ends with [`Errno::EXHAUSTED`](crate::Errno::EXHAUSTED).
+/// operation ends with [`Errno::EXHAUSTED`](crate::Errno::EXHAUSTED). Use
+/// [`retry_submits_for`](Self::retry_submits_for) to set another time: none, or no end.
+///
+/// # Deadlines
+///
+/// [`LocalFuture::timeout`] and [`LocalFuture::deadline`] end a future even if the disk hangs.
+/// [`with_deadline`](Self::with_deadline) gives a handle whose operations and files all have one.
+/// [`overdue`](Self::overdue) lists the operations that the kernel has had for long, and
+/// [`close_within`](Self::close_within) ends the driver in spite of them. `block_on` ends its sleep
+/// at the next deadline. Outside of it, the first deadline starts a thread, which sleeps until the
+/// next one. A deadline cannot end an `io_submit` that blocks: the thread that would see it is in
+/// the call.
 ///
 /// If events can be taken no longer, as under a filter that was installed since, the driver
 /// destroys its context, which waits for what is in flight. All futures then give the reason. If
@@ -184,6 +203,10 @@ impl LocalDriver {
             watched: OnceCell::new(),
             reactor_error: OnceCell::new(),
             alarms: LocalAlarms::default(),
+            retry_limit: Cell::new(RETRY_LIMIT),
+            given_up: Cell::new(false),
+            measures: Cell::new(false),
+            meter: Rc::default(),
             bell: Arc::new(Bell::new(process)?),
             threads: BlockingThreads::new(process),
             process,
@@ -331,6 +354,147 @@ impl LocalDriver {
         LocalClose::new(self.inner)
     }
 
+    /// Closes the driver as [`close`](Self::close) does, but waits for `time` at most.
+    ///
+    /// Use it where the program must end even if a disk hangs. The time begins with this call.
+    ///
+    /// # Errors
+    /// [`Unfinished`] lists the operations that the kernel still has when the time is up. The
+    /// driver leaks rather than waits: from then on its drop leaves these operations, their buffers
+    /// and the context as they are. Operations that wait for a slot end with `ECANCELED` then.
+    /// Futures of operations in the kernel stay pending. Outside of [`block_on`](Self::block_on) a
+    /// thread tells when the time is up. If it cannot be started, the time is up at once.
+    ///
+    /// The kernel itself waits for the operations of a process that exits. A program cannot prevent
+    /// that.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use linux_aio::{EventFd, LocalDriver, PollEvents, op::Poll};
+    /// use std::{pin::pin, task::{Context, Waker}, time::Duration};
+    ///
+    /// let driver = LocalDriver::new(8)?;
+    /// let silent = EventFd::new()?;
+    /// let mut poll = pin!(driver.perform(Poll::new(silent, PollEvents::IN)));
+    /// assert!(poll.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    ///
+    /// let close = driver.clone().close_within(Duration::from_millis(50));
+    /// let unfinished = driver.block_on(close).unwrap_err();
+    /// for operation in unfinished.operations() {
+    ///     println!("still in the kernel: {operation}");
+    /// }
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "io_destroy")]
+    pub fn close_within(self, time: Duration) -> CloseWithin<LocalClose> {
+        CloseWithin::new(self.close(), time)
+    }
+
+    /// Sets for how long the driver retries where the kernel has no resources for the operations
+    /// that are queued (`EAGAIN` from `io_submit`); 30 seconds unless this is called. It holds for
+    /// all handles of the driver.
+    ///
+    /// The time is that in which the kernel takes none of them. Afterwards all that are queued end
+    /// with [`Errno::EXHAUSTED`](crate::Errno::EXHAUSTED), as do those that wait for a slot unless
+    /// the kernel takes them at the first attempt.
+    ///
+    /// - [`Duration::ZERO`]: does not retry. Use it where the program has a better answer, such as
+    ///   another path to the data.
+    /// - [`Duration::MAX`]: retries without end. Use it where the program can do nothing but wait.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use linux_aio::LocalDriver;
+    /// use std::time::Duration;
+    ///
+    /// let driver = LocalDriver::new(32)?;
+    /// driver.retry_submits_for(Duration::MAX);
+    /// # Ok(()) }
+    /// ```
+    pub fn retry_submits_for(&self, time: Duration) {
+        self.inner.retry_limit.set(time);
+    }
+
+    /// Lists the operations that the kernel has had for `age` or longer, the oldest first.
+    ///
+    /// It lists abandoned operations as well: those whose future was dropped or has passed its
+    /// deadline. An operation that the kernel has had no resources for counts from its first
+    /// submit. One that waits for a slot is not listed. Returns nothing in a forked child, and in
+    /// code that the driver calls while it works: wakers, and the
+    /// [`prepare`](Operation::prepare) and the drop of operations.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use linux_aio::LocalDriver;
+    /// use std::time::Duration;
+    ///
+    /// let driver = LocalDriver::new(8)?;
+    /// for operation in driver.overdue(Duration::from_secs(10)) {
+    ///     println!("late: {operation}");
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn overdue(&self, age: Duration) -> Vec<Overdue> {
+        self.inner.overdue(age)
+    }
+
+    /// Begins to measure where operations spend their time, with counts of zero, or ends it.
+    ///
+    /// A driver does not measure unless this is called. While it does, it reads the clock some more
+    /// times for each operation. It holds for all handles of the driver, and for operations whose
+    /// futures are polled first after this call. Does nothing in a forked child.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use linux_aio::LocalDriver;
+    ///
+    /// let driver = LocalDriver::new(8)?;
+    /// driver.measure(true);
+    /// // Perform operations, and then:
+    /// println!("{}", driver.metrics());
+    /// # Ok(()) }
+    /// ```
+    pub fn measure(&self, on: bool) {
+        if self.inner.check_process().is_ok() {
+            self.inner.measures.set(on);
+            self.inner.state.borrow_mut().measure(on);
+            self.inner.meter.turn(on);
+        }
+    }
+
+    /// Returns where operations have spent their time since the driver was told to
+    /// [`measure`](Self::measure). The counts stay when measuring ends.
+    ///
+    /// Returns empty metrics if the driver has not measured, and in a forked child.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use linux_aio::{LocalDriver, Opcode, op::Read};
+    /// use std::fs::File;
+    ///
+    /// let driver = LocalDriver::new(8)?;
+    /// driver.measure(true);
+    /// let zero = File::open("/dev/zero")?;
+    /// driver.block_on(driver.perform(Read::new(zero, vec![1; 64], 0))).0?;
+    /// let metrics = driver.metrics();
+    /// assert_eq!(metrics.of(Opcode::PREAD).expect("one read").bytes, 64);
+    /// # Ok(()) }
+    /// ```
+    pub fn metrics(&self) -> Metrics {
+        match self.inner.check_process() {
+            Ok(()) => self.inner.meter.snapshot(),
+            Err(_) => Metrics::default(),
+        }
+    }
+
     /// Returns the threads that make calls for files.
     pub(crate) fn blocking_threads(&self) -> &BlockingThreads {
         &self.inner.threads
@@ -421,6 +585,12 @@ struct Inner {
     /// The error of a reactor whose task is detached.
     reactor_error: OnceCell<FailedReactor>,
     alarms: LocalAlarms,
+    /// The time after which queued operations end, if the kernel takes none of them.
+    retry_limit: Cell<Duration>,
+    /// `close_within` was given up: the drop must not wait for the kernel.
+    given_up: Cell<bool>,
+    measures: Cell<bool>,
+    meter: Rc<LocalMeter>,
     bell: Arc<Bell>,
     /// The threads that make calls for files.
     threads: BlockingThreads,
@@ -510,7 +680,12 @@ impl Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         let (mut actions, process) = (Vec::new(), self.process);
-        if let Some(queue) = self.event_loop.get_mut().queue.take() {
+        let leaks = self.given_up.get() && self.state.get_mut().outstanding() > 0;
+        let queue = self.event_loop.get_mut().queue.take();
+        if leaks {
+            // To destroy the context would wait for operations that hang.
+            mem::forget(queue);
+        } else if let Some(queue) = queue {
             let left = queue.into_operations();
             actions
                 .extend(left.into_iter().filter_map(queued::Queued::into_op).map(Action::DropOp));

@@ -156,6 +156,61 @@ impl<F: GivesUp> WithDeadline<F> {
         Self { future, deadline, alarm: None }
     }
 
+    /// Sets another deadline, which may also be later. It is for operations of a
+    /// [`DriverWithDeadline`](crate::DriverWithDeadline).
+    ///
+    /// # Errors
+    /// As before, the future gives [`TimedOut`] at the deadline, and at once if the driver cannot
+    /// start the thread of its timer.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use linux_aio::{Driver, op::Read};
+    /// use std::{fs::File, time::{Duration, Instant}};
+    ///
+    /// let driver = Driver::on_thread(8)?.with_deadline(Duration::from_secs(1));
+    /// let read = driver.perform(Read::new(File::open("/dev/zero")?, vec![1; 64], 0));
+    /// let deadline = Instant::now() + Duration::from_secs(30);
+    /// let (result, read) = pollster::block_on(read.deadline(deadline))?;
+    /// assert_eq!((result?, read.buf), (64, vec![0; 64]));
+    /// # Ok(()) }
+    /// ```
+    pub fn deadline(self, deadline: Instant) -> Self {
+        self.until(Some(deadline))
+    }
+
+    /// Sets another deadline: when `timeout` has passed since this call. [`Duration::MAX`] sets no
+    /// deadline.
+    ///
+    /// # Errors
+    /// As before, the future gives [`TimedOut`] when the time is up, and at once if the driver
+    /// cannot start the thread of its timer.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use linux_aio::{Driver, op::Read};
+    /// use std::{fs::File, time::Duration};
+    ///
+    /// let driver = Driver::on_thread(8)?.with_deadline(Duration::from_secs(1));
+    /// let read = driver.perform(Read::new(File::open("/dev/zero")?, vec![1; 64], 0));
+    /// let (result, read) = pollster::block_on(read.timeout(Duration::MAX))?;
+    /// assert_eq!((result?, read.buf), (64, vec![0; 64]));
+    /// # Ok(()) }
+    /// ```
+    pub fn timeout(self, timeout: Duration) -> Self {
+        self.until(clock::now().checked_add(timeout))
+    }
+
+    fn until(self, deadline: Option<Instant>) -> Self {
+        // The alarm of a future that has been polled is that of the deadline before. Another one
+        // is made when the future is polled next.
+        Self { deadline, alarm: None, ..self }
+    }
+
     /// Ends a future that has not started, if its deadline has passed or nothing could tell that it
     /// does. Makes the alarm otherwise.
     fn refuse(&mut self, at: Instant) -> Option<TimedOut<F::Op>> {
@@ -172,6 +227,20 @@ impl<F: GivesUp> WithDeadline<F> {
                 Some(TimedOut { op, no_timer: Some(error) })
             }
         }
+    }
+}
+
+impl<F: GivesUp> WithDeadline<F> {
+    /// Sets the alarm, and returns whether its time has come.
+    fn is_up(&mut self, cx: &Context<'_>) -> Result<bool, ThreadError> {
+        let Some(at) = self.deadline else { return Ok(false) };
+        let alarm = match &mut self.alarm {
+            Some(alarm) => alarm,
+            // The deadline was set after the first poll.
+            None => self.alarm.insert(self.future.alarm(at)?),
+        };
+        alarm.set(cx.waker())?;
+        Ok(alarm.is_due())
     }
 }
 
@@ -193,14 +262,15 @@ impl<F: GivesUp> Future for WithDeadline<F> {
             this.alarm = None;
             return Poll::Ready(Ok(outcome));
         }
-        let Some(alarm) = &mut this.alarm else { return Poll::Pending };
         // The look at the clock comes last. If the alarm has called an older waker, the time is up.
-        let set = alarm.set(cx.waker());
-        if set.is_ok() && !alarm.is_due() {
-            return Poll::Pending;
+        match this.is_up(cx) {
+            Ok(false) => Poll::Pending,
+            up => {
+                this.alarm = None;
+                let timed_out = this.future.give_up();
+                Poll::Ready(timed_out.map_err(|timed_out| timed_out.without(up.err())))
+            }
         }
-        this.alarm = None;
-        Poll::Ready(this.future.give_up().map_err(|timed_out| timed_out.without(set.err())))
     }
 }
 

@@ -171,7 +171,7 @@ impl EventLoop {
         let submitted = queue.submit();
         let took = clock::now() - start;
         self.last_submit = Some((start, took));
-        self.counts.took(took);
+        self.counts.took(start, took);
         let left = queue.queued();
         self.submitted = left < queued;
         if self.submitted {

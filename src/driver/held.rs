@@ -144,10 +144,21 @@ impl<E: ?Sized + Erased> Held<E> {
     /// Returns the operation in its own type again.
     #[inline]
     pub(crate) fn downcast<O: 'static>(self) -> Held<O> {
-        assert!(self.id() == TypeId::of::<O>(), "an entry belongs to the future that made it");
+        match self.try_downcast() {
+            Ok(op) => op,
+            Err(_) => unreachable!("an entry belongs to the future that made it"),
+        }
+    }
+
+    /// Returns the operation in its own type again, if that is `O`.
+    #[inline]
+    pub(crate) fn try_downcast<O: 'static>(self) -> Result<Held<O>, Self> {
+        if self.id() != TypeId::of::<O>() {
+            return Err(self);
+        }
         let value = self.into_pointer().cast::<O>();
         // The value is of this type, as was checked.
-        Held { value }
+        Ok(Held { value })
     }
 }
 

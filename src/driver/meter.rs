@@ -1,13 +1,14 @@
 //! [`Meter`], which takes the times of operations while a driver measures.
 //!
-//! The meter lives behind the lock of the [`State`](super::state::State), which is held at each
-//! event anyway. It reads the clock twice for each operation, and twice for each step and submit.
+//! The meter of a shared driver lives behind the lock of the [`State`](super::state::State), which
+//! is held at each event anyway. It reads the clock twice for each operation, and twice for each
+//! step and submit. `local/meter.rs` has that of a local driver.
 //! It allocates when it is turned on, and when the table of operations grows. While it is off, each
 //! event costs one comparison and reads no clock.
 
 use super::metrics::{Counts, Metrics};
 use super::overdue::Submitted;
-use super::queued_operation::{Ended, transfers};
+use super::queued_operation::transfers;
 use crate::clock;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -15,7 +16,7 @@ use core::time::Duration;
 use std::time::Instant;
 
 #[derive(Default)]
-pub(super) struct Meter {
+pub(crate) struct Meter {
     on: Option<Box<Measured>>,
     /// The counts of the last time that it was on.
     past: Option<Box<Counts>>,
@@ -43,7 +44,7 @@ struct Mark {
 
 impl Meter {
     /// Turns the meter on, with counts of zero, or off.
-    pub(super) fn turn(&mut self, on: bool) {
+    pub(crate) fn turn(&mut self, on: bool) {
         if on && self.on.is_none() {
             self.past = None;
             self.on = Some(Box::new(Measured {
@@ -57,14 +58,14 @@ impl Meter {
         }
     }
 
-    pub(super) fn snapshot(&self) -> Metrics {
+    pub(crate) fn snapshot(&self) -> Metrics {
         let counts = self.on.as_ref().map(|measured| &measured.counts).or(self.past.as_ref());
         counts.map(|counts| counts.snapshot()).unwrap_or_default()
     }
 
     /// A future was polled first.
     #[inline(always)]
-    pub(super) fn started(&mut self, entry: usize) {
+    pub(crate) fn started(&mut self, entry: usize) {
         if let Some(measured) = &mut self.on {
             measured.started(entry);
         }
@@ -72,7 +73,7 @@ impl Meter {
 
     /// Its operation is about to be submitted.
     #[inline(always)]
-    pub(super) fn submits(&mut self, entry: usize, submitted: &Submitted) {
+    pub(crate) fn submits(&mut self, entry: usize, submitted: &Submitted) {
         if let Some(measured) = &mut self.on {
             measured.submits(entry, submitted);
         }
@@ -80,7 +81,7 @@ impl Meter {
 
     /// A step begins.
     #[inline(always)]
-    pub(super) fn step(&mut self) {
+    pub(crate) fn step(&mut self) {
         if let Some(measured) = &mut self.on {
             measured.step = clock::now();
         }
@@ -88,23 +89,23 @@ impl Meter {
 
     /// The last call of `io_submit` took this long.
     #[inline(always)]
-    pub(super) fn returned(&mut self, at: Instant, took: Duration) {
+    pub(crate) fn returned(&mut self, at: Instant, took: Duration) {
         if let Some(measured) = &mut self.on {
             measured.returned(at, took);
         }
     }
 
-    /// An operation has completed.
+    /// An operation has completed, with this count if it has succeeded.
     #[inline(always)]
-    pub(super) fn completed(&mut self, entry: usize, ended: &Ended) {
+    pub(crate) fn completed(&mut self, entry: usize, count: Option<u32>) {
         if let Some(measured) = &mut self.on {
-            measured.completed(entry, ended);
+            measured.completed(entry, count);
         }
     }
 
     /// Its future has given the result.
     #[inline(always)]
-    pub(super) fn polled(&mut self, entry: usize) {
+    pub(crate) fn polled(&mut self, entry: usize) {
         if let Some(measured) = &mut self.on {
             measured.polled(entry);
         }
@@ -140,19 +141,16 @@ impl Measured {
     }
 
     #[cold]
-    fn completed(&mut self, entry: usize, ended: &Ended) {
+    fn completed(&mut self, entry: usize, count: Option<u32>) {
         let Some(mark) = self.marks.get_mut(entry) else { return };
         let Some((index, took)) = mark.stretch(self.step) else { return };
         let kind = self.counts.at(index);
         kind.in_kernel.record(took);
         kind.operations += 1;
-        match ended {
-            Ended::Done { result: Ok(count), .. } => {
-                if transfers(kind.opcode) {
-                    kind.bytes += u64::from(*count);
-                }
-            }
-            Ended::Done { result: Err(_), .. } | Ended::Panicked { .. } => kind.failed += 1,
+        match count {
+            Some(count) if transfers(kind.opcode) => kind.bytes += u64::from(count),
+            Some(_) => {}
+            None => kind.failed += 1,
         }
     }
 

@@ -8,7 +8,8 @@ use std::time::Instant;
 
 /// Describes an operation that the kernel has had for long.
 ///
-/// [`Driver::overdue`](super::Driver::overdue) lists them.
+/// [`Driver::overdue`](super::Driver::overdue) and
+/// [`LocalDriver::overdue`](crate::LocalDriver::overdue) list them.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -62,8 +63,8 @@ impl fmt::Display for Overdue {
 /// Describes an operation as it is given to the kernel. Plain numbers: neither the operation nor
 /// its slot may be looked at while the kernel has them.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Facts {
-    pub(super) opcode: Opcode,
+pub(crate) struct Facts {
+    pub(crate) opcode: Opcode,
     fd: i32,
     offset: u64,
     length: u64,
@@ -71,22 +72,27 @@ pub(super) struct Facts {
 
 impl Facts {
     #[inline(always)]
-    pub(super) fn of(iocb: &Iocb) -> Self {
+    pub(crate) fn of(iocb: &Iocb) -> Self {
         let raw = iocb.as_raw();
         let (offset, length) = (raw.aio_offset as u64, raw.aio_nbytes);
         Self { opcode: iocb.opcode(), fd: raw.aio_fildes as i32, offset, length }
+    }
+
+    /// Describes a sync of no file.
+    pub(crate) fn of_sync() -> Self {
+        Self { opcode: Opcode::FSYNC, fd: -1, offset: 0, length: 0 }
     }
 }
 
 /// An operation that was given to the kernel, and when.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Submitted {
-    pub(super) facts: Facts,
-    pub(super) at: Instant,
+pub(crate) struct Submitted {
+    pub(crate) facts: Facts,
+    pub(crate) at: Instant,
 }
 
 impl Submitted {
-    pub(super) fn overdue(&self, age: Duration, abandoned: bool) -> Overdue {
+    pub(crate) fn overdue(&self, age: Duration, abandoned: bool) -> Overdue {
         let Facts { opcode, fd, offset, length } = self.facts;
         let of_transfer = |number| if transfers(opcode) { number } else { 0 };
         let (offset, length) = (of_transfer(offset), of_transfer(length));

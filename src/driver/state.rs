@@ -258,7 +258,7 @@ impl State {
     pub(super) fn complete(&mut self, entry: usize, ended: Ended, deferred: &mut Deferred) {
         self.admitted -= 1;
         self.stats.completed += 1;
-        self.meter.completed(entry, &ended);
+        self.meter.completed(entry, ended.count());
         let admitted = &mut self.entries[entry];
         admitted.noted = None;
         match admitted.phase {

@@ -2,6 +2,7 @@
 
 use crate::Stats;
 use core::time::Duration;
+use std::time::Instant;
 
 /// Counts what a [`Driver`](super::Driver) has done so far.
 ///
@@ -44,13 +45,32 @@ pub(crate) struct SubmitCounts {
     blocked: u64,
     stalled: u64,
     longest: Duration,
+    /// A submit that takes longer changes `blocked` or `longest`.
+    notable: Duration,
+    /// The time of the last submit.
+    last: Option<Instant>,
 }
 
 impl SubmitCounts {
-    /// Notes a submit that took this time.
-    pub(crate) fn took(&mut self, time: Duration) {
+    /// Notes a submit at `start` that took this time.
+    #[inline(always)]
+    pub(crate) fn took(&mut self, start: Instant, time: Duration) {
+        self.last = Some(start);
+        if time > self.notable {
+            self.note(time);
+        }
+    }
+
+    #[cold]
+    fn note(&mut self, time: Duration) {
         self.blocked += u64::from(time > BLOCKED);
         self.longest = self.longest.max(time);
+        self.notable = self.longest.min(BLOCKED);
+    }
+
+    /// Returns the time of the last submit.
+    pub(crate) fn last(&self) -> Option<Instant> {
+        self.last
     }
 
     /// Notes that a submit has left operations queued.

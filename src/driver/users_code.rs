@@ -59,6 +59,15 @@ impl<H> Ended<H> {
         }
     }
 
+    /// Returns the count, if the operation has succeeded.
+    #[inline(always)]
+    pub(crate) fn count(&self) -> Option<u32> {
+        match self {
+            Self::Done { result, .. } => result.ok(),
+            Self::Panicked { .. } => None,
+        }
+    }
+
     /// Has everything dropped: no future takes this.
     pub(crate) fn discard(self, mut later: impl FnMut(Action<H>)) {
         match self {

@@ -1,11 +1,12 @@
 //! [`FileWithDeadline`], a handle whose requests end at a time even if the disk hangs.
 
 use super::drivers::FileDriver;
+use super::options::OpenOptions;
 use super::{File, Outcome};
 use crate::clock;
 use crate::driver::alarm_clock::Rings;
 use crate::op::Buffers;
-use crate::{Driver, Opcode, Plain, ReadTo, WriteFrom};
+use crate::{Driver, DriverWithDeadline, Opcode, Plain, ReadTo, WriteFrom};
 use alloc::string::String;
 use core::fmt;
 use core::future::{Future, poll_fn};
@@ -14,6 +15,7 @@ use core::task::Poll;
 use core::time::Duration;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::path::PathBuf;
 
 /// A handle of a file whose requests are given up after a time. From [`File::with_deadline`].
 ///
@@ -75,6 +77,24 @@ impl<D: FileDriver> FileWithDeadline<D> {
     /// Returns the handle without a deadline.
     pub fn get_ref(&self) -> &File<D> {
         &self.file
+    }
+
+    /// Gives up every request of this handle after another time, which may also be longer.
+    /// [`Duration::MAX`] sets no deadline.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use linux_aio::{Driver, File};
+    /// use std::time::Duration;
+    ///
+    /// let driver = Driver::on_thread(8)?;
+    /// let file = File::from_std(std::fs::File::open("Cargo.toml")?, &driver)?;
+    /// let hasty = file.with_deadline(Duration::from_millis(100));
+    /// let patient = hasty.clone().with_deadline(Duration::from_secs(60));
+    /// # Ok(()) }
+    /// ```
+    pub fn with_deadline(self, time: Duration) -> Self {
+        Self { time, ..self }
     }
 
     /// Reads as [`File::read_at`] does.
@@ -161,42 +181,87 @@ impl<D: FileDriver> FileWithDeadline<D> {
         self.within(Opcode::FDSYNC, 0, self.file.sync_data()).await?
     }
 
-    /// Awaits a request until its time is up. Its drop leaves the buffer to the driver.
     async fn within<T>(
         &self,
         opcode: Opcode,
         offset: u64,
         request: impl Future<Output = T>,
     ) -> io::Result<T> {
-        let Some(at) = clock::now().checked_add(self.time) else { return Ok(request.await) };
-        let mut alarm = self.file.access.driver.alarm(at)?;
-        let mut request = pin!(request);
-        let in_time = poll_fn(|cx| {
-            if let Poll::Ready(output) = request.as_mut().poll(cx) {
-                return Poll::Ready(Ok(output));
-            }
-            // Set before the look at the clock. If it called an older waker, the time is up.
-            if let Err(no_thread) = alarm.set(cx.waker()) {
-                return Poll::Ready(Err(Some(no_thread)));
-            }
-            if alarm.is_due() { Poll::Ready(Err(None)) } else { Poll::Pending }
-        });
-        in_time.await.map_err(|no_thread| match no_thread {
-            Some(no_thread) => no_thread.into(),
-            None => self.late(opcode, offset),
+        within(&self.file.access.driver, self.time, request, || {
+            let fd = self.file.get_ref().as_raw_fd();
+            let at = match opcode {
+                Opcode::FSYNC | Opcode::FDSYNC => String::new(),
+                _ => alloc::format!(" at offset {offset}"),
+            };
+            alloc::format!("{opcode:?}{at} of descriptor {fd}")
         })
+        .await
     }
+}
 
-    #[cold]
-    fn late(&self, opcode: Opcode, offset: u64) -> io::Error {
-        let fd = self.file.get_ref().as_raw_fd();
-        let at = match opcode {
-            Opcode::FSYNC | Opcode::FDSYNC => String::new(),
-            _ => alloc::format!(" at offset {offset}"),
-        };
-        let what = alloc::format!("{opcode:?}{at} of descriptor {fd}");
-        io::Error::new(io::ErrorKind::TimedOut, Late { what, time: self.time })
+impl<D: FileDriver> DriverWithDeadline<D> {
+    /// Opens a file as [`OpenOptions::open`] does, within the time of the handle. Every request of
+    /// the file has the same time, which begins when its future is polled first.
+    ///
+    /// # Errors
+    /// `TimedOut`; `WouldBlock` if the thread for deadlines cannot be started; those of
+    /// [`OpenOptions::open`]. After a `TimedOut` the file may still be opened, created or
+    /// truncated. It is closed then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use linux_aio::{Driver, File};
+    /// use std::time::Duration;
+    ///
+    /// let driver = Driver::on_thread(8)?.with_deadline(Duration::from_secs(30));
+    /// # pollster::block_on(async {
+    /// let file = driver.open(&File::options().read(true), "Cargo.toml").await?;
+    /// // Of this one request, ten minutes are expected.
+    /// let patient = file.clone().with_deadline(Duration::from_secs(600));
+    /// let (result, buf) = patient.read_exact_at(vec![0; 9], 0).await?;
+    /// result?;
+    /// assert_eq!(buf, b"[workspac");
+    /// # Ok(()) }) }
+    /// ```
+    pub async fn open(
+        &self,
+        options: &OpenOptions,
+        path: impl Into<PathBuf>,
+    ) -> io::Result<FileWithDeadline<D>> {
+        let (path, time) = (path.into(), self.time());
+        let open = options.open(self.get_ref(), path.clone());
+        let what = || alloc::format!("to open {}", path.display());
+        let file = within(self.get_ref(), time, open, what).await??;
+        Ok(file.with_deadline(time))
     }
+}
+
+/// Awaits a request until its time is up. Its drop leaves the buffer to the driver.
+async fn within<D: FileDriver, T>(
+    driver: &D,
+    time: Duration,
+    request: impl Future<Output = T>,
+    what: impl FnOnce() -> String,
+) -> io::Result<T> {
+    let Some(at) = clock::now().checked_add(time) else { return Ok(request.await) };
+    let mut alarm = driver.alarm(at)?;
+    let mut request = pin!(request);
+    let in_time = poll_fn(|cx| {
+        if let Poll::Ready(output) = request.as_mut().poll(cx) {
+            return Poll::Ready(Ok(output));
+        }
+        // Set before the look at the clock. If it called an older waker, the time is up.
+        if let Err(no_thread) = alarm.set(cx.waker()) {
+            return Poll::Ready(Err(Some(no_thread)));
+        }
+        if alarm.is_due() { Poll::Ready(Err(None)) } else { Poll::Pending }
+    });
+    in_time.await.map_err(|no_thread| match no_thread {
+        Some(no_thread) => no_thread.into(),
+        None => io::Error::new(io::ErrorKind::TimedOut, Late { what: what(), time }),
+    })
 }
 
 /// A request whose time was up.
@@ -211,8 +276,8 @@ impl fmt::Display for Late {
         let Self { what, time } = self;
         write!(
             f,
-            "{what} did not complete within {time:?}; the driver keeps its buffer until the kernel \
-             is finished"
+            "{what} did not complete within {time:?}; the driver keeps what it uses until the \
+             kernel is finished"
         )
     }
 }

@@ -1,9 +1,12 @@
 //! The futures of a local driver.
 
+use super::meter::downcast;
 use super::queued::Ended;
+use super::state::GivenUp;
 use super::{Handle, Inner};
 use crate::driver::batching::Decision;
-use crate::driver::held::Held;
+use crate::driver::held::{Erased, Held};
+use crate::driver::timed_out::TimedOut;
 use crate::driver::users_code::catch_and_forget;
 use crate::driver::{InBox, InHeld};
 use crate::{Errno, Operation};
@@ -38,7 +41,7 @@ use std::panic::resume_unwind;
 /// polled before a fork and is polled again in the child.
 #[must_use = "a future does nothing unless it is polled"]
 pub struct LocalFuture<O> {
-    inner: Handle,
+    pub(super) inner: Handle,
     phase: Phase<O>,
 }
 
@@ -71,12 +74,16 @@ impl<O: Operation + 'static> LocalFuture<O> {
             mem::forget(waker);
             return Err((Err(errno), op));
         }
-        let started = self.inner.state.borrow_mut().start(op.erase(), waker);
+        let started = {
+            let state = &mut *self.inner.state.borrow_mut();
+            let op = if state.is_plain() { op.erase() } else { self.inner.start_rarely(op) };
+            state.start(op, waker)
+        };
         let (entry, decision) = match started {
             Ok(started) => started,
             Err((errno, op, waker)) => {
                 catch_and_forget(|| drop(waker));
-                return Err((Err(errno), op.downcast()));
+                return Err((Err(errno), downcast(op)));
             }
         };
         self.phase = Phase::Started(entry);
@@ -91,15 +98,47 @@ impl<O: Operation + 'static> LocalFuture<O> {
     }
 
     /// Takes the operation of a future that has not started.
-    fn take_op(&mut self) -> Held<O> {
+    pub(super) fn take_op(&mut self) -> Held<O> {
         match mem::replace(&mut self.phase, Phase::Finished) {
             Phase::New(op) => op,
             _ => unreachable!("only the first poll takes it"),
         }
     }
+
+    pub(super) fn is_new(&self) -> bool {
+        matches!(self.phase, Phase::New(_))
+    }
+
+    /// Leaves the operation to the driver, since its deadline has passed. Returns its outcome if it
+    /// has just ended.
+    pub(super) fn give_up(&mut self) -> Result<InHeld<O>, TimedOut<O>> {
+        let Phase::Started(entry) = self.phase else {
+            unreachable!("a future that is pending has started")
+        };
+        self.inner.assert_parent();
+        self.phase = Phase::Finished;
+        let mut actions = self.inner.take_actions();
+        let given_up = self.inner.state.borrow_mut().give_up(entry, &mut actions);
+        self.inner.run_actions(actions);
+        match given_up {
+            GivenUp::Ended(ended) => Ok(outcome(ended)),
+            GivenUp::NotAdmitted(op) => Err(TimedOut::new(Some(downcast::<O>(op).into_inner()))),
+            GivenUp::Left => {
+                // Not now: the task has asked for a bound, and `io_submit` has none.
+                self.inner.turn_later();
+                Err(TimedOut::new(None))
+            }
+        }
+    }
 }
 
 impl Inner {
+    /// Takes an operation of a driver that measures, or takes no more operations.
+    #[cold]
+    fn start_rarely<O: Operation + 'static>(&self, op: Held<O>) -> Held<dyn Erased> {
+        if self.measures.get() { self.meter.measure(op) } else { op.erase() }
+    }
+
     /// Panics in a forked child.
     ///
     /// There is no better answer there: the kernel may be using the buffer, and nobody in the child
@@ -170,13 +209,19 @@ impl<O: Operation + 'static> LocalFuture<O> {
             return Poll::Pending;
         };
         self.phase = Phase::Finished;
-        match ended {
-            Ended::Done { result, op } => Poll::Ready((result, op.downcast())),
-            Ended::Panicked { payload, op } => {
-                // Its drop must not panic while this one unwinds.
-                catch_and_forget(|| drop(op));
-                resume_unwind(payload)
-            }
+        Poll::Ready(outcome(ended))
+    }
+}
+
+/// Returns the outcome of an operation, or unwinds with its panic.
+#[inline(always)]
+fn outcome<O: 'static>(ended: Ended) -> InHeld<O> {
+    match ended {
+        Ended::Done { result, op } => (result, downcast(op)),
+        Ended::Panicked { payload, op } => {
+            // Its drop must not panic while this one unwinds.
+            catch_and_forget(|| drop(op));
+            resume_unwind(payload)
         }
     }
 }
@@ -222,7 +267,7 @@ impl<O> fmt::Debug for LocalFuture<O> {
 /// ```
 #[must_use = "a future does nothing unless it is polled"]
 pub struct LocalClose {
-    inner: Handle,
+    pub(super) inner: Handle,
     /// Which of those who wait this is.
     closer: u64,
 }

@@ -12,10 +12,19 @@ use alloc::vec::Vec;
 use core::mem;
 use core::task::Waker;
 
-type Entry = entry::Entry<dyn Erased, Option<Token>>;
+pub(super) type Entry = entry::Entry<dyn Erased, Option<Token>>;
 
 /// An operation that is not taken: the reason, and what is given back.
 pub(super) type Refused = (Errno, Held<dyn Erased>, Waker);
+
+/// Tells what has become of an operation whose future gives it up.
+pub(super) enum GivenUp {
+    Ended(Ended),
+    /// It waited for a slot.
+    NotAdmitted(Held<dyn Erased>),
+    /// It is in the queue or in the kernel, and stays with the driver.
+    Left,
+}
 
 /// An action of a local driver.
 pub(super) type Action = users_code::Action<Held<dyn Erased>>;
@@ -32,6 +41,8 @@ pub(super) struct State {
     /// Entries that have been abandoned and are to be cancelled.
     cancels: Vec<usize>,
     pub(super) batching: Batching,
+    /// Operations are taken, and are not measured.
+    plain: bool,
     /// The reason if no more operations are taken.
     refusal: Option<Errno>,
     /// The context has ended.
@@ -52,6 +63,7 @@ impl State {
             capacity,
             cancels: Vec::new(),
             batching: Batching::default(),
+            plain: true,
             refusal: None,
             destroyed: false,
             closers: Vec::new(),
@@ -66,6 +78,37 @@ impl State {
     /// Returns the number of operations that have slots.
     pub(super) fn admitted(&self) -> usize {
         self.admitted
+    }
+
+    /// Returns whether nothing is to be done for an operation that starts but to start it.
+    #[inline(always)]
+    pub(super) fn is_plain(&self) -> bool {
+        self.plain
+    }
+
+    /// Notes whether operations are measured.
+    pub(super) fn measure(&mut self, on: bool) {
+        self.plain = !on && self.refusal.is_none();
+    }
+
+    /// Returns the number of operations that there are slots for.
+    pub(super) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Returns a ticket that is not below those of operations with slots, and below those of
+    /// operations that wait for one.
+    pub(super) fn last_admitted(&self) -> u64 {
+        self.waiting.front().map_or(self.next_ticket, |&(first, _)| first - 1)
+    }
+
+    /// Returns the entries whose operations have slots, and whether their futures are gone.
+    pub(super) fn admitted_entries(&self) -> impl Iterator<Item = (bool, &Entry)> {
+        self.entries.iter().filter_map(|entry| match entry.phase {
+            Phase::Admitted => Some((false, entry)),
+            Phase::Abandoned => Some((true, entry)),
+            _ => None,
+        })
     }
 
     /// Returns whether every operation has ended and no more will come.
@@ -87,8 +130,10 @@ impl State {
         op: Held<dyn Erased>,
         waker: Waker,
     ) -> Result<(usize, Decision), Refused> {
-        if let Some(errno) = self.refusal {
-            return Err((errno, op, waker));
+        if !self.plain {
+            if let Some(errno) = self.refusal {
+                return Err((errno, op, waker));
+            }
         }
         let ticket = self.ticket();
         let entry = self.vacant.pop().unwrap_or_else(|| {
@@ -138,31 +183,44 @@ impl State {
 
     /// Handles the drop of an entry's future. Returns `true` if a step is needed.
     pub(super) fn abandon(&mut self, entry: usize, actions: &mut Vec<Action>) -> bool {
+        match self.give_up(entry, actions) {
+            GivenUp::NotAdmitted(op) => {
+                actions.push(Action::DropOp(op));
+                // Perhaps it was the last.
+                self.is_drained()
+            }
+            GivenUp::Ended(ended) => {
+                ended.discard(|action| actions.push(action));
+                false
+            }
+            GivenUp::Left => true,
+        }
+    }
+
+    /// Parts an entry from its future. Gives back what the kernel does not have.
+    pub(super) fn give_up(&mut self, entry: usize, actions: &mut Vec<Action>) -> GivenUp {
         let left = &mut self.entries[entry];
         actions.extend(left.waker.take().map(Action::DropWaker));
         match left.phase {
             Phase::Waiting => {
                 left.phase = Phase::Vacant;
-                actions.extend(left.op.take().map(Action::DropOp));
-                let ticket = left.ticket;
+                let (op, ticket) = (left.op.take(), left.ticket);
                 let at = self.waiting.binary_search_by_key(&ticket, |&(ticket, _)| ticket);
                 self.waiting.remove(at.expect("every entry that waits is on the list"));
                 self.vacant.push(entry);
                 self.stats.completed += 1;
-                // Perhaps it was the last.
-                self.is_drained()
+                GivenUp::NotAdmitted(op.expect("an entry that waits has its operation"))
             }
             Phase::Admitted => {
                 left.phase = Phase::Abandoned;
                 self.cancels.push(entry);
-                true
+                GivenUp::Left
             }
             Phase::Ended => {
                 left.phase = Phase::Vacant;
                 let ended = left.take_ended();
                 self.vacant.push(entry);
-                ended.into_iter().for_each(|ended| ended.discard(|action| actions.push(action)));
-                false
+                GivenUp::Ended(ended.expect("it has ended"))
             }
             Phase::Vacant | Phase::Abandoned => unreachable!("a future is dropped once"),
         }
@@ -254,13 +312,19 @@ impl State {
     /// Takes no more operations. Returns the ticket of a caller that waits for the end.
     pub(super) fn close(&mut self) -> u64 {
         self.refusal.get_or_insert(Errno::ECANCELED);
+        self.plain = false;
         self.ticket()
     }
 
     /// Takes no more operations, since events cannot be had any more, for this reason. Ends those
     /// that wait for a slot; those that are admitted end with the context.
     pub(super) fn fail(&mut self, errno: Errno, actions: &mut Vec<Action>) {
-        self.refusal = Some(errno);
+        (self.refusal, self.plain) = (Some(errno), false);
+        self.end_waiting(errno, actions);
+    }
+
+    /// Ends the operations that wait for a slot.
+    pub(super) fn end_waiting(&mut self, errno: Errno, actions: &mut Vec<Action>) {
         while let Some((entry, op)) = self.next_waiting() {
             let ended = &mut self.entries[entry];
             ended.end(op, Err(errno), None);

@@ -1,10 +1,11 @@
 //! [`EventLoop`], which moves operations to the kernel and completions back.
 
 use super::Inner;
+use super::overdue::Submits;
 use super::queued::{Naming, Queued, Tracked};
 use super::state::Action;
 use crate::clock;
-use crate::driver::stall::{RETRY_LIMIT, Stall};
+use crate::driver::stall::Stall;
 use crate::driver::stats::SubmitCounts;
 use crate::driver::users_code::run;
 use crate::{CallError, Errno, EventFd, Fd, Queue, Ready, Token};
@@ -40,7 +41,8 @@ pub(super) struct EventLoop {
     look: Duration,
     /// The time of the next look that has been asked for.
     look_due: Option<Instant>,
-    counts: SubmitCounts,
+    pub(super) counts: SubmitCounts,
+    pub(super) submits: Submits,
 }
 
 /// The state of the POLL of the bell.
@@ -75,6 +77,7 @@ impl EventLoop {
             look: FIRST_LOOK,
             look_due: None,
             counts: SubmitCounts::default(),
+            submits: Submits::default(),
         }
     }
 
@@ -103,6 +106,9 @@ impl EventLoop {
             let state = &mut *inner.state.borrow_mut();
             if mem::take(&mut self.submitted) {
                 state.batching.note_submitted(state.admitted());
+                if let (1.., Some(at)) = (state.admitted(), self.counts.last()) {
+                    self.submits.note(at, state);
+                }
                 let transfers = state.admitted() - inner.counts.lasting.get();
                 if transfers == 0 {
                     self.inline_submits = self.inline_submits.saturating_add(1);
@@ -178,7 +184,10 @@ impl EventLoop {
         let start = clock::now();
         let submitted = queue.submit();
         let took = clock::now() - start;
-        self.counts.took(took);
+        self.counts.took(start, took);
+        if inner.measures.get() {
+            inner.meter.submitted(start, took);
+        }
         let left = queue.queued();
         self.submitted = left < queued;
         if self.submitted {
@@ -203,10 +212,12 @@ impl EventLoop {
             // POLL.
             Ok(_) | Err(Errno::EAGAIN) => {
                 self.counts.stalled();
+                self.submits.note(now, &inner.state.borrow());
+                let limit = inner.retry_limit.get();
                 let stall = self.stall.get_or_insert_with(|| Stall::new(now));
-                if !stall.is_over(now, RETRY_LIMIT) {
+                if !stall.is_over(now, limit) {
                     // A sleep in `block_on` has a bound while operations are queued.
-                    if let Some(at) = stall.next_attempt(now, RETRY_LIMIT) {
+                    if let Some(at) = stall.next_attempt(now, limit) {
                         inner.wake_host_at(at);
                     }
                     return false;

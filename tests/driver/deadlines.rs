@@ -3,7 +3,8 @@
 
 use crate::common;
 
-use super::hooks::{ReactorCode, WakerCode};
+use super::each::{AnyDriver, OnThread, on_each_driver};
+use super::hooks::WakerCode;
 use common::held::HeldFile;
 use common::panics::PAYLOADS;
 use common::{Watchdog, poll_once, skip};
@@ -12,27 +13,29 @@ use core::task::Waker;
 use core::time::Duration;
 use linux_aio::op::{self, Read};
 use linux_aio::{AlignedBuf, Driver, Errno, EventFd, Opcode, Operation, PollEvents, Prepared};
-use smol::future::block_on;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
+on_each_driver![
+    a_read_that_hangs_times_out_and_keeps_its_buffer,
+    an_operation_that_waits_for_a_slot_comes_back,
+    a_poll_is_cancelled_at_its_deadline,
+    a_deadline_in_the_past_starts_nothing,
+    a_result_is_given_even_after_the_deadline,
+    others_go_on_beside_an_operation_that_hangs,
+    a_thousand_futures_are_dropped_at_once,
+    a_panic_of_a_waker_stops_no_other_deadline,
+    the_last_waker_is_called_at_the_deadline,
+    close_within_gives_up_and_says_why,
+    close_within_ends_a_driver_that_can_end,
+    close_within_may_be_dropped,
+];
+
 const SOON: Duration = Duration::from_millis(20);
 const NEVER: Duration = Duration::from_secs(1_000_000);
-
-/// A driver with a reactor, and one on a thread of its own.
-fn drivers(capacity: u32) -> [Driver; 2] {
-    let (on_reactor, _) = Arc::<ReactorCode>::default().working_driver(capacity);
-    [on_reactor, Driver::on_thread(capacity).expect("a driver")]
-}
-
-fn wait_until(what: impl Fn() -> bool) {
-    while !what() {
-        thread::yield_now();
-    }
-}
 
 fn counter() -> Arc<EventFd> {
     Arc::new(EventFd::new().expect("an eventfd"))
@@ -86,10 +89,10 @@ fn silent(counts: &Counts) -> Counted<op::Poll<Arc<EventFd>>> {
 
 /// Has an operation time out that the kernel has. On a machine that is busy the time may be up
 /// before the operation starts; it is given more then.
-fn time_out<O: Operation + Send + 'static>(driver: &Driver, mut op: O) -> io::Error {
+fn time_out<O: Operation + Send + 'static>(driver: &impl AnyDriver, mut op: O) -> io::Error {
     let mut time = SOON;
     loop {
-        let timed_out = block_on(driver.perform(op).timeout(time)).err().expect("it hangs");
+        let timed_out = driver.block_on(driver.timeout(op, time)).err().expect("it hangs");
         assert_eq!(timed_out.errno(), Errno::ETIMEDOUT);
         if format!("{timed_out:?}").contains("has_operation: false") {
             return timed_out.into();
@@ -101,164 +104,150 @@ fn time_out<O: Operation + Send + 'static>(driver: &Driver, mut op: O) -> io::Er
 
 /// Goal: the future of a read that the disk never answers ends, and its buffer stays. Method: the
 /// operation counts its drops; `overdue` describes it until the disk answers after all.
-#[test]
-fn a_read_that_hangs_times_out_and_keeps_its_buffer() {
+fn a_read_that_hangs_times_out_and_keeps_its_buffer<D: AnyDriver>() {
     let _watchdog = Watchdog::new();
-    for driver in drivers(4) {
-        let mut held = match HeldFile::new() {
-            Ok(held) => held,
-            Err(reason) => skip!("{reason}"),
-        };
-        let counts = Counts::default();
-        let error = time_out(&driver, read_of(&held, 8192, &counts));
-        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        assert_eq!(Errno::from_io_error(&error), Some(Errno::ETIMEDOUT));
-        drop(error);
-        assert_eq!((counts.prepared(), counts.dropped(), driver.outstanding()), (1, 0, 1));
+    let driver = D::with_capacity(4);
+    let mut held = match HeldFile::new() {
+        Ok(held) => held,
+        Err(reason) => skip!("{reason}"),
+    };
+    let counts = Counts::default();
+    let error = time_out(&driver, read_of(&held, 8192, &counts));
+    assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    assert_eq!(Errno::from_io_error(&error), Some(Errno::ETIMEDOUT));
+    drop(error);
+    assert_eq!((counts.prepared(), counts.dropped(), driver.outstanding()), (1, 0, 1));
 
-        let overdue = driver.overdue(Duration::ZERO);
-        let [late] = overdue[..] else { panic!("{overdue:?}") };
-        assert_eq!((late.opcode, late.offset, late.length), (Opcode::PREAD, 8192, 4096));
-        assert!(late.abandoned);
-        assert!(late.to_string().contains("4096 bytes at offset 8192"), "{late}");
-        assert_eq!(driver.overdue(NEVER), []);
+    let overdue = driver.overdue(Duration::ZERO);
+    let [late] = overdue[..] else { panic!("{overdue:?}") };
+    assert_eq!((late.opcode, late.offset, late.length), (Opcode::PREAD, 8192, 4096));
+    assert!(late.abandoned);
+    assert!(late.to_string().contains("4096 bytes at offset 8192"), "{late}");
+    assert_eq!(driver.overdue(NEVER), []);
 
-        held.release();
-        wait_until(|| counts.dropped() == 1);
-        wait_until(|| driver.outstanding() == 0);
-        assert_eq!(driver.overdue(Duration::ZERO), []);
-        block_on(driver.close());
-    }
+    held.release();
+    driver.wait_until(|| counts.dropped() == 1);
+    driver.wait_until(|| driver.outstanding() == 0);
+    assert_eq!(driver.overdue(Duration::ZERO), []);
+    driver.block_on(driver.clone().close());
 }
 
 /// Goal: an operation that the kernel never had comes back at its deadline, and its place in the
 /// queue is free. Method: one slot, which a read has.
-#[test]
-fn an_operation_that_waits_for_a_slot_comes_back() {
+fn an_operation_that_waits_for_a_slot_comes_back<D: AnyDriver>() {
     let _watchdog = Watchdog::new();
-    for driver in drivers(1) {
-        let [first, second] = [Counts::default(), Counts::default()];
-        let gate = counter();
-        let blocker = Counted(op::Poll::new(Arc::clone(&gate), PollEvents::IN), first.clone());
-        let mut blocker = driver.perform(blocker).timeout(NEVER);
-        assert!(poll_once(&mut blocker, Waker::noop()).is_pending());
-        let timed_out = block_on(driver.perform(silent(&second)).timeout(SOON)).err();
-        let op = timed_out.expect("no slot is free").into_operation();
-        assert_eq!((second.prepared(), second.dropped(), driver.outstanding()), (0, 0, 1));
-        drop(op.expect("it waited for a slot"));
+    let driver = D::with_capacity(1);
+    let [first, second] = [Counts::default(), Counts::default()];
+    let gate = counter();
+    let blocker = Counted(op::Poll::new(Arc::clone(&gate), PollEvents::IN), first.clone());
+    let mut blocker = driver.timeout(blocker, NEVER);
+    assert!(poll_once(&mut blocker, Waker::noop()).is_pending());
+    let timed_out = driver.block_on(driver.timeout(silent(&second), SOON)).err();
+    let op = timed_out.expect("no slot is free").into_operation();
+    assert_eq!((second.prepared(), second.dropped(), driver.outstanding()), (0, 0, 1));
+    drop(op.expect("it waited for a slot"));
 
-        gate.add(1).expect("room in an eventfd");
-        let (result, _) = block_on(blocker).expect("its deadline is far away");
-        assert!(common::holds(result, PollEvents::IN));
-        block_on(driver.close());
-    }
+    gate.add(1).expect("room in an eventfd");
+    let (result, _) = driver.block_on(blocker).expect("its deadline is far away");
+    assert!(common::holds(result, PollEvents::IN));
+    driver.block_on(driver.clone().close());
 }
 
 /// Goal: a POLL is cancelled at its deadline. Method: its descriptor is never ready, and the driver
 /// ends.
-#[test]
-fn a_poll_is_cancelled_at_its_deadline() {
+fn a_poll_is_cancelled_at_its_deadline<D: AnyDriver>() {
     let _watchdog = Watchdog::new();
-    for driver in drivers(1) {
-        for _ in 0..3 {
-            let counts = Counts::default();
-            let _ = time_out(&driver, silent(&counts));
-            wait_until(|| counts.dropped() == 1);
-        }
-        block_on(driver.close());
+    let driver = D::with_capacity(1);
+    for _ in 0..3 {
+        let counts = Counts::default();
+        let _ = time_out(&driver, silent(&counts));
+        driver.wait_until(|| counts.dropped() == 1);
     }
+    driver.block_on(driver.clone().close());
 }
 
 /// Goal: an operation whose deadline has passed before the first poll is never started.
-#[test]
-fn a_deadline_in_the_past_starts_nothing() {
+fn a_deadline_in_the_past_starts_nothing<D: AnyDriver>() {
     let _watchdog = Watchdog::new();
-    for driver in drivers(1) {
-        let counts = Counts::default();
-        let past = driver.perform(silent(&counts)).deadline(Instant::now());
-        let op = block_on(past).err().expect("it is past").into_operation();
-        assert_eq!((counts.prepared(), counts.dropped()), (0, 0));
-        assert_eq!((driver.stats().submitted, driver.outstanding()), (0, 0));
-        assert!(op.is_some());
-        let late = driver.perform(silent(&counts)).timeout(Duration::ZERO);
-        assert!(block_on(late).err().expect("it is past").into_operation().is_some());
-        // The clock does not reach that far: no deadline.
-        let mut far = driver.perform(silent(&counts)).timeout(Duration::MAX);
-        assert!(poll_once(&mut far, Waker::noop()).is_pending());
-    }
+    let driver = D::with_capacity(1);
+    let counts = Counts::default();
+    let past = driver.deadline(silent(&counts), Instant::now());
+    let op = driver.block_on(past).err().expect("it is past").into_operation();
+    assert_eq!((counts.prepared(), counts.dropped()), (0, 0));
+    assert_eq!((driver.stats().submitted, driver.outstanding()), (0, 0));
+    assert!(op.is_some());
+    let late = driver.timeout(silent(&counts), Duration::ZERO);
+    assert!(driver.block_on(late).err().expect("it is past").into_operation().is_some());
+    // The clock does not reach that far: no deadline.
+    let mut far = driver.timeout(silent(&counts), Duration::MAX);
+    assert!(poll_once(&mut far, Waker::noop()).is_pending());
 }
 
 /// Goal: what has completed by the time of the poll is given, even after the deadline.
-#[test]
-fn a_result_is_given_even_after_the_deadline() {
+fn a_result_is_given_even_after_the_deadline<D: AnyDriver>() {
     let _watchdog = Watchdog::new();
-    for driver in drivers(1) {
-        let gate = counter();
-        let counts = Counts::default();
-        let op = Counted(op::Poll::new(Arc::clone(&gate), PollEvents::IN), counts.clone());
-        let mut poll = driver.perform(op).timeout(SOON);
-        // It may be past already on a machine that is busy.
-        if poll_once(&mut poll, Waker::noop()).is_pending() {
-            gate.add(1).expect("room in an eventfd");
-            wait_until(|| driver.outstanding() == 0);
-            thread::sleep(2 * SOON);
-            let (result, _) = block_on(poll).expect("the result, as it has completed");
-            assert!(common::holds(result, PollEvents::IN));
-        }
+    let driver = D::with_capacity(1);
+    let gate = counter();
+    let counts = Counts::default();
+    let op = Counted(op::Poll::new(Arc::clone(&gate), PollEvents::IN), counts.clone());
+    let mut poll = driver.timeout(op, SOON);
+    // It may be past already on a machine that is busy.
+    if poll_once(&mut poll, Waker::noop()).is_pending() {
+        gate.add(1).expect("room in an eventfd");
+        driver.wait_until(|| driver.outstanding() == 0);
+        thread::sleep(2 * SOON);
+        let (result, _) = driver.block_on(poll).expect("the result, as it has completed");
+        assert!(common::holds(result, PollEvents::IN));
     }
 }
 
 /// Goal: an operation that hangs delays no other, before and after its deadline. Method: reads of
 /// another file, with deadlines that they meet.
-#[test]
-fn others_go_on_beside_an_operation_that_hangs() {
+fn others_go_on_beside_an_operation_that_hangs<D: AnyDriver>() {
     let _watchdog = Watchdog::new();
-    for driver in drivers(4) {
-        let mut held = match HeldFile::new() {
-            Ok(held) => held,
-            Err(reason) => skip!("{reason}"),
-        };
-        let counts = Counts::default();
-        let mut hanging = driver.perform(read_of(&held, 0, &counts)).timeout(SOON);
-        let mut timed_out = poll_once(&mut hanging, Waker::noop()).is_ready();
-        for _ in 0..2 {
-            for _ in 0..100 {
-                let read = driver.perform(Read::new(zero(), vec![1; 8], 0)).timeout(NEVER);
-                let (result, read) = block_on(read).expect("it is quick");
-                assert_eq!((result, read.buf), (Ok(8), vec![0; 8]));
-            }
-            if !timed_out {
-                assert!(block_on(&mut hanging).is_err());
-                timed_out = true;
-            }
+    let driver = D::with_capacity(4);
+    let mut held = match HeldFile::new() {
+        Ok(held) => held,
+        Err(reason) => skip!("{reason}"),
+    };
+    let counts = Counts::default();
+    let mut hanging = driver.timeout(read_of(&held, 0, &counts), SOON);
+    let mut timed_out = poll_once(&mut hanging, Waker::noop()).is_ready();
+    for _ in 0..2 {
+        for _ in 0..100 {
+            let read = driver.timeout(Read::new(zero(), vec![1; 8], 0), NEVER);
+            let (result, read) = driver.block_on(read).expect("it is quick");
+            assert_eq!((result, read.buf), (Ok(8), vec![0; 8]));
         }
-        assert_eq!(counts.dropped(), 0);
-        held.release();
-        wait_until(|| counts.dropped() == 1);
+        if !timed_out {
+            assert!(driver.block_on(&mut hanging).is_err());
+            timed_out = true;
+        }
     }
+    assert_eq!(counts.dropped(), 0);
+    held.release();
+    driver.wait_until(|| counts.dropped() == 1);
 }
 
 /// Goal: futures that are dropped at once leave neither operations nor deadlines. Method: a
 /// thousand, most of which wait for slots; deadlines come to pass while they are dropped.
-#[test]
-fn a_thousand_futures_are_dropped_at_once() {
+fn a_thousand_futures_are_dropped_at_once<D: AnyDriver>() {
     let _watchdog = Watchdog::new();
-    for driver in drivers(8) {
-        let counts = Counts::default();
-        let start = |number: u32| {
-            let timeout = if number % 2 == 0 { SOON } else { NEVER };
-            let mut poll = driver.perform(silent(&counts)).timeout(timeout);
-            let _ = poll_once(&mut poll, Waker::noop());
-            poll
-        };
-        let futures: Vec<_> = (0..1000).map(start).collect();
-        thread::sleep(SOON);
-        drop(futures);
-        wait_until(|| counts.dropped() == 1000);
-        wait_until(|| driver.outstanding() == 0);
-        assert!(block_on(driver.perform(silent(&counts)).timeout(SOON)).is_err());
-        block_on(driver.close());
-    }
+    let driver = D::with_capacity(8);
+    let counts = Counts::default();
+    let start = |number: u32| {
+        let timeout = if number % 2 == 0 { SOON } else { NEVER };
+        let mut poll = driver.timeout(silent(&counts), timeout);
+        let _ = poll_once(&mut poll, Waker::noop());
+        poll
+    };
+    let futures: Vec<_> = (0..1000).map(start).collect();
+    thread::sleep(SOON);
+    drop(futures);
+    driver.wait_until(|| counts.dropped() == 1000);
+    driver.wait_until(|| driver.outstanding() == 0);
+    assert!(driver.block_on(driver.timeout(silent(&counts), SOON)).is_err());
+    driver.block_on(driver.clone().close());
 }
 
 /// Goal: deadlines fire when the reactor is gone.
@@ -274,12 +263,12 @@ fn deadlines_fire_without_a_reactor() {
         }
     }
     let _watchdog = Watchdog::new();
-    let driver = Driver::new(1, |_| Ok(Gone)).expect("a driver");
+    let driver = OnThread(Driver::new(1, |_| Ok(Gone)).expect("a driver"));
     let counts = Counts::default();
     for _ in 0..3 {
-        assert!(block_on(driver.perform(silent(&counts)).timeout(SOON)).is_err());
+        assert!(driver.block_on(driver.timeout(silent(&counts), SOON)).is_err());
     }
-    block_on(driver.close());
+    driver.block_on(driver.clone().close());
     assert_eq!(counts.dropped(), 3);
 }
 
@@ -292,37 +281,36 @@ fn deadlines_fire_while_io_submit_blocks() {
         Ok(held) => held,
         Err(reason) => skip!("{reason}"),
     };
-    let driver = Driver::on_thread(4).expect("a driver");
+    let driver = OnThread::with_capacity(4);
     let counts = Counts::default();
     let _ = time_out(&driver, read_of(&held, 4096, &counts));
     held.wait_for_arrival(1);
     let overdue = driver.overdue(Duration::ZERO);
     assert_eq!(overdue.iter().map(|late| late.offset).collect::<Vec<_>>(), [4096]);
     // Nothing can be submitted meanwhile, so this one comes back.
-    let waiting = driver.perform(read_of(&held, 0, &counts)).timeout(SOON);
-    assert!(block_on(waiting).err().expect("it waits").into_operation().is_some());
+    let waiting = driver.timeout(read_of(&held, 0, &counts), SOON);
+    assert!(driver.block_on(waiting).err().expect("it waits").into_operation().is_some());
 
-    let unfinished = block_on(driver.clone().close_within(SOON)).expect_err("it is held");
+    let unfinished = driver.block_on(driver.clone().close_within(SOON)).expect_err("it is held");
     assert_eq!(unfinished.operations().len(), 1);
     assert_eq!(counts.dropped(), 1);
     held.release();
-    block_on(driver.close());
+    driver.block_on(driver.clone().close());
     assert_eq!(counts.dropped(), 2);
 }
 
 /// Goal: a panic of a waker at its deadline hits nobody else. Method: the first of two deadlines
 /// panics in its waker, also with a payload that panics when it is dropped.
-#[test]
-fn a_panic_of_a_waker_stops_no_other_deadline() {
+fn a_panic_of_a_waker_stops_no_other_deadline<D: AnyDriver>() {
     let _watchdog = Watchdog::new();
-    for (payload, driver) in PAYLOADS.into_iter().flat_map(|it| drivers(2).map(|to| (it, to))) {
+    for (payload, driver) in PAYLOADS.map(|it| (it, D::with_capacity(2))) {
         let (code, counts) = (Arc::<WakerCode>::default(), Counts::default());
         code.wake.arm(move || payload.throw());
-        let mut poll = driver.perform(silent(&counts)).timeout(SOON);
+        let mut poll = driver.timeout(silent(&counts), SOON);
         let waker = code.waker();
         if poll_once(&mut poll, &waker).is_pending() {
-            wait_until(|| code.wake.calls() == 1);
-            assert!(block_on(driver.perform(silent(&counts)).timeout(SOON)).is_err());
+            driver.wait_until(|| code.wake.calls() == 1);
+            assert!(driver.block_on(driver.timeout(silent(&counts), SOON)).is_err());
             assert!(poll_once(&mut poll, Waker::noop()).is_ready());
         }
     }
@@ -330,77 +318,69 @@ fn a_panic_of_a_waker_stops_no_other_deadline() {
 
 /// Goal: a task that moves its future to another waker is woken through the last one. Method: the
 /// future is polled with one waker, and then awaited.
-#[test]
-fn the_last_waker_is_called_at_the_deadline() {
+fn the_last_waker_is_called_at_the_deadline<D: AnyDriver>() {
     let _watchdog = Watchdog::new();
-    for driver in drivers(1) {
-        let counts = Counts::default();
-        let mut poll = driver.perform(silent(&counts)).timeout(SOON);
-        if poll_once(&mut poll, Waker::noop()).is_pending() {
-            assert!(block_on(poll).is_err());
-        }
+    let driver = D::with_capacity(1);
+    let counts = Counts::default();
+    let mut poll = driver.timeout(silent(&counts), SOON);
+    if poll_once(&mut poll, Waker::noop()).is_pending() {
+        assert!(driver.block_on(poll).is_err());
     }
 }
 
 /// Goal: `close_within` gives up, says what the kernel still has, ends what waits, and frees
 /// nothing early; the driver ends once the disk answers. Method: one slot, which a held read has.
-#[test]
-fn close_within_gives_up_and_says_why() {
+fn close_within_gives_up_and_says_why<D: AnyDriver>() {
     let _watchdog = Watchdog::new();
-    for driver in drivers(1) {
-        let mut held = match HeldFile::new() {
-            Ok(held) => held,
-            Err(reason) => skip!("{reason}"),
-        };
-        let [counts, waits] = [Counts::default(), Counts::default()];
-        let mut hanging = driver.perform(read_of(&held, 512, &counts));
-        assert!(poll_once(&mut hanging, Waker::noop()).is_pending());
-        held.wait_for_arrival(1);
-        let mut waiting = driver.perform(silent(&waits));
-        assert!(poll_once(&mut waiting, Waker::noop()).is_pending());
+    let driver = D::with_capacity(1);
+    let mut held = match HeldFile::new() {
+        Ok(held) => held,
+        Err(reason) => skip!("{reason}"),
+    };
+    let [counts, waits] = [Counts::default(), Counts::default()];
+    let mut hanging = driver.perform(read_of(&held, 512, &counts));
+    assert!(poll_once(&mut hanging, Waker::noop()).is_pending());
+    held.wait_for_arrival(1);
+    let mut waiting = driver.perform(silent(&waits));
+    assert!(poll_once(&mut waiting, Waker::noop()).is_pending());
 
-        let unfinished = block_on(driver.clone().close_within(SOON)).expect_err("it is held");
-        let [late] = unfinished.operations() else { panic!("{unfinished:?}") };
-        assert_eq!((late.opcode, late.offset, late.abandoned), (Opcode::PREAD, 512, false));
-        assert!(unfinished.to_string().contains("1 operation"), "{unfinished}");
-        assert_eq!(io::Error::from(unfinished).kind(), io::ErrorKind::TimedOut);
-        let (result, _) = block_on(waiting);
-        assert_eq!(result, Err(Errno::ECANCELED));
-        assert_eq!((counts.dropped(), waits.prepared()), (0, 0));
-        assert!(poll_once(&mut hanging, Waker::noop()).is_pending());
+    let unfinished = driver.block_on(driver.clone().close_within(SOON)).expect_err("it is held");
+    let [late] = unfinished.operations() else { panic!("{unfinished:?}") };
+    assert_eq!((late.opcode, late.offset, late.abandoned), (Opcode::PREAD, 512, false));
+    assert!(unfinished.to_string().contains("1 operation"), "{unfinished}");
+    assert_eq!(io::Error::from(unfinished).kind(), io::ErrorKind::TimedOut);
+    let (result, _) = driver.block_on(waiting);
+    assert_eq!(result, Err(Errno::ECANCELED));
+    assert_eq!((counts.dropped(), waits.prepared()), (0, 0));
+    assert!(poll_once(&mut hanging, Waker::noop()).is_pending());
 
-        held.release();
-        let (result, _) = block_on(hanging);
-        assert_eq!(result, Ok(4096));
-        block_on(driver.close());
-    }
+    held.release();
+    let (result, _) = driver.block_on(hanging);
+    assert_eq!(result, Ok(4096));
+    driver.block_on(driver.clone().close());
 }
 
 /// Goal: `close_within` of a driver that can end says so, with and without a bound.
-#[test]
-fn close_within_ends_a_driver_that_can_end() {
+fn close_within_ends_a_driver_that_can_end<D: AnyDriver>() {
     let _watchdog = Watchdog::new();
     for time in [NEVER, Duration::MAX] {
-        for driver in drivers(2) {
-            let read = block_on(driver.perform(Read::new(zero(), vec![1; 8], 0)));
-            assert_eq!(read.0, Ok(8));
-            assert_eq!(block_on(driver.clone().close_within(time)), Ok(()));
-            let (result, _) = block_on(driver.perform(Read::new(zero(), vec![1; 8], 0)));
-            assert_eq!(result, Err(Errno::ECANCELED));
-        }
+        let driver = D::with_capacity(2);
+        let read = driver.block_on(driver.perform(Read::new(zero(), vec![1; 8], 0)));
+        assert_eq!(read.0, Ok(8));
+        assert_eq!(driver.block_on(driver.clone().close_within(time)), Ok(()));
+        let (result, _) = driver.block_on(driver.perform(Read::new(zero(), vec![1; 8], 0)));
+        assert_eq!(result, Err(Errno::ECANCELED));
     }
 }
 
 /// Goal: dropping `close_within` leaves the driver closed, and no deadline behind.
-#[test]
-fn close_within_may_be_dropped() {
+fn close_within_may_be_dropped<D: AnyDriver>() {
     let _watchdog = Watchdog::new();
-    for driver in drivers(2) {
-        let mut close = driver.clone().close_within(SOON);
-        let _ = poll_once(&mut close, Waker::noop());
-        drop(close);
-        drop(driver.clone().close_within(SOON));
-        thread::sleep(2 * SOON);
-        block_on(driver.close());
-    }
+    let driver = D::with_capacity(2);
+    let mut close = driver.clone().close_within(SOON);
+    let _ = poll_once(&mut close, Waker::noop());
+    drop(close);
+    drop(driver.clone().close_within(SOON));
+    thread::sleep(2 * SOON);
+    driver.block_on(driver.clone().close());
 }

@@ -1,18 +1,23 @@
 //! What the feature `metrics` gives to a recorder of the crate `metrics`.
 
+use super::each::{AnyDriver, on_each_driver};
 use crate::common;
 
 use common::Watchdog;
+use linux_aio::Errno;
 use linux_aio::op::{Fsync, Read};
-use linux_aio::{Driver, Errno};
 use metrics::{
     Counter, CounterFn, Gauge, GaugeFn, Histogram, Key, KeyName, Metadata, Recorder, SharedString,
     Unit, with_local_recorder,
 };
-use smol::future::block_on;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::sync::{Arc, Mutex};
+
+on_each_driver![
+    a_recorder_has_every_number_of_each_driver,
+    an_export_without_a_recorder_does_nothing,
+];
 
 /// The last value of each metric, by its name and its labels.
 #[derive(Clone, Default)]
@@ -100,11 +105,10 @@ impl Recorder for Recorded {
 /// Goal: a recorder has every number of the snapshot, once, under its name and labels, and those of
 /// two drivers apart. Method: its content is compared with `for_each_value`, before and after more
 /// operations.
-#[test]
-fn a_recorder_has_every_number_of_each_driver() {
+fn a_recorder_has_every_number_of_each_driver<D: AnyDriver>() {
     let _watchdog = Watchdog::new();
     let recorded = Recorded::default();
-    let drivers = ["first", "second"].map(|name| (name, Driver::on_thread(8).expect("a driver")));
+    let drivers = ["first", "second"].map(|name| (name, D::with_capacity(8)));
     let zero = Arc::new(File::open("/dev/zero").expect("/dev/zero"));
     for (_, driver) in &drivers {
         driver.measure(true);
@@ -113,9 +117,9 @@ fn a_recorder_has_every_number_of_each_driver() {
         for (number, (_, driver)) in drivers.iter().enumerate() {
             for _ in 0..=number + round {
                 let read = Read::new(Arc::clone(&zero), vec![1; 64], 0);
-                assert_eq!(block_on(driver.perform(read)).0, Ok(64));
+                assert_eq!(driver.block_on(driver.perform(read)).0, Ok(64));
             }
-            let refused = block_on(driver.perform(Fsync::new(Arc::clone(&zero)))).0;
+            let refused = driver.block_on(driver.perform(Fsync::new(Arc::clone(&zero)))).0;
             assert_eq!(refused, Err(Errno::EINVAL));
         }
         let mut expected = BTreeMap::new();
@@ -146,11 +150,10 @@ fn a_recorder_has_every_number_of_each_driver() {
 }
 
 /// Without a recorder, an export does nothing.
-#[test]
-fn an_export_without_a_recorder_does_nothing() {
-    let driver = Driver::on_thread(8).expect("a driver");
+fn an_export_without_a_recorder_does_nothing<D: AnyDriver>() {
+    let driver = D::with_capacity(8);
     driver.measure(true);
     let zero = File::open("/dev/zero").expect("/dev/zero");
-    assert_eq!(block_on(driver.perform(Read::new(zero, vec![1; 64], 0))).0, Ok(64));
+    assert_eq!(driver.block_on(driver.perform(Read::new(zero, vec![1; 64], 0))).0, Ok(64));
     driver.metrics().export("no one");
 }

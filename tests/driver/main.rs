@@ -6,6 +6,7 @@ mod common;
 
 mod announcing;
 mod deadlines;
+mod each;
 #[cfg(feature = "metrics")]
 mod export;
 mod hooks;

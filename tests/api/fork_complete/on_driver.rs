@@ -140,6 +140,49 @@ pub(crate) const DRIVER: &[(&str, Check)] = &[
             assert_eq!(block_on(future).expect("refused").0, Err(FORKED));
         }
     }),
+    ("Driver::with_deadline", |world| {
+        silently(|| drop(world.full.take().expect("it").with_deadline(FAR)));
+    }),
+    ("DriverWithDeadline::perform", |world| {
+        for time in [Duration::ZERO, FAR, Duration::MAX] {
+            let driver = world.full.clone().expect("it").with_deadline(time);
+            let read = Read::new(Arc::clone(&world.file), [1; 8], 0);
+            assert_eq!(block_on(driver.perform(read)).expect("refused").0, Err(FORKED));
+        }
+    }),
+    ("DriverWithDeadline::open", |world| {
+        for time in [Duration::ZERO, FAR, Duration::MAX] {
+            let driver = world.full.clone().expect("it").with_deadline(time);
+            let options = linux_aio::File::options().read(true);
+            let error = block_on(driver.open(&options, "/dev/zero")).expect_err("the parent's");
+            assert!(error.to_string().contains("fork"), "{error}");
+        }
+    }),
+    ("DriverWithDeadline::get_ref", |world| {
+        let driver = world.full.clone().expect("it").with_deadline(FAR);
+        assert_eq!(driver.get_ref().outstanding(), 0);
+    }),
+    ("DriverWithDeadline: Clone", |world| {
+        let driver = world.full.take().expect("it").with_deadline(FAR);
+        silently(|| drop((driver.clone(), driver)));
+    }),
+    ("DriverWithDeadline: Drop", |world| {
+        silently(|| drop(world.full.take().expect("it").with_deadline(FAR)));
+    }),
+    ("DriverWithDeadline: Debug", |world| {
+        let driver = world.full.clone().expect("it").with_deadline(FAR);
+        assert!(format!("{driver:?}").contains("outstanding: 0"));
+    }),
+    ("WithDeadline::deadline", |world| {
+        let timed = world.timed.take().expect("it").deadline(Instant::now());
+        silently(|| drop(timed));
+    }),
+    ("WithDeadline::timeout", |world| {
+        let mut timed = world.timed.take().expect("it").timeout(Duration::ZERO);
+        let text = silently(|| panic_of(|| drop(poll_once(&mut timed, Waker::noop()))));
+        assert!(text.contains("fork"), "{text}");
+        silently(|| drop(timed));
+    }),
     ("WithDeadline: Future", |world| {
         let timed = world.timed.as_mut().expect("it");
         let poll = || drop(poll_once(&mut *timed, Waker::noop()));

@@ -143,6 +143,12 @@ pub(crate) const FILE: &[(&str, Check)] = &[
             drop(file.clone().with_deadline(Duration::MAX));
         }
     }),
+    ("FileWithDeadline::with_deadline", |world| {
+        for file in timed(world) {
+            let file = file.with_deadline(Duration::ZERO);
+            assert_forked(block_on(file.read_at(vec![1; 8], 0)).expect("no alarm").0);
+        }
+    }),
     ("FileWithDeadline::get_ref", |world| assert!(!timed(world)[1].get_ref().is_direct())),
     ("FileWithDeadline::read_at", |world| {
         for file in timed(world) {

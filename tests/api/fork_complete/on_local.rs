@@ -3,15 +3,20 @@
 use super::checks::{Check, FORKED, panic_of, silently};
 use super::common::files::{Pipe, scratch};
 use super::common::poll_once;
-use super::world::{Op, poll, read, tell, told};
+use super::world::{FAR, Op, poll, read, tell, told};
+use core::future::poll_fn;
+use core::pin::Pin;
 use core::task::{Context, Poll, Waker};
+use core::time::Duration;
 use linux_aio::op::Read;
 use linux_aio::{
-    Direct, DriverStats, File as AioFile, LocalClose, LocalDriver, LocalFuture, LocalRun, Reactor,
+    CloseWithin, Direct, DriverStats, File as AioFile, LocalClose, LocalDriver, LocalFuture,
+    LocalRun, Metrics, Reactor, WithDeadline,
 };
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
+use std::time::Instant;
 use tempfile::TempDir;
 
 /// Tells of its drop.
@@ -42,7 +47,12 @@ pub(crate) struct Inherited {
     run: Option<LocalRun<Quiet>>,
     /// Of another driver, which has a POLL in flight.
     close: Option<LocalClose>,
+    close_within: Option<CloseWithin<LocalClose>>,
     poll_of_closed: Submitted,
+    /// Waits for a slot. Its deadline is far away, and the alarm is that of a thread.
+    timed: Option<WithDeadline<LocalFuture<Op>>>,
+    /// The same, with an alarm of `block_on`.
+    timed_in_block_on: Option<WithDeadline<LocalFuture<Op>>>,
 }
 
 impl Inherited {
@@ -62,10 +72,19 @@ impl Inherited {
         });
         let in_flight = start(&driver, poll(pipe));
         let waiting = start(&driver, read(file));
+        let timed = || driver.perform(read(file)).timeout(FAR);
+        let mut timed_in_block_on = timed();
+        let once =
+            poll_fn(|cx| Poll::Ready(Pin::new(&mut timed_in_block_on).poll(cx).is_pending()));
+        assert!(driver.block_on(once));
         let mut run = driver.run_on(|_| Ok(Quiet)).expect("a task");
         assert!(poll_once(&mut run, Waker::noop()).is_pending());
+        let mut timed = timed();
+        assert!(poll_once(&mut timed, Waker::noop()).is_pending());
         let closed = LocalDriver::new(1).expect("a driver");
         let poll_of_closed = start(&closed, poll(pipe));
+        let mut close_within = closed.clone().close_within(FAR);
+        assert!(poll_once(&mut close_within, Waker::noop()).is_pending());
         let mut close = closed.close();
         assert!(poll_once(&mut close, Waker::noop()).is_pending());
         Self {
@@ -77,7 +96,10 @@ impl Inherited {
             waiting,
             run: Some(run),
             close: Some(close),
+            close_within: Some(close_within),
             poll_of_closed,
+            timed: Some(timed),
+            timed_in_block_on: Some(timed_in_block_on),
         }
     }
 
@@ -88,6 +110,10 @@ impl Inherited {
         assert_eq!(driver.block_on(file.read_at([0; 8], 0)).1, [7; 8]);
         for future in [&mut self.in_flight, &mut self.waiting, &mut self.fresh] {
             assert!(driver.block_on(future.take().expect("it")).0.is_ok());
+        }
+        for timed in [&mut self.timed_in_block_on, &mut self.timed] {
+            let (result, _) = driver.block_on(timed.take().expect("it")).expect("its time is far");
+            assert_eq!(result, Ok(8));
         }
         // Other drivers' futures do their own work when they are polled.
         let (close, poll) = (self.close.as_mut().expect("it"), &mut self.poll_of_closed);
@@ -141,6 +167,48 @@ pub(crate) const LOCAL: &[(&str, Check)] = &[
         assert!(poll_once(&mut close, Waker::noop()).is_ready());
         silently(|| drop(world.local.driver.take().expect("it").close()));
     }),
+    ("LocalDriver::close_within", |world| {
+        let mut close = world.local.driver.clone().expect("it").close_within(FAR);
+        assert_eq!(poll_once(&mut close, Waker::noop()), Poll::Ready(Ok(())));
+        silently(|| drop(world.local.driver.take().expect("it").close_within(Duration::ZERO)));
+    }),
+    ("LocalDriver::with_deadline", |world| {
+        let driver = world.local.driver.take().expect("it").with_deadline(Duration::ZERO);
+        let read = driver.perform(Read::new(Arc::clone(&world.file), vec![1; 8], 0));
+        assert_eq!(driver.get_ref().block_on(read).expect("refused").0, Err(FORKED));
+        silently(|| drop(driver));
+    }),
+    ("LocalDriver::measure", |world| world.local.driver.as_ref().expect("it").measure(true)),
+    ("LocalDriver::metrics", |world| {
+        let metrics = world.local.driver.as_ref().expect("it").metrics();
+        assert_eq!(metrics, Metrics::default());
+    }),
+    ("LocalDriver::overdue", |world| {
+        let overdue = world.local.driver.as_ref().expect("it").overdue(Duration::ZERO);
+        assert_eq!(overdue, []);
+    }),
+    ("LocalDriver::retry_submits_for", |world| {
+        world.local.driver.as_ref().expect("it").retry_submits_for(Duration::ZERO);
+    }),
+    ("LocalFuture::deadline", |world| {
+        let driver = world.local.driver.as_ref().expect("it");
+        let read = driver.perform(Read::new(Arc::clone(&world.file), vec![1; 8], 0));
+        let read = driver.block_on(read.deadline(Instant::now()));
+        assert_eq!(read.expect("refused").0, Err(FORKED));
+    }),
+    ("LocalFuture::timeout", |world| {
+        for timed in [&mut world.local.timed, &mut world.local.timed_in_block_on] {
+            let mut timed = timed.take().expect("it");
+            let text = silently(|| panic_of(|| drop(poll_once(&mut timed, Waker::noop()))));
+            assert!(text.contains("fork"), "{text}");
+            silently(|| drop(timed.timeout(Duration::ZERO)));
+        }
+        let mut close = world.local.close_within.take().expect("it");
+        silently(|| {
+            assert_eq!(poll_once(&mut close, Waker::noop()), Poll::Ready(Ok(())));
+            drop(close);
+        });
+    }),
     ("LocalDriver: Performs", |world| {
         let driver = world.local.driver.as_ref().expect("it");
         let file = world.local.file.take().expect("it");
@@ -176,7 +244,8 @@ pub(crate) const LOCAL: &[(&str, Check)] = &[
         silently(|| {
             let local = &mut world.local;
             drop((local.driver.take(), local.in_flight.take(), local.waiting.take()));
-            drop((local.run.take(), local.close.take()));
+            drop((local.run.take(), local.close.take(), local.close_within.take()));
+            drop((local.timed.take(), local.timed_in_block_on.take()));
         });
     }),
     ("LocalFuture: Future", |world| {

@@ -148,6 +148,20 @@ const TRIED: &[(&str, &str)] = &[
     ("Take", "Debug Drop Future"),
 ];
 
+/// What deadlines ask of futures and alarms. The checks of `WithDeadline` and of `CloseWithin`, of
+/// both drivers, try it, as do those of `FileWithDeadline`.
+const OF_DEADLINES: &[(&str, &str)] = &[
+    ("Alarm", "Drop Rings"),
+    ("Close", "Closes"),
+    ("Closes", "alarm give_up"),
+    ("GivesUp", "alarm can_be_refused give_up poll_op refuse"),
+    ("LocalAlarm", "Drop Rings"),
+    ("LocalClose", "Closes"),
+    ("LocalFuture", "GivesUp"),
+    ("OpFuture", "GivesUp"),
+    ("Rings", "is_due set"),
+];
+
 /// What files ask of their driver. The checks of `File` and of `LocalDriver: Performs` try it.
 const OF_FILES: &[(&str, &str)] = &[
     ("blocking::BlockingThreads", "Clone Drop"),
@@ -155,7 +169,7 @@ const OF_FILES: &[(&str, &str)] = &[
     ("Fdsync", "FileOperation"),
     ("FileOperation", "call"),
     ("Fsync", "FileOperation"),
-    ("Performs", "perform poll threads"),
+    ("Performs", "alarm perform poll threads"),
 ];
 
 /// The traits of others, which call what is tried: `FileReader::next_chunk` and its like.
@@ -168,12 +182,13 @@ const OF_OTHERS: &[(&str, &str)] = &[
 
 /// All, named as [`public_functions`](super::api::public_functions) does.
 pub(crate) fn names() -> impl Iterator<Item = String> {
-    [DATA, CALLS, FORBIDDEN, TRIED, OF_FILES, OF_OTHERS].into_iter().flatten().flat_map(
-        |&(of, names)| {
+    [DATA, CALLS, FORBIDDEN, TRIED, OF_DEADLINES, OF_FILES, OF_OTHERS]
+        .into_iter()
+        .flatten()
+        .flat_map(|&(of, names)| {
             names.split(' ').map(move |name| {
                 let is_trait = name.starts_with(char::is_uppercase);
                 if is_trait { format!("{of}: {name}") } else { format!("{of}::{name}") }
             })
-        },
-    )
+        })
 }

@@ -112,7 +112,7 @@ pub(crate) struct World<'w> {
     pub(crate) close: Option<Close>,
     pub(crate) close_within: Option<CloseWithin>,
     /// Waits for the slot of `full`. Its deadline is far away.
-    pub(crate) timed: Option<WithDeadline<Op>>,
+    pub(crate) timed: Option<WithDeadline<OpFuture<Op>>>,
     poll_of_closed: Submitted,
     pub(crate) reacting: Option<Driver>,
     pub(crate) waker_of_reacting: Arc<Mutex<Option<Waker>>>,
