@@ -32,6 +32,11 @@ on_each_driver![
     close_within_gives_up_and_says_why,
     close_within_ends_a_driver_that_can_end,
     close_within_may_be_dropped,
+    every_operation_of_a_handle_has_its_deadline,
+    thousands_of_deadlines_pass_at_once,
+    a_deadline_may_be_changed_after_the_first_poll,
+    overdue_tells_the_age_of_each_operation,
+    the_drop_after_close_within_does_not_wait,
 ];
 
 const SOON: Duration = Duration::from_millis(20);
@@ -383,4 +388,129 @@ fn close_within_may_be_dropped<D: AnyDriver>() {
     drop(driver.clone().close_within(SOON));
     thread::sleep(2 * SOON);
     driver.block_on(driver.clone().close());
+}
+
+/// Goal: an operation without a deadline of its own has that of its handle, and an own one is
+/// stronger, be it earlier or later. Method: POLLs that nothing ends, and others that end later
+/// than the deadline of the handle.
+fn every_operation_of_a_handle_has_its_deadline<D: AnyDriver>() {
+    let _watchdog = Watchdog::new();
+    let driver = D::with_capacity(4);
+    let counts = Counts::default();
+    assert!(driver.block_on(driver.by_default(silent(&counts), SOON)).is_err());
+    let past = driver.block_on(driver.by_default(silent(&counts), Duration::ZERO));
+    assert!(past.err().expect("it is past").into_operation().is_some());
+    let earlier = D::instead(driver.by_default(silent(&counts), NEVER), SOON);
+    assert!(driver.block_on(earlier).is_err());
+    for time in [NEVER, Duration::MAX] {
+        let gate = counter();
+        let op = Counted(op::Poll::new(Arc::clone(&gate), PollEvents::IN), counts.clone());
+        let mut later = D::instead(driver.by_default(op, SOON), time);
+        assert!(poll_once(&mut later, Waker::noop()).is_pending());
+        assert!(driver.block_on(driver.timeout(silent(&counts), 2 * SOON)).is_err());
+        gate.add(1).expect("room in an eventfd");
+        let (result, _) = driver.block_on(later).expect("its own deadline is far away");
+        assert!(common::holds(result, PollEvents::IN));
+    }
+    driver.wait_until(|| counts.dropped() == 7);
+    driver.block_on(driver.clone().close());
+}
+
+/// Goal: thousands of deadlines that pass at the same time wake all their futures, each once the
+/// time is up, and what never started comes back. Method: one task awaits all, most of which wait
+/// for slots; some are dropped.
+fn thousands_of_deadlines_pass_at_once<D: AnyDriver>() {
+    let _watchdog = Watchdog::new();
+    let driver = D::with_capacity(8);
+    let counts = Counts::default();
+    let at = Instant::now() + SOON;
+    let mut futures: Vec<_> = (0..5000).map(|_| driver.deadline(silent(&counts), at)).collect();
+    // The time may be up for the last ones already.
+    futures.retain_mut(|future| poll_once(future, Waker::noop()).is_pending());
+    futures.truncate(4000);
+    let all = futures_util::future::join_all(futures);
+    let ended = driver.block_on(all);
+    assert!(at <= Instant::now());
+    assert!(ended.iter().all(|it| it.is_err()));
+    drop(ended);
+    driver.wait_until(|| counts.dropped() == 5000);
+    driver.block_on(driver.clone().close());
+    assert!(counts.prepared() <= 5000);
+}
+
+/// Goal: a future that has been polled may be given a deadline, a later one, or none.
+fn a_deadline_may_be_changed_after_the_first_poll<D: AnyDriver>() {
+    let _watchdog = Watchdog::new();
+    let driver = D::with_capacity(4);
+    let counts = Counts::default();
+    for first in [SOON, NEVER, Duration::MAX] {
+        let mut poll = driver.timeout(silent(&counts), first);
+        if poll_once(&mut poll, Waker::noop()).is_pending() {
+            let mut poll = D::instead(poll, NEVER);
+            assert!(poll_once(&mut poll, Waker::noop()).is_pending());
+            assert!(driver.block_on(driver.timeout(silent(&counts), 2 * SOON)).is_err());
+            assert!(poll_once(&mut poll, Waker::noop()).is_pending());
+            assert!(driver.block_on(D::instead(poll, SOON)).is_err());
+        }
+    }
+    driver.block_on(driver.clone().close());
+}
+
+/// Goal: each operation has the age of its own submit, the oldest first, however many submits
+/// there have been since, and those that have ended are gone. Method: POLLs, between which others
+/// end; the ages are compared with each other.
+fn overdue_tells_the_age_of_each_operation<D: AnyDriver>() {
+    let _watchdog = Watchdog::new();
+    let driver = D::with_capacity(16);
+    let mut held = Vec::new();
+    for round in 0..200 {
+        let gate = counter();
+        let mut poll = driver.perform(op::Poll::new(Arc::clone(&gate), PollEvents::IN));
+        assert!(poll_once(&mut poll, Waker::noop()).is_pending());
+        driver.wait_until(|| driver.overdue(Duration::ZERO).len() == held.len() + 1);
+        held.push((gate, poll, Instant::now()));
+        if held.len() == 16 {
+            // One of the middle ends.
+            let (gate, poll, _) = held.remove(round % 15);
+            gate.add(1).expect("room in an eventfd");
+            assert!(driver.block_on(poll).0.is_ok());
+        }
+    }
+    let now = Instant::now();
+    let overdue = driver.overdue(Duration::ZERO);
+    assert_eq!(overdue.len(), held.len());
+    assert!(overdue.windows(2).all(|two| two[0].age >= two[1].age));
+    // Each was submitted before the note was taken, and after the one before it.
+    for (number, late) in overdue.iter().enumerate() {
+        assert!(late.age >= now - held[number].2, "{number}: {late}");
+        if number > 0 {
+            assert!(late.age <= now.elapsed() + (now - held[number - 1].2), "{number}: {late}");
+        }
+    }
+    let age = overdue[7].age;
+    assert!(driver.overdue(age).len() >= 8);
+    drop(held);
+    driver.block_on(driver.clone().close());
+    assert_eq!(driver.overdue(Duration::ZERO), []);
+}
+
+/// Goal: once `close_within` has given up, nothing waits for the kernel: neither the drop of the
+/// last future nor that of the last handle. The kernel writes to no memory that is free. Method: a
+/// read that is held until everything has been dropped.
+fn the_drop_after_close_within_does_not_wait<D: AnyDriver>() {
+    let _watchdog = Watchdog::new();
+    let driver = D::with_capacity(2);
+    let mut held = match HeldFile::new() {
+        Ok(held) => held,
+        Err(reason) => skip!("{reason}"),
+    };
+    let counts = Counts::default();
+    let mut hanging = driver.perform(read_of(&held, 0, &counts));
+    assert!(poll_once(&mut hanging, Waker::noop()).is_pending());
+    held.wait_for_arrival(1);
+    assert!(driver.block_on(driver.clone().close_within(SOON)).is_err());
+    drop(hanging);
+    drop(driver);
+    assert_eq!(counts.dropped(), 0);
+    held.release();
 }

@@ -33,6 +33,14 @@ pub(crate) trait AnyDriver: Clone {
     fn deadline<O>(&self, op: O, at: Instant) -> Self::Timed<O>
     where
         O: Operation + Send + 'static;
+    /// By a handle whose operations all have the deadline.
+    fn by_default<O>(&self, op: O, time: Duration) -> Self::Timed<O>
+    where
+        O: Operation + Send + 'static;
+    /// Gives an operation another deadline.
+    fn instead<O>(timed: Self::Timed<O>, time: Duration) -> Self::Timed<O>
+    where
+        O: Operation + Send + 'static;
     fn close(self) -> impl Future<Output = ()>;
     fn close_within(self, time: Duration) -> Self::CloseWithin;
     fn overdue(&self, age: Duration) -> Vec<Overdue>;
@@ -101,6 +109,21 @@ macro_rules! any_driver {
                 O: Operation + Send + 'static,
             {
                 self.0.perform(op).deadline(at)
+            }
+
+            fn by_default<O>(&self, op: O, time: Duration) -> Self::Timed<O>
+            where
+                O: Operation + Send + 'static,
+            {
+                let driver = self.0.clone().with_deadline(time);
+                driver.clone().perform(op)
+            }
+
+            fn instead<O>(timed: Self::Timed<O>, time: Duration) -> Self::Timed<O>
+            where
+                O: Operation + Send + 'static,
+            {
+                timed.timeout(time)
             }
 
             fn close(self) -> impl Future<Output = ()> {
