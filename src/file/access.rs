@@ -87,7 +87,12 @@ impl<D: FileDriver> Access<D> {
         step: Box<Step<M>>,
         call: fn(&mut Step<M>) -> Result<(), Errno>,
     ) -> Stepped<M> {
-        let call = move |step: &mut Box<Step<M>>| call(step);
+        let call = move |step: &mut Box<Step<M>>| {
+            let result = call(step);
+            // Its side is free now, whenever the future is polled next.
+            step.entered = None;
+            result
+        };
         let (result, mut step) = self.driver.threads().call(lane, step, call).await;
         let result = result.and_then(|result| Ok(result?));
         (result.map_err(|failure| failure.describe(|errno| step.error(errno))), step)

@@ -7,7 +7,7 @@ use alloc::format;
 use alloc::string::String;
 use core::future::Future;
 use core::pin::Pin;
-use core::task::{Context, Poll, ready};
+use core::task::{Context, Poll};
 use std::io;
 
 /// The buffers of one stream: those of a pool that others use as well, or of one of its own.
@@ -62,20 +62,25 @@ impl Buffers {
     /// Takes a buffer, for a stream that has no other. If the pool is the stream's own, the user
     /// has the others, and there is one more.
     pub(super) fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<PoolBuf>> {
-        if self.taking.is_none() {
-            if let Some(buf) = self.try_take()? {
-                return Poll::Ready(Ok(buf));
+        // If a waker panics in the poll, the stream leaves the queue.
+        let mut taking = match self.taking.take() {
+            Some(taking) => taking,
+            None => {
+                if let Some(buf) = self.try_take()? {
+                    return Poll::Ready(Ok(buf));
+                }
+                let pool = match self.is_own {
+                    true => BufferPool::new(1, self.pool.buffer_len(), self.align.max(4096))?,
+                    false => self.pool.clone(),
+                };
+                Box::pin(async move { pool.take().await })
             }
-            let pool = match self.is_own {
-                true => BufferPool::new(1, self.pool.buffer_len(), self.align.max(4096))?,
-                false => self.pool.clone(),
-            };
-            self.taking = Some(Box::pin(async move { pool.take().await }));
+        };
+        if let Poll::Ready(buf) = taking.as_mut().poll(cx) {
+            return Poll::Ready(self.check(buf));
         }
-        let taking = self.taking.as_mut().expect("it was made");
-        let buf = ready!(taking.as_mut().poll(cx));
-        self.taking = None;
-        Poll::Ready(self.check(buf))
+        self.taking = Some(taking);
+        Poll::Pending
     }
 
     /// Refuses a buffer that would be copied at each use.
@@ -87,6 +92,23 @@ impl Buffers {
             "the pool's buffers are not aligned to {} bytes, which O_DIRECT needs of this file",
             self.align
         )))
+    }
+}
+
+/// A stream whose future waits. When the future is dropped, the stream leaves the queue of its pool,
+/// in which it would hold up others.
+pub(super) struct InQueue<'s, S: HasBuffers>(pub(super) &'s mut S);
+
+/// A stream that has buffers once it was polled.
+pub(super) trait HasBuffers {
+    fn buffers(&mut self) -> &mut Option<Buffers>;
+}
+
+impl<S: HasBuffers> Drop for InQueue<'_, S> {
+    fn drop(&mut self) {
+        if let Some(buffers) = self.0.buffers() {
+            buffers.taking = None;
+        }
     }
 }
 

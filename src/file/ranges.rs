@@ -233,10 +233,19 @@ impl<D: FileDriver> ReadRanges<D> {
         let reads = &mut self.reads;
         self.in_flight.retain(|&index| {
             let state = &mut reads[index].state;
-            let State::Reading(reading) = state else { return false };
-            let Poll::Ready((result, buf)) = Pin::new(reading).poll(cx) else { return true };
-            *state = State::Read(result, Arc::new(buf));
-            false
+            if !matches!(state, State::Reading(_)) {
+                return false;
+            }
+            // If a waker panics in the poll, the read is over.
+            let over = State::Read(Err(Errno::ECANCELED.into()), Arc::default());
+            let State::Reading(mut reading) = core::mem::replace(state, over) else { return false };
+            let polled = Pin::new(&mut reading).poll(cx);
+            let is_pending = polled.is_pending();
+            *state = match polled {
+                Poll::Ready((result, buf)) => State::Read(result, Arc::new(buf)),
+                Poll::Pending => State::Reading(reading),
+            };
+            is_pending
         });
     }
 
@@ -260,6 +269,8 @@ impl<D: FileDriver> ReadRanges<D> {
                 let buf = AlignedBuf::with_alignment(read.len() as usize, self.align);
                 let file = self.look.file(&self.file, &range).clone();
                 let reading = buf.map(|buf| D::read(file, buf, range.start));
+                // If a waker panics in the poll, the read is over.
+                self.reads[index].state = State::Read(Err(Errno::ECANCELED.into()), Arc::default());
                 self.reads[index].state = match reading {
                     Ok(mut reading) => match Pin::new(&mut reading).poll(cx) {
                         Poll::Ready((result, buf)) => State::Read(result, Arc::new(buf)),

@@ -15,16 +15,15 @@ mod options;
 
 pub use options::ReaderOptions;
 
-use super::buffers::Buffers;
+use super::buffers::{Buffers, HasBuffers, InQueue};
 use super::cached::Look;
 use super::chunk::Chunk;
 use super::open::DirectState;
 use super::work::Work;
 use super::{File, FileDriver};
-use crate::{Driver, Part, PoolBuf, RwFlags};
+use crate::{Driver, Errno, Part, PoolBuf, RwFlags};
 use alloc::collections::VecDeque;
 use alloc::format;
-use alloc::vec::Vec;
 use core::fmt;
 use core::future::{Future, poll_fn};
 use core::ops::{Bound, Range, RangeBounds};
@@ -91,6 +90,10 @@ const LARGEST: u64 = i64::MAX as u64;
 /// # Dropped futures
 ///
 /// The futures of a reader may be dropped at any time: what was read stays in the reader.
+///
+/// A reader that nobody polls keeps the buffers that it has read ahead. Behind a trait, where no
+/// dropped future is seen, it also keeps its turn if it waits for a buffer of a pool. So drop a
+/// reader that is to be idle, or give it a pool of its own.
 #[must_use = "a reader does nothing unless it is polled"]
 pub struct FileReader<D: FileDriver = Driver> {
     file: File<D>,
@@ -111,7 +114,7 @@ pub struct FileReader<D: FileDriver = Driver> {
     buffers: Option<Buffers>,
     ahead: VecDeque<Ahead<D>>,
     /// Reads in flight that a seek has made useless. Their buffers come back when they have ended.
-    stale: Vec<Reading<D>>,
+    stale: VecDeque<Reading<D>>,
     /// The chunk that is given out by bytes, and how many of it were.
     current: Option<(Chunk, usize)>,
     failed: Option<io::Error>,
@@ -130,16 +133,23 @@ struct Ahead<D: FileDriver> {
 
 enum State<D: FileDriver> {
     Reading(Reading<D>),
-    Read(io::Result<usize>, PoolBuf),
+    Read(io::Result<(usize, PoolBuf)>),
 }
 
 impl<D: FileDriver> Ahead<D> {
     fn poll(&mut self, cx: &mut Context<'_>) {
-        if let State::Reading(reading) = &mut self.state {
-            if let Poll::Ready((result, buf)) = Pin::new(reading).poll(cx) {
-                self.state = State::Read(result, buf.into_inner());
-            }
+        if !matches!(self.state, State::Reading(_)) {
+            return;
         }
+        // If a waker panics in the poll, the read is over.
+        let over = State::Read(Err(Errno::ECANCELED.into()));
+        let State::Reading(mut reading) = core::mem::replace(&mut self.state, over) else { return };
+        self.state = match Pin::new(&mut reading).poll(cx) {
+            Poll::Ready((result, buf)) => {
+                State::Read(result.map(|count| (count, buf.into_inner())))
+            }
+            Poll::Pending => State::Reading(reading),
+        };
     }
 
     fn end(&self) -> u64 {
@@ -188,7 +198,7 @@ impl<D: FileDriver> File<D> {
             options,
             buffers: None,
             ahead: VecDeque::new(),
-            stale: Vec::new(),
+            stale: VecDeque::new(),
             current: None,
             failed: None,
         }
@@ -217,7 +227,8 @@ impl<D: FileDriver> FileReader<D> {
     /// `UnexpectedEof`: the file has become shorter meanwhile. `InvalidInput`: the pool's buffers
     /// do not suit the file. Otherwise those of [`File::read_at`]. The text names the offset.
     pub async fn next_chunk(&mut self) -> io::Result<Option<Chunk>> {
-        poll_fn(|cx| self.poll_chunk(cx)).await
+        let this = InQueue(self);
+        poll_fn(|cx| this.0.poll_chunk(cx)).await
     }
 
     /// Returns the number of bytes between the start of the range and the next byte to be given
@@ -287,7 +298,13 @@ impl<D: FileDriver> FileReader<D> {
         if let Some(error) = self.failed.take() {
             return Poll::Ready(Err(error));
         }
-        self.stale.retain_mut(|reading| Pin::new(reading).poll(cx).is_pending());
+        for _ in 0..self.stale.len() {
+            // If a waker panics in the poll, the read is dropped.
+            let Some(mut reading) = self.stale.pop_front() else { break };
+            if Pin::new(&mut reading).poll(cx).is_pending() {
+                self.stale.push_back(reading);
+            }
+        }
         for ahead in &mut self.ahead {
             ahead.poll(cx);
         }
@@ -304,13 +321,13 @@ impl<D: FileDriver> FileReader<D> {
             Some(Ahead { state: State::Reading(_), .. }) => return Poll::Pending,
             Some(_) => {}
         }
-        let Some(Ahead { offset, skip, wanted, state: State::Read(result, buf) }) =
+        let Some(Ahead { offset, skip, wanted, state: State::Read(result) }) =
             self.ahead.pop_front()
         else {
             unreachable!("the first was read")
         };
-        let count = match result {
-            Ok(count) => count.saturating_sub(skip).min(wanted),
+        let (count, buf) = match result {
+            Ok((count, buf)) => (count.saturating_sub(skip).min(wanted), buf),
             Err(error) => {
                 self.abandon(offset);
                 return Poll::Ready(Err(error));
@@ -322,14 +339,18 @@ impl<D: FileDriver> FileReader<D> {
                 return Poll::Ready(self.failed.take().map_or(Ok(None), Err));
             }
         }
+        let mut chunk = Some((Chunk { buf, start: skip, end: skip + count, offset }, 0));
         if self.is_sequential {
             self.grow();
             // The user is busy with the chunk for some time, in which the disk should be busy, too.
-            // An error comes again when that chunk is due.
+            // An error comes again when that chunk is due. If a waker panics, the next call gives
+            // the chunk.
+            self.current = chunk;
             let _ = self.read_ahead(cx, false);
+            chunk = self.current.take();
         }
         self.is_sequential = true;
-        Poll::Ready(Ok(Some(Chunk { buf, start: skip, end: skip + count, offset })))
+        Poll::Ready(Ok(chunk.map(|(chunk, _)| chunk)))
     }
 
     /// The file has no bytes from `at` on, though more were asked for.
@@ -441,6 +462,12 @@ impl<D: FileDriver> FileReader<D> {
             Poll::Ready(buf) => buf.map(Some),
             Poll::Pending => Ok(None),
         }
+    }
+}
+
+impl<D: FileDriver> HasBuffers for FileReader<D> {
+    fn buffers(&mut self) -> &mut Option<Buffers> {
+        &mut self.buffers
     }
 }
 

@@ -4,6 +4,14 @@
 //! may hold that range and its neighbourhood in one large piece, which another program's read has
 //! brought in. If a write through the page cache has made that piece dirty meanwhile, it cannot be
 //! dropped. The kernel then has the file's next sync, and its next direct read, fail with `EIO`.
+//!
+//! # Futures that are not polled
+//!
+//! A program may poll a write once, and await another write of the file before it polls the first
+//! again. A [`FileWriter`](super::FileWriter) between two calls is in the same place. Neither may
+//! hold up the other write. So a write leaves its side when its operation has ended, and not when
+//! its future is polled. A write that waits and is not polled is overtaken by others, once no write
+//! is in flight and they have let it go first some times.
 
 #[cfg(all(test, loom))]
 mod model;
@@ -13,6 +21,7 @@ use crate::primitive::{Mutex, MutexGuard};
 use crate::raw::ForkGuard;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll, Waker};
@@ -48,6 +57,9 @@ struct Waiting {
     waker: Option<Waker>,
 }
 
+/// The number of times that a write lets others run before it overtakes the first that waits.
+const PATIENCE: u32 = if cfg!(loom) { 1 } else { 8 };
+
 impl State {
     fn admits(&self, side: Side) -> bool {
         match side {
@@ -56,10 +68,25 @@ impl State {
         }
     }
 
-    /// Returns the waker of the first that waits, if it can go on.
-    fn first(&mut self) -> Option<Waker> {
-        let side = self.waiting.front()?.side;
-        if self.admits(side) { self.waiting.front_mut()?.waker.take() } else { None }
+    fn take(&mut self, ticket: u64) -> Option<Waiting> {
+        let at = self.waiting.iter().position(|waiting| waiting.ticket == ticket)?;
+        self.waiting.remove(at)
+    }
+
+    /// Returns whether no write is in flight.
+    fn is_idle(&self) -> bool {
+        self.active == [0, 0]
+    }
+
+    /// Returns the wakers of those that can go on: of the first, or, if no write is in flight, of
+    /// all. The first may not be polled for long, and nobody is left then who would wake others.
+    fn next(&mut self) -> Vec<Waker> {
+        let count = match self.waiting.front() {
+            Some(_) if self.is_idle() => self.waiting.len(),
+            Some(first) if self.admits(first.side) => 1,
+            _ => 0,
+        };
+        self.waiting.iter_mut().take(count).filter_map(|waiting| waiting.waker.take()).collect()
     }
 }
 
@@ -83,7 +110,7 @@ impl Sides {
 
     /// Waits for a time in which there is no write of the other side.
     pub(super) fn enter(self: &Arc<Self>, side: Side) -> Enter {
-        Enter { sides: Arc::clone(self), side, ticket: None }
+        Enter { sides: Arc::clone(self), side, ticket: None, waited: 0 }
     }
 
     /// `None` in a forked child: a thread that it does not have may hold the lock.
@@ -93,8 +120,8 @@ impl Sides {
     }
 }
 
-fn wake(waker: Option<Waker>) {
-    if let Some(waker) = waker {
+fn wake(wakers: Vec<Waker>) {
+    for waker in wakers {
         catch_and_forget(|| waker.wake());
     }
 }
@@ -104,6 +131,8 @@ pub(super) struct Enter {
     sides: Arc<Sides>,
     side: Side,
     ticket: Option<u64>,
+    /// The number of times that it has let the first go first.
+    waited: u32,
 }
 
 impl Future for Enter {
@@ -120,10 +149,11 @@ impl Future for Enter {
             (Some(ticket), Some(first)) => first.ticket == ticket,
             (_, first) => first.is_none(),
         };
-        if is_first && state.admits(side) {
+        let overtakes = state.is_idle() && self.waited >= PATIENCE;
+        if (is_first || overtakes) && state.admits(side) {
             state.active[side as usize] += 1;
-            let own = self.ticket.take().and_then(|_| state.waiting.pop_front());
-            let next = state.first();
+            let own = self.ticket.take().and_then(|ticket| state.take(ticket));
+            let next = state.next();
             drop(state);
             catch_and_forget(|| drop((own, waker)));
             wake(next);
@@ -143,8 +173,14 @@ impl Future for Enter {
                 self.ticket = Some(ticket);
             }
         }
+        let is_idle = state.is_idle();
         drop(state);
         catch_and_forget(|| drop(waker));
+        if is_idle {
+            // Nobody who is in flight would wake it.
+            self.waited += 1;
+            catch_and_forget(|| cx.waker().wake_by_ref());
+        }
         Poll::Pending
     }
 }
@@ -153,9 +189,8 @@ impl Drop for Enter {
     fn drop(&mut self) {
         let Some(ticket) = self.ticket else { return };
         let Some(mut state) = self.sides.lock() else { return };
-        let at = state.waiting.iter().position(|waiting| waiting.ticket == ticket);
-        let own = at.and_then(|at| state.waiting.remove(at));
-        let next = state.first();
+        let own = state.take(ticket);
+        let next = state.next();
         drop(state);
         catch_and_forget(|| drop(own));
         wake(next);
@@ -179,7 +214,7 @@ impl Drop for Entered {
     fn drop(&mut self) {
         let Some(mut state) = self.sides.lock() else { return };
         state.active[self.side as usize] -= 1;
-        let next = state.first();
+        let next = state.next();
         drop(state);
         wake(next);
     }

@@ -4,7 +4,7 @@ use super::drivers::FileOperation;
 use super::memory::{Memory, Span};
 use super::open::Open;
 use super::sides::Entered;
-use crate::{Errno, IoPrio, Operation, Prepared, RwFlags};
+use crate::{Errno, EventResult, IoPrio, Operation, Prepared, RwFlags};
 use alloc::sync::Arc;
 use rustix::fd::AsFd;
 use std::io;
@@ -97,5 +97,14 @@ impl<M: Memory> Operation for Step<M> {
         let fd = open.descriptor(*direct).as_fd().into();
         let span = Span { len: span.len.min(LARGEST), ..*span };
         memory.prepare(fd, span, *offset).rw_flags(*rw_flags).ioprio(*ioprio)
+    }
+
+    /// It never goes on. But its side is free now, whenever the future is polled next.
+    #[inline(always)]
+    fn goes_on(&mut self, _: EventResult) -> bool {
+        if M::WRITES {
+            self.entered = None;
+        }
+        false
     }
 }

@@ -14,10 +14,10 @@ mod space;
 pub use error::WriterError;
 pub use options::WriterOptions;
 
-use super::buffers::Buffers;
+use super::buffers::{Buffers, HasBuffers, InQueue};
 use super::transfer::check_range;
 use super::{DirectState, File, FileDriver};
-use crate::{Driver, PoolBuf, RwFlags};
+use crate::{Driver, Errno, PoolBuf, RwFlags};
 use alloc::collections::VecDeque;
 use core::fmt;
 use core::future::{Future, poll_fn};
@@ -121,6 +121,20 @@ struct Writing<D: FileDriver> {
     ended: Option<(usize, io::Result<()>)>,
 }
 
+impl<D: FileDriver> Writing<D> {
+    fn poll(&mut self, cx: &mut Context<'_>) {
+        if self.ended.is_some() {
+            return;
+        }
+        // If a waker panics in the poll, the write is over.
+        self.ended = Some((0, Err(Errno::ECANCELED.into())));
+        self.ended = match Pin::new(&mut self.future).poll(cx) {
+            Poll::Ready(ended) => Some(ended),
+            Poll::Pending => None,
+        };
+    }
+}
+
 enum End<D: FileDriver> {
     Open,
     Finishing(D::Boxed<io::Result<()>>),
@@ -164,8 +178,9 @@ impl<D: FileDriver> FileWriter<D> {
     /// writer is finished, or its pool does not suit the file. Or the bytes end behind 2^63 - 1, or
     /// the file is open for appending, where offsets do not count.
     pub async fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        let this = InQueue(self);
         while !bytes.is_empty() {
-            let count = poll_fn(|cx| self.poll_put(cx, bytes)).await?;
+            let count = poll_fn(|cx| this.0.poll_put(cx, bytes)).await?;
             bytes = &bytes[count..];
         }
         Ok(())
@@ -252,13 +267,18 @@ impl<D: FileDriver> FileWriter<D> {
 
     pub(super) fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
-            match &mut self.end {
+            // If a waker panics in a poll, the next one begins to finish again.
+            match core::mem::replace(&mut self.end, End::Open) {
                 End::Finished => {
+                    self.end = End::Finished;
                     let failed = self.failed.as_ref().map(WriterError::to_io);
                     return Poll::Ready(failed.map_or(Ok(()), Err));
                 }
-                End::Finishing(finishing) => {
-                    let result = ready!(Pin::new(finishing).poll(cx));
+                End::Finishing(mut finishing) => {
+                    let Poll::Ready(result) = Pin::new(&mut finishing).poll(cx) else {
+                        self.end = End::Finishing(finishing);
+                        return Poll::Pending;
+                    };
                     self.end = End::Finished;
                     if let Err(error) = result {
                         self.fail(self.position, error);
@@ -298,11 +318,7 @@ impl<D: FileDriver> FileWriter<D> {
     /// Polls the writes. The first that has failed, in the order of the file, is what failed.
     fn collect(&mut self, cx: &mut Context<'_>) {
         for write in &mut self.writes {
-            if write.ended.is_none() {
-                if let Poll::Ready(ended) = Pin::new(&mut write.future).poll(cx) {
-                    write.ended = Some(ended);
-                }
-            }
+            write.poll(cx);
         }
         while self.writes.front().is_some_and(|first| first.ended.is_some()) {
             let first = self.writes.pop_front().and_then(|it| Some((it.offset, it.ended?)));
@@ -332,12 +348,11 @@ impl<D: FileDriver> FileWriter<D> {
         }
         if let Some(filling) = self.filling.take() {
             let Filling { buf, start, end } = filling;
-            let mut future = D::write(self.file.clone(), buf, start..end, offset);
-            let ended = match Pin::new(&mut future).poll(cx) {
-                Poll::Ready(ended) => Some(ended),
-                Poll::Pending => None,
-            };
-            self.writes.push_back(Writing { offset, future, ended });
+            let future = D::write(self.file.clone(), buf, start..end, offset);
+            self.writes.push_back(Writing { offset, future, ended: None });
+            if let Some(write) = self.writes.back_mut() {
+                write.poll(cx);
+            }
         }
         Poll::Ready(())
     }
@@ -357,6 +372,12 @@ impl<D: FileDriver> FileWriter<D> {
             return buffers.try_take()?.map_or(Poll::Pending, |buf| Poll::Ready(Ok(buf)));
         }
         buffers.poll_take(cx)
+    }
+}
+
+impl<D: FileDriver> HasBuffers for FileWriter<D> {
+    fn buffers(&mut self) -> &mut Option<Buffers> {
+        &mut self.buffers
     }
 }
 

@@ -16,5 +16,6 @@ mod model;
 mod ranges;
 mod reader;
 mod requests;
+mod turns;
 mod users_code;
 mod writer;

@@ -7,8 +7,8 @@ use common::panics::{PAYLOADS, Payload};
 use common::users_code::{Code, WakerCode};
 use common::{Watchdog, poll_once};
 use core::sync::atomic::{AtomicBool, Ordering};
-use core::task::Waker;
-use linux_aio::{Direct, Driver, File};
+use core::task::{Poll, Waker};
+use linux_aio::{BufferPool, Direct, Driver, Errno, File, ReaderOptions, WriterOptions};
 use pollster::block_on;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -182,5 +182,175 @@ fn a_waker_that_panics_costs_no_request() {
                 assert_serves(driver, file);
             }
         }
+    }
+}
+
+/// A waker whose clone panics at the nth time.
+fn fragile(payload: Payload, nth: usize) -> (Arc<WakerCode>, Waker) {
+    let code = Arc::<WakerCode>::default();
+    code.clone.arm(move || payload.throw());
+    (0..nth).for_each(|_| code.clone.arm(|| {}));
+    let waker = code.waker();
+    (code, waker)
+}
+
+/// Polls until the waker panics or the future is ready. Returns whether it has panicked.
+fn poll_with<T>(waker: &Waker, payload: Payload, mut poll: impl FnMut(&Waker) -> Poll<T>) -> bool {
+    loop {
+        match catch_unwind(AssertUnwindSafe(|| poll(waker).is_ready())) {
+            Err(thrown) => {
+                assert!(payload.is(thrown));
+                return true;
+            }
+            Ok(true) => return false,
+            Ok(false) => thread::yield_now(),
+        }
+    }
+}
+
+/// Goal: a waker whose clone panics costs a reader or a list of ranges one read at most, which is
+/// an error, and is done again; no buffer is lost.
+#[test]
+fn a_waker_that_panics_costs_a_stream_one_read() {
+    let _watchdog = Watchdog::new();
+    let content = pattern(600_000);
+    let (_dir, path, _file) = file_with(&content);
+    let pool = BufferPool::new(4, 64 << 10, 4096).expect("a pool");
+    let mut panics = 0;
+    for (payload, nth) in PAYLOADS.into_iter().flat_map(|it| (0..6).map(move |nth| (it, nth))) {
+        for direct in [Direct::Never, Direct::Prefer] {
+            let (driver, file) = open(&path, direct);
+            crate::reader::evict(&path);
+            let (_code, waker) = fragile(payload, nth);
+            let mut reader = file.reader_with(.., ReaderOptions::new().pool(pool.clone()));
+            let mut all = Vec::new();
+            let mut has_panicked = poll_with(&waker, payload, |waker| {
+                let chunk = poll_once(&mut Box::pin(reader.next_chunk()), waker);
+                if let Poll::Ready(Ok(Some(chunk))) = &chunk {
+                    all.extend_from_slice(chunk);
+                }
+                chunk
+            });
+            let mut errors = 0;
+            loop {
+                match block_on(reader.next_chunk()) {
+                    Ok(None) => break,
+                    Ok(Some(chunk)) => all.extend_from_slice(&chunk),
+                    Err(error) => {
+                        assert_eq!(Errno::from_io_error(&error), Some(Errno::ECANCELED));
+                        errors += 1;
+                    }
+                }
+            }
+            assert!(all == content && errors <= 1, "{payload:?} {nth} {direct:?}");
+            drop(reader);
+
+            crate::reader::evict(&path);
+            let (_code, waker) = fragile(payload, nth);
+            let ranges = [7..9, 100_000..500_000, 550_000..600_000, 7..9];
+            let mut reads = file.read_ranges(ranges.clone()).expect("ranges of the file");
+            let mut given = 0;
+            has_panicked |= poll_with(&waker, payload, |waker| {
+                let range = poll_once(&mut Box::pin(reads.next_range()), waker);
+                given += usize::from(range.is_ready());
+                range
+            });
+            for range in &ranges[given..] {
+                match block_on(reads.next_range()) {
+                    Ok(bytes) => {
+                        let bytes = bytes.expect("not the last");
+                        assert!(*bytes == content[range.start as usize..range.end as usize]);
+                    }
+                    Err(error) => {
+                        assert_eq!(Errno::from_io_error(&error), Some(Errno::ECANCELED));
+                    }
+                }
+            }
+            panics += usize::from(has_panicked);
+            drop(reads);
+            assert_serves(driver, file);
+            std::fs::write(&path, &content).expect("the file");
+        }
+    }
+    while pool.available() < 4 {
+        thread::yield_now();
+    }
+    assert!(panics > 0, "no waker was cloned");
+}
+
+/// Goal: a waker whose clone panics ends a write of a writer, whose error stays, or nothing;
+/// `finish` can be called again; no buffer is lost.
+#[test]
+fn a_waker_that_panics_costs_a_writer_its_writes() {
+    let _watchdog = Watchdog::new();
+    let content = pattern(600_000);
+    let (_dir, path, _file) = file_with(&[]);
+    let pool = BufferPool::new(4, 64 << 10, 4096).expect("a pool");
+    let mut panics = 0;
+    for (payload, nth) in PAYLOADS.into_iter().flat_map(|it| (0..12).map(move |nth| (it, nth))) {
+        for direct in [Direct::Never, Direct::Prefer] {
+            let (driver, file) = open(&path, direct);
+            block_on(file.set_len(0)).expect("a length");
+            let (_code, waker) = fragile(payload, nth);
+            let mut writer = file.writer_with(0, WriterOptions::new().pool(pool.clone()));
+            panics += usize::from(poll_with(&waker, payload, |waker| {
+                let at = writer.position() as usize;
+                if at < content.len() {
+                    let mut write = Box::pin(writer.write_all(&content[at..]));
+                    match poll_once(&mut write, waker) {
+                        Poll::Ready(Ok(())) => {}
+                        ended => return ended,
+                    }
+                }
+                poll_once(&mut Box::pin(writer.finish()), waker)
+            }));
+            let at = writer.position() as usize;
+            let written = block_on(async {
+                writer.write_all(&content[at..]).await?;
+                writer.finish().await
+            });
+            let ended = block_on(writer.finish());
+            let now = std::fs::read(&path).expect("the file");
+            match (written, ended) {
+                (_, Ok(())) => assert!(now == content, "{payload:?} {nth} {direct:?}"),
+                (_, Err(error)) => {
+                    assert_eq!(Errno::from_io_error(&error), Some(Errno::ECANCELED), "{error}");
+                }
+            }
+            drop(writer);
+            assert_serves(driver, file);
+        }
+    }
+    while pool.available() < 4 {
+        thread::yield_now();
+    }
+    assert!(panics > 0, "no waker was cloned");
+}
+
+/// Goal: a waker of a stream that waits for a buffer may panic when the chunk of another stream is
+/// dropped, which calls it: the drop does not unwind.
+#[test]
+fn a_dropped_chunk_catches_the_panic_of_a_waker() {
+    let _watchdog = Watchdog::new();
+    let content = pattern(9000);
+    let (_dir, path, _file) = file_with(&content);
+    let pool = BufferPool::new(1, 16 << 10, 4096).expect("a pool");
+    for payload in PAYLOADS {
+        let (driver, file) = open(&path, Direct::Prefer);
+        let reader = || file.reader_with(.., ReaderOptions::new().pool(pool.clone()));
+        let (mut first, mut second) = (reader(), reader());
+        let chunk = block_on(first.next_chunk()).expect("a read").expect("a chunk");
+        let code = Arc::<WakerCode>::default();
+        code.wake.arm(move || payload.throw());
+        let waker = code.waker();
+        let mut waits = Box::pin(second.next_chunk());
+        assert!(poll_once(&mut waits, &waker).is_pending());
+        drop(chunk);
+        assert_eq!(code.wake.calls(), 1);
+        let chunk = block_on(waits).expect("a read").expect("a chunk");
+        assert!(content.starts_with(&chunk));
+        drop((chunk, first, second));
+        assert_serves(driver, file);
+        std::fs::write(&path, &content).expect("the file");
     }
 }

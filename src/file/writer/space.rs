@@ -98,13 +98,16 @@ impl<D: FileDriver> Space<D> {
 
     /// Ready when no allocation is under way.
     pub(super) fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if let Some((target, allocating)) = &mut self.allocating {
-            let result = ready!(Pin::new(allocating).poll(cx));
-            match result {
-                Ok(()) => self.allocated = self.allocated.max(*target),
-                Err(_) => self.is_on = false,
+        // If a waker panics in the poll, the allocation is over.
+        if let Some((target, mut allocating)) = self.allocating.take() {
+            match Pin::new(&mut allocating).poll(cx) {
+                Poll::Ready(Ok(())) => self.allocated = self.allocated.max(target),
+                Poll::Ready(Err(_)) => self.is_on = false,
+                Poll::Pending => {
+                    self.allocating = Some((target, allocating));
+                    return Poll::Pending;
+                }
             }
-            self.allocating = None;
         }
         Poll::Ready(())
     }
