@@ -1,7 +1,7 @@
 //! Files for programs that block: the requests of [`File`](crate::File) as plain functions.
 
 use crate::file::InPlace;
-use crate::{DirectState, OpenOptions, RwFlags, SyncRange};
+use crate::{Direct, DirectState, OpenOptions, RwFlags, SyncRange};
 use alloc::sync::Arc;
 use alloc::task::Wake;
 use alloc::vec::Vec;
@@ -114,6 +114,18 @@ impl File {
         Ok(Self { file: crate::File::from_std(file, &InPlace::new())? })
     }
 
+    /// Takes a file that is open, and uses `O_DIRECT` as `direct` says:
+    /// [`linux_aio::File`](crate::File::from_std_with) tells how.
+    ///
+    /// # Errors
+    /// `Unsupported`: `O_DIRECT` is [required](crate::Direct::Require), and the file does not
+    /// support it or could not be opened again; or [`Direct::Never`](crate::Direct::Never) is asked
+    /// for, and a file that is open with `O_DIRECT` could not be opened without. Otherwise those of
+    /// [`from_std`](Self::from_std).
+    pub fn from_std_with(file: std::fs::File, direct: Direct) -> io::Result<Self> {
+        Ok(Self { file: crate::File::from_std_with(file, &InPlace::new(), direct)? })
+    }
+
     /// Returns whether reads and writes go around the page cache.
     pub fn is_direct(&self) -> bool {
         self.file.is_direct()
@@ -201,6 +213,20 @@ impl File {
         wait(self.file.readv_at(bufs, offset)).0
     }
 
+    /// Reads at `offset` to several buffers, until all of them are full.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` if the file ends before, made of an
+    /// [`UnexpectedEnd`](crate::UnexpectedEnd). `InvalidInput` if all buffers together have length
+    /// 0. Otherwise those of [`read_at`](Self::read_at).
+    #[doc(alias("preadv", "read_vectored_exact_at"))]
+    pub fn readv_exact_at(&self, bufs: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<()> {
+        let bufs = bufs.iter_mut();
+        // SAFETY: The request ends in `wait`, and gives the slices back or drops them there.
+        let bufs: Vec<_> = bufs.map(|buf| unsafe { prolong_mut(buf) }).collect();
+        wait(self.file.readv_exact_at(bufs, offset)).0
+    }
+
     /// Writes `buf` at `offset`. Returns the number of bytes, which is the length of `buf` unless
     /// an error came after some bytes.
     ///
@@ -238,6 +264,31 @@ impl File {
         // SAFETY: The request ends in `wait`, and gives the slices back or drops them there.
         let bufs: Vec<_> = bufs.iter().map(|buf| unsafe { prolong(buf) }).collect();
         wait(self.file.writev_at(bufs, offset)).0
+    }
+
+    /// Writes all of several buffers, one after the other, at `offset`.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use std::io::IoSlice;
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("record");
+    /// let options = linux_aio::blocking::File::options().write(true).create(true);
+    /// let file = options.open_blocking(&path)?;
+    /// file.writev_all_at(&[IoSlice::new(b"header: "), IoSlice::new(b"body")], 0)?;
+    /// assert_eq!(std::fs::read(&path)?, b"header: body");
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of `pwritev(2)`; any number of bytes may have been written. `WriteZero` if the file
+    /// takes no more.
+    #[doc(alias("pwritev", "write_vectored_all_at"))]
+    pub fn writev_all_at(&self, bufs: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
+        // SAFETY: The request ends in `wait`, and gives the slices back or drops them there.
+        let bufs: Vec<_> = bufs.iter().map(|buf| unsafe { prolong(buf) }).collect();
+        wait(self.file.writev_all_at(bufs, offset)).0
     }
 
     /// Brings the file's data and metadata to stable storage: what was written before.

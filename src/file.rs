@@ -221,7 +221,8 @@ impl<D: FileDriver> File<D> {
         OpenOptions::new().read(true).open(driver, path).await
     }
 
-    /// Takes a file that is open. It is direct if it is open with `O_DIRECT`.
+    /// Takes a file that is open. It is direct if it is open with `O_DIRECT`; use
+    /// [`from_std_with`](Self::from_std_with) to make it so.
     ///
     /// This asks the kernel for the file's geometry, which does not wait for the disk unless the
     /// kernel does not know it.
@@ -233,6 +234,33 @@ impl<D: FileDriver> File<D> {
     /// for data. Also those of `fstat(2)`, `fcntl(2)` and `epoll_create1(2)`.
     pub fn from_std(file: std::fs::File, driver: &D) -> io::Result<Self> {
         Ok(Self::of(Open::as_it_is(file)?, driver))
+    }
+
+    /// Takes a file that is open, and uses `O_DIRECT` as `direct` says.
+    ///
+    /// A file that is open without it is opened a second time, through `/proc`, with the rights of
+    /// the process. The flags of the file itself stay as they are, since clones of its descriptor
+    /// have the same. [`direct`](Self::direct) tells what came of it. This may block, as `open(2)`
+    /// may.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use linux_aio::{Direct, Driver, File};
+    ///
+    /// let driver = Driver::on_thread(8)?;
+    /// let plain = std::fs::File::open("Cargo.toml")?;
+    /// let file = File::from_std_with(plain, &driver, Direct::Prefer)?;
+    /// println!("{}", file.direct()); // such as: direct, memory 4, offsets 512
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// `Unsupported`: `O_DIRECT` is [required](Direct::Require), and the file does not support it
+    /// or could not be opened again; or [`Direct::Never`] is asked for, and a file that is open
+    /// with `O_DIRECT` could not be opened without. Otherwise those of
+    /// [`from_std`](Self::from_std).
+    pub fn from_std_with(file: std::fs::File, driver: &D, direct: Direct) -> io::Result<Self> {
+        Ok(Self::of(Open::of_std(file, direct)?, driver))
     }
 
     fn of(open: Open, driver: &D) -> Self {
@@ -354,6 +382,33 @@ impl<D: FileDriver> File<D> {
         (whole::count(moved), memory.bufs)
     }
 
+    /// Reads at `offset` to several buffers, until all of them are full.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use linux_aio::{Driver, File};
+    ///
+    /// let driver = Driver::on_thread(8)?;
+    /// # pollster::block_on(async {
+    /// let file = File::open(&driver, "Cargo.toml").await?;
+    /// let (result, bufs) = file.readv_exact_at([vec![0; 1], vec![0; 8]], 0).await;
+    /// result?;
+    /// assert_eq!(bufs.concat(), b"[workspac");
+    /// # Ok(()) }) }
+    /// ```
+    ///
+    /// # Errors
+    /// `UnexpectedEof` if the file ends before, made of an [`UnexpectedEnd`]. `InvalidInput` if all
+    /// buffers together have length 0. Otherwise those of [`read_at`](Self::read_at).
+    #[doc(alias("preadv", "read_vectored_exact_at"))]
+    pub async fn readv_exact_at<S>(&self, bufs: S, offset: u64) -> Outcome<S, ()>
+    where
+        S: Buffers<Buffer: Plain> + Send + 'static,
+    {
+        let (moved, memory) = self.access.transfer(FillAll::new(bufs), offset).await;
+        (whole::exact(moved, offset), memory.bufs)
+    }
+
     /// Writes `buf` at `offset`. Returns the number of bytes, which is the length of `buf` unless
     /// an error came after some bytes.
     ///
@@ -398,6 +453,35 @@ impl<D: FileDriver> File<D> {
     {
         let (moved, memory) = self.access.transfer(GiveAll::new(bufs), offset).await;
         (whole::some(moved), memory.bufs)
+    }
+
+    /// Writes all of several buffers, one after the other, at `offset`.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use linux_aio::{Driver, File};
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("record");
+    /// let driver = Driver::on_thread(8)?;
+    /// # pollster::block_on(async {
+    /// let options = File::options().write(true).create_new(true);
+    /// let file = options.open(&driver, &path).await?;
+    /// file.writev_all_at(["header: ", "body"], 0).await.0?;
+    /// assert_eq!(std::fs::read(&path)?, b"header: body");
+    /// # Ok(()) }) }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of `pwritev(2)`; any number of bytes may have been written. `WriteZero` if the file
+    /// takes no more. `InvalidInput` for a range that ends behind 2^63 - 1.
+    #[doc(alias("pwritev", "write_vectored_all_at"))]
+    pub async fn writev_all_at<S>(&self, bufs: S, offset: u64) -> Outcome<S, ()>
+    where
+        S: Buffers<Buffer: WriteFrom> + Send + 'static,
+    {
+        let (moved, memory) = self.access.transfer(GiveAll::new(bufs), offset).await;
+        (whole::all(moved, offset), memory.bufs)
     }
 
     /// Brings the file's data and metadata to stable storage.

@@ -117,8 +117,27 @@ pub(super) struct Open {
 }
 
 impl Open {
-    /// Finds out about a file that is open without `O_DIRECT`, and opens it with it a second time.
+    /// Finds out about a file that others may have descriptors of, and opens it a second time if it
+    /// is to be direct and is not, or the other way round.
+    pub(super) fn of_std(file: std::fs::File, direct: Direct) -> io::Result<Self> {
+        let open = Self::with_or_switched(file, direct, false)?;
+        if direct != Direct::Never || !matches!(open.state, DirectState::Direct { .. }) {
+            return Ok(open);
+        }
+        let through = reopen(&open.main, OFlags::empty()).map_err(|errno| {
+            let text = alloc::format!("a second descriptor, without O_DIRECT: {errno}");
+            io::Error::new(io::ErrorKind::Unsupported, text)
+        })?;
+        Self::as_it_is(through)
+    }
+
+    /// Finds out about a file that was opened without `O_DIRECT`, and opens it with it a second
+    /// time.
     pub(super) fn with(file: std::fs::File, direct: Direct) -> io::Result<Self> {
+        Self::with_or_switched(file, direct, true)
+    }
+
+    fn with_or_switched(file: std::fs::File, direct: Direct, may_switch: bool) -> io::Result<Self> {
         let open = Self::as_it_is(file)?;
         let refusal = match (open.state, direct) {
             (DirectState::NotAskedFor, Direct::Never) => return Ok(open),
@@ -136,6 +155,7 @@ impl Open {
                 }
                 Err(Errno::EINVAL) => DirectState::Refused(Errno::EINVAL),
                 Err(Errno::EOPNOTSUPP) => DirectState::Refused(Errno::EOPNOTSUPP),
+                Err(why) if !may_switch => DirectState::Refused(why),
                 // No /proc, or the rights have changed: this descriptor can be switched.
                 Err(why) => {
                     let flags = call::flags(&open.main)?;
@@ -145,6 +165,7 @@ impl Open {
                     }
                 }
             },
+            (DirectState::Direct { .. }, _) => return Ok(open),
             (state, Direct::Require) => return Err(required(state)),
             (_, _) => return Ok(open),
         };

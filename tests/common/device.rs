@@ -65,9 +65,7 @@ impl Mount {
 
     /// A new file system on a device.
     pub(crate) fn ext4(device: &Path, at: &Path) -> Result<Self, String> {
-        run("mkfs.ext4", &["-q", "-F", "-m", "0", text(device)])?;
-        run("mount", &[text(device), text(at)])?;
-        Ok(Self { at: at.into() })
+        Self::made(EXT4.0, EXT4.1, device, at)
     }
 
     /// A new file system of a kind, by `mkfs.KIND` with these arguments.
@@ -119,3 +117,36 @@ impl Drop for Mount {
         let _ = run("umount", &["--lazy", text(&self.at)]);
     }
 }
+
+/// Runs a test in a directory that is a new file system of a kind, made with these arguments, on a
+/// disk of so many bytes. Says so if there can be none.
+pub(crate) fn on_new_disk(
+    (kind, arguments): (&str, &[&str]),
+    bytes: u64,
+    test: impl FnOnce(&Mount, &Path) + Send,
+) {
+    if !super::is_root() {
+        return super::say_skipped("only root can mount");
+    }
+    let on_disk = || -> Result<(), String> {
+        let dir = super::files::scratch();
+        let (image, at) = (dir.path().join("image"), dir.path().join("mount"));
+        std::fs::create_dir(&at).expect("a directory");
+        std::fs::File::create_new(&image).expect("a file").set_len(bytes).expect("a length");
+        Mount::unshare()?;
+        let device = LoopDevice::over(&image)?;
+        let mount = Mount::made(kind, arguments, &device.path, &at)?;
+        test(&mount, &at);
+        Ok(())
+    };
+    // The mount belongs to the thread.
+    let ended = std::thread::scope(|scope| scope.spawn(on_disk).join());
+    match ended {
+        Ok(Ok(())) => {}
+        Ok(Err(why)) => super::say_skipped(&why),
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+/// What makes an ext4 file system without a reserve.
+pub(crate) const EXT4: (&str, &[&str]) = ("ext4", &["-q", "-F", "-m", "0"]);

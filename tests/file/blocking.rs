@@ -59,7 +59,11 @@ fn a_file_is_what_was_written() -> io::Result<()> {
                     } else {
                         let (one, other) = bytes.split_at(middle);
                         let bufs = [IoSlice::new(one), IoSlice::new(other)];
-                        assert_eq!(file.writev_at(&bufs, at)?, bytes.len());
+                        if rng.bool() {
+                            file.writev_all_at(&bufs, at)?;
+                        } else {
+                            assert_eq!(file.writev_at(&bufs, at)?, bytes.len());
+                        }
                     }
                     model.resize(model.len().max(range.end), 0);
                     model[range].copy_from_slice(bytes);
@@ -71,7 +75,10 @@ fn a_file_is_what_was_written() -> io::Result<()> {
                         file.read_at(bytes, at)?
                     } else {
                         let (one, other) = bytes.split_at_mut(middle);
-                        file.readv_at(&mut [IoSliceMut::new(one), IoSliceMut::new(other)], at)?
+                        let mut bufs = [IoSliceMut::new(one), IoSliceMut::new(other)];
+                        let exact = file.readv_exact_at(&mut bufs, at);
+                        assert_eq!(exact.is_ok(), there.len() == range.len(), "{exact:?}");
+                        file.readv_at(&mut bufs, at)?
                     };
                     assert_eq!(count, there.len());
                     assert!(bytes[..count] == *there);

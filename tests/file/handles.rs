@@ -3,10 +3,10 @@
 
 use crate::common;
 
-use common::files::{file_with, pipe};
+use common::files::{file_with, open_direct, pattern, pipe};
 use common::say_skipped;
 use linux_aio::op::Read;
-use linux_aio::{Driver, Errno, File, IoPrio, Queue, RwFlags};
+use linux_aio::{Direct, DirectState, Driver, Errno, File, IoPrio, Queue, RwFlags, UnexpectedEnd};
 use pollster::block_on;
 use std::fs::OpenOptions;
 use std::io;
@@ -151,4 +151,76 @@ fn a_handle_has_a_priority_of_its_own() -> io::Result<()> {
         driver.close().await;
         Ok(())
     })
+}
+
+/// Goal: a list of buffers is filled whole, or the error has the count; it is written whole.
+#[test]
+fn lists_of_buffers_are_moved_whole() -> io::Result<()> {
+    block_on(async {
+        let driver = Driver::on_thread(4)?;
+        for direct in [Direct::Prefer, Direct::Never] {
+            let (_dir, path, _) = file_with(b"");
+            let options = File::options().read(true).write(true).direct(direct);
+            let file = options.open(&driver, &path).await?;
+            let content = pattern(3 * 8192 + 5);
+            let bufs: Vec<_> = content.chunks(8192).map(Vec::from).collect();
+            let (result, bufs) = file.writev_all_at(bufs, 100).await;
+            result?;
+            assert_eq!(std::fs::read(&path)?[100..], bufs.concat());
+            let memory = bufs.iter().map(|buf| vec![0; buf.len()]).collect::<Vec<_>>();
+            let (result, memory) = file.readv_exact_at(memory, 100).await;
+            result?;
+            assert_eq!(memory.concat(), content);
+            let (result, memory) = file.readv_exact_at(memory, 107).await;
+            let error = result.expect_err("the file ends before");
+            assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+            let end = error.get_ref().and_then(|error| error.downcast_ref::<UnexpectedEnd>());
+            assert_eq!(end.map(UnexpectedEnd::read), Some(content.len() - 7));
+            assert_eq!(memory.concat()[..content.len() - 7], content[7..]);
+            let (result, _) = file.readv_exact_at([Vec::<u8>::new(), Vec::new()], 0).await;
+            assert_eq!(result.expect_err("nothing to fill").kind(), io::ErrorKind::InvalidInput);
+        }
+        Ok(())
+    })
+}
+
+/// Goal: a file of the standard library becomes direct, or not, as it is asked for, and says so;
+/// the descriptor that the program has keeps its flags.
+#[test]
+fn a_file_of_std_is_as_direct_as_asked_for() -> io::Result<()> {
+    let driver = Driver::on_thread(4)?;
+    let (_dir, path, _) = file_with(&pattern(10_000));
+    let has_direct = open_direct(&path).is_some();
+    let plain = OpenOptions::new().read(true).write(true).open(&path)?;
+    for direct in [Direct::Prefer, Direct::Require, Direct::Never] {
+        let flags = || rustix::fs::fcntl_getfl(&plain);
+        let before = flags()?;
+        let file = File::from_std_with(plain.try_clone()?, &driver, direct);
+        let file = match file {
+            Ok(file) => file,
+            Err(error) => {
+                assert!(direct == Direct::Require && !has_direct, "{error}");
+                assert_eq!(error.kind(), io::ErrorKind::Unsupported);
+                continue;
+            }
+        };
+        assert_eq!(file.is_direct(), has_direct && direct != Direct::Never, "{}", file.direct());
+        assert_eq!(flags()?, before);
+        block_on(async {
+            file.write_all_at([7; 9], 4090).await.0?;
+            let (result, buf) = file.read_exact_at(vec![0; 9], 4090).await;
+            assert_eq!(buf, [7; 9]);
+            result
+        })?;
+    }
+    let Some(direct) = open_direct(&path) else { return Ok(()) };
+    let clone = direct.try_clone()?;
+    let file = File::from_std_with(direct, &driver, Direct::Never)?;
+    assert_eq!(file.direct(), DirectState::NotAskedFor);
+    assert!(File::from_std_with(clone, &driver, Direct::Require)?.is_direct());
+    // What has no disk says so, and is not direct.
+    let zero = std::fs::File::open("/dev/zero")?;
+    let error = File::from_std_with(zero, &driver, Direct::Require).expect_err("no disk");
+    assert_eq!(error.kind(), io::ErrorKind::Unsupported);
+    Ok(())
 }

@@ -157,8 +157,14 @@ async fn read<D: AnyDriver>(file: &File<D>, rng: &mut Rng, model: &[u8]) {
         if rng.u8(..4) == 0 {
             let first = rng.usize(..=len);
             let bufs = vec![Anywhere::new(rng, first), Anywhere::new(rng, len - first)];
+            let exact = rng.bool() && there.len() == len && len > 0;
             requests.push(Box::pin(async move {
-                let (result, bufs) = file.readv_at(bufs, offset as u64).await;
+                let (result, bufs) = if exact {
+                    let (result, bufs) = file.readv_exact_at(bufs, offset as u64).await;
+                    (result.map(|()| len), bufs)
+                } else {
+                    file.readv_at(bufs, offset as u64).await
+                };
                 assert_eq!(result.expect("a read"), there.len(), "{len} bytes at {offset}");
                 let read: Vec<u8> = bufs.iter().flat_map(|buf| buf.as_ref()).copied().collect();
                 assert!(read[..there.len()] == *there, "{len} bytes at {offset} in two buffers");

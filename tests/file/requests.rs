@@ -3,7 +3,7 @@
 use crate::common;
 use crate::drivers::AnyDriver;
 
-use common::device::{LoopDevice, Mount};
+use common::device::{EXT4, Mount, on_new_disk};
 use common::files::{file_with, open_direct, pattern, scratch};
 use common::held::{HeldFile, short_content};
 use common::{Watchdog, is_root, say_skipped};
@@ -275,8 +275,14 @@ fn blocks_are_changed_where_there_is_no_second_descriptor() {
             }
             assert_eq!(file.metadata().expect("metadata").len(), 65536);
         });
+        // A descriptor that the program may have clones of is not switched to O_DIRECT.
+        let plain = || std::fs::File::open(&path).expect("a file");
+        let file = File::from_std_with(plain(), &driver, Direct::Prefer).expect("a file");
+        assert_eq!(file.direct(), DirectState::Refused(Errno::ENOENT));
+        assert!(File::from_std_with(plain(), &driver, Direct::Require).is_err());
         Ok(())
     };
+    // The mount belongs to the thread.
     if let Err(why) = thread::spawn(hidden).join().expect("no panic") {
         say_skipped(&why);
     }
@@ -353,25 +359,15 @@ fn dropped_futures_leave_nothing_behind() -> io::Result<()> {
 /// thread a write, a length and an open that creates are begun, and reads are done beside them.
 #[test]
 fn a_frozen_file_system_holds_no_other_task() {
-    if !is_root() {
-        return say_skipped("only root can mount");
-    }
     let _watchdog = Watchdog::new();
-    let frozen = || -> Result<(), String> {
-        let dir = scratch();
-        let (image, at) = (dir.path().join("image"), dir.path().join("mount"));
-        std::fs::create_dir(&at).expect("a directory");
-        std::fs::File::create_new(&image).expect("a file").set_len(64 << 20).expect("a length");
-        Mount::unshare()?;
-        let device = LoopDevice::over(&image)?;
-        let mount = Mount::ext4(&device.path, &at)?;
+    on_new_disk(EXT4, 64 << 20, |mount, at| {
         let driver = Driver::on_thread(4).expect("a driver");
         let options = File::options().read(true).write(true).create(true).direct(Direct::Never);
         let open = options.open(&driver, at.join("file"));
         let file = block_on(open).expect("a file");
         block_on(file.write_all_at(pattern(8192), 0)).0.expect("a write");
         let executor = smol::LocalExecutor::new();
-        let frozen = mount.freeze()?;
+        let frozen = mount.freeze().expect("fsfreeze");
         let write = executor.spawn(file.write_all_at(vec![7; 100], 8192));
         let length = executor.spawn(file.set_len(9000));
         let creates = executor.spawn(options.open(&driver, at.join("other")));
@@ -389,12 +385,7 @@ fn a_frozen_file_system_holds_no_other_task() {
             creates.await.expect("a file");
         }));
         assert_eq!(file.metadata().expect("metadata").len(), 9000);
-        Ok(())
-    };
-    // The mount belongs to the thread.
-    if let Err(why) = thread::spawn(frozen).join().expect("no panic") {
-        say_skipped(&why);
-    }
+    });
 }
 
 fn poll_and_drop<F: Future>(future: F, polls: u32) {
@@ -435,18 +426,8 @@ fn a_closed_driver_takes_no_calls() -> io::Result<()> {
 /// for a direct read that comes to the rest.
 #[test]
 fn a_read_may_pass_the_end_where_blocks_are_reserved() {
-    if !is_root() {
-        return say_skipped("only root can mount");
-    }
     let _watchdog = Watchdog::new();
-    let on_xfs = || -> Result<(), String> {
-        let dir = scratch();
-        let (image, at) = (dir.path().join("image"), dir.path().join("mount"));
-        std::fs::create_dir(&at).expect("a directory");
-        std::fs::File::create_new(&image).expect("a file").set_len(512 << 20).expect("a length");
-        Mount::unshare()?;
-        let device = LoopDevice::over(&image)?;
-        let _mount = Mount::made("xfs", &["-q", "-f"], &device.path, &at)?;
+    on_new_disk(("xfs", &["-q", "-f"]), 512 << 20, |_mount, at| {
         let driver = Driver::on_thread(4).expect("a driver");
         let options = File::options().read(true).write(true).create(true);
         block_on(async {
@@ -467,9 +448,5 @@ fn a_read_may_pass_the_end_where_blocks_are_reserved() {
                 }
             }
         });
-        Ok(())
-    };
-    if let Err(why) = thread::spawn(on_xfs).join().expect("no panic") {
-        say_skipped(&why);
-    }
+    });
 }

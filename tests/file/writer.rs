@@ -3,9 +3,9 @@
 use crate::common;
 use crate::reader::{evict, poll_some};
 
-use common::device::{LoopDevice, Mount};
+use common::device::{EXT4, on_new_disk};
 use common::files::{file_with, open_direct, pattern, scratch};
-use common::{Watchdog, is_root, say_skipped};
+use common::{Watchdog, say_skipped};
 use core::pin::pin;
 use fastrand::Rng;
 use linux_aio::{BufferPool, Direct, Driver, File, WriterError, WriterOptions};
@@ -176,18 +176,8 @@ fn a_file_for_appending_is_refused() {
 /// that is what is in the file after `finish`; all buffers come back.
 #[test]
 fn a_full_disk_is_an_error_with_the_offset() {
-    if !is_root() {
-        return say_skipped("only root can mount");
-    }
     let _watchdog = Watchdog::new();
-    let full = || -> Result<(), String> {
-        let dir = scratch();
-        let (image, at) = (dir.path().join("image"), dir.path().join("mount"));
-        std::fs::create_dir(&at).expect("a directory");
-        std::fs::File::create_new(&image).expect("a file").set_len(64 << 20).expect("a length");
-        Mount::unshare()?;
-        let device = LoopDevice::over(&image)?;
-        let _mount = Mount::ext4(&device.path, &at)?;
+    on_new_disk(EXT4, 64 << 20, |_mount, at| {
         let driver = Driver::on_thread(16).expect("a driver");
         let content = pattern(1 << 20);
         let pool = BufferPool::new(6, 256 << 10, 4096).expect("a pool");
@@ -223,11 +213,7 @@ fn a_full_disk_is_an_error_with_the_offset() {
             assert_eq!(pool.available(), 6);
             std::fs::remove_file(&path).expect("removed");
         }
-        Ok(())
-    };
-    if let Err(why) = thread::spawn(full).join().expect("no panic") {
-        say_skipped(&why);
-    }
+    });
 }
 
 /// Goal: futures that are dropped at any await lose nothing that was taken, and a writer that is

@@ -6,7 +6,7 @@ use crate::file::{File, FileDriver};
 use core::future::Future;
 use core::ops::Range;
 use core::pin::Pin;
-use core::task::{Context, Poll, ready};
+use core::task::{Context, Poll};
 use std::io;
 
 /// Allocates ahead of direct writes that would make the file longer.

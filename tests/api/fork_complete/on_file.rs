@@ -138,6 +138,11 @@ pub(crate) const FILE: &[(&str, Check)] = &[
         let file = File::from_std(zero, world.files.driver()).expect("a file");
         assert_forked(block_on(file.read_at(vec![1; 8], 0)).0);
     }),
+    ("File::from_std_with", |world| {
+        let plain = std::fs::File::open("/proc/self/exe").expect("this program");
+        let file = File::from_std_with(plain, world.files.driver(), Direct::Prefer);
+        assert_forked(block_on(file.expect("a file").read_at(vec![1; 8], 0)).0);
+    }),
     ("File::with_deadline", |world| {
         for file in world.files.files() {
             drop(file.clone().with_deadline(Duration::MAX));
@@ -245,6 +250,16 @@ pub(crate) const FILE: &[(&str, Check)] = &[
             assert_forked(result);
         }
     }),
+    ("File::readv_exact_at", |world| {
+        for file in world.files.files() {
+            assert_forked(block_on(file.readv_exact_at([vec![1; 8], vec![2; 8]], 0)).0);
+        }
+    }),
+    ("File::writev_all_at", |world| {
+        for file in world.files.files() {
+            assert_forked(block_on(file.writev_all_at([vec![1; 8], vec![2; 8]], 0)).0);
+        }
+    }),
     ("File::sync_all", |world| {
         world.files.files().iter().for_each(|file| assert_forked(block_on(file.sync_all())));
     }),
@@ -306,6 +321,11 @@ pub(crate) const BLOCKING: &[(&str, Check)] = &[
         let file = Blocking::from_std(again).expect("a file");
         file.read_at(&mut [1; 8], 0).expect("the child's own");
     }),
+    ("blocking::File::from_std_with", |world| {
+        let again = std::fs::File::open(world.files.dir.path().join("blocking"));
+        let file = Blocking::from_std_with(again.expect("it is there"), Direct::Never);
+        file.expect("a file").read_at(&mut [1; 8], 0).expect("the child's own");
+    }),
     ("blocking::File::is_direct", |world| _ = world.files.blocking().is_direct()),
     ("blocking::File::direct", |world| drop(world.files.blocking().direct().to_string())),
     ("blocking::File::with_rw_flags", |world| {
@@ -322,6 +342,14 @@ pub(crate) const BLOCKING: &[(&str, Check)] = &[
         let mut buf = [1; 8];
         let bufs = &mut [io::IoSliceMut::new(&mut buf)];
         assert_forked(world.files.blocking().readv_at(bufs, 0));
+    }),
+    ("blocking::File::readv_exact_at", |world| {
+        let mut buf = [1; 8];
+        let bufs = &mut [io::IoSliceMut::new(&mut buf)];
+        assert_forked(world.files.blocking().readv_exact_at(bufs, 0));
+    }),
+    ("blocking::File::writev_all_at", |world| {
+        assert_forked(world.files.blocking().writev_all_at(&[io::IoSlice::new(&[1; 8])], 0));
     }),
     ("blocking::File::write_at", |world| {
         assert_forked(world.files.blocking().write_at(&[1; 8], 0));
