@@ -7,7 +7,7 @@ use crate::reader::{evict, poll_some};
 use common::files::{file_with, pattern};
 use common::{Watchdog, poll_once};
 use core::pin::pin;
-use core::task::{Context, Poll, Waker};
+use core::task::{Context, Waker};
 use linux_aio::{BufferPool, Direct, Driver, File, LocalDriver, ReaderOptions, WriterOptions};
 use pollster::block_on;
 use std::future::Future;
@@ -183,7 +183,7 @@ fn a_write_that_waits_gets_its_turn() {
     });
     let mut polls = 0;
     let mut write = pin!(file.write_all_at(b"alone", 9000));
-    while let Poll::Pending = write.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+    while write.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
         polls += 1;
         thread::yield_now();
     }
