@@ -16,7 +16,6 @@ use super::queued_operation::{Ended, Kind, Sent};
 use super::run_lock::{ReactorPolling, RunLock};
 use super::state::State;
 use crate::{Operation, Prepared};
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::future::poll_fn;
 use core::mem;

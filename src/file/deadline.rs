@@ -17,7 +17,8 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 
-/// A handle of a file whose requests are given up after a time. From [`File::with_deadline`].
+/// A handle of a file whose requests are given up after a time. From [`File::with_deadline`] and
+/// [`DriverWithDeadline::open`].
 ///
 /// The time of a request begins when its future is polled first. Each request gives what that of
 /// [`File`] gives, in an `Ok`, or an error of the kind `TimedOut` once its time is up.
@@ -27,14 +28,16 @@ use std::path::PathBuf;
 /// The kernel cannot take back a read, a write or a sync. So **a request that timed out gives no
 /// buffer back**: the driver keeps it until the kernel or the thread is finished, and drops it
 /// then. What was begun is done, and no further part of the request is begun: any part of a write
-/// may be done, even later. [`Driver::overdue`] lists the operations that are late.
+/// may be done, even later. [`overdue`](Driver::overdue) of the driver lists the operations that are
+/// late.
 ///
 /// A request that is complete when its future is polled gives its result, even if its time is up.
 ///
 /// # When it fires
 ///
-/// A thread of the driver wakes the task, so the task must be able to run. An `io_submit` that
-/// blocks, on a file system that is frozen, holds the thread that is in it: see
+/// A thread of the driver wakes the task, so the task must be able to run. In
+/// [`LocalDriver::block_on`](crate::LocalDriver::block_on) the sleep ends instead. An `io_submit`
+/// that blocks, on a file system that is frozen, holds the thread that is in it: see
 /// [`File`](File#blocking).
 ///
 /// # Examples

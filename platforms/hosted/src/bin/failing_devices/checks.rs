@@ -6,7 +6,7 @@ use crate::hung;
 use crate::mapper::{Mapped, Target};
 use crate::report::{Outcome, Report, at, ensure};
 use crate::ways::{Job, Kind, WAYS, Way, given_back, owned};
-use linux_aio::Queue;
+use linux_aio::{Driver, LocalDriver, Queue};
 use std::ops::Range;
 
 /// Sectors of a block.
@@ -84,10 +84,14 @@ fn on_broken(report: &mut Report, name: &str, path: &str) -> Outcome {
     disk.fails = |_, _| false;
     report.add(name, "held-until-it-is-mended", held(&mapped, &mut disk, &mended));
     with_each_way(report, name, &mut disk, &[("mended", mended_works)]);
-    let hung = hung::deadlines(&mapped, &mut disk);
+    let hung = hung::deadlines::<Driver>(&mapped, &mut disk);
     report.add(name, "deadlines-on-a-hung-device", hung);
+    let hung = hung::deadlines::<LocalDriver>(&mapped, &mut disk);
+    report.add(name, "local-deadlines-on-a-hung-device", hung);
     let hung = hung::end_of_a_driver(&mapped, &mut disk);
     report.add(name, "driver-ends-on-a-hung-device", hung);
+    let hung = hung::end_of_a_local_driver(&mapped, &mut disk);
+    report.add(name, "local-driver-ends-on-a-hung-device", hung);
     let hung = hung::end_of_a_process(&mapped);
     report.add(name, "process-ends-on-a-hung-device", hung);
     Ok(())

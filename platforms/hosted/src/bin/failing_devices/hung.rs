@@ -5,8 +5,7 @@ use crate::mapper::Mapped;
 use crate::report::{Outcome, at, ensure};
 use crate::ways::{Owned, WAYS, owned};
 use linux_aio::op::Read;
-use linux_aio::{AlignedBuf, Driver};
-use pollster::block_on;
+use linux_aio::{AlignedBuf, Driver, LocalDriver, Operation, Overdue, TimedOut};
 use rustix::fs::OFlags;
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -20,6 +19,54 @@ use std::time::Duration;
 const DEPTH: usize = 4;
 /// A time in which the device does nothing.
 const MOMENT: Duration = Duration::from_millis(50);
+
+/// A driver, and how a program waits with it.
+pub trait Waits: Clone {
+    fn with_capacity(capacity: u32) -> std::io::Result<Self>;
+    fn block_on<F: Future>(&self, future: F) -> F::Output;
+    /// Performs an operation, and gives it up after a moment. `None` if it has ended.
+    fn give_up<O: Operation + Send + 'static>(&self, op: O) -> Option<TimedOut<O>>;
+    fn overdue(&self) -> Vec<Overdue>;
+    fn end(&self);
+    /// Returns the number of operations that keep the driver from its end.
+    fn unfinished_within(&self, time: Duration) -> usize;
+}
+
+macro_rules! waits {
+    ($driver:ty, $new:ident, $block_on:expr) => {
+        impl Waits for $driver {
+            fn with_capacity(capacity: u32) -> std::io::Result<Self> {
+                Self::$new(capacity)
+            }
+
+            fn block_on<F: Future>(&self, future: F) -> F::Output {
+                $block_on(self, future)
+            }
+
+            fn give_up<O: Operation + Send + 'static>(&self, op: O) -> Option<TimedOut<O>> {
+                Waits::block_on(self, self.perform(op).timeout(MOMENT)).err()
+            }
+
+            fn overdue(&self) -> Vec<Overdue> {
+                self.overdue(Duration::ZERO)
+            }
+
+            fn end(&self) {
+                Waits::block_on(self, self.clone().close());
+            }
+
+            fn unfinished_within(&self, time: Duration) -> usize {
+                match Waits::block_on(self, self.clone().close_within(time)) {
+                    Ok(()) => 0,
+                    Err(unfinished) => unfinished.operations().len(),
+                }
+            }
+        }
+    };
+}
+
+waits!(Driver, on_thread, |_: &Self, future| pollster::block_on(future));
+waits!(LocalDriver, new, |this: &Self, future| this.block_on(future));
 
 /// An operation, and a count of those that are still there.
 type Counted = (Owned, Arc<()>);
@@ -38,8 +85,8 @@ fn suspended<R>(
 /// Goal: deadlines fire on a device that hangs, and what the kernel has is kept until it is
 /// finished. Method: more writes than slots, each with a deadline. Once the device is resumed, the
 /// blocks hold what was to be written, which they would not if a buffer had been freed.
-pub fn deadlines(mapped: &Mapped, disk: &mut Disk) -> Outcome {
-    let driver = Driver::on_thread(DEPTH as u32).map_err(at("a driver"))?;
+pub fn deadlines<D: Waits>(mapped: &Mapped, disk: &mut Disk) -> Outcome {
+    let driver = D::with_capacity(DEPTH as u32).map_err(at("a driver"))?;
     let alive = Arc::new(());
     let there = || Arc::strong_count(&alive) - 1;
     disk.next_version();
@@ -48,7 +95,7 @@ pub fn deadlines(mapped: &Mapped, disk: &mut Disk) -> Outcome {
         for number in 0..DEPTH {
             let block = first_block(number);
             let op: Counted = (owned(&disk.file, disk.write(block..block + 1)), alive.clone());
-            let Err(timed_out) = block_on(driver.perform(op).timeout(MOMENT)) else {
+            let Some(timed_out) = driver.give_up(op) else {
                 return Err(format!("operation {number} has ended"));
             };
             ensure(timed_out.into_operation().is_none(), || {
@@ -56,18 +103,18 @@ pub fn deadlines(mapped: &Mapped, disk: &mut Disk) -> Outcome {
             })?;
         }
         let op: Counted = (owned(&disk.file, disk.read(0..1)), alive.clone());
-        let Err(timed_out) = block_on(driver.perform(op).timeout(MOMENT)) else {
+        let Some(timed_out) = driver.give_up(op) else {
             return Err("the operation without a slot has ended".into());
         };
         ensure(timed_out.into_operation().is_some(), || {
             "the operation without a slot did not come back".into()
         })?;
-        let overdue = driver.overdue(Duration::ZERO).len();
+        let overdue = driver.overdue().len();
         ensure((overdue, there()) == (DEPTH, DEPTH), || {
             format!("{overdue} of {DEPTH} operations are overdue, {} are there", there())
         })
     })?;
-    block_on(driver.close());
+    driver.end();
     ensure(there() == 0, || format!("{} operations are there after the end", there()))?;
     for number in 0..DEPTH {
         let block = first_block(number);
@@ -80,26 +127,49 @@ pub fn deadlines(mapped: &Mapped, disk: &mut Disk) -> Outcome {
 /// Goal: a driver ends in time on a device that hangs, and keeps the buffer until the kernel is
 /// finished. Method: `close_within`. When the device is resumed, the operation is dropped.
 pub fn end_of_a_driver(mapped: &Mapped, disk: &mut Disk) -> Outcome {
-    let driver = Driver::on_thread(DEPTH as u32).map_err(at("a driver"))?;
     let alive = Arc::new(());
-    let there = || Arc::strong_count(&alive) - 1;
-    suspended(mapped, || {
-        let op: Counted = (owned(&disk.file, disk.read(0..1)), alive.clone());
-        let ended = block_on(driver.perform(op).timeout(MOMENT)).is_ok();
-        ensure(!ended, || "the operation has ended".into())?;
-        let unfinished = match block_on(driver.close_within(MOMENT)) {
-            Ok(()) => 0,
-            Err(unfinished) => unfinished.operations().len(),
-        };
-        ensure((unfinished, there()) == (1, 1), || {
-            format!("{unfinished} operations are unfinished, {} are there", there())
-        })
-    })?;
+    let driver = gives_up::<Driver>(mapped, disk, &alive)?;
     // The driver's thread does it. If it does not, the guest runs out of time.
-    while there() > 0 {
+    while Arc::strong_count(&alive) > 1 {
         sleep(Duration::from_millis(1));
     }
+    drop(driver);
     Ok(())
+}
+
+/// Goal: the same for a local driver, whose drop does not wait either: it leaks what the kernel
+/// has. A driver that somebody goes on with ends when the device is resumed.
+pub fn end_of_a_local_driver(mapped: &Mapped, disk: &mut Disk) -> Outcome {
+    let alive = Arc::new(());
+    let driver = gives_up::<LocalDriver>(mapped, disk, &alive)?;
+    driver.end();
+    ensure(Arc::strong_count(&alive) == 1, || "the operation is there after the end".into())?;
+    suspended(mapped, || {
+        let driver = LocalDriver::with_capacity(DEPTH as u32).map_err(at("a driver"))?;
+        let op: Counted = (owned(&disk.file, disk.read(0..1)), alive.clone());
+        ensure(driver.give_up(op).is_some(), || "the operation has ended".into())?;
+        let unfinished = driver.unfinished_within(MOMENT);
+        drop(driver);
+        let there = Arc::strong_count(&alive) - 1;
+        ensure((unfinished, there) == (1, 1), || {
+            format!("{unfinished} operations are unfinished, {there} are there after the drop")
+        })
+    })
+}
+
+/// Has `close_within` give up on a device that hangs.
+fn gives_up<D: Waits>(mapped: &Mapped, disk: &mut Disk, alive: &Arc<()>) -> Result<D, String> {
+    let driver = D::with_capacity(DEPTH as u32).map_err(at("a driver"))?;
+    suspended(mapped, || {
+        let op: Counted = (owned(&disk.file, disk.read(0..1)), alive.clone());
+        ensure(driver.give_up(op).is_some(), || "the operation has ended".into())?;
+        let unfinished = driver.unfinished_within(MOMENT);
+        let there = Arc::strong_count(alive) - 1;
+        ensure((unfinished, there) == (1, 1), || {
+            format!("{unfinished} operations are unfinished, {there} are there")
+        })
+    })?;
+    Ok(driver)
 }
 
 /// Goal: a process comes to its end on a device that hangs. Method: another process, which says so
@@ -131,11 +201,17 @@ pub const GIVE_UP: &str = "give-up";
 pub fn give_up(path: &str) -> ExitCode {
     let direct = OFlags::DIRECT.bits() as i32;
     let file = File::options().read(true).custom_flags(direct).open(path).expect("the device");
-    let driver = Driver::on_thread(DEPTH as u32).expect("a driver");
-    let read = Read::new(file, AlignedBuf::new(BLOCK).expect("memory"), 0);
-    block_on(driver.perform(read).timeout(MOMENT)).expect_err("the device does nothing");
-    block_on(driver.close_within(MOMENT)).expect_err("the device does nothing");
+    gives_up_and_ends::<LocalDriver>(&file);
+    gives_up_and_ends::<Driver>(&file);
     std::io::stdout().write_all(b".").expect("somebody listens");
     std::io::stdout().flush().expect("somebody listens");
     ExitCode::SUCCESS
+}
+
+fn gives_up_and_ends<D: Waits>(file: &File) {
+    let driver = D::with_capacity(DEPTH as u32).expect("a driver");
+    let file = file.try_clone().expect("a descriptor");
+    let read = Read::new(file, AlignedBuf::new(BLOCK).expect("memory"), 0);
+    assert!(driver.give_up(read).is_some(), "the device does nothing");
+    assert_eq!(driver.unfinished_within(MOMENT), 1, "the device does nothing");
 }
