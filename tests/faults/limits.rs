@@ -8,7 +8,7 @@ use common::child::{Ended, in_child};
 use common::files::{file_with, open_direct, pattern};
 use common::{Watchdog, is_root, queue, skip};
 use linux_aio::op::{Poll, Read, Write};
-use linux_aio::{AlignedBuf, Driver, Errno, EventFd, IoContext, PollEvents, Queue};
+use linux_aio::{AlignedBuf, Driver, Errno, EventFd, IoContext, LocalDriver, PollEvents, Queue};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
@@ -140,6 +140,9 @@ fn a_thread_that_cannot_be_started_is_named_wherever_one_starts() {
             assert_names_thread(error, "linux-aio-calls, which opens");
             let opened = linux_aio::File::from_std(file.try_clone().expect("one"), &driver);
             let opened = opened.expect("a file");
+            let timed = opened.clone().with_deadline(minute);
+            let error = timed.read_at(vec![0; 10], 0).await.expect_err("no timer");
+            assert_names_thread(error, "linux-aio-timer");
             let error = opened.set_len(4096).await.expect_err("no thread");
             assert!(error.to_string().starts_with("ftruncate to 4096: "), "{error}");
             assert_names_thread(error, "linux-aio-calls");
@@ -157,6 +160,47 @@ fn a_thread_that_cannot_be_started_is_named_wherever_one_starts() {
             let text = error.to_string();
             assert!(text.contains("the time was up at once: the driver's thread"), "{text}");
         });
+    });
+    assert_eq!(ended, Ended::WELL);
+}
+
+/// Goal: a local driver needs no thread for deadlines in its `block_on`. Outside of it, operations
+/// come back with an error that names the thread, also those that were started in it.
+#[test]
+fn a_local_driver_has_deadlines_without_threads_in_block_on() {
+    let _watchdog = Watchdog::new();
+    if !is_root() {
+        skip!("becoming a user without other processes needs root");
+    }
+    let (_dir, _path, file) = file_with(&pattern(4096));
+    let ended = in_child(|| {
+        let driver = LocalDriver::new(4).expect("a driver");
+        become_nobody();
+        limit(Resource::Nproc, 0);
+        let read = || Read::new(file.try_clone().expect("a descriptor"), vec![0; 4096], 0);
+        let minute = core::time::Duration::from_secs(60);
+        let (result, _) = driver.block_on(driver.perform(read()).timeout(minute)).expect("in time");
+        assert_eq!(result, Ok(4096));
+        let silent = || {
+            let counter = Arc::new(EventFd::new().expect("a counter"));
+            driver.perform(Poll::new(counter, PollEvents::IN))
+        };
+        let soon = core::time::Duration::from_millis(5);
+        let late = driver.block_on(silent().timeout(soon)).expect_err("it is silent");
+        assert_eq!(late.errno(), Errno::ETIMEDOUT);
+
+        let error = pollster::block_on(driver.perform(read()).timeout(minute));
+        let error = error.expect_err("no timer");
+        assert_eq!(error.errno(), Errno::EAGAIN);
+        assert!(error.to_string().starts_with("the operation was not started: "), "{error}");
+        let mut started = silent().timeout(minute);
+        let once = core::future::poll_fn(|cx| {
+            core::task::Poll::Ready(core::pin::Pin::new(&mut started).poll(cx).is_pending())
+        });
+        assert!(driver.block_on(once));
+        let error = pollster::block_on(&mut started).expect_err("no timer");
+        assert!(error.to_string().starts_with("the operation was given up: "), "{error}");
+        assert_names_thread(error.into(), "linux-aio-timer");
     });
     assert_eq!(ended, Ended::WELL);
 }

@@ -4,12 +4,13 @@ use crate::common;
 use crate::drivers::{AnyDriver, on_each_driver};
 
 use common::files::{file_with, pattern};
-use common::{Watchdog, poll_once};
+use common::{Watchdog, poll_once, say_skipped};
 use core::task::Waker;
 use core::time::Duration;
 use linux_aio::op::Poll;
 use linux_aio::{Direct, Errno, EventFd, File, PollEvents};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -20,6 +21,8 @@ on_each_driver![
     a_request_that_waits_for_a_slot_is_given_up,
     requests_in_time_are_as_without_a_deadline,
     a_request_that_is_dropped_has_no_alarm,
+    a_file_of_a_driver_has_its_deadline_unless_it_has_another,
+    the_call_that_opens_a_file_is_given_up,
 ];
 
 const SHORT: Duration = Duration::from_millis(5);
@@ -148,5 +151,68 @@ fn a_request_that_is_dropped_has_no_alarm<D: AnyDriver>() -> io::Result<()> {
         assert!(Arc::strong_count(&counted) > 2);
     }
     assert_eq!(Arc::strong_count(&counted), 1);
+    Ok(())
+}
+
+/// Goal: a file that is opened by a handle with a deadline has that deadline, and one of its own is
+/// stronger, be it earlier or later. Method: requests that wait for a slot, which are let go on.
+fn a_file_of_a_driver_has_its_deadline_unless_it_has_another<D: AnyDriver>() -> io::Result<()> {
+    let _watchdog = Watchdog::new();
+    const LONG: Duration = Duration::from_secs(3600);
+    let driver = D::with_capacity(1)?;
+    let open = |time| {
+        let timed = driver.with_deadline(time);
+        driver.block_on(timed.open(&File::options().read(true), "/dev/zero"))
+    };
+    // On a machine that is busy the call that opens the file may take longer than a moment.
+    let (short, long) = (open(LONG)?.with_deadline(SHORT), open(LONG)?);
+    let silent = Arc::new(EventFd::new()?);
+    let mut full = pin!(driver.start(Poll::new(Arc::clone(&silent), PollEvents::IN)));
+    assert!(poll_once(&mut full, Waker::noop()).is_pending());
+    let late = driver.block_on(short.read_at(vec![1; 8], 0)).expect_err("no slot");
+    assert!(late.to_string().contains("within 5ms"), "{late}");
+    let earlier = long.clone().with_deadline(SHORT);
+    assert!(driver.block_on(earlier.read_at(vec![1; 8], 0)).is_err());
+    let later = short.with_deadline(LONG);
+    let mut waits = [Box::pin(long.read_at(vec![1; 8], 0)), Box::pin(later.read_at(vec![1; 8], 0))];
+    for read in &mut waits {
+        assert!(poll_once(read, Waker::noop()).is_pending());
+    }
+    thread::sleep(2 * SHORT);
+    silent.add(1)?;
+    driver.block_on(full);
+    for read in waits {
+        assert_eq!(driver.block_on(read)?.1, [0; 8]);
+    }
+    Ok(())
+}
+
+/// Goal: a call that opens a file and hangs is given up, and names the path. The file is closed
+/// when the call returns. Method: a lease, which the call breaks, and so waits for.
+fn the_call_that_opens_a_file_is_given_up<D: AnyDriver>() -> io::Result<()> {
+    let _watchdog = Watchdog::new();
+    let (_dir, path, leased) = file_with(b"content");
+    let lease = |kind: i32| {
+        // SAFETY: Numbers, of an open file.
+        unsafe { libc::fcntl(leased.as_raw_fd(), libc::F_SETLEASE, kind) }
+    };
+    // The signal of a broken lease, which is ignored unless somebody handles it.
+    const F_SETSIG: i32 = 10;
+    // SAFETY: As above.
+    unsafe { libc::fcntl(leased.as_raw_fd(), F_SETSIG, libc::SIGURG) };
+    if lease(libc::F_WRLCK) != 0 {
+        say_skipped("this file system has no leases");
+        return Ok(());
+    }
+    let driver = D::with_capacity(1)?;
+    let timed = driver.with_deadline(SHORT);
+    let late = driver.block_on(timed.open(&File::options().read(true), &path));
+    let error = late.expect_err("the lease is held");
+    assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    assert!(error.to_string().starts_with(&format!("to open {} did not", path.display())));
+    assert_eq!(lease(libc::F_UNLCK), 0);
+    driver.block_on(driver.clone().close());
+    // Nobody else has the file open: this would fail.
+    assert_eq!(lease(libc::F_WRLCK), 0, "{}", io::Error::last_os_error());
     Ok(())
 }

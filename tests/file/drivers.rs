@@ -1,7 +1,8 @@
 //! The drivers that a file works with, for tests that run on each.
 
 use core::future::Future;
-use linux_aio::{Driver, FileDriver, LocalDriver, Operation};
+use core::time::Duration;
+use linux_aio::{Driver, DriverWithDeadline, FileDriver, LocalDriver, Operation};
 use std::io;
 
 /// A driver, and how a program waits with it.
@@ -11,6 +12,7 @@ pub(crate) trait AnyDriver: FileDriver {
     fn with_capacity(capacity: u32) -> io::Result<Self>;
     fn block_on<F: Future>(&self, future: F) -> F::Output;
     fn close(self) -> impl Future<Output = ()>;
+    fn with_deadline(&self, time: Duration) -> DriverWithDeadline<Self>;
     fn start<O: Operation + Send + 'static>(&self, op: O) -> impl Future + Unpin;
 }
 
@@ -32,6 +34,10 @@ impl AnyDriver for Driver {
     fn close(self) -> impl Future<Output = ()> {
         Self::close(self)
     }
+
+    fn with_deadline(&self, time: Duration) -> DriverWithDeadline<Self> {
+        Self::with_deadline(self.clone(), time)
+    }
 }
 
 impl AnyDriver for LocalDriver {
@@ -51,6 +57,10 @@ impl AnyDriver for LocalDriver {
 
     fn close(self) -> impl Future<Output = ()> {
         Self::close(self)
+    }
+
+    fn with_deadline(&self, time: Duration) -> DriverWithDeadline<Self> {
+        Self::with_deadline(self.clone(), time)
     }
 }
 
