@@ -111,8 +111,9 @@ const STEPS: u32 = 8;
 /// kernel is finished. A POLL is cancelled. **Dropping the last handle, future or both waits** for
 /// what is in flight: about 30 ms, or as long as the slowest operation. The driver has no thread
 /// that could do it, and operations that are not `Send` could not go there. Use
-/// [`close`](Self::close) to be told when all has ended. The drop does not wait for calls that a
-/// thread makes for a [`File`](crate::File).
+/// [`close`](Self::close) to be told when all has ended. Once [`close_within`](Self::close_within)
+/// has given up, the drop waits for nothing, and leaks what the kernel has. The drop does not wait
+/// for calls that a thread makes for a [`File`](crate::File).
 ///
 /// # Without resources
 ///
@@ -144,8 +145,10 @@ const STEPS: u32 = 8;
 /// - [`block_on`](Self::block_on) polls its future, and parks the thread while it is pending.
 /// - [`run_on`](Self::run_on) and the future that it gave fail with `FORKED`.
 /// - [`outstanding`](Self::outstanding) returns 0, [`stats`](Self::stats) returns zeros, and
-///   [`reactor_error`](Self::reactor_error) returns nothing.
-/// - [`close`](Self::close) resolves at once, and the parent's driver stays open.
+///   [`overdue`](Self::overdue), [`metrics`](Self::metrics) and
+///   [`reactor_error`](Self::reactor_error) return nothing.
+/// - [`close`](Self::close) and [`close_within`](Self::close_within) resolve at once, and the
+///   parent's driver stays open.
 /// - Dropping handles and futures drops nothing that the driver has.
 ///
 /// # Panics of users' code
@@ -221,8 +224,9 @@ impl LocalDriver {
     ///
     /// # Errors
     /// The result is the count, or the errno of the operation. [`Errno::EXHAUSTED`]: the kernel had
-    /// no resources for 30 seconds. `ECANCELED`: the driver was [closed](Self::close) before.
-    /// [`Errno::FORKED`]: the driver belongs to the parent process.
+    /// no resources for as long as the driver [retries](Self::retry_submits_for). `ECANCELED`: the
+    /// driver was [closed](Self::close) before. [`Errno::FORKED`]: the driver belongs to the parent
+    /// process.
     ///
     /// # Examples
     ///

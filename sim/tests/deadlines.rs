@@ -1,8 +1,8 @@
 //! Deadlines on a disk that stalls. They go by the clock of the simulation, so hours pass in a
 //! moment, and a deadline comes at its time to the nanosecond.
 //!
-//! Requests are aligned, so that the driver does them: a simulation makes the calls of threads while
-//! the future is polled, and a deadline is seen when the call has ended.
+//! Requests are aligned, so that the driver does them: a simulation makes the calls of threads
+//! while the future is polled, and a deadline is seen when the call has ended.
 
 use linux_aio::op::Read;
 use linux_aio::{AlignedBuf, Direct, Driver, File, FileDriver, LocalDriver, OpenOptions};

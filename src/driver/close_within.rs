@@ -34,8 +34,8 @@ pub trait Closes: Future<Output = ()> + Unpin {
 /// Waits for the end of a driver, but not for longer than a given time.
 ///
 /// [`Driver::close_within`](super::Driver::close_within) and
-/// [`LocalDriver::close_within`](crate::LocalDriver::close_within) make it. It is ready at once in a
-/// forked child.
+/// [`LocalDriver::close_within`](crate::LocalDriver::close_within) make it. It is ready at once in
+/// a forked child.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -111,8 +111,8 @@ impl<C: Closes> fmt::Debug for CloseWithin<C> {
 
 /// Names the operations that a driver could not end in time.
 ///
-/// [`close_within`](super::Driver::close_within) of a driver gives it. As an [`io::Error`] it is of the
-/// kind [`TimedOut`](io::ErrorKind::TimedOut).
+/// [`close_within`](super::Driver::close_within) of a driver gives it. As an [`io::Error`] it is of
+/// the kind [`TimedOut`](io::ErrorKind::TimedOut).
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -47,9 +47,9 @@ pub trait GivesUp: Unpin {
 /// Performs an operation that is given up at a deadline.
 ///
 /// [`OpFuture::deadline`], [`OpFuture::timeout`] and the functions of the same names of
-/// [`LocalFuture`](crate::LocalFuture) make it, and [`DriverWithDeadline`](crate::DriverWithDeadline)
-/// for every operation. It gives what the future of the operation gives, or [`TimedOut`] once the
-/// deadline has passed.
+/// [`LocalFuture`](crate::LocalFuture) make it, and
+/// [`DriverWithDeadline`](crate::DriverWithDeadline) for every operation. It gives what the future
+/// of the operation gives, or [`TimedOut`] once the deadline has passed.
 ///
 /// # What becomes of the operation
 ///
@@ -63,10 +63,11 @@ pub trait GivesUp: Unpin {
 ///
 /// # When it fires
 ///
-/// A thread of the driver wakes the task; in [`LocalDriver::block_on`](crate::LocalDriver::block_on)
-/// the sleep ends. It needs no timer of the runtime, and fires if the runtime of the
-/// [`Reactor`](crate::Reactor) is gone. The task must be able to run: if its own thread is blocked
-/// in `io_submit`, see [`Driver`](crate::Driver#blocking), nothing polls the future.
+/// A thread of the driver wakes the task; in
+/// [`LocalDriver::block_on`](crate::LocalDriver::block_on) the sleep ends. It needs no timer of the
+/// runtime, and fires if the runtime of the [`Reactor`](crate::Reactor) is gone. The task must be
+/// able to run: if its own thread is blocked in `io_submit`, see
+/// [`Driver`](crate::Driver#blocking), nothing polls the future.
 ///
 /// # Panics
 ///

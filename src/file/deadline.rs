@@ -28,8 +28,8 @@ use std::path::PathBuf;
 /// The kernel cannot take back a read, a write or a sync. So **a request that timed out gives no
 /// buffer back**: the driver keeps it until the kernel or the thread is finished, and drops it
 /// then. What was begun is done, and no further part of the request is begun: any part of a write
-/// may be done, even later. [`overdue`](Driver::overdue) of the driver lists the operations that are
-/// late.
+/// may be done, even later. [`overdue`](Driver::overdue) of the driver lists the operations that
+/// are late.
 ///
 /// A request that is complete when its future is polled gives its result, even if its time is up.
 ///

@@ -1,5 +1,5 @@
-//! The alarms of a local driver: [`LocalAlarm`], which ends the sleep of `block_on` without a thread
-//! and a lock, and what an executor needs, by the thread of the driver's clock.
+//! The alarms of a local driver: [`LocalAlarm`], which ends the sleep of `block_on` without a
+//! thread and a lock, and what an executor needs, by the thread of the driver's clock.
 //!
 //! `driver/alarm_clock.rs` says what an alarm does, and why none is lost. Here the table is in the
 //! driver, and `block_on` rings: in each turn, and before and after a sleep, which ends at the
