@@ -1,20 +1,17 @@
-//! The source, and what is done with its blocks: they are copied, and compared.
+//! What is done with the bytes: they are copied, and compared.
 
 use crate::target::Target;
 use crate::{Args, Monitor};
-use anyhow::{Context, Result, bail, ensure};
-use futures_util::{TryStreamExt, stream};
-use linux_aio::{AlignedBuf, File, LocalDriver, Part, Slice, UnexpectedEnd};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use linux_aio::{BufferPool, Chunk, File, LocalDriver, ReaderOptions, Slice};
 use rustix::fs::{Advice, SeekFrom, seek};
 use rustix::io::Errno;
-use std::cell::RefCell;
 use std::fs::{Metadata, Permissions};
+use std::io::ErrorKind;
 use std::ops::Range;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::{io, slice};
-
-/// tmpfs gives back what it has reserved when a signal comes: so only a part is done again.
-const RESERVED_AT_ONCE: u64 = 64 << 20;
+use std::slice;
 
 pub(crate) struct Copy<'a> {
     pub(crate) metadata: Metadata,
@@ -22,8 +19,6 @@ pub(crate) struct Copy<'a> {
     size: u64,
     args: &'a Args,
     monitor: &'a Monitor,
-    /// Memory for blocks, which was used before.
-    free: RefCell<Vec<AlignedBuf>>,
 }
 
 impl<'a> Copy<'a> {
@@ -42,7 +37,7 @@ impl<'a> Copy<'a> {
         );
         let source = File::open(driver, &args.source).await.with_context(|| name.to_string())?;
         let (metadata, size) = (source.metadata()?, seek(&source, SeekFrom::End(0))?);
-        Ok(Self { metadata, source, size, args, monitor, free: RefCell::default() })
+        Ok(Self { metadata, source, size, args, monitor })
     }
 
     /// Copies the ranges that hold data, and brings the target to the disk.
@@ -50,18 +45,17 @@ impl<'a> Copy<'a> {
         let (file, data) = (&target.file, self.data()?);
         file.set_len(self.size).await.with_context(|| target.at("extending", 0))?;
         // It shows early whether all fits, and writes that need not allocate are asynchronous.
-        for (at, len) in pieces(&data, RESERVED_AT_ONCE) {
-            match file.allocate(at, len).await {
-                Err(error) if error.kind() == io::ErrorKind::Unsupported => break,
-                result => result.with_context(|| target.at("reserving space for", at))?,
+        for Range { start, end } in &data {
+            match file.allocate(*start, end - start).await {
+                Err(error) if error.kind() == ErrorKind::Unsupported => break,
+                result => result.with_context(|| target.at("reserving space for", *start))?,
             }
         }
-        let copy = async |at, len| {
-            let (result, buf) = file.write_all_at(self.read(at, len).await?, at).await;
-            self.free.borrow_mut().push(buf.into_inner());
-            result.with_context(|| target.at("writing", at))
+        let copy = async |chunk: Chunk| {
+            let at = chunk.offset();
+            file.write_all_at(chunk, at).await.0.with_context(|| target.at("writing", at))
         };
-        self.each_block("copying", &data, copy).await?;
+        self.each_chunk("copying", &data, copy).await?;
         if self.metadata.is_file() {
             // Not set-user-ID and the like: the copy is ours, not the owner's of the source.
             let permissions = Permissions::from_mode(self.metadata.mode() & 0o777);
@@ -77,60 +71,63 @@ impl<'a> Copy<'a> {
         for file in [&self.source, &target.file] {
             rustix::fs::fadvise(file, 0, None, Advice::DontNeed)?;
         }
-        let compare = async |at, len| {
-            let expected = self.read(at, len).await?;
-            let (result, found) = target.file.read_exact_at(self.memory(len)?, at).await;
+        let pool = self.pool()?;
+        let compare = async |expected: Chunk| {
+            let (at, found) = (expected.offset(), pool.take().await.part(..expected.len()));
+            let (result, found) = target.file.read_exact_at(found, at).await;
             result.with_context(|| target.at("reading the copy of", at))?;
-            let mut pairs = expected.as_ref().iter().zip(found.as_ref());
-            if let Some(same) = pairs.position(|(expected, found)| expected != found) {
-                bail!(target.at("the copy differs:", at + same as u64));
+            let mut pairs = expected.iter().zip(found.as_ref());
+            match pairs.position(|(expected, found)| expected != found) {
+                Some(same) => bail!(target.at("the copy differs:", at + same as u64)),
+                None => Ok(()),
             }
-            self.free.borrow_mut().extend([expected, found].map(Part::into_inner));
-            Ok(())
         };
-        self.each_block("verifying", slice::from_ref(&(0..self.size)), compare).await
+        self.each_chunk("verifying", slice::from_ref(&(0..self.size)), compare).await
     }
 
-    /// Does something with each block of the ranges, with as many at once as was asked for.
-    async fn each_block(
+    /// Reads the ranges of the source, and does something with as many chunks at once as was asked
+    /// for.
+    async fn each_chunk(
         &self,
         doing: &'static str,
         ranges: &[Range<u64>],
-        block: impl AsyncFn(u64, usize) -> Result<()>,
+        chunk: impl AsyncFn(Chunk) -> Result<()>,
     ) -> Result<()> {
-        let (progress, block) = (&self.monitor.progress, &block);
+        let (progress, depth, name) =
+            (&self.monitor.progress, self.args.depth as usize, self.args.source.display());
+        let length = ranges.iter().map(|range| range.end - range.start).sum();
         progress.reset();
         progress.set_message(doing);
-        progress.set_length(ranges.iter().map(|range| range.end - range.start).sum());
-        let pieces = pieces(ranges, self.args.block as u64).map(Ok);
-        let each =
-            stream::iter(pieces).try_for_each_concurrent(self.args.depth as usize, |piece| {
-                let (at, len) = piece;
-                async move {
-                    block(at, len as usize).await?;
-                    progress.inc(len);
-                    self.monitor.ensure_not_interrupted()
-                }
-            });
-        each.await
-    }
-
-    async fn read(&self, at: u64, len: usize) -> Result<Part<AlignedBuf>> {
-        let (result, buf) = self.source.read_exact_at(self.memory(len)?, at).await;
-        let name = self.args.source.display();
-        if let Err(error) = result {
-            let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<UnexpectedEnd>());
-            if let Some(end) = inner.map(|end| at + end.read() as u64) {
-                bail!("{name} ended at {end} while it was copied; it had {} bytes", self.size);
+        progress.set_length(length);
+        let options = ReaderOptions::new().pool(self.pool()?).depth(depth);
+        let reader = |range: &Range<_>| self.source.reader_with(range.clone(), options.clone());
+        let chunks = stream::iter(ranges).map(reader).flatten_unordered(depth);
+        let chunks = chunks.map_err(|error| match error.kind() {
+            ErrorKind::UnexpectedEof => self.ended(),
+            _ => anyhow::Error::from(error).context(format!("reading {name}")),
+        });
+        let each = chunks.try_for_each_concurrent(depth, |bytes| {
+            let (len, done) = (bytes.len() as u64, chunk(bytes));
+            async move {
+                done.await?;
+                progress.inc(len);
+                self.monitor.ensure_not_interrupted()
             }
-            return Err(error).with_context(|| format!("reading {name} at {at}"));
-        }
-        Ok(buf)
+        });
+        each.await?;
+        if progress.position() == length { Ok(()) } else { Err(self.ended()) }
     }
 
-    fn memory(&self, len: usize) -> Result<Part<AlignedBuf>> {
-        let free = self.free.borrow_mut().pop();
-        Ok(free.map_or_else(|| AlignedBuf::new(self.args.block), Ok)?.part(..len))
+    fn ended(&self) -> anyhow::Error {
+        let (name, size) = (self.args.source.display(), self.size);
+        let end = seek(&self.source, SeekFrom::End(0)).unwrap_or(0);
+        anyhow!("{name} ended at {end} while it was copied; it had {size} bytes")
+    }
+
+    fn pool(&self) -> Result<BufferPool> {
+        let (depth, block) = (u64::from(self.args.depth), self.args.block);
+        let count = depth.min(self.size / block as u64) + 2;
+        Ok(BufferPool::new(count as usize, block, 4096)?)
     }
 
     /// Returns where there is data, with holes in between, up to the size.
@@ -138,16 +135,14 @@ impl<'a> Copy<'a> {
         let (mut ranges, mut at) = (Vec::new(), 0);
         while at < self.size {
             let start = match seek(&self.source, SeekFrom::Data(at)) {
-                Ok(start) => start,
                 Err(Errno::NXIO) => break,
                 // It cannot tell.
                 Err(Errno::INVAL | Errno::OPNOTSUPP) => at,
-                Err(errno) => {
-                    bail!("looking for data {} at {at}: {errno}", self.args.source.display())
-                }
+                start => start.with_context(|| {
+                    format!("looking for data {} at {at}", self.args.source.display())
+                })?,
             };
-            let hole = seek(&self.source, SeekFrom::Hole(start)).unwrap_or(self.size);
-            at = hole.min(self.size);
+            at = seek(&self.source, SeekFrom::Hole(start)).unwrap_or(self.size).min(self.size);
             ranges.push(start..at);
         }
         ranges.retain(|range| !range.is_empty());
@@ -163,13 +158,4 @@ impl<'a> Copy<'a> {
         ensure!(same, "{name} was written while it was copied");
         Ok(())
     }
-}
-
-/// Cuts ranges into pieces of so many bytes or less: their offsets and lengths.
-fn pieces(ranges: &[Range<u64>], len: u64) -> impl Iterator<Item = (u64, u64)> {
-    let cut = move |range: &Range<u64>| {
-        let end = range.end;
-        range.clone().step_by(len as usize).map(move |at| (at, len.min(end - at)))
-    };
-    ranges.iter().flat_map(cut)
 }

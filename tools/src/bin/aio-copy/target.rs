@@ -1,7 +1,7 @@
 //! The name of the target, which the file has only when it is complete.
 
 use anyhow::{Context, Result, bail, ensure};
-use linux_aio::{Direct, DirectState, File, LocalDriver};
+use linux_aio::{Direct, File, LocalDriver};
 use rustix::fs::{AtFlags, CWD, OFlags, linkat};
 use rustix::io::retry_on_intr;
 use std::fs::Metadata;
@@ -84,14 +84,8 @@ fn create_in(
             return Ok((file, None));
         }
     }
-    let path = temporary_name().tempfile_in(directory)?.into_temp_path();
-    let open = |direct| driver.block_on(options.clone().direct(direct).open(driver, &*path));
-    let mut file = open(Direct::default())?;
-    if let DirectState::Direct { without_second: Some(_), .. } = file.direct() {
-        // The end of the file could not be written.
-        file = open(Direct::Never)?;
-    }
-    Ok((file, Some(path)))
+    let (file, path) = temporary_name().tempfile_in(directory)?.into_parts();
+    Ok((File::from_std_with(file, driver, Direct::Prefer)?, Some(path)))
 }
 
 /// Gives a nameless file a temporary name.
