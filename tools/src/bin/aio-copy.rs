@@ -154,7 +154,7 @@ impl<'a> Source<'a> {
                 None => Ok(()),
             }
         };
-        self.each_chunk("verifying", &[0..self.size], &compare).await
+        self.each_chunk("verifying", std::slice::from_ref(&(0..self.size)), &compare).await
     }
 
     /// Reads the ranges, and does something with as many chunks at once as was asked for.
@@ -187,7 +187,7 @@ impl<'a> Source<'a> {
     }
 
     fn ended(&self) -> anyhow::Error {
-        let end = seek(&self.file, SeekFrom::End(0)).unwrap_or(0);
+        let end = seek(&self.file, SeekFrom::End(0)).unwrap_or_default();
         anyhow!("{} ended at {end} while it was copied; it had {} bytes", self.name, self.size)
     }
 
