@@ -129,7 +129,8 @@ use transfer::check_range;
 ///    [`append`](OpenOptions::append).
 ///
 /// Writes of this file and its clones on the two sides of the page cache are kept apart in time,
-/// and wait for one another. If another program, or another `File` of the same file, writes through
+/// and wait for one another. They need not be polled for that: a write that is in flight, or one
+/// that waits, holds up no other because its task awaits something else. If another program, or another `File` of the same file, writes through
 /// the page cache beside a direct write, the kernel may report `EIO` at the next sync. So open a
 /// file once, and clone it.
 ///

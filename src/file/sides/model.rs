@@ -3,10 +3,11 @@
 
 use super::{Side, Sides};
 use crate::primitive::{AtomicUsize, Ordering};
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::future::{Future, poll_fn};
 use core::pin::pin;
-use core::task::Poll;
+use core::task::{Context, Poll, Waker};
 use loom::future::block_on;
 use loom::model::Builder;
 use loom::thread;
@@ -87,5 +88,33 @@ fn a_write_that_is_given_up_passes_its_turn_on() {
         for thread in [gives_up, goes_on] {
             thread.join().expect("no panic");
         }
+    });
+}
+
+/// Goal: a write that waits and is not polled again holds up nobody. Method: it waits for its side,
+/// and is kept; writes of both sides come after it, on two threads.
+#[test]
+fn a_write_that_is_not_polled_is_overtaken() {
+    check(|| {
+        let shared = Arc::new((Sides::new(), Writes::default()));
+        let first = shared.0.try_enter(Side::Around).expect("nobody is there");
+        let kept = shared.0.enter(Side::Through);
+        let mut kept = Box::pin(kept);
+        let polled = kept.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert!(polled.is_pending());
+        let other = thread::spawn({
+            let shared = Arc::clone(&shared);
+            move || {
+                let entered = block_on(shared.0.enter(Side::Around));
+                shared.1.write(Side::Around);
+                drop(entered);
+            }
+        });
+        drop(first);
+        let entered = block_on(shared.0.enter(Side::Through));
+        shared.1.write(Side::Through);
+        drop(entered);
+        other.join().expect("no panic");
+        drop(kept);
     });
 }
