@@ -208,13 +208,14 @@ mod backend {
     }
 }
 
-/// Miri knows neither memory files nor `O_PATH`. A file without a name stands for each, so that
-/// `fstat` tells its length, and a descriptor is known by its number.
+/// Miri knows neither memory files nor `O_PATH`. A file without a name stands for each.
 #[cfg(miri)]
 mod backend {
     use super::Key;
-    use rustix::fd::OwnedFd;
+    use rustix::fd::{FromRawFd, OwnedFd};
     use std::fs::{File, OpenOptions, remove_file};
+    use std::mem::ManuallyDrop;
+    use std::os::unix::fs::MetadataExt;
     use std::sync::atomic::{AtomicU64, Ordering};
 
     pub(super) fn file(_: &str, length: u64) -> OwnedFd {
@@ -234,11 +235,23 @@ mod backend {
         file.try_clone().expect("a free descriptor")
     }
 
-    /// The number is what a descriptor is known by.
-    pub(super) fn replace(_: i32, _: &OwnedFd) {}
+    pub(super) fn replace(number: i32, by: &OwnedFd) {
+        // SAFETY: The number is that of an open descriptor, which its owner lends to the call. It
+        // is not dropped here.
+        let mut number = ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(number) });
+        rustix::io::dup2(by, &mut number).expect("both descriptors are open");
+    }
 
+    /// Miri cannot tell of an eventfd, so it must not be asked about one.
     pub(super) fn key(number: i32) -> Option<Key> {
-        u64::try_from(number).ok().map(|number| (u64::MAX, number))
+        if number < 0 {
+            return None;
+        }
+        // SAFETY: The number is not -1. Its owner lends the descriptor to the call. It is not
+        // dropped here.
+        let file = ManuallyDrop::new(unsafe { File::from_raw_fd(number) });
+        let metadata = file.metadata().ok()?;
+        Some((metadata.dev(), metadata.ino()))
     }
 
     pub(super) fn set_len(file: &OwnedFd, length: u64) {
