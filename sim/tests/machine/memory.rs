@@ -4,13 +4,15 @@
 use crate::Outcome;
 use linux_aio::op::{Fdsync, Read, ReadV, Write, WriteV};
 use linux_aio::{
-    AlignedBuf, Direct, Errno, EventFd, File, IoContext, IoEvent, Iocb, LocalDriver, Queue, SigSet,
-    Spare, blocking,
+    AlignedBuf, Direct, Errno, EventFd, File, IoContext, IoEvent, Iocb, LocalDriver, Queue, Shared,
+    SigSet, Slot, Spare, blocking,
 };
 use linux_aio_sim::{Faults, Sim};
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 /// The ways to have a file.
@@ -28,6 +30,14 @@ fn several_buffers_are_lent_by_a_queue() -> Outcome {
     let done = reads.wait()?.expect("a completion");
     assert_eq!(done.result, Ok(8));
     assert_eq!(done.op.bufs, [vec![1, 1, 1, 2, 2], vec![2; 3]]);
+    let (mut memory, mut context) = (Vec::with_capacity(8), IoContext::new(1)?);
+    let file = sim.file("a");
+    let bytes = linux_aio::scope(&mut context, &mut [const { Slot::new() }; 1], |io| {
+        io.push(Read::new(&file, Spare::new(&mut memory), 2)).expect("a free slot");
+        let done = io.wait().expect("a completion").expect("one operation is in flight");
+        done.op.buf.as_ref().to_vec()
+    })?;
+    assert_eq!(bytes, [1, 2, 2, 2, 2, 2]);
     Ok(())
 }
 
@@ -56,6 +66,12 @@ fn several_and_spare_buffers_are_lent_by_a_file() -> Outcome {
             let spare = spare.into_inner();
             assert_eq!((count?, spare.len()), (2 * unit, 2 * unit), "{direct:?}");
             assert_eq!((spare[unit - 1], spare[unit]), (1, 2), "{direct:?}");
+            // Memory that other threads may read meanwhile.
+            let memory: Arc<[AtomicU8]> = (0..unit).map(|_| AtomicU8::new(0)).collect();
+            let (count, _) = file.read_at(Shared(Arc::clone(&memory)), 1).await;
+            assert_eq!(count?, unit, "{direct:?}");
+            let last = [unit - 2, unit - 1].map(|at| memory[at].load(Ordering::Relaxed));
+            assert_eq!(last, [1, 2], "{direct:?}");
             Ok::<(), Box<dyn std::error::Error>>(())
         })?;
     }
@@ -81,6 +97,10 @@ fn borrowed_memory_is_lent_by_a_blocking_file() -> Outcome {
         let bufs = &mut [IoSliceMut::new(&mut first), IoSliceMut::new(&mut second)];
         assert_eq!(file.readv_at(bufs, 1200)?, 18);
         assert_eq!((first, second), ([3; 9], [4; 9]), "{direct:?}");
+        file.writev_all_at(&[IoSlice::new(&[5; 9]), IoSlice::new(&[6; 9])], 1200)?;
+        let bufs = &mut [IoSliceMut::new(&mut first), IoSliceMut::new(&mut second)];
+        file.readv_exact_at(bufs, 1200)?;
+        assert_eq!((first, second), ([5; 9], [6; 9]), "{direct:?}");
         file.close()?;
     }
     let sim = Sim::new(1, Faults::none());
@@ -152,6 +172,35 @@ fn a_completion_fd_is_lent_to_an_event_loop() -> Outcome {
         results.sort_by_key(|result| result.is_ok());
         assert_eq!(results, [Err(Errno::ECANCELED), Ok(0), Ok(0), Ok(0)], "early: {early}");
     }
+    Ok(())
+}
+
+/// Goal: what a busy kernel holds back is submitted when an operation ends. Method: `EAGAIN` while
+/// operations are in flight.
+#[test]
+fn a_queue_with_a_completion_fd_waits_for_a_busy_kernel() -> Outcome {
+    let mut busy = 0;
+    for seed in if cfg!(miri) { 0..1 } else { 0..50 } {
+        let mut faults = Faults::none();
+        faults.busy = true;
+        let sim = Sim::with_trace(seed, faults);
+        let _entered = sim.enter();
+        let mut queue = Queue::with_capacity(8)?;
+        queue.completion_fd()?;
+        let mut left = 8;
+        for at in 0..left {
+            queue.push(Read::new(sim.file("a"), vec![0; 8], at))?;
+            queue.submit()?;
+        }
+        while left > 0 {
+            sim.run_next();
+            while queue.try_next()?.is_some() {
+                left -= 1;
+            }
+        }
+        busy += u32::from(sim.trace().contains("-> EAGAIN"));
+    }
+    assert!(busy > 0, "no kernel was busy");
     Ok(())
 }
 
