@@ -73,7 +73,6 @@ pub use timed_out::TimedOut;
 use crate::clock;
 use crate::raw::ForkGuard;
 use crate::{EventFd, IoContext, Operation, Queue};
-use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use announcing::Announcing;
@@ -344,13 +343,15 @@ impl Driver {
     /// ```
     #[doc(alias = "submit")]
     #[doc(alias = "io_submit")]
+    #[inline(always)]
     pub fn perform<O: Operation + Send + 'static>(&self, op: O) -> OpFuture<O> {
         OpFuture::new(self.shared.clone(), Held::new(op))
     }
 
-    /// Does the same for an operation that is in a box.
-    pub(crate) fn perform_boxed<O: Operation + Send + 'static>(&self, op: Box<O>) -> OpFuture<O> {
-        OpFuture::new(self.shared.clone(), Held::from_box(op))
+    /// Does the same for an operation that is in its place already.
+    #[inline(always)]
+    pub(crate) fn perform_held<O: Operation + Send + 'static>(&self, op: Held<O>) -> OpFuture<O> {
+        OpFuture::new(self.shared.clone(), op)
     }
 
     /// Sets for how long the driver retries where the kernel has no resources for the operations

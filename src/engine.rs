@@ -298,6 +298,26 @@ impl<O> Engine<O> {
         Ok(self.token(tag))
     }
 
+    /// Pushes as [`push_with_room`](Self::push_with_room) does, and shows the iocb, too.
+    ///
+    /// # Safety
+    /// The submit queue has room for every slot. The engine is not used while the iocb is.
+    #[cfg(feature = "std")]
+    #[inline(always)]
+    pub(crate) unsafe fn push_and_show(&self, op: O) -> Result<(Token, &Iocb), PushError<O>>
+    where
+        O: Operation,
+    {
+        let (slot, tag) = self.place_in_slot(op)?;
+        // SAFETY: No slot is queued twice and there is room for each, so the queue is not full. The
+        // slot stays as long as the engine.
+        unsafe { self.queued.push(slot) };
+        // SAFETY: The slot stays as long as the engine. Nobody writes the iocb meanwhile: it is the
+        // engine that does, or has the kernel do it, and the caller does not use the engine.
+        let iocb = unsafe { &*slot.iocb.get() };
+        Ok((self.token(tag), iocb))
+    }
+
     /// Moves `op` into a free slot and prepares it there.
     #[inline(always)]
     fn place_in_slot(&self, op: O) -> Result<(&Slot<O>, Tag), PushError<O>>
@@ -329,12 +349,12 @@ impl<O> Engine<O> {
         // SAFETY: The operation is initialised and nobody refers to it, as the caller promises.
         let operation = unsafe { &mut *slot.operation() };
         // The loan ends for the compiler here; the live tag keeps it up.
-        let (iocb, filled) = operation.prepare().into_parts();
+        let prepared = operation.prepare();
         mem::forget(unprepared);
 
         let tag = slot.tag().next();
         debug_assert!(tag.is_live());
-        let of_kernel = match filled {
+        let of_kernel = match prepared.filled() {
             None => tag,
             Some(filled) => {
                 slot.set_filled(filled);
@@ -342,7 +362,7 @@ impl<O> Engine<O> {
             }
         };
         // SAFETY: The kernel does not have this iocb: its last operation has ended.
-        unsafe { slot.set_iocb(iocb.user_data(of_kernel.user_data())) };
+        unsafe { slot.set_iocb(prepared.into_iocb().user_data(of_kernel.user_data())) };
         tag
     }
 

@@ -328,12 +328,12 @@ impl<D: FileDriver> File<D> {
     /// [`Spare::new`](crate::Spare::new), or `vec![0; n]`. Also for a range that ends behind
     /// 2^63 - 1. Otherwise those of `pread(2)`.
     #[doc(alias("pread", "io_prep_pread"))]
-    pub async fn read_at<B>(&self, buf: B, offset: u64) -> Outcome<B>
+    pub fn read_at<B>(&self, buf: B, offset: u64) -> impl Future<Output = Outcome<B>>
     where
         B: ReadTo + Send + 'static,
     {
-        let (moved, Fill(buf)) = self.access.transfer(Fill(buf), offset).await;
-        (whole::count(moved), buf)
+        let end = |moved, Fill(buf)| (whole::count(moved), buf);
+        self.access.transfer(Fill(buf), offset, end)
     }
 
     /// Reads at `offset` until all of `buf` is full.
@@ -360,12 +360,12 @@ impl<D: FileDriver> File<D> {
     /// assert_eq!(spare.into_inner(), vec![0; 100_000]);
     /// # Ok(()) }) }
     /// ```
-    pub async fn read_exact_at<B>(&self, buf: B, offset: u64) -> Outcome<B, ()>
+    pub fn read_exact_at<B>(&self, buf: B, offset: u64) -> impl Future<Output = Outcome<B, ()>>
     where
         B: ReadTo + Send + 'static,
     {
-        let (moved, Fill(buf)) = self.access.transfer(Fill(buf), offset).await;
-        (whole::exact(moved, offset), buf)
+        let end = move |moved, Fill(buf)| (whole::exact(moved, offset), buf);
+        self.access.transfer(Fill(buf), offset, end)
     }
 
     /// Reads at `offset` to several buffers, one after the other: an array, a `Vec` or a boxed
@@ -375,12 +375,12 @@ impl<D: FileDriver> File<D> {
     /// `InvalidInput` if all buffers together have length 0. Otherwise those of
     /// [`read_at`](Self::read_at).
     #[doc(alias("preadv", "preadv2", "io_prep_preadv"))]
-    pub async fn readv_at<S>(&self, bufs: S, offset: u64) -> Outcome<S>
+    pub fn readv_at<S>(&self, bufs: S, offset: u64) -> impl Future<Output = Outcome<S>>
     where
         S: Buffers<Buffer: Plain> + Send + 'static,
     {
-        let (moved, memory) = self.access.transfer(FillAll::new(bufs), offset).await;
-        (whole::count(moved), memory.bufs)
+        let end = |moved, memory: FillAll<_>| (whole::count(moved), memory.bufs);
+        self.access.transfer(FillAll::new(bufs), offset, end)
     }
 
     /// Reads at `offset` to several buffers, until all of them are full.
@@ -402,12 +402,12 @@ impl<D: FileDriver> File<D> {
     /// `UnexpectedEof` if the file ends before, made of an [`UnexpectedEnd`]. `InvalidInput` if all
     /// buffers together have length 0. Otherwise those of [`read_at`](Self::read_at).
     #[doc(alias("preadv", "read_vectored_exact_at"))]
-    pub async fn readv_exact_at<S>(&self, bufs: S, offset: u64) -> Outcome<S, ()>
+    pub fn readv_exact_at<S>(&self, bufs: S, offset: u64) -> impl Future<Output = Outcome<S, ()>>
     where
         S: Buffers<Buffer: Plain> + Send + 'static,
     {
-        let (moved, memory) = self.access.transfer(FillAll::new(bufs), offset).await;
-        (whole::exact(moved, offset), memory.bufs)
+        let end = move |moved, memory: FillAll<_>| (whole::exact(moved, offset), memory.bufs);
+        self.access.transfer(FillAll::new(bufs), offset, end)
     }
 
     /// Writes `buf` at `offset`. Returns the number of bytes, which is the length of `buf` unless
@@ -421,12 +421,12 @@ impl<D: FileDriver> File<D> {
     /// Those of `pwrite(2)`, if no byte was written; `InvalidInput` for a range that ends behind
     /// 2^63 - 1.
     #[doc(alias("pwrite", "io_prep_pwrite"))]
-    pub async fn write_at<B>(&self, buf: B, offset: u64) -> Outcome<B>
+    pub fn write_at<B>(&self, buf: B, offset: u64) -> impl Future<Output = Outcome<B>>
     where
         B: WriteFrom + Send + 'static,
     {
-        let (moved, Give(buf)) = self.access.transfer(Give(buf), offset).await;
-        (whole::some(moved), buf)
+        let end = |moved, Give(buf)| (whole::some(moved), buf);
+        self.access.transfer(Give(buf), offset, end)
     }
 
     /// Writes all of `buf` at `offset`.
@@ -434,12 +434,12 @@ impl<D: FileDriver> File<D> {
     /// # Errors
     /// Those of [`write_at`](Self::write_at); any number of bytes may have been written.
     /// `WriteZero` if the file takes no more.
-    pub async fn write_all_at<B>(&self, buf: B, offset: u64) -> Outcome<B, ()>
+    pub fn write_all_at<B>(&self, buf: B, offset: u64) -> impl Future<Output = Outcome<B, ()>>
     where
         B: WriteFrom + Send + 'static,
     {
-        let (moved, Give(buf)) = self.access.transfer(Give(buf), offset).await;
-        (whole::all(moved, offset), buf)
+        let end = move |moved, Give(buf)| (whole::all(moved, offset), buf);
+        self.access.transfer(Give(buf), offset, end)
     }
 
     /// Writes several buffers, one after the other, at `offset`: an array, a `Vec` or a boxed
@@ -448,12 +448,12 @@ impl<D: FileDriver> File<D> {
     /// # Errors
     /// Those of [`write_at`](Self::write_at).
     #[doc(alias("pwritev", "pwritev2", "io_prep_pwritev"))]
-    pub async fn writev_at<S>(&self, bufs: S, offset: u64) -> Outcome<S>
+    pub fn writev_at<S>(&self, bufs: S, offset: u64) -> impl Future<Output = Outcome<S>>
     where
         S: Buffers<Buffer: WriteFrom> + Send + 'static,
     {
-        let (moved, memory) = self.access.transfer(GiveAll::new(bufs), offset).await;
-        (whole::some(moved), memory.bufs)
+        let end = |moved, memory: GiveAll<_>| (whole::some(moved), memory.bufs);
+        self.access.transfer(GiveAll::new(bufs), offset, end)
     }
 
     /// Writes all of several buffers, one after the other, at `offset`.
@@ -477,12 +477,12 @@ impl<D: FileDriver> File<D> {
     /// Those of `pwritev(2)`; any number of bytes may have been written. `WriteZero` if the file
     /// takes no more. `InvalidInput` for a range that ends behind 2^63 - 1.
     #[doc(alias("pwritev", "write_vectored_all_at"))]
-    pub async fn writev_all_at<S>(&self, bufs: S, offset: u64) -> Outcome<S, ()>
+    pub fn writev_all_at<S>(&self, bufs: S, offset: u64) -> impl Future<Output = Outcome<S, ()>>
     where
         S: Buffers<Buffer: WriteFrom> + Send + 'static,
     {
-        let (moved, memory) = self.access.transfer(GiveAll::new(bufs), offset).await;
-        (whole::all(moved, offset), memory.bufs)
+        let end = move |moved, memory: GiveAll<_>| (whole::all(moved, offset), memory.bufs);
+        self.access.transfer(GiveAll::new(bufs), offset, end)
     }
 
     /// Brings the file's data and metadata to stable storage.

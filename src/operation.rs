@@ -321,10 +321,16 @@ impl<'op> Prepared<'op> {
         }
     }
 
-    /// The operation for the kernel, and the record to count in; the loan is the caller's to keep.
+    /// Returns the record that is lent with the memory.
     #[inline(always)]
-    pub(crate) fn into_parts(self) -> (Iocb, Option<NonNull<Filled>>) {
-        (self.iocb, self.filled)
+    pub(crate) fn filled(&self) -> Option<NonNull<Filled>> {
+        self.filled
+    }
+
+    /// Returns the iocb for the kernel.
+    #[inline(always)]
+    pub(crate) fn into_iocb(self) -> Iocb {
+        self.iocb
     }
 }
 

@@ -437,6 +437,15 @@ impl<O: Operation + 'static> Queue<O> {
         Ok(())
     }
 
+    /// Pushes as [`push`](Self::push) does, and shows the iocb, too.
+    #[cfg(feature = "std")]
+    #[inline(always)]
+    pub(crate) fn push_and_show(&mut self, op: O) -> Result<(Token, &Iocb), PushError<O>> {
+        // SAFETY: `over` made room for every slot in the submit queue. The iocb borrows the queue,
+        // whose engine is not used meanwhile.
+        unsafe { self.engine.push_and_show(op) }
+    }
+
     /// Returns the operation of a token as it was prepared, if it has not completed.
     #[cfg(feature = "std")]
     pub(crate) fn iocb(&self, token: Token) -> Option<Iocb> {

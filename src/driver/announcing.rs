@@ -28,10 +28,8 @@ pub(super) struct Announcing {
     always: bool,
     /// The submits since one has left a read or write in the kernel, up to [`STREAK`].
     streak: u32,
-    /// Reads and writes that were pushed and have not completed.
-    transfers: usize,
-    /// Those of them that do not name the eventfd.
-    silent: usize,
+    /// The operations of each [`Kind`] that were pushed and have not completed.
+    pushed: [usize; 3],
     /// The time of the look that was asked for last.
     look: Option<Instant>,
 }
@@ -51,28 +49,32 @@ impl Announcing {
     /// Notes that an operation was pushed.
     #[inline(always)]
     pub(super) fn pushed(&mut self, kind: Kind) {
-        self.transfers += usize::from(kind != Kind::Other);
-        self.silent += usize::from(kind == Kind::SilentTransfer);
+        self.pushed[kind as usize] += 1;
     }
 
     /// Notes that it has ended.
     #[inline(always)]
     pub(super) fn ended(&mut self, kind: Kind) {
-        self.transfers -= usize::from(kind != Kind::Other);
-        self.silent -= usize::from(kind == Kind::SilentTransfer);
+        self.pushed[kind as usize] -= 1;
     }
 
     /// Notes that a step has taken the completions after a submit.
     #[inline(always)]
     pub(super) fn submitted(&mut self) {
-        let streaks = self.transfers == 0 && !self.always;
+        let transfers = self.pushed[Kind::Transfer as usize] + self.silent();
+        let streaks = transfers == 0 && !self.always;
         self.streak = if streaks { STREAK.min(self.streak + 1) } else { 0 };
     }
 
     /// Returns whether there are operations that nobody announces.
     #[inline(always)]
     pub(super) fn overlooks(&self) -> bool {
-        self.silent > 0
+        self.silent() > 0
+    }
+
+    #[inline(always)]
+    fn silent(&self) -> usize {
+        self.pushed[Kind::SilentTransfer as usize]
     }
 
     /// Returns the time of the next look, or `None` if one was asked for that is not due yet.

@@ -30,8 +30,11 @@ pub(crate) enum Decision {
 pub(crate) struct Batching {
     /// A step was asked for that has not begun.
     asked: bool,
-    /// More than one operation waited when the last step that was asked for began.
+    /// More than one operation waited when one of the last two steps that were asked for began.
     crowded: bool,
+    /// Only one waited when the last one began. It may have begun early: who calls it later was
+    /// perhaps asked before, by an operation of a batch that has become full meanwhile.
+    doubted: bool,
     /// The last submit left operations in the kernel, which works on them while tasks start more.
     overlaps: bool,
 }
@@ -66,7 +69,9 @@ impl Batching {
     /// Notes that a step begins, and how many operations wait.
     pub(crate) fn note_step(&mut self, waiting: usize) {
         if core::mem::take(&mut self.asked) {
-            self.crowded = waiting > 1;
+            let alone = waiting <= 1;
+            self.crowded = !alone || self.crowded && !self.doubted;
+            self.doubted = alone;
         }
     }
 
@@ -115,14 +120,14 @@ mod tests {
             (QUIET, 1, 1, 64, WithNextStep),
             (OVERLAPS, 1, 100, 64, WithNextStep),
         ] {
-            let mut batching = Batching { asked, crowded, overlaps };
+            let mut batching = Batching { asked, crowded, overlaps, doubted: false };
             let case = (asked, crowded, overlaps, number, waiting, admitted);
             assert_eq!(batching.decide(number, waiting, admitted, 64), decision, "{case:?}");
         }
     }
 
     /// Goal: after a step that was asked for, the next operation asks for one again. Operations
-    /// that came one by one are submitted at once again, and those of a crowd are not.
+    /// that came one by one twice are submitted at once again, and those of a crowd are not.
     #[test]
     fn a_step_tells_a_crowd_from_single_operations() {
         let mut batching = Batching::default();
@@ -131,6 +136,12 @@ mod tests {
         batching.note_step(2);
         assert_eq!(batching.decide(66, 1, 0, 8), Decision::AfterReadyTasks);
         batching.note_step(1);
-        assert_eq!(batching.decide(67, 1, 0, 8), Decision::Now);
+        assert_eq!(batching.decide(67, 1, 0, 8), Decision::AfterReadyTasks);
+        batching.note_step(2);
+        assert_eq!(batching.decide(68, 1, 0, 8), Decision::AfterReadyTasks);
+        batching.note_step(1);
+        assert_eq!(batching.decide(69, 1, 0, 8), Decision::AfterReadyTasks);
+        batching.note_step(1);
+        assert_eq!(batching.decide(70, 1, 0, 8), Decision::Now);
     }
 }

@@ -2,16 +2,16 @@
 
 use super::held::Held;
 use super::queued_operation::{Action, Ended, Sent};
-use super::users_code::run;
+use super::users_code::{call_each, run};
 use alloc::vec::Vec;
 use core::task::Waker;
 
 /// See the [module](self).
 #[derive(Default)]
 pub(super) struct Deferred {
+    /// Apart from the other actions, since there is one for each operation.
+    wakers: Vec<Waker>,
     actions: Vec<Action>,
-    /// The event loop is to run when the tasks that are ready have run.
-    pub(super) run_later: bool,
     /// The event loop is to run now; without a reactor, on the helper thread.
     pub(super) run_now: bool,
     /// The event loop is to run now, on the helper thread: this one must not block in `io_submit`.
@@ -19,8 +19,9 @@ pub(super) struct Deferred {
 }
 
 impl Deferred {
+    #[inline(always)]
     pub(super) fn wake(&mut self, waker: Waker) {
-        self.actions.push(Action::Wake(waker));
+        self.wakers.push(waker);
     }
 
     pub(super) fn drop_waker(&mut self, waker: Waker) {
@@ -32,18 +33,23 @@ impl Deferred {
     }
 
     /// Has what is in an outcome dropped, which no future takes.
+    #[cold]
     pub(super) fn discard(&mut self, ended: Ended) {
         ended.discard(|action| self.actions.push(action));
     }
 
-    /// Begins with an empty list, whose allocation is used again.
-    pub(super) fn with_list(actions: Vec<Action>) -> Self {
-        Self { actions, ..Self::default() }
+    /// Begins with an empty list of wakers, whose allocation is used again.
+    pub(super) fn with_list(wakers: Vec<Waker>) -> Self {
+        Self { wakers, ..Self::default() }
     }
 
-    /// Runs what is on the list, and returns the empty list.
-    pub(super) fn run_users_code(mut self, in_parent: impl Fn() -> bool) -> Vec<Action> {
+    /// Runs what is on the lists, and returns the empty list of wakers.
+    #[inline(always)]
+    pub(super) fn run_users_code(mut self, in_parent: impl Fn() -> bool) -> Vec<Waker> {
+        if !self.wakers.is_empty() {
+            call_each(&mut self.wakers, Waker::wake, &in_parent);
+        }
         run(&mut self.actions, in_parent);
-        self.actions
+        self.wakers
     }
 }

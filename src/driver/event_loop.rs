@@ -3,17 +3,18 @@
 use super::Shared;
 use super::announcing::Announcing;
 use super::deferred::Deferred;
-use super::held::Held;
 use super::helper::Purpose;
-use super::overdue::{Facts, Submitted};
-use super::queued_operation::{Action, Ended, Kind, QueuedOperation, Sent};
+use super::overdue::Facts;
+use super::queued_operation::{Announced, Ended, Kind, QueuedOperation, transfers};
 use super::stall::Stall;
+use super::state::{Pushed, Waiting};
 use super::stats::SubmitCounts;
 use crate::clock;
-use crate::{CallError, Errno, EventFd, Fd, Queue, Token};
+use crate::{CallError, Errno, EventFd, Fd, Iocb, Queue, Token};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::mem;
+use core::task::Waker;
 use core::time::Duration;
 use std::time::Instant;
 
@@ -23,14 +24,15 @@ pub(super) struct EventLoop {
     queue: Option<Queue<QueuedOperation>>,
     eventfd: Arc<EventFd>,
     /// Taken from the state, and not pushed yet; its allocation is kept.
-    admitted: Vec<(usize, Held<Sent>)>,
-    pushed: Pushed,
+    admitted: Vec<Waiting>,
+    /// Pushed, and not submitted yet. Emptied by each submit; its allocation is kept.
+    pushed: Vec<Pushed>,
     /// The beginning of the last submit and its time, until the next step.
     last_submit: Option<(Instant, Duration)>,
     /// Taken from the queue, and not given to the state yet; its allocation is kept.
     completed: Vec<(usize, Ended)>,
     /// An empty list, for its allocation.
-    actions: Vec<Action>,
+    wakers: Vec<Waker>,
     /// Operations have left the queue since the completions were taken.
     submitted: bool,
     announcing: Announcing,
@@ -49,10 +51,10 @@ impl EventLoop {
             queue: Some(queue),
             eventfd,
             admitted: Vec::new(),
-            pushed: Pushed::default(),
+            pushed: Vec::new(),
             last_submit: None,
             completed: Vec::new(),
-            actions: Vec::new(),
+            wakers: Vec::new(),
             submitted: false,
             announcing,
             stall: None,
@@ -66,7 +68,7 @@ impl EventLoop {
         let failed = self.take_completed(shared);
         let Some(queue) = &mut self.queue else { return false };
         let Ok(mut state) = shared.lock() else { return false };
-        let mut deferred = Deferred::with_list(mem::take(&mut self.actions));
+        let mut deferred = Deferred::with_list(mem::take(&mut self.wakers));
         state.meter.step();
         if let Some((at, took)) = self.last_submit.take() {
             state.meter.returned(at, took);
@@ -88,7 +90,7 @@ impl EventLoop {
         state.admit(&mut self.admitted);
         let over = failed.is_some() || state.is_drained();
         drop(state);
-        self.actions = shared.finish(deferred);
+        self.wakers = shared.finish(deferred);
         if over {
             self.end(shared);
             return false;
@@ -121,11 +123,18 @@ impl EventLoop {
                 Err(error) => return Some(error.errno()),
             };
             let entry = ready.op().entry;
-            self.announcing.ended(ready.op().kind);
+            self.announcing.ended(ready.op().announced.kind);
             if ready.goes_on() && shared.is_awaited(entry) {
-                ready.op_mut().names = self.announcing.names();
+                let names = self.announcing.names();
+                ready.op_mut().announced.names = names;
                 let token = ready.push_again();
-                self.pushed.note(entry, token, queue, &mut self.announcing);
+                if let Some(iocb) = queue.iocb(token) {
+                    note(&mut self.pushed, &mut self.announcing, entry, token, names, &iocb);
+                }
+                // It may be cancelled before it is submitted.
+                if let Ok(mut state) = shared.lock() {
+                    state.note_token(entry, token);
+                }
             } else {
                 let done = ready.take();
                 self.completed.push((entry, done.op.ended(done.result)));
@@ -135,23 +144,24 @@ impl EventLoop {
 
     /// Returns `true` if an operation was cancelled: it ends without a signal if the kernel did not
     /// have it.
-    fn cancel(&mut self, entries: &[usize]) -> bool {
+    fn cancel(&mut self, tokens: &[Token]) -> bool {
         let Some(queue) = &mut self.queue else { return false };
-        let tokens = entries.iter().filter_map(|&entry| *self.pushed.tokens.get(entry)?);
         // What cannot be cancelled runs to its end.
-        tokens.filter(|&token| queue.cancel(token).is_ok()).count() > 0
+        tokens.iter().filter(|&&token| queue.cancel(token).is_ok()).count() > 0
     }
 
+    #[inline(always)]
     fn push(&mut self) {
         let Some(queue) = &mut self.queue else { return };
         // SAFETY: The event loop keeps it open, and the queue is submitted by the event loop alone.
         let eventfd = unsafe { Fd::<'static>::borrow_raw(self.eventfd.fd().as_raw()) };
-        for (entry, op) in self.admitted.drain(..) {
-            let names = self.announcing.names();
-            let kind = Kind::Other;
-            let op = QueuedOperation { op, eventfd, names, kind, entry, panic: None };
-            match queue.push(op) {
-                Ok(token) => self.pushed.note(entry, token, queue, &mut self.announcing),
+        let names = self.announcing.names();
+        for Waiting { entry, op } in self.admitted.drain(..) {
+            let announced = Announced { eventfd, names, kind: Kind::Other };
+            match queue.push_and_show(QueuedOperation { op, panic: None, entry, announced }) {
+                Ok((token, iocb)) => {
+                    note(&mut self.pushed, &mut self.announcing, entry, token, names, iocb);
+                }
                 Err(_) => unreachable!("no more are admitted than there are slots"),
             }
         }
@@ -167,7 +177,7 @@ impl EventLoop {
             return false;
         }
         let start = clock::now();
-        self.pushed.note_submits(shared, start);
+        note_submits(&mut self.pushed, shared, start);
         let submitted = queue.submit();
         let took = clock::now() - start;
         self.last_submit = Some((start, took));
@@ -214,7 +224,7 @@ impl EventLoop {
                 state.meter.returned(at, took);
             }
             while let Some(op) = queue.take_queued() {
-                self.announcing.ended(op.kind);
+                self.announcing.ended(op.announced.kind);
                 state.complete(op.entry, op.ended(Err(errno)), deferred);
             }
         });
@@ -235,45 +245,30 @@ impl EventLoop {
     }
 }
 
-/// The operations that have been pushed.
-#[derive(Default)]
-struct Pushed {
-    /// The token of the last operation of each entry.
-    tokens: Vec<Option<Token>>,
-    /// Those that have not been submitted yet. Emptied by each submit; its allocation is kept.
-    unsubmitted: Vec<(usize, Facts)>,
+/// Notes an operation that has just been pushed.
+#[inline(always)]
+fn note(
+    pushed: &mut Vec<Pushed>,
+    announcing: &mut Announcing,
+    entry: usize,
+    token: Token,
+    names: bool,
+    iocb: &Iocb,
+) {
+    announcing.pushed(Kind::new(transfers(iocb.opcode()), names));
+    pushed.push(Pushed { entry, token, facts: Facts::of(iocb) });
 }
 
-impl Pushed {
-    /// Notes the operation of an entry that has just been pushed.
-    #[inline(always)]
-    fn note(
-        &mut self,
-        entry: usize,
-        token: Token,
-        queue: &Queue<QueuedOperation>,
-        announcing: &mut Announcing,
-    ) {
-        if self.tokens.len() <= entry {
-            self.tokens.resize(entry + 1, None);
-        }
-        self.tokens[entry] = Some(token);
-        if let Some(iocb) = queue.iocb(token) {
-            announcing.pushed(Kind::of(&iocb));
-            self.unsubmitted.push((entry, Facts::of(&iocb)));
+/// Notes what is about to be submitted, before the call, which may block.
+#[inline(always)]
+fn note_submits(pushed: &mut Vec<Pushed>, shared: &Shared, at: Instant) {
+    if pushed.is_empty() {
+        return;
+    }
+    if let Ok(mut state) = shared.lock() {
+        for pushed in &*pushed {
+            state.note_submit(pushed, at);
         }
     }
-
-    /// Notes what is about to be submitted, before the call, which may block.
-    fn note_submits(&mut self, shared: &Shared, at: Instant) {
-        if self.unsubmitted.is_empty() {
-            return;
-        }
-        if let Ok(mut state) = shared.lock() {
-            for (entry, facts) in self.unsubmitted.drain(..) {
-                state.note_submit(entry, Submitted { facts, at });
-            }
-        }
-        self.unsubmitted.clear();
-    }
+    pushed.clear();
 }

@@ -3,11 +3,11 @@
 use super::Handle;
 use super::deadline::Outcome;
 use super::held::Held;
-use super::queued_operation::Ended;
+use super::queued_operation::{Ended, Sent};
 use super::state::GivenUp;
 use super::timed_out::TimedOut;
 use super::tracing::{Span, downcast, erase};
-use super::users_code::catch_and_forget;
+use super::users_code::{Payload, catch_and_forget};
 use crate::{Errno, Operation};
 use alloc::boxed::Box;
 use core::fmt;
@@ -69,6 +69,14 @@ impl<O> OpFuture<O> {
         Self { shared, phase: Phase::New(op), span: Span::new() }
     }
 
+    /// Sets the phase once the operation has been taken. To assign would also drop the operation.
+    #[inline(always)]
+    fn set_phase(&mut self, phase: Phase<O>) {
+        let before = mem::replace(&mut self.phase, phase);
+        debug_assert!(!matches!(before, Phase::New(_)));
+        mem::forget(before);
+    }
+
     pub(super) fn is_new(&self) -> bool {
         matches!(self.phase, Phase::New(_))
     }
@@ -78,29 +86,41 @@ impl<O> OpFuture<O> {
 impl<O> Unpin for OpFuture<O> {}
 
 impl<O: Operation + Send + 'static> OpFuture<O> {
-    /// Gives the operation to the driver, and says how it has ended, if it has. `Err` where it
-    /// takes none.
-    fn start(&mut self, waker: &Waker) -> Result<Option<Ended>, InHeld<O>> {
+    /// Gives the operation to the driver.
+    #[inline(always)]
+    fn start(&mut self, waker: &Waker) -> Poll<InHeld<O>> {
         #[cfg(feature = "sim")]
         crate::sys::sim::future_starts();
         // The clones may panic. Until then the future keeps its operation.
         let (waker, span) = (waker.clone(), self.span.clone());
         let op = erase(self.take_op(), span);
-        let state = match self.shared.lock() {
+        let mut state = match self.shared.lock() {
             Ok(state) => state,
-            Err(errno) => return Err((Err(errno), downcast(op))),
+            Err(errno) => return Poll::Ready(self.refused(errno, op, waker)),
         };
-        let (started, ran) = self.shared.with_locked(state, |state, deferred| {
-            (state.start(op, waker, deferred), deferred.run_now)
-        });
-        let entry = started.map_err(|(errno, op)| (Err(errno), downcast(op)))?;
-        self.phase = Phase::Started(entry);
-        // Perhaps it has ended inside of `io_submit`.
-        Ok(if ran { self.take_end(entry) } else { None })
+        if let Some(errno) = state.refusal() {
+            drop(state);
+            return Poll::Ready(self.refused(errno, op, waker));
+        }
+        let (entry, decision) = state.start(op, waker);
+        drop(state);
+        self.set_phase(Phase::Started(entry));
+        if self.shared.submit(decision) { self.take_end(entry) } else { Poll::Pending }
     }
 
-    fn take_end(&self, entry: usize) -> Option<Ended> {
-        in_parent_only(self.shared.lock().map(|mut state| state.take_end(entry)))
+    /// Gives an operation back that the driver does not take.
+    #[cold]
+    fn refused(&self, errno: Errno, op: Held<Sent>, waker: Waker) -> InHeld<O> {
+        catch_and_forget(|| drop(waker));
+        self.span.ended(Err(errno));
+        (Err(errno), downcast(op))
+    }
+
+    /// Looks whether the operation has ended inside of `io_submit`.
+    #[inline(never)]
+    fn take_end(&mut self, entry: usize) -> Poll<InHeld<O>> {
+        let ended = in_parent_only(self.shared.lock()).take_end(entry);
+        ended.map_or(Poll::Pending, |ended| Poll::Ready(self.finish(ended)))
     }
 
     /// Takes the operation of a future that has not started.
@@ -112,11 +132,14 @@ impl<O: Operation + Send + 'static> OpFuture<O> {
     }
 
     /// Has `waker` called when the operation ends, unless it just has.
-    fn wait(&self, entry: usize, waker: Waker) -> Option<Ended> {
-        in_parent_only(self.shared.with_state(|state, deferred| {
+    #[cold]
+    fn wait(&mut self, entry: usize, waker: &Waker) -> Poll<InHeld<O>> {
+        let waker = waker.clone();
+        let ended = in_parent_only(self.shared.with_state(|state, deferred| {
             state.set_waker(entry, waker, deferred);
             state.take_end(entry)
-        }))
+        }));
+        ended.map_or(Poll::Pending, |ended| Poll::Ready(self.finish(ended)))
     }
 }
 
@@ -124,51 +147,57 @@ impl<O: Operation + Send + 'static> Future for OpFuture<O> {
     type Output = (Result<u32, Errno>, O);
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.poll_held(cx).map(|(result, op)| (result, op.into_inner()))
+        self.poll_as(cx, |result, op| op.take(|op| Poll::Ready((result, op))))
     }
 }
 
 impl<O: Operation + Send + 'static> OpFuture<O> {
-    /// Polls the future, and leaves the operation in its box.
+    /// Polls the future, and leaves the operation where it is.
     #[inline(always)]
-    pub(crate) fn poll_boxed(&mut self, cx: &mut Context<'_>) -> Poll<InBox<O>> {
-        self.poll_held(cx).map(|(result, op)| (result, op.into_box()))
+    pub(crate) fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<InHeld<O>> {
+        self.poll_as(cx, |result, op| Poll::Ready((result, op)))
     }
 
+    /// Polls the future, which gives what `output` makes of the result and the operation.
     #[inline(always)]
-    fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<InHeld<O>> {
+    fn poll_as<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        output: impl FnOnce(Result<u32, Errno>, Held<O>) -> Poll<T>,
+    ) -> Poll<T> {
         let span = self.span.clone();
         let _entered = span.enter();
         let ended = match self.phase {
-            Phase::New(_) => match self.start(cx.waker()) {
-                Ok(ended) => ended,
-                Err(refused) => {
-                    self.span.ended(refused.0);
-                    return Poll::Ready(refused);
-                }
-            },
+            Phase::New(_) => self.start(cx.waker()),
             Phase::Started(entry) => {
-                self.take_end(entry).or_else(|| self.wait(entry, cx.waker().clone()))
+                let mut state = in_parent_only(self.shared.lock());
+                if let Some(ended) = state.take_end(entry) {
+                    drop(state);
+                    let (result, op) = self.finish(ended);
+                    return output(result, op);
+                }
+                // Mostly it is the same one, and its clone is saved.
+                let is_set = state.will_wake(entry, cx.waker());
+                drop(state);
+                if is_set { Poll::Pending } else { self.wait(entry, cx.waker()) }
             }
-            Phase::Finished => panic!("an operation's future was polled after its end"),
+            Phase::Finished => polled_after_end(),
         };
-        let Some(ended) = ended else { return Poll::Pending };
-        Poll::Ready(self.finish(ended))
+        match ended {
+            Poll::Ready((result, op)) => output(result, op),
+            Poll::Pending => Poll::Pending,
+        }
     }
 
+    #[inline(always)]
     fn finish(&mut self, ended: Ended) -> InHeld<O> {
-        self.phase = Phase::Finished;
-        match ended {
-            Ended::Done { result, op } => {
-                self.span.ended(result);
-                (result, downcast(op))
-            }
-            Ended::Panicked { payload, op } => {
-                // Its drop must not panic while this one unwinds.
-                catch_and_forget(|| drop(op));
-                resume_unwind(payload)
-            }
+        self.set_phase(Phase::Finished);
+        let Ended { op, result, panic } = ended;
+        if let Some(payload) = panic {
+            go_on_panicking(op, *payload);
         }
+        self.span.ended(result);
+        (result, downcast(op))
     }
 
     /// Takes the operation of a future that has not started, since its deadline has passed.
@@ -201,23 +230,53 @@ impl<O: Operation + Send + 'static> OpFuture<O> {
     }
 }
 
+#[cold]
+fn polled_after_end() -> ! {
+    panic!("an operation's future was polled after its end")
+}
+
+/// Panics with the payload of an operation's own panic.
+#[cold]
+fn go_on_panicking(op: Held<Sent>, payload: Payload) -> ! {
+    // Its drop must not panic while this one unwinds.
+    catch_and_forget(|| drop(op));
+    resume_unwind(payload)
+}
+
 /// Unwraps what the driver knows of an operation that has started. Panics in a forked child.
 ///
 /// There is no better answer there. The operation cannot be given back, since the kernel may be
 /// using its buffer. A future that stays pending would hang the task: no thread of the child wakes
 /// it.
+#[inline(always)]
 pub(super) fn in_parent_only<R>(known: Result<R, Errno>) -> R {
-    known.unwrap_or_else(|_| {
-        panic!("the operation was started before fork(): its future completes in the parent only")
-    })
+    match known {
+        Ok(known) => known,
+        Err(_) => started_before_fork(),
+    }
+}
+
+#[cold]
+fn started_before_fork() -> ! {
+    panic!("the operation was started before fork(): its future completes in the parent only")
+}
+
+impl<O> OpFuture<O> {
+    #[cold]
+    fn abandon(&self, entry: usize) {
+        // In a forked child the operation is left to the parent.
+        let _ = self.shared.with_state(|state, deferred| state.abandon(entry, deferred));
+        self.span.left("dropped");
+    }
 }
 
 impl<O> Drop for OpFuture<O> {
+    #[inline(always)]
     fn drop(&mut self) {
-        if let Phase::Started(entry) = self.phase {
-            // In a forked child the operation is left to the parent.
-            let _ = self.shared.with_state(|state, deferred| state.abandon(entry, deferred));
-            self.span.left("dropped");
+        match mem::replace(&mut self.phase, Phase::Finished) {
+            Phase::New(op) => drop(op),
+            Phase::Started(entry) => self.abandon(entry),
+            Phase::Finished => {}
         }
     }
 }

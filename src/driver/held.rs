@@ -5,8 +5,9 @@
 //! Each thread keeps some blocks that are free. An operation may end on another thread: a block
 //! belongs to nobody but the operation in it.
 
+use super::queued_operation::Announced;
 use super::users_code::{Payload, goes_on};
-use crate::{EventResult, Operation};
+use crate::{EventResult, Operation, Prepared};
 use alloc::alloc::{alloc, dealloc, handle_alloc_error};
 use alloc::boxed::Box;
 use core::alloc::Layout;
@@ -18,7 +19,7 @@ use core::panic::UnwindSafe;
 use core::ptr::NonNull;
 
 /// The size of a block, in bytes.
-const BLOCK: usize = 64;
+const BLOCK: usize = 128;
 
 /// The number of free blocks that a thread keeps at most.
 const KEPT: usize = 256;
@@ -29,9 +30,16 @@ const LAYOUT: Layout = match Layout::from_size_align(BLOCK, 16) {
 };
 
 /// Shows an operation whose type only its future knows.
-pub(crate) trait Erased: Operation {
+pub trait Erased: Operation {
     /// Returns the operation's own type.
     fn id(&self) -> TypeId;
+
+    /// Calls [`Announced::prepare`] with the operation's own type.
+    fn prepare_or_panics(
+        &mut self,
+        announced: &mut Announced,
+        panic: &mut Option<Box<Payload>>,
+    ) -> Prepared<'_>;
 
     /// Calls [`goes_on`] of the operation's own type.
     fn goes_on_or_panics(&mut self, outcome: EventResult, panic: &mut Option<Payload>) -> bool;
@@ -41,6 +49,14 @@ impl<O: Operation + 'static> Erased for O {
     #[inline]
     fn id(&self) -> TypeId {
         TypeId::of::<O>()
+    }
+
+    fn prepare_or_panics(
+        &mut self,
+        announced: &mut Announced,
+        panic: &mut Option<Box<Payload>>,
+    ) -> Prepared<'_> {
+        announced.prepare(self, panic)
     }
 
     fn goes_on_or_panics(&mut self, outcome: EventResult, panic: &mut Option<Payload>) -> bool {
@@ -53,7 +69,7 @@ impl<O: Operation + 'static> Erased for O {
 /// # Invariants
 /// - `value` leads to an initialised value, which belongs to this one alone.
 /// - It lies in memory of [`Memory::of`] its layout.
-pub(crate) struct Held<E: ?Sized> {
+pub struct Held<E: ?Sized> {
     value: NonNull<E>,
 }
 
@@ -67,7 +83,17 @@ impl<E: ?Sized + UnwindSafe> UnwindSafe for Held<E> {}
 impl<O> Held<O> {
     #[inline]
     pub(crate) fn new(op: O) -> Self {
-        let value = Memory::of(Layout::new::<O>()).allocate().cast::<O>();
+        Self::new_with(|| op)
+    }
+
+    /// Holds what `make` makes, straight in its memory.
+    #[inline(always)]
+    pub(crate) fn new_with(make: impl FnOnce() -> O) -> Self {
+        let memory = Memory::of(Layout::new::<O>());
+        let value = memory.allocate().cast::<O>();
+        let unfilled = Free(memory, value.cast());
+        let op = make();
+        mem::forget(unfilled);
         // SAFETY: The memory has the size and the alignment of the type, and is nobody else's.
         unsafe { value.write(op) };
         Self { value }
@@ -76,12 +102,17 @@ impl<O> Held<O> {
     /// Moves the operation out.
     #[inline]
     pub(crate) fn into_inner(self) -> O {
+        self.take(|op| op)
+    }
+
+    /// Moves the operation to where `place` puts it.
+    #[inline(always)]
+    pub(crate) fn take<T>(self, place: impl FnOnce(O) -> T) -> T {
         let value = self.into_pointer();
+        // Freed at the end, when the operation is where the caller wants it.
+        let _free = Free(Memory::of(Layout::new::<O>()), value.cast());
         // SAFETY: It is initialised, and read once: nobody has the pointer any more.
-        let op = unsafe { value.read() };
-        // SAFETY: The memory came from the same `Memory`. Nothing is in it any more.
-        unsafe { Memory::of(Layout::new::<O>()).free(value.cast()) };
-        op
+        place(unsafe { value.read() })
     }
 }
 
@@ -162,6 +193,9 @@ impl<E: ?Sized + Erased> Held<E> {
     }
 }
 
+// As a `Box`: the value has memory of its own.
+impl<E: ?Sized> Unpin for Held<E> {}
+
 impl<E: ?Sized> Deref for Held<E> {
     type Target = E;
 
@@ -182,17 +216,24 @@ impl<E: ?Sized> DerefMut for Held<E> {
 
 impl<E: ?Sized> Drop for Held<E> {
     fn drop(&mut self) {
-        /// Frees the memory even if the drop of the value panics.
-        struct Free(Memory, NonNull<u8>);
-        impl Drop for Free {
-            fn drop(&mut self) {
-                // SAFETY: It came from the same `Memory`, and what was in it has been dropped.
-                unsafe { self.0.free(self.1) };
-            }
-        }
+        // Frees the memory even if the drop of the value panics.
         let _free = Free(Memory::of(Layout::for_value(&**self)), self.value.cast());
         // SAFETY: It is initialised, and dropped once: this is its owner's drop.
         unsafe { self.value.drop_in_place() };
+    }
+}
+
+/// Frees the memory of a value that was moved out or dropped, or whose drop panics.
+///
+/// # Invariants
+/// The memory came from the same [`Memory`], and is not used any more when this is dropped.
+struct Free(Memory, NonNull<u8>);
+
+impl Drop for Free {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // SAFETY: The invariants are what is asked for.
+        unsafe { self.0.free(self.1) };
     }
 }
 

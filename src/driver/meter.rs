@@ -72,7 +72,7 @@ impl Meter {
     }
 
     /// Its operation is about to be submitted.
-    #[inline(always)]
+    #[cold]
     pub(crate) fn submits(&mut self, entry: usize, submitted: &Submitted) {
         if let Some(measured) = &mut self.on {
             measured.submits(entry, submitted);
@@ -93,6 +93,12 @@ impl Meter {
         if let Some(measured) = &mut self.on {
             measured.returned(at, took);
         }
+    }
+
+    /// Returns whether times are taken. It saves callers to collect what they would tell.
+    #[inline(always)]
+    pub(crate) fn is_on(&self) -> bool {
+        self.on.is_some()
     }
 
     /// An operation has completed, with this count if it has succeeded.

@@ -10,11 +10,12 @@
 
 use super::alarm_clock::{Alarms, Key};
 use super::announcing::{Announcing, PAUSE};
+use super::batching::Decision;
 use super::deferred::Deferred;
 use super::held::Held;
 use super::queued_operation::{Ended, Kind, Sent};
 use super::run_lock::{ReactorPolling, RunLock};
-use super::state::State;
+use super::state::{State, Waiting};
 use crate::{Operation, Prepared};
 use alloc::vec::Vec;
 use core::future::poll_fn;
@@ -108,7 +109,7 @@ impl Model {
     fn with_state<R>(&self, step: impl FnOnce(&mut State, &mut Deferred) -> R) -> R {
         let mut deferred = Deferred::default();
         let result = step(&mut lock(&self.state), &mut deferred);
-        if deferred.run_later || deferred.run_on_helper {
+        if deferred.run_on_helper {
             self.change(|outside| outside.readable = true);
         }
         let run_now = deferred.run_now;
@@ -146,7 +147,7 @@ impl Model {
                     event_loop.ops.iter().position(|op| op.0 == entry).expect("it was submitted");
                 let (_, kind, op) = event_loop.ops.swap_remove(at);
                 event_loop.announcing.ended(kind);
-                state.complete(entry, Ended::Done { result: Ok(0), op }, deferred);
+                state.complete(entry, Ended { op, result: Ok(0), panic: None }, deferred);
             }
             // Reads cannot be cancelled.
             state.take_cancels();
@@ -165,7 +166,7 @@ impl Model {
         }
         let names = event_loop.announcing.names();
         event_loop.submitted = !admitted.is_empty();
-        for (entry, op) in admitted {
+        for Waiting { entry, op } in admitted {
             let kind = if names { Kind::Transfer } else { Kind::SilentTransfer };
             event_loop.announcing.pushed(kind);
             event_loop.ops.push((entry, kind, op));
@@ -212,8 +213,17 @@ impl Model {
 
     fn start(&self, waker: Waker) -> usize {
         let op = Held::new(Op(Arc::clone(&self.dropped))).erase_sent();
-        let started = self.with_state(|state, deferred| state.start(op, waker, deferred));
-        started.ok().expect("the driver is open")
+        let (entry, decision) = lock(&self.state).start(op, waker);
+        self.submit(decision);
+        entry
+    }
+
+    fn submit(&self, decision: Decision) {
+        match decision {
+            Decision::Now => self.run_event_loop(),
+            Decision::AfterReadyTasks => self.change(|outside| outside.readable = true),
+            Decision::WithNextStep => {}
+        }
     }
 
     /// A future as it is: started, and polled until it ends.

@@ -1,10 +1,11 @@
 //! [`Shared`], the part of a driver that its handles and futures share, and who calls whom in it.
 
+use super::batching::Decision;
 use super::blocking::BlockingThreads;
 use super::deferred::Deferred;
 use super::event_loop::EventLoop;
 use super::helper::{Helper, Purpose};
-use super::queued_operation::{Action, QueuedOperation};
+use super::queued_operation::QueuedOperation;
 use super::reactor::Contained;
 use super::run_lock::{ReactorPolling, RunLock};
 use super::state::State;
@@ -70,6 +71,7 @@ impl Deref for Handle {
 }
 
 impl Drop for Handle {
+    #[inline(always)]
     fn drop(&mut self) {
         if self.check_process().is_err() {
             mem::forget(Arc::clone(&self.0));
@@ -79,12 +81,34 @@ impl Drop for Handle {
 
 impl Shared {
     /// `Err(FORKED)` in a child of the process that made the driver.
+    #[inline(always)]
     pub(super) fn check_process(&self) -> Result<(), Errno> {
         self.process.check_strictly()
     }
 
+    /// Submits as was decided. Returns `true` if the event loop has run.
+    #[inline(always)]
+    pub(super) fn submit(self: &Arc<Self>, decision: Decision) -> bool {
+        match decision {
+            Decision::WithNextStep => false,
+            Decision::AfterReadyTasks => {
+                self.run_after_ready_tasks();
+                false
+            }
+            Decision::Now if !self.tasks_run => {
+                self.signal_eventfd();
+                false
+            }
+            Decision::Now => {
+                self.run_event_loop();
+                true
+            }
+        }
+    }
+
     /// Locks the state, under which nothing panics. A forked child gets the error instead: a thread
     /// that it does not have may hold the lock.
+    #[inline(always)]
     pub(super) fn lock(&self) -> Result<MutexGuard<'_, State>, Errno> {
         self.check_process()?;
         Ok(self.state.lock().unwrap_or_else(PoisonError::into_inner))
@@ -117,16 +141,14 @@ impl Shared {
         result
     }
 
-    /// Does what a step under the lock has left to do. Returns the list of it, which is empty.
-    pub(super) fn finish(self: &Arc<Self>, deferred: Deferred) -> Vec<Action> {
+    /// Does what a step under the lock has left to do. Returns the list of wakers, which is empty.
+    pub(super) fn finish(self: &Arc<Self>, deferred: Deferred) -> Vec<Waker> {
         let run_now = deferred.run_now;
         if deferred.run_on_helper {
             self.run_on_helper();
         }
         if deferred.run_now && !self.tasks_run {
             self.signal_eventfd();
-        } else if deferred.run_later {
-            self.run_after_ready_tasks();
         }
         let list = deferred.run_users_code(|| self.check_process().is_ok());
         // Last, since it may block in `io_submit`.
@@ -138,6 +160,7 @@ impl Shared {
 
     /// Runs steps of the event loop until nothing is left to do. If another thread is at it, that
     /// thread runs one more step instead.
+    #[inline(never)]
     pub(super) fn run_event_loop(self: &Arc<Self>) {
         let mut steps = 0;
         self.run_lock.take(|| {
@@ -194,6 +217,7 @@ impl Shared {
 
     /// Has the event loop run when the tasks that are ready have run; or soon, if the reactor does
     /// not know when that is.
+    #[inline(never)]
     pub(super) fn run_after_ready_tasks(&self) {
         if !(self.tasks_run && self.reactor.wake_later(&self.waker)) {
             self.signal_eventfd();

@@ -2,14 +2,15 @@
 
 use super::batching::{Batching, Decision};
 use super::deferred::Deferred;
-use super::entry::{self, Phase};
 use super::held::Held;
 use super::meter::Meter;
-use super::overdue::{Overdue, Submitted};
+use super::overdue::{Facts, Overdue, Submitted};
 use super::queued_operation::{Ended, Sent};
 use super::stall::RETRY_LIMIT;
 use super::stats::DriverStats;
-use crate::Errno;
+use super::users_code::Payload;
+use crate::{Errno, Token};
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::mem;
@@ -17,7 +18,81 @@ use core::task::Waker;
 use core::time::Duration;
 use std::time::Instant;
 
-type Entry = entry::Entry<Sent, Option<Submitted>>;
+/// The operation of one future: from its first poll until the future has the outcome or the kernel
+/// is finished, whichever is later.
+///
+/// Each step writes what it changes, in place: the entry is not moved as an enum with fields would
+/// be.
+struct Entry {
+    phase: Phase,
+    /// There from the start to the end of the operation, unless its future is gone.
+    waker: Option<Waker>,
+    /// The number of the operation. It waits for a slot if this is above [`State::admitted_to`].
+    ticket: u64,
+    /// There once the operation has ended, until the future takes it.
+    op: Option<Held<Sent>>,
+    /// The rest of its outcome, then.
+    result: Result<u32, Errno>,
+    panic: Option<Box<Payload>>,
+    /// The operation in the queue or the kernel, once it has been submitted.
+    submitted: Option<Submitted>,
+    /// The token of its last piece.
+    token: Option<Token>,
+}
+
+impl Entry {
+    const VACANT: Self = Self {
+        phase: Phase::Vacant,
+        waker: None,
+        ticket: 0,
+        op: None,
+        result: Ok(0),
+        panic: None,
+        submitted: None,
+        token: None,
+    };
+
+    /// Stores the outcome of the operation, and has its future woken.
+    #[inline(always)]
+    fn end(&mut self, ended: Ended, deferred: &mut Deferred) {
+        let Ended { op, result, panic } = ended;
+        fill(&mut self.op, Some(op));
+        fill(&mut self.panic, panic);
+        self.result = result;
+        if let Some(waker) = self.waker.take() {
+            deferred.wake(waker);
+        }
+    }
+
+    /// Takes the outcome of an operation that has ended.
+    #[inline(always)]
+    fn take_ended(&mut self) -> Option<Ended> {
+        let op = self.op.take()?;
+        Some(Ended { op, result: self.result, panic: self.panic.take() })
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Vacant,
+    /// Waits for a slot, or is in the queue, in the kernel, or not taken by its future yet.
+    Started,
+    /// In the queue or in the kernel. Its future has gone.
+    Abandoned,
+}
+
+/// An operation that waits for a slot.
+pub(super) struct Waiting {
+    pub(super) entry: usize,
+    pub(super) op: Held<Sent>,
+}
+
+/// An operation that has been pushed, and is to be submitted.
+pub(super) struct Pushed {
+    pub(super) entry: usize,
+    pub(super) token: Token,
+    pub(super) facts: Facts,
+}
 
 /// Tells what has become of an operation whose future gives it up.
 pub(super) enum GivenUp {
@@ -31,10 +106,14 @@ pub(super) enum GivenUp {
 pub(super) struct State {
     entries: Vec<Entry>,
     vacant: Vec<usize>,
-    /// Tickets and entries that wait for a slot, oldest first.
-    waiting: VecDeque<(u64, usize)>,
-    next_ticket: u64,
-    /// The number of entries that are admitted or abandoned; at most `capacity`.
+    /// Those that wait for a slot, oldest first, which is by ticket: first all of `held`, which a
+    /// step has found no slot for.
+    held: VecDeque<Waiting>,
+    waiting: Vec<Waiting>,
+    last_ticket: u64,
+    /// The ticket of the last operation that was admitted: all up to it have been.
+    admitted_to: u64,
+    /// The number of operations that were admitted and have not ended; at most `capacity`.
     admitted: usize,
     capacity: usize,
     /// Entries that have been abandoned and are to be cancelled.
@@ -57,8 +136,10 @@ impl State {
         Self {
             entries: Vec::new(),
             vacant: Vec::new(),
-            waiting: VecDeque::new(),
-            next_ticket: 0,
+            held: VecDeque::new(),
+            waiting: Vec::new(),
+            last_ticket: 0,
+            admitted_to: 0,
             admitted: 0,
             capacity,
             cancels: Vec::new(),
@@ -73,7 +154,12 @@ impl State {
     }
 
     pub(super) fn outstanding(&self) -> usize {
-        self.waiting.len() + self.admitted
+        self.waiting() + self.admitted
+    }
+
+    #[inline(always)]
+    fn waiting(&self) -> usize {
+        self.held.len() + self.waiting.len()
     }
 
     /// Returns whether every operation has ended and no more will come.
@@ -82,55 +168,57 @@ impl State {
     }
 
     fn ticket(&mut self) -> u64 {
-        self.next_ticket += 1;
-        self.next_ticket
+        self.last_ticket += 1;
+        self.last_ticket
     }
 
     // ---- a future's side ----
 
-    /// Takes over the operation of a future, and returns its entry; or gives it back, with the
-    /// reason.
-    pub(super) fn start(
-        &mut self,
-        op: Held<Sent>,
-        waker: Waker,
-        deferred: &mut Deferred,
-    ) -> Result<usize, (Errno, Held<Sent>)> {
-        if let Some(errno) = self.refusal {
-            deferred.drop_waker(waker);
-            return Err((errno, op));
-        }
-        let entry = self.vacant.pop().unwrap_or_else(|| {
-            self.entries.push(Entry::default());
-            self.entries.len() - 1
-        });
-        let ticket = self.ticket();
-        self.entries[entry].start(op, waker, ticket);
-        self.waiting.push_back((ticket, entry));
-        self.stats.submitted += 1;
-        self.meter.started(entry);
-        self.submit_now_or_later(deferred);
-        Ok(entry)
+    /// Returns why no more operations are taken, if that is so.
+    #[inline(always)]
+    pub(super) fn refusal(&self) -> Option<Errno> {
+        self.refusal
     }
 
-    /// Has the operations that wait submitted, now or later.
-    fn submit_now_or_later(&mut self, deferred: &mut Deferred) {
-        let (waiting, admitted) = (self.waiting.len(), self.admitted);
-        match self.batching.decide(self.next_ticket, waiting, admitted, self.capacity) {
-            Decision::Now => deferred.run_now = true,
-            Decision::AfterReadyTasks => deferred.run_later = true,
-            Decision::WithNextStep => {}
-        }
+    /// Takes over the operation of a future. Returns its entry, and when it is submitted. Only if
+    /// operations are taken.
+    #[inline(always)]
+    pub(super) fn start(&mut self, op: Held<Sent>, waker: Waker) -> (usize, Decision) {
+        let entry = match self.vacant.pop() {
+            Some(entry) => entry,
+            None => self.grow(),
+        };
+        let ticket = self.ticket();
+        let started = &mut self.entries[entry];
+        debug_assert!(started.phase == Phase::Vacant && started.op.is_none());
+        (started.phase, started.ticket) = (Phase::Started, ticket);
+        fill(&mut started.waker, Some(waker));
+        self.waiting.push(Waiting { entry, op });
+        self.stats.submitted += 1;
+        self.meter.started(entry);
+        let (waiting, admitted) = (self.waiting(), self.admitted);
+        (entry, self.batching.decide(ticket, waiting, admitted, self.capacity))
+    }
+
+    #[cold]
+    fn grow(&mut self) -> usize {
+        self.entries.push(Entry::VACANT);
+        self.entries.len() - 1
     }
 
     /// Takes the outcome of an entry's operation. Returns `None` if it has not ended.
+    #[inline(always)]
     pub(super) fn take_end(&mut self, entry: usize) -> Option<Ended> {
-        if self.entries[entry].phase != Phase::Ended {
-            return None;
-        }
+        let ended = self.entries[entry].take_ended()?;
         self.meter.polled(entry);
         self.vacate(entry);
-        self.entries[entry].take_ended()
+        Some(ended)
+    }
+
+    /// Returns whether the end of an entry that has not ended calls a waker that does the same.
+    #[inline(always)]
+    pub(super) fn will_wake(&self, entry: usize, waker: &Waker) -> bool {
+        self.entries[entry].waker.as_ref().is_some_and(|own| own.will_wake(waker))
     }
 
     /// Replaces the waker of an entry that has not ended.
@@ -167,29 +255,25 @@ impl State {
     fn leave(&mut self, entry: usize, deferred: &mut Deferred) -> (GivenUp, bool) {
         let left = &mut self.entries[entry];
         left.waker.take().into_iter().for_each(|waker| deferred.drop_waker(waker));
-        match left.phase {
-            Phase::Waiting => {
-                let (op, ticket) = (left.op.take(), left.ticket);
-                let at = self.waiting.binary_search_by_key(&ticket, |&(ticket, _)| ticket);
-                self.waiting.remove(at.expect("every entry that waits is on the list"));
-                self.vacate(entry);
-                self.stats.completed += 1;
-                let op = op.expect("an entry that waits has its operation");
-                // Perhaps it was the last.
-                (GivenUp::NotAdmitted(op), self.is_drained())
-            }
-            Phase::Admitted => {
-                left.phase = Phase::Abandoned;
-                self.cancels.push(entry);
-                (GivenUp::Left, true)
-            }
-            Phase::Ended => {
-                let ended = left.take_ended();
-                self.vacate(entry);
-                (GivenUp::Ended(ended.expect("it has ended")), false)
-            }
-            Phase::Vacant | Phase::Abandoned => unreachable!("a future is dropped once"),
+        debug_assert_eq!(left.phase, Phase::Started, "a future is dropped once");
+        if let Some(ended) = left.take_ended() {
+            self.vacate(entry);
+            return (GivenUp::Ended(ended), false);
         }
+        let ticket = left.ticket;
+        if ticket <= self.admitted_to {
+            left.phase = Phase::Abandoned;
+            self.cancels.push(entry);
+            return (GivenUp::Left, true);
+        }
+        self.hold();
+        let at = self.held.binary_search_by_key(&ticket, |it| self.entries[it.entry].ticket);
+        let waiting = at.ok().and_then(|at| self.held.remove(at));
+        let Waiting { op, .. } = waiting.expect("every entry that waits is on the list");
+        self.vacate(entry);
+        self.stats.completed += 1;
+        // Perhaps it was the last.
+        (GivenUp::NotAdmitted(op), self.is_drained())
     }
 
     #[inline(always)]
@@ -201,26 +285,54 @@ impl State {
     // ---- the event loop's side ----
 
     /// Moves operations that wait to `admitted`, oldest first, while there are free slots.
-    pub(super) fn admit(&mut self, admitted: &mut Vec<(usize, Held<Sent>)>) {
-        self.batching.note_step(self.waiting.len());
-        while self.admitted < self.capacity {
-            let Some((entry, op)) = self.next_waiting() else { return };
-            self.entries[entry].phase = Phase::Admitted;
-            admitted.push((entry, op));
-            self.admitted += 1;
+    pub(super) fn admit(&mut self, admitted: &mut Vec<Waiting>) {
+        let (waiting, free) = (self.waiting(), self.capacity - self.admitted);
+        self.batching.note_step(waiting);
+        if self.held.is_empty() && waiting <= free && admitted.is_empty() {
+            // All at once, and none is looked at.
+            mem::swap(admitted, &mut self.waiting);
+            self.admitted += waiting;
+            self.admitted_to = self.last_ticket;
+        } else {
+            self.admit_some(waiting.min(free), admitted);
         }
     }
 
-    /// Notes that the operation of an entry is about to be submitted.
-    pub(super) fn note_submit(&mut self, entry: usize, submitted: Submitted) {
-        self.meter.submits(entry, &submitted);
-        self.entries[entry].noted = Some(submitted);
+    #[cold]
+    fn admit_some(&mut self, count: usize, admitted: &mut Vec<Waiting>) {
+        self.hold();
+        for waiting in self.held.drain(..count) {
+            self.admitted += 1;
+            self.admitted_to = self.entries[waiting.entry].ticket;
+            admitted.push(waiting);
+        }
+    }
+
+    /// Puts all that wait on one list.
+    fn hold(&mut self) {
+        self.held.extend(self.waiting.drain(..));
+    }
+
+    /// Notes that an operation is about to be submitted.
+    #[inline(always)]
+    pub(super) fn note_submit(&mut self, pushed: &Pushed, at: Instant) {
+        let &Pushed { entry, token, facts } = pushed;
+        if self.meter.is_on() {
+            self.meter.submits(entry, &Submitted { facts, at });
+        }
+        let entry = &mut self.entries[entry];
+        (entry.submitted, entry.token) = (Some(Submitted { facts, at }), Some(token));
+    }
+
+    /// Notes the token of an operation that goes on.
+    pub(super) fn note_token(&mut self, entry: usize, token: Token) {
+        self.entries[entry].token = Some(token);
     }
 
     /// Lists the operations that were submitted so long before `now`, the oldest first.
     pub(super) fn overdue(&self, age: Duration, now: Instant) -> Vec<Overdue> {
         let of_entry = |entry: &Entry| {
-            let submitted = entry.noted.as_ref()?;
+            let submitted = entry.submitted.as_ref()?;
             let since = now.saturating_duration_since(submitted.at);
             let abandoned = entry.phase == Phase::Abandoned;
             (since >= age).then(|| submitted.overdue(since, abandoned))
@@ -232,7 +344,7 @@ impl State {
 
     /// Returns whether the future of an entry is there.
     pub(super) fn is_awaited(&self, entry: usize) -> bool {
-        self.entries[entry].phase != Phase::Abandoned
+        self.entries[entry].phase == Phase::Started
     }
 
     /// Notes that operations were submitted, and that those which ended inside of `io_submit` have
@@ -241,43 +353,34 @@ impl State {
         self.batching.note_submitted(self.admitted);
     }
 
-    /// Takes the operation that has waited for a slot the longest. Its entry keeps the waker.
-    #[inline(always)]
-    fn next_waiting(&mut self) -> Option<(usize, Held<Sent>)> {
-        let (_, entry) = self.waiting.pop_front()?;
-        let op = self.entries[entry].op.take();
-        Some((entry, op.expect("every entry on the list waits")))
-    }
-
-    /// Takes the entries that have been abandoned since the last call.
-    pub(super) fn take_cancels(&mut self) -> Vec<usize> {
-        mem::take(&mut self.cancels)
+    /// Takes the tokens of the operations that have been abandoned since the last call.
+    pub(super) fn take_cancels(&mut self) -> Vec<Token> {
+        // Collecting no elements allocates nothing.
+        self.cancels.drain(..).filter_map(|entry| self.entries[entry].token).collect()
     }
 
     /// Stores the outcome of an operation that was admitted, and has its future woken.
+    #[inline(always)]
     pub(super) fn complete(&mut self, entry: usize, ended: Ended, deferred: &mut Deferred) {
         self.admitted -= 1;
         self.stats.completed += 1;
-        self.meter.completed(entry, ended.count());
-        let admitted = &mut self.entries[entry];
-        admitted.noted = None;
-        match admitted.phase {
-            Phase::Admitted => self.end(entry, ended, deferred),
-            _ => {
-                self.vacate(entry);
-                deferred.discard(ended);
-            }
+        if self.meter.is_on() {
+            self.meter.completed(entry, ended.count());
+        }
+        let completed = &mut self.entries[entry];
+        completed.submitted = None;
+        if completed.phase == Phase::Started {
+            completed.end(ended, deferred);
+        } else {
+            self.discard(entry, ended, deferred);
         }
     }
 
-    #[inline(always)]
-    fn end(&mut self, entry: usize, ended: Ended, deferred: &mut Deferred) {
-        let entry = &mut self.entries[entry];
-        match ended {
-            Ended::Done { result, op } => entry.end(op, result, None),
-            Ended::Panicked { payload, op } => entry.end(op, Ok(0), Some(payload)),
-        }
-        entry.waker.take().into_iter().for_each(|waker| deferred.wake(waker));
+    /// Ends an operation whose future has gone.
+    #[cold]
+    fn discard(&mut self, entry: usize, ended: Ended, deferred: &mut Deferred) {
+        self.vacate(entry);
+        deferred.discard(ended);
     }
 
     // ---- the end ----
@@ -298,8 +401,9 @@ impl State {
 
     /// Ends the operations that wait for a slot.
     pub(super) fn end_waiting(&mut self, errno: Errno, deferred: &mut Deferred) {
-        while let Some((entry, op)) = self.next_waiting() {
-            self.end(entry, Ended::Done { result: Err(errno), op }, deferred);
+        self.hold();
+        for Waiting { entry, op } in self.held.drain(..) {
+            self.entries[entry].end(Ended { op, result: Err(errno), panic: None }, deferred);
             self.stats.completed += 1;
         }
     }
@@ -333,4 +437,12 @@ impl State {
         self.destroyed = true;
         mem::take(&mut self.closers).into_values().for_each(|waker| deferred.wake(waker));
     }
+}
+
+/// Fills an empty place. To assign to it would also drop what is in it, which is nothing.
+#[inline(always)]
+fn fill<T>(place: &mut Option<T>, value: Option<T>) {
+    let empty = mem::replace(place, value);
+    debug_assert!(empty.is_none());
+    mem::forget(empty);
 }

@@ -59,15 +59,6 @@ impl<H> Ended<H> {
         }
     }
 
-    /// Returns the count, if the operation has succeeded.
-    #[inline(always)]
-    pub(crate) fn count(&self) -> Option<u32> {
-        match self {
-            Self::Done { result, .. } => result.ok(),
-            Self::Panicked { .. } => None,
-        }
-    }
-
     /// Has everything dropped: no future takes this.
     pub(crate) fn discard(self, mut later: impl FnMut(Action<H>)) {
         match self {
@@ -100,18 +91,22 @@ impl<H> Action<H> {
     }
 }
 
-/// Runs and empties a list. A panic ends one action, and not the others. In a child that one of
-/// them forks, leaks those that are left: they are the parent's.
+/// Runs and empties a list, as [`call_each`] does.
 pub(crate) fn run<H>(actions: &mut Vec<Action<H>>, in_parent: impl Fn() -> bool) {
-    if actions.is_empty() {
-        return;
+    if !actions.is_empty() {
+        call_each(actions, Action::run, in_parent);
     }
-    let mut left = actions.drain(..);
-    // One call for the whole list, as long as none panics.
+}
+
+/// Calls users' code with each value of a list, and empties it. A panic ends one call, and not the
+/// others. In a child that one of them forks, leaks those that are left: they are the parent's.
+pub(crate) fn call_each<T>(list: &mut Vec<T>, call: impl Fn(T), in_parent: impl Fn() -> bool) {
+    let mut left = list.drain(..);
+    // One catch for the whole list, as long as none panics.
     let mut step = || {
         while in_parent() {
             match left.next() {
-                Some(action) => action.run(),
+                Some(value) => call(value),
                 None => break,
             }
         }

@@ -1,6 +1,6 @@
 //! [`Access`], what a handle of a file has, and the two ways to do a [`Step`].
 
-use super::drivers::{FileDriver, FileOperation};
+use super::drivers::{FileDriver, FileOperation, Place};
 use super::memory::{Memory, Span};
 use super::open::Open;
 use super::sides::{Entered, Side};
@@ -14,7 +14,7 @@ use std::io;
 
 /// The way to a file: what a handle of it has.
 #[derive(Clone, Debug)]
-pub(super) struct Access<D> {
+pub struct Access<D> {
     pub(super) open: Arc<Open>,
     pub(super) driver: D,
     pub(super) rw_flags: RwFlags,
@@ -31,12 +31,13 @@ impl<D: FileDriver> Access<D> {
         flags.contains(RwFlags::APPEND) || self.open.appends && !flags.contains(RwFlags::NOAPPEND)
     }
 
-    /// Makes the step that moves all bytes of `memory`.
-    pub(super) fn step<M: Memory>(&self, mut memory: M, offset: u64) -> Step<M> {
+    /// Makes the step that moves all `len` bytes of `memory`.
+    #[inline(always)]
+    pub(super) fn step<M: Memory>(&self, memory: M, len: usize, offset: u64) -> Step<M> {
         Step {
             open: Arc::clone(&self.open),
             direct: true,
-            span: Span { skip: 0, len: memory.len() },
+            span: Span { skip: 0, len },
             memory,
             offset,
             rw_flags: self.rw_flags,
@@ -58,8 +59,9 @@ impl<D: FileDriver> Access<D> {
         &self,
         op: Box<O>,
     ) -> (Result<u32, Errno>, Box<O>) {
-        let mut performed = self.driver.perform(op);
-        poll_fn(|cx| D::poll(&mut performed, cx)).await
+        let mut performed = self.driver.perform(Place::from_box(op));
+        let (result, op) = poll_fn(|cx| D::poll(&mut performed, cx)).await;
+        (result, op.into_box())
     }
 
     /// Makes one operation of the rest of a step, by the driver, and goes on behind it.

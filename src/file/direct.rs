@@ -145,7 +145,8 @@ async fn read_blocks<D: FileDriver>(
         Ok(buf) => buf,
         Err(errno) => return (Err(errno.into()), AlignedBuf::default()),
     };
-    let (result, step) = access.one(Box::new(access.step(Fill(buf), first))).await;
+    let len = buf.len();
+    let (result, step) = access.one(Box::new(access.step(Fill(buf), len, first))).await;
     (result.map(|()| step.span.skip), step.into_memory().0)
 }
 
@@ -232,7 +233,7 @@ async fn write_copy<D: FileDriver, M: Memory>(
         }
         Err(errno) => return (Err(errno.into()), step),
     }
-    let mut copy = Box::new(access.step(Give(buf), at));
+    let mut copy = Box::new(access.step(Give(buf), count, at));
     copy.entered = step.entered.take();
     let (result, mut copy) = access.one(copy).await;
     step.entered = copy.entered.take();

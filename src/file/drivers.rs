@@ -3,12 +3,14 @@
 use super::work::Work;
 use crate::driver::BlockingThreads;
 use crate::driver::alarm_clock::{Alarm, Rings};
+use crate::driver::held::Held;
 use crate::driver::thread::ThreadError;
 use crate::local::alarm::LocalAlarm;
 use crate::raw::ForkGuard;
 use crate::{Driver, Errno, LocalDriver, LocalFuture, OpFuture, Operation};
 use alloc::boxed::Box;
 use core::fmt;
+use core::ops::DerefMut;
 use core::task::{Context, Poll};
 use std::time::Instant;
 
@@ -48,16 +50,19 @@ pub trait Performs: Clone + fmt::Debug + 'static {
     /// True if the thread that polls a future does its work, and waits.
     const IN_PLACE: bool = false;
 
+    /// An operation where its driver keeps it.
+    type Place<O: FileOperation>: Place<O>;
+
     /// An operation as a future.
     type Performed<O: FileOperation>: Unpin;
 
-    fn perform<O: FileOperation>(&self, op: Box<O>) -> Self::Performed<O>;
+    fn perform<O: FileOperation>(&self, op: Self::Place<O>) -> Self::Performed<O>;
 
-    /// Polls the future, and leaves the operation in its box.
+    /// Polls the future, and leaves the operation in its place.
     fn poll<O: FileOperation>(
         performed: &mut Self::Performed<O>,
         cx: &mut Context<'_>,
-    ) -> Poll<(Result<u32, Errno>, Box<O>)>;
+    ) -> Poll<(Result<u32, Errno>, Self::Place<O>)>;
 
     /// Returns the threads that make calls which block.
     fn threads(&self) -> &BlockingThreads;
@@ -72,19 +77,74 @@ pub trait Performs: Clone + fmt::Debug + 'static {
     fn alarm(&self, at: Instant) -> Result<Self::Alarm, ThreadError>;
 }
 
-impl Performs for Driver {
-    type Performed<O: FileOperation> = OpFuture<O>;
+/// The memory of one operation, which does not move in it.
+pub trait Place<O>: DerefMut<Target = O> + Unpin {
+    /// Holds what `make` makes.
+    fn hold(make: impl FnOnce() -> O) -> Self;
 
-    fn perform<O: FileOperation>(&self, op: Box<O>) -> OpFuture<O> {
-        self.perform_boxed(op)
+    /// Moves the operation to where `place` puts it.
+    fn take<T>(self, place: impl FnOnce(O) -> T) -> T;
+
+    /// Moves a large operation without moving its bytes. A small one may move.
+    fn from_box(op: Box<O>) -> Self;
+
+    /// Does the reverse.
+    fn into_box(self) -> Box<O>;
+}
+
+impl<O> Place<O> for Box<O> {
+    fn hold(make: impl FnOnce() -> O) -> Self {
+        Self::new(make())
     }
 
-    #[inline]
+    fn take<T>(self, place: impl FnOnce(O) -> T) -> T {
+        place(*self)
+    }
+
+    fn from_box(op: Box<O>) -> Self {
+        op
+    }
+
+    fn into_box(self) -> Box<O> {
+        self
+    }
+}
+
+impl<O> Place<O> for Held<O> {
+    #[inline(always)]
+    fn hold(make: impl FnOnce() -> O) -> Self {
+        Self::new_with(make)
+    }
+
+    #[inline(always)]
+    fn take<T>(self, place: impl FnOnce(O) -> T) -> T {
+        self.take(place)
+    }
+
+    fn from_box(op: Box<O>) -> Self {
+        Self::from_box(op)
+    }
+
+    fn into_box(self) -> Box<O> {
+        self.into_box()
+    }
+}
+
+impl Performs for Driver {
+    type Place<O: FileOperation> = Held<O>;
+    type Performed<O: FileOperation> = OpFuture<O>;
+
+    #[inline(always)]
+    fn perform<O: FileOperation>(&self, op: Held<O>) -> OpFuture<O> {
+        self.perform_held(op)
+    }
+
+    #[inline(always)]
     fn poll<O: FileOperation>(
         performed: &mut OpFuture<O>,
         cx: &mut Context<'_>,
-    ) -> Poll<(Result<u32, Errno>, Box<O>)> {
-        performed.poll_boxed(cx)
+    ) -> Poll<(Result<u32, Errno>, Held<O>)> {
+        performed.poll_held(cx)
     }
 
     fn threads(&self) -> &BlockingThreads {
@@ -99,6 +159,7 @@ impl Performs for Driver {
 }
 
 impl Performs for LocalDriver {
+    type Place<O: FileOperation> = Box<O>;
     type Performed<O: FileOperation> = LocalFuture<O>;
 
     fn perform<O: FileOperation>(&self, op: Box<O>) -> LocalFuture<O> {
@@ -146,6 +207,7 @@ impl FileDriver for InPlace {}
 impl Performs for InPlace {
     const IN_PLACE: bool = true;
 
+    type Place<O: FileOperation> = Box<O>;
     type Performed<O: FileOperation> = Option<(Result<u32, Errno>, Box<O>)>;
 
     fn perform<O: FileOperation>(&self, mut op: Box<O>) -> Self::Performed<O> {

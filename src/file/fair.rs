@@ -2,6 +2,7 @@
 
 use core::cell::Cell;
 use core::future::poll_fn;
+use core::mem;
 use core::task::{Context, Poll};
 use std::thread_local;
 
@@ -19,25 +20,6 @@ pub(super) fn copied(count: usize) {
     COPIED.with(|copied| copied.set(copied.get().saturating_add(count)));
 }
 
-/// Awaits what `poll` polls, and counts it as so many bytes if it completes at once. If it does
-/// not, the task gives way to others anyhow.
-pub(super) async fn counted<T>(
-    cost: usize,
-    mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
-) -> T {
-    let mut at_once = true;
-    let output = poll_fn(|cx| {
-        let polled = poll(cx);
-        at_once &= polled.is_ready();
-        polled
-    });
-    let output = output.await;
-    if at_once {
-        copied(cost);
-    }
-    output
-}
-
 /// Returns whether this thread has copied so much that other tasks should run.
 ///
 /// It is always so in a simulation, since what the thread has copied before would be part of the
@@ -50,16 +32,21 @@ pub(super) fn is_due() -> bool {
     COPIED.with(Cell::get) >= TURN
 }
 
-/// Lets other tasks run.
-pub(super) async fn turn() {
+/// Lets other tasks run: the caller's poll is to return `Pending`, and comes again.
+#[cold]
+pub(super) fn turn(cx: &mut Context<'_>) {
     COPIED.with(|copied| copied.set(0));
+    cx.waker().wake_by_ref();
+}
+
+/// Lets other tasks run.
+pub(super) async fn yield_now() {
     let mut yielded = false;
     poll_fn(|cx| {
-        if yielded {
+        if mem::replace(&mut yielded, true) {
             return Poll::Ready(());
         }
-        yielded = true;
-        cx.waker().wake_by_ref();
+        turn(cx);
         Poll::Pending
     })
     .await;

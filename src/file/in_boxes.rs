@@ -1,7 +1,12 @@
 //! The [`Work`] of each driver. The futures are the same; the boxes are not.
 
 use super::File;
+use super::access::Access;
 use super::drivers::InPlace;
+use super::memory::Memory;
+use super::step::Step;
+use super::transfer::Way;
+use super::whole::Moved;
 use super::work::{Cut, Work};
 use crate::{Driver, LocalDriver, Part};
 use alloc::boxed::Box;
@@ -14,6 +19,14 @@ macro_rules! in_boxes {
     ($driver:ty, $boxed:ty) => {
         impl Work for $driver {
             type Boxed<T: Send + 'static> = $boxed;
+
+            fn go_on<M: Memory>(
+                access: Access<Self>,
+                step: Box<Step<M>>,
+                way: Way,
+            ) -> Self::Boxed<(Moved, M)> {
+                Box::pin(async move { access.go_on(step, way).await })
+            }
 
             fn read<B>(file: File<Self>, buf: B, offset: u64) -> Self::Boxed<(io::Result<usize>, B)>
             where

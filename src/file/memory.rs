@@ -16,7 +16,7 @@ const MAX_BUFFERS: usize = 1024;
 
 /// The part of a transfer's bytes that one step moves.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Span {
+pub struct Span {
     /// The number of bytes of the memory that come before it. All of them have been moved.
     pub(super) skip: usize,
     pub(super) len: usize,
@@ -45,7 +45,7 @@ impl Span {
 ///
 /// Buffers are users' code. They may lend other memory each time that they are asked, which moves
 /// other bytes, and no more.
-pub(super) trait Memory: Send + 'static {
+pub trait Memory: Send + 'static {
     const WRITES: bool;
 
     /// Returns the number of bytes. Asked before the first are moved.

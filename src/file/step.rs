@@ -16,7 +16,7 @@ pub(super) const LARGEST: usize = 0x4000_0000;
 ///
 /// It is in one box from its first operation to its end, and the box is what a driver or a thread
 /// gets. So memory that is in the value itself stays where it is, too.
-pub(super) struct Step<M> {
+pub struct Step<M> {
     pub(super) open: Arc<Open>,
     pub(super) memory: M,
     pub(super) span: Span,
@@ -60,6 +60,7 @@ impl<M: Memory> Step<M> {
         Ok(())
     }
 
+    #[inline(always)]
     pub(super) fn advance(&mut self, count: usize) {
         let count = count.min(self.span.len);
         self.span = Span { skip: self.span.skip + count, len: self.span.len - count };
@@ -79,6 +80,7 @@ impl<M: Memory> Step<M> {
 }
 
 impl<M> Step<M> {
+    #[inline(always)]
     pub(super) fn into_memory(self) -> M {
         let Self { memory, .. } = self;
         memory
@@ -92,6 +94,7 @@ impl<M: Memory> FileOperation for Step<M> {
 }
 
 impl<M: Memory> Operation for Step<M> {
+    #[inline(always)]
     fn prepare(&mut self) -> Prepared<'_> {
         let Self { open, direct, memory, span, offset, rw_flags, ioprio, .. } = self;
         let fd = open.descriptor(*direct).as_fd().into();

@@ -1,13 +1,11 @@
 //! Whole transfers: what a file does with the bytes of one request.
 //!
-//! Most requests are one operation of the driver or one copy from the page cache. [`transfer`] does
+//! Most requests are one operation of the driver or one copy from the page cache. [`Transfer`] does
 //! these alone. What is left goes to a future in a box, which need not be small.
-//!
-//! [`transfer`]: Access::transfer
 
 use super::access::{Access, Stepped};
 use super::direct;
-use super::drivers::FileDriver;
+use super::drivers::{FileDriver, Place};
 use super::fair;
 use super::memory::Memory;
 use super::open::DirectState;
@@ -16,7 +14,11 @@ use super::step::{LARGEST, Step};
 use super::whole::{self, Moved};
 use crate::{Errno, RwFlags};
 use alloc::boxed::Box;
+use core::future::Future;
+use core::mem;
+use core::pin::Pin;
 use core::sync::atomic::Ordering;
+use core::task::{Context, Poll};
 use std::io;
 
 /// The number of bytes that are copied from the page cache before other tasks run.
@@ -25,6 +27,133 @@ const PIECE: usize = 256 << 10;
 /// The least cost of a request, in bytes copied. It bounds the requests of a turn: those that
 /// are done at once would keep the thread.
 const MIN_COST: usize = 512;
+
+/// A request as a future. It gives what `end` makes of the outcome and the memory.
+///
+/// Most requests are one operation of the driver, which is polled here. What is more is in a box,
+/// and need not be small.
+#[must_use = "a future does nothing unless it is polled"]
+pub(super) struct Transfer<'f, D: FileDriver, M: Memory, E> {
+    access: &'f Access<D>,
+    stage: Stage<D, M>,
+    /// There until the first attempt.
+    memory: Option<M>,
+    offset: u64,
+    /// It has let other tasks run.
+    has_yielded: bool,
+    end: E,
+}
+
+enum Stage<D: FileDriver, M: Memory> {
+    /// New, or over.
+    Idle,
+    /// The driver has the one operation.
+    Performed(D::Performed<Step<M>>, Way),
+    Rest(D::Boxed<(Moved, M)>),
+}
+
+// Nothing is pinned: the memory is moved to a place of its own before it is lent.
+impl<D: FileDriver, M: Memory, E> Unpin for Transfer<'_, D, M, E> {}
+
+impl<D: FileDriver, M: Memory, T, E: Fn(Moved, M) -> T> Future for Transfer<'_, D, M, E> {
+    type Output = T;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        let this = &mut *self;
+        if let Stage::Idle = this.stage {
+            return this.begin(cx);
+        }
+        if let Stage::Performed(performed, way) = &mut this.stage {
+            let way = *way;
+            return match D::poll(performed, cx) {
+                Poll::Ready((result, step)) => this.after(step, way, result, cx),
+                Poll::Pending => Poll::Pending,
+            };
+        }
+        this.poll_rest(cx)
+    }
+}
+
+impl<D: FileDriver, M: Memory, T, E: Fn(Moved, M) -> T> Transfer<'_, D, M, E> {
+    /// Checks a request, and does what can be done at once.
+    #[inline(always)]
+    fn begin(&mut self, cx: &mut Context<'_>) -> Poll<T> {
+        if !D::IN_PLACE && fair::is_due() && !mem::replace(&mut self.has_yielded, true) {
+            fair::turn(cx);
+            return Poll::Pending;
+        }
+        let Some(mut memory) = self.memory.take() else { polled_after_end() };
+        let (access, offset, len) = (self.access, self.offset, memory.len());
+        let is_direct =
+            matches!(access.open.state, DirectState::Stream | DirectState::Direct { .. });
+        if !is_direct || is_refused::<M>(len, offset) {
+            return self.begin_slowly(memory, len, cx);
+        }
+        // In its place first, where memory that is in the value itself gets its address.
+        let mut step = D::Place::hold(|| access.step(memory, len, offset));
+        let way = access.way(&mut step);
+        if let Way::Around = way {
+            return self.go_on(step.into_box(), way, cx);
+        }
+        let mut performed = access.driver.perform(step);
+        match D::poll(&mut performed, cx) {
+            Poll::Ready((result, step)) => {
+                // If it does not complete at once, the task gives way to others anyhow.
+                fair::copied(MIN_COST);
+                self.after(step, way, result, cx)
+            }
+            Poll::Pending => {
+                self.stage = Stage::Performed(performed, way);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Does the same for what is refused, or is done in the page cache.
+    #[cold]
+    fn begin_slowly(&mut self, memory: M, len: usize, cx: &mut Context<'_>) -> Poll<T> {
+        match self.access.begin(memory, len, self.offset) {
+            Begun::Ended(moved, memory) => Poll::Ready((self.end)(moved, memory)),
+            Begun::Step(step, way) => self.go_on(step, way, cx),
+        }
+    }
+
+    /// Ends the request after its first operation, or goes on.
+    #[inline(always)]
+    fn after(
+        &mut self,
+        mut step: D::Place<Step<M>>,
+        way: Way,
+        result: Result<u32, Errno>,
+        cx: &mut Context<'_>,
+    ) -> Poll<T> {
+        let Some(moved) = self.access.is_over(&mut step, way, result) else {
+            return self.go_on(step.into_box(), way, cx);
+        };
+        self.stage = Stage::Idle;
+        Poll::Ready((self.end)(moved, step.take(Step::into_memory)))
+    }
+
+    #[cold]
+    fn go_on(&mut self, step: Box<Step<M>>, way: Way, cx: &mut Context<'_>) -> Poll<T> {
+        self.stage = Stage::Rest(D::go_on(self.access.clone(), step, way));
+        self.poll_rest(cx)
+    }
+
+    #[cold]
+    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<T> {
+        let Stage::Rest(rest) = &mut self.stage else { polled_after_end() };
+        let Poll::Ready((moved, memory)) = Pin::new(rest).poll(cx) else { return Poll::Pending };
+        self.stage = Stage::Idle;
+        Poll::Ready((self.end)(moved, memory))
+    }
+}
+
+#[cold]
+fn polled_after_end() -> ! {
+    panic!("a request's future was polled after its end")
+}
 
 /// What is left of a transfer after the first attempt.
 enum Begun<M> {
@@ -35,7 +164,7 @@ enum Begun<M> {
 
 /// The way in which a transfer is done.
 #[derive(Clone, Copy)]
-enum Way {
+pub enum Way {
     /// By one operation as it is, whatever it moves.
     Single,
     /// With `O_DIRECT`, by one operation if that moves everything.
@@ -48,7 +177,7 @@ enum Way {
 
 /// What an attempt to read from the page cache has found.
 #[derive(Clone, Copy)]
-enum Look {
+pub enum Look {
     /// All bytes, or the end of the file.
     Everything,
     /// Some bytes.
@@ -61,31 +190,20 @@ enum Look {
 
 impl<D: FileDriver> Access<D> {
     /// Moves all bytes of `memory`, up to the end of the file or an error.
-    #[inline]
-    pub(super) async fn transfer<M: Memory>(&self, memory: M, offset: u64) -> (Moved, M) {
-        if !D::IN_PLACE && fair::is_due() {
-            fair::turn().await;
-        }
-        let (mut step, way) = match self.begin(memory, offset) {
-            Begun::Ended(moved, memory) => return (moved, memory),
-            Begun::Step(step, way) => (step, way),
-        };
-        if let Way::Single | Way::Straight = way {
-            let result;
-            let mut performed = self.driver.perform(step);
-            (result, step) = fair::counted(MIN_COST, |cx| D::poll(&mut performed, cx)).await;
-            if let Some(moved) = self.is_over(&mut step, way, result) {
-                return (moved, step.into_memory());
-            }
-        }
-        Box::pin(self.go_on(step, way)).await
+    #[inline(always)]
+    pub(super) fn transfer<M: Memory, T, E: Fn(Moved, M) -> T>(
+        &self,
+        memory: M,
+        offset: u64,
+        end: E,
+    ) -> Transfer<'_, D, M, E> {
+        let (stage, memory) = (Stage::Idle, Some(memory));
+        Transfer { access: self, stage, memory, offset, has_yielded: false, end }
     }
 
     /// Checks a request, and does it if it is in the page cache.
-    #[inline]
-    fn begin<M: Memory>(&self, memory: M, offset: u64) -> Begun<M> {
-        let mut step = self.step(memory, offset);
-        let len = step.span.len;
+    fn begin<M: Memory>(&self, memory: M, len: usize, offset: u64) -> Begun<M> {
+        let mut step = self.step(memory, len, offset);
         let refusal = match (check_range(offset, len as u64), self.driver.threads().check_open()) {
             _ if len == 0 && !M::WRITES => Some(whole::no_room()),
             (Ok(()), Ok(())) => None,
@@ -96,12 +214,6 @@ impl<D: FileDriver> Access<D> {
             return Begun::Ended(Moved { done: 0, len, error: refusal }, step.memory);
         }
         let without_waiting = self.rw_flags.contains(RwFlags::NOWAIT);
-        if let DirectState::Stream | DirectState::Direct { .. } = self.open.state {
-            // In its box first, where memory that is in the value itself gets its address.
-            let mut step = Box::new(step);
-            let way = self.way(&mut step);
-            return Begun::Step(step, way);
-        }
         if (M::WRITES || D::IN_PLACE) && !without_waiting {
             return Begun::Step(Box::new(step), Way::Through(Look::Missing));
         }
@@ -158,6 +270,9 @@ impl<D: FileDriver> Access<D> {
     ) -> Option<Moved> {
         let len = step.span.len;
         match result {
+            Ok(count) if count as usize == len => {
+                return Some(Moved { done: len, len, error: None });
+            }
             Ok(count) => step.advance(count as usize),
             // It may have asked for blocks behind the end of the file.
             Err(Errno::EIO) if !M::WRITES && matches!(way, Way::Straight) => return None,
@@ -177,8 +292,7 @@ impl<D: FileDriver> Access<D> {
     }
 
     /// Moves what the first attempt has left.
-    #[cold]
-    async fn go_on<M: Memory>(&self, mut step: Box<Step<M>>, way: Way) -> (Moved, M) {
+    pub(super) async fn go_on<M: Memory>(&self, mut step: Box<Step<M>>, way: Way) -> (Moved, M) {
         let without_waiting = self.rw_flags.intersects(RwFlags::ATOMIC.union(RwFlags::NOWAIT));
         let len = step.span.skip + step.span.len;
         let (result, step) = match (self.open.state, way) {
@@ -209,7 +323,7 @@ impl<D: FileDriver> Access<D> {
         let mut look = look;
         while let Look::Some = look {
             if fair::is_due() {
-                fair::turn().await;
+                fair::yield_now().await;
             }
             look = match self.look(&mut step) {
                 Ok(look) => look,
@@ -254,6 +368,13 @@ impl<D: FileDriver> Access<D> {
         !self.open.is_block_device
             && self.open.main.metadata().is_ok_and(|metadata| step.offset >= metadata.len())
     }
+}
+
+/// Returns whether a request is refused at once.
+#[inline(always)]
+fn is_refused<M: Memory>(len: usize, offset: u64) -> bool {
+    let fits = offset.checked_add(len as u64).is_some_and(|end| i64::try_from(end).is_ok());
+    !fits || len == 0 && !M::WRITES
 }
 
 /// Refuses a range that ends behind the largest offset that a file can have.

@@ -6,7 +6,7 @@ use std::io;
 
 /// Says how a transfer has ended: the number of bytes that were moved, and the error that came
 /// then.
-pub(super) struct Moved {
+pub struct Moved {
     pub(super) done: usize,
     /// The number of bytes that were to be moved.
     pub(super) len: usize,

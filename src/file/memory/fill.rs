@@ -18,7 +18,7 @@ pub(in crate::file) struct FillAll<S> {
 
 impl<B: ReadTo> Fill<B> {
     /// Lends what a step fills.
-    #[inline]
+    #[inline(always)]
     fn room(&mut self, span: Span) -> Room<'_> {
         let room = self.0.lend_again(span.skip);
         let part = span.of(room.len());
@@ -55,7 +55,7 @@ impl<B: ReadTo + Send + 'static> Memory for Fill<B> {
         Ok(count)
     }
 
-    #[inline]
+    #[inline(always)]
     fn prepare<'op>(&'op mut self, fd: Fd<'op>, span: Span, offset: u64) -> Prepared<'op> {
         Prepared::read_to(fd, self.room(span), offset)
     }
