@@ -5,7 +5,9 @@ use crate::common::panics::{PAYLOADS, Payload};
 use crate::common::users_code::{Code, WakerCode};
 use crate::common::{Watchdog, poll_once};
 use crate::{assert_read, driver, needs_poll, read, silent};
+use core::sync::atomic::{AtomicUsize, Ordering};
 use core::task::{Context, Poll, Waker};
+use core::time::Duration;
 use linux_aio::{EventFd, LocalDriver, Reactor};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -165,4 +167,53 @@ fn a_panic_of_a_futures_waker_costs_no_operation() {
         drop(poll);
         assert_serves(&driver);
     }
+}
+
+/// Goal: code that the driver calls while it works may ask it anything, also with operations that
+/// are overdue and measured. Method: a waker, which is called in a turn.
+#[test]
+fn what_the_driver_calls_may_ask_it_anything() {
+    thread_local! {
+        static DRIVER: core::cell::RefCell<Option<LocalDriver>> = const {
+            core::cell::RefCell::new(None)
+        };
+    }
+    let ask = || {
+        DRIVER.with_borrow(|driver| {
+            let driver = driver.as_ref().expect("the test has set it");
+            let overdue = driver.overdue(Duration::ZERO);
+            driver.retry_submits_for(Duration::from_secs(1));
+            driver.measure(false);
+            driver.measure(true);
+            let _ = (driver.metrics(), driver.stats(), driver.outstanding(), overdue);
+        });
+    };
+    let _watchdog = Watchdog::new();
+    let driver = driver(4);
+    needs_poll!(driver);
+    DRIVER.set(Some(driver.clone()));
+    let (code, asked) = (Arc::<WakerCode>::default(), Arc::new(AtomicUsize::new(0)));
+    let counts = Arc::clone(&asked);
+    code.wake.arm(move || {
+        ask();
+        counts.fetch_add(1, Ordering::SeqCst);
+    });
+    driver.measure(true);
+    let gate = Arc::new(EventFd::new().expect("an eventfd"));
+    let mut late = silent(&driver);
+    let mut poll =
+        driver.perform(linux_aio::op::Poll::new(Arc::clone(&gate), linux_aio::PollEvents::IN));
+    assert!(poll_once(&mut late, Waker::noop()).is_pending());
+    assert!(poll_once(&mut poll, &code.waker()).is_pending());
+    assert_eq!(driver.overdue(Duration::ZERO).len(), 2);
+    gate.add(1).expect("an event");
+    // Its turn calls the waker.
+    driver.block_on(core::future::poll_fn(|cx| {
+        cx.waker().wake_by_ref();
+        if asked.load(Ordering::SeqCst) > 0 { Poll::Ready(()) } else { Poll::Pending }
+    }));
+    assert!(poll_once(&mut poll, Waker::noop()).is_ready());
+    drop(late);
+    DRIVER.set(None);
+    assert_serves(&driver);
 }
