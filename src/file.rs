@@ -104,7 +104,7 @@ use transfer::check_range;
 /// - *Direct*: operations go to the disk by the [`Driver`], around the page cache. Aligned
 ///   requests are the fastest. For unaligned ones, heads and tails are handled as below.
 /// - *Buffered*: a read copies from the page cache at once, on the task's thread. What is not there
-///   is read by a thread of the driver, as is every write. A task gives way to others after 32 KiB.
+///   is read by a thread of the driver, as is every write. A task gives way to others after 8 KiB.
 ///
 /// Flags that a buffered file takes are those of `preadv2(2)`; priorities count for direct files
 /// alone, as they do in the kernel.
