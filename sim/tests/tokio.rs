@@ -1,5 +1,4 @@
-//! tokio with a paused clock on a simulated disk. Miri has no epoll with which tokio could wait.
-#![cfg(not(miri))]
+//! tokio with a paused clock on a simulated disk, also under Miri.
 
 use linux_aio::op::{Fdsync, Read, Write};
 use linux_aio_sim::{Faults, Sim};
@@ -32,7 +31,7 @@ fn run(seed: u64) -> (String, Duration, Vec<u64>) {
         let driver = linux_aio::tokio::driver(4).expect("a context");
         let file = Arc::new(simulation.file("data"));
         let mut all = Vec::new();
-        for task in 0..6 {
+        for task in 0..if cfg!(miri) { 2 } else { 6 } {
             let (driver, file, order) = (driver.clone(), Arc::clone(&file), Rc::clone(&rounds));
             all.push(tokio::task::spawn_local(async move {
                 for round in 0..4 {
@@ -55,20 +54,27 @@ fn run(seed: u64) -> (String, Duration, Vec<u64>) {
         driver.close().await;
         start.elapsed()
     });
-    assert!(took >= Duration::from_secs(20), "{took:?} by tokio's clock");
+    assert!(
+        took >= Duration::from_secs(if cfg!(miri) { 4 } else { 20 }),
+        "{took:?} by tokio's clock"
+    );
     (sim.trace(), took, order.take())
 }
 
 #[test]
 fn the_same_seed_runs_tasks_of_tokio_in_the_same_order() {
-    let runs = (0..20).map(|seed| {
+    let runs = (0..if cfg!(miri) { 1 } else { 20 }).map(|seed| {
         let first = run(seed);
         assert_eq!(first, run(seed), "seed {seed}");
-        assert_eq!(first.2.len(), 24, "every task has come to its end");
+        assert_eq!(
+            first.2.len(),
+            if cfg!(miri) { 8 } else { 24 },
+            "every task has come to its end"
+        );
         first.2
     });
     let runs: Vec<_> = runs.collect();
-    assert!(runs.windows(2).any(|two| two[0] != two[1]), "other seeds, other orders");
+    assert!(cfg!(miri) || runs.windows(2).any(|two| two[0] != two[1]), "other seeds, other orders");
 }
 
 /// Goal: a deadline of tokio's fires although operations are in flight that never end.
