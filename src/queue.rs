@@ -297,7 +297,8 @@ impl<O: Operation + 'static> Queue<O> {
     ///
     /// # Errors
     /// `ETIMEDOUT` when the time is up, `EINTR` when a signal was handled: nothing is lost, wait
-    /// again; otherwise as [`wait`](Self::wait).
+    /// again. `EAGAIN` if the kernel has no resources for the queued operations, and nothing is in
+    /// flight; `ENOSYS` or `EPERM` if a filter refuses a call; [`Errno::FORKED`].
     ///
     /// # Examples
     ///
@@ -350,7 +351,8 @@ impl<O: Operation + 'static> Queue<O> {
     /// Use it to push the operation again from there. Returns `None` if none is there.
     ///
     /// # Errors
-    /// Those of [`try_next`](Self::try_next).
+    /// Those of `io_getevents(2)` under a filter, if the ring cannot be read; [`Errno::FORKED`].
+    /// Nothing is lost by an error.
     ///
     /// # Examples
     ///
@@ -377,7 +379,9 @@ impl<O: Operation + 'static> Queue<O> {
     /// Waits as [`wait`](Self::wait) does, and leaves the operation in its slot.
     ///
     /// # Errors
-    /// Those of [`wait`](Self::wait).
+    /// `EAGAIN` if the kernel has no resources for the queued operations, and nothing is in flight;
+    /// `ENOSYS` or `EPERM` if a filter refuses `io_submit` or `io_getevents`; [`Errno::FORKED`].
+    /// Nothing is lost by an error.
     ///
     /// # Examples
     ///
@@ -406,7 +410,9 @@ impl<O: Operation + 'static> Queue<O> {
     /// Calls `each` for every completion, until nothing is queued or in flight. It may push.
     ///
     /// # Errors
-    /// Those of [`wait`](Self::wait). The next call goes on with the operations that are left.
+    /// `EAGAIN` if the kernel has no resources for the queued operations, and nothing is in flight;
+    /// `ENOSYS` or `EPERM` if a filter refuses `io_submit` or `io_getevents`; [`Errno::FORKED`].
+    /// The next call goes on with the operations that are left.
     ///
     /// # Examples
     ///

@@ -43,7 +43,10 @@ use std::io;
 /// A driver for up to `capacity` operations in flight, watched by the current tokio runtime.
 ///
 /// # Errors
-/// As [`Driver::new`].
+/// `EAGAIN` if `fs.aio-max-nr` is used up, `EINVAL` for no operation or more than a ring can hold,
+/// `ENOMEM`, `EMFILE` or `ENFILE` without memory or a descriptor. `ENOSYS` or `EPERM` if a filter
+/// refuses `io_setup`, or if events can be taken neither off the ring nor by `io_getevents`.
+/// `EAGAIN` also if no thread can be started. The text names the cause.
 ///
 /// # Panics
 /// Outside of a tokio runtime, or in one without I/O enabled.
@@ -62,7 +65,10 @@ pub fn driver(capacity: u32) -> io::Result<Driver> {
 /// If the runtime is gone, that task ends. [`LocalDriver::reactor_error`] returns the error then.
 ///
 /// # Errors
-/// As [`LocalDriver::new`] and [`LocalDriver::run_on`].
+/// `EAGAIN` if `fs.aio-max-nr` is used up, `EINVAL` for no operation or more than a ring can hold,
+/// `ENOMEM`, `EMFILE` or `ENFILE` without memory or a descriptor. `ENOSYS` or `EPERM` if a filter
+/// refuses `io_setup`, or if events can be taken neither off the ring nor by `io_getevents`.
+/// The text names the cause.
 ///
 /// # Panics
 /// Outside of a `LocalSet`, or in a runtime without I/O enabled.

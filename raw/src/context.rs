@@ -298,7 +298,8 @@ impl IoContext {
     /// check the process. For a layer that keeps count of its own operations.
     ///
     /// # Errors
-    /// As [`Submitter::submit`], without [`Errno::FORKED`].
+    /// Those of `io_submit(2)` for the first operation: `EAGAIN`, `EBADF`, `EFAULT`, `EINVAL`,
+    /// `EOPNOTSUPP` and others. A later one that is refused ends the count.
     ///
     /// # Safety
     /// - The iocbs and their buffers are as [`Submitter::submit`] asks.

@@ -78,7 +78,12 @@ impl<P: Operation, T> Queue<Callback<P, T>> {
     /// next call.
     ///
     /// # Errors
-    /// As [`Queue::wait`].
+    /// - `EAGAIN`: the kernel has no resources for the queued operations, and nothing is in flight.
+    ///   [`Queue::submit`] says what to do.
+    /// - `ENOSYS`, `EPERM`: a filter refuses `io_submit` or `io_getevents`.
+    /// - [`Errno::FORKED`](crate::Errno::FORKED).
+    ///
+    /// Nothing is lost by an error. The next call goes on.
     ///
     /// # Examples
     ///
@@ -109,7 +114,8 @@ impl<P: Operation, T> Queue<Callback<P, T>> {
     /// It does not submit operations that a callback pushes.
     ///
     /// # Errors
-    /// Those of [`Queue::try_next`], if no callback was called. After a callback, the next call
+    /// Those of `io_getevents(2)` under a filter, if the ring cannot be read;
+    /// [`Errno::FORKED`](crate::Errno::FORKED). They are returned if no callback was called. After a callback, the next call
     /// returns the error.
     ///
     /// # Examples

@@ -96,7 +96,8 @@ impl fmt::Display for SetupError {
             (Errno::ENOMEM, _) => f.write_str("ENOMEM: no memory for the completion ring"),
             (Errno::ENOSYS, _) => f.write_str(
                 "ENOSYS: this kernel has no AIO: it was built without CONFIG_AIO, or it is an \
-                 emulation (qemu user mode has none), or a filter hides it",
+                 emulation (qemu user mode has none), or a seccomp filter hides io_setup: then \
+                 allow it in the profile of the container or service",
             ),
             (Errno::EPERM, _) => f.write_str(
                 "EPERM: a seccomp filter refuses io_setup; allow it in the profile of the \
