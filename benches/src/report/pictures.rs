@@ -53,9 +53,15 @@ const FRONT: [(&str, &str); 5] = [
     (ways::SPAWN_BLOCKING, "spawn_blocking"),
 ];
 
-const SIZE: (u32, u32) = (560, 360);
+/// Sets the size of a diagram. A page shows two beside each other without making them smaller.
+const SIZE: (u32, u32) = (490, 340);
 /// Sets the width of the names of lines, at the right.
-const LEGEND: u32 = 125;
+const LEGEND: u32 = 165;
+
+/// Sets the sizes of letters: a forge's page has text of 14 to 16 pixels, which is 17 to 20 here.
+const CAPTION: (&str, u32) = ("sans-serif", 18);
+const LABEL: (&str, u32) = ("sans-serif", 16);
+const BAR_LABEL: (&str, u32) = ("sans-serif", 13);
 
 /// Draws `overview.svg` of the first diagrams, `front.svg` for the front page, and one picture for
 /// each diagram, into `folder`. Returns the names of the latter.
@@ -199,7 +205,7 @@ fn lines(
     }
     let data = Data::Lines(series);
     let Data::Lines(series) = &data else { return None };
-    (!series.is_empty()).then_some(Panel { file, title, unit: "depth", data })
+    (!series.is_empty()).then_some(Panel { file, title, unit: "queue depth", data })
 }
 
 impl Panel {
@@ -217,17 +223,17 @@ impl Panel {
         let width = area.dim_in_pixel().0.saturating_sub(LEGEND);
         let (area, names) = area.split_horizontally(width);
         let mut chart = ChartBuilder::on(&area)
-            .caption(&self.title, ("sans-serif", 17))
+            .caption(&self.title, CAPTION)
             .margin(10)
-            .x_label_area_size(38)
-            .y_label_area_size(40)
+            .x_label_area_size(42)
+            .y_label_area_size(42)
             .build_cartesian_2d((1.0..deepest).log_scale().base(2.0), 0.0..most)
             .map_err(shown)?;
         chart
             .configure_mesh()
             .x_desc(self.unit)
             .light_line_style(WHITE)
-            .label_style(("sans-serif", 13))
+            .label_style(LABEL)
             .x_label_formatter(&|depth| format!("{depth:.0}"))
             .y_label_formatter(&rounded)
             .draw()
@@ -239,7 +245,7 @@ impl Panel {
             chart.draw_series(dots).map_err(shown)?;
             let y = 50 + 22 * index as i32;
             names.draw(&PathElement::new([(0, y), (16, y)], style)).map_err(shown)?;
-            names.draw(&Text::new(*way, (22, y - 6), ("sans-serif", 13))).map_err(shown)?;
+            names.draw(&Text::new(*way, (22, y - 7), LABEL)).map_err(shown)?;
         }
         Ok(())
     }
@@ -253,9 +259,9 @@ impl Panel {
             group.map(|group| group.name.clone()).unwrap_or_default()
         };
         let mut chart = ChartBuilder::on(area)
-            .caption(&self.title, ("sans-serif", 17))
+            .caption(&self.title, CAPTION)
             .margin(10)
-            .x_label_area_size(38)
+            .x_label_area_size(42)
             .y_label_area_size(50)
             .build_cartesian_2d(0.0..width * groups.len() as f64, 0.0..most)
             .map_err(shown)?;
@@ -264,7 +270,7 @@ impl Panel {
             .disable_x_mesh()
             .x_labels(0)
             .light_line_style(WHITE)
-            .label_style(("sans-serif", 13))
+            .label_style(LABEL)
             .x_label_formatter(&names)
             .y_label_formatter(&rounded)
             .draw()
@@ -279,14 +285,14 @@ impl Panel {
                 )
             });
             chart.draw_series(rectangles).map_err(shown)?;
-            let upright = ("sans-serif", 11).into_font().transform(FontTransform::Rotate270);
+            let upright = BAR_LABEL.into_font().transform(FontTransform::Rotate270);
             let labels = bars.iter().enumerate().map(|(index, &(way, _, value))| {
                 EmptyElement::at((number(index) + 0.2, value))
                     + Text::new(format!("{way} {value:.0}"), (0, -4), upright.clone())
             });
             chart.draw_series(labels).map_err(shown)?;
             let below = EmptyElement::at((left + width / 3.0, 0.0))
-                + Text::new(name.clone(), (0, 8), ("sans-serif", 13).into_font());
+                + Text::new(name.clone(), (0, 8), LABEL.into_font());
             chart.draw_series([below]).map_err(shown)?;
         }
         Ok(())
