@@ -125,16 +125,16 @@ fn a_waker_whose_clone_panics_costs_no_operation() {
 fn the_clone_of_a_waker_may_come_back_in() {
     let _watchdog = Watchdog::new();
     for driver in drivers(4) {
-        let code = Arc::<WakerCode>::default();
-        let waker = code.waker();
         let mut poll = driver.perform(op::Poll::new(counter(), PollEvents::IN));
         for _ in 0..2 {
+            // Another one each time: the one that the driver has is not cloned again.
+            let code = Arc::<WakerCode>::default();
             let again = driver.clone();
             code.clone.arm(move || come_back(&again));
-            assert!(poll_once(&mut poll, &waker).is_pending());
+            assert!(poll_once(&mut poll, &code.waker()).is_pending());
+            assert_eq!(code.clone.calls(), 1);
         }
         drop(poll);
-        assert_eq!(code.clone.calls(), 2);
         assert_serves(driver, 4);
     }
 }
@@ -196,8 +196,9 @@ fn a_drop_of_a_waker_that_panics_ends_in_the_driver() {
             dropped(0);
             let mut in_flight = driver.perform(op::Poll::new(counter(), PollEvents::IN));
             assert!(poll_once(&mut in_flight, &waker).is_pending());
-            assert!(poll_once(&mut in_flight, &waker).is_pending());
+            assert!(poll_once(&mut in_flight, Waker::noop()).is_pending());
             dropped(1);
+            assert!(poll_once(&mut in_flight, &waker).is_pending());
             let mut waits = read(&driver);
             assert!(poll_once(&mut waits, &waker).is_pending());
             drop(waits);
