@@ -33,7 +33,6 @@ mod writer;
 
 pub use chunk::Chunk;
 pub use deadline::FileWithDeadline;
-pub use drivers::FileDriver;
 pub(crate) use drivers::InPlace;
 pub use open::{Direct, DirectState};
 pub use options::OpenOptions;
@@ -52,14 +51,15 @@ use crate::{Driver, Errno, IoPrio, Operation, Plain, ReadTo, RwFlags, WriteFrom}
 use access::Access;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use drivers::FileOperation;
+use drivers::{FileOperation, Performs};
 use memory::{Fill, FillAll, Give, GiveAll};
 use open::Open;
 use rustix::fs::FallocateFlags;
 use std::fs::Metadata;
 use std::io;
 use std::path::PathBuf;
-use transfer::check_range;
+use transfer::{GoesOn, check_range};
+use work::Work;
 
 /// A file whose reads and writes are futures: any offset, any length, any memory, on any runtime.
 ///
@@ -185,6 +185,28 @@ use transfer::check_range;
 pub struct File<D = Driver> {
     access: Access<D>,
 }
+
+/// A driver that a [`File`] works with: [`Driver`] or [`LocalDriver`].
+///
+/// A function that takes a file of any driver names it:
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use linux_aio::{Driver, File, FileDriver, LocalDriver};
+///
+/// async fn first_byte<D: FileDriver>(file: &File<D>) -> std::io::Result<u8> {
+///     let (result, [byte]) = file.read_exact_at([0], 0).await;
+///     result.map(|()| byte)
+/// }
+///
+/// let (shared, local) = (Driver::on_thread(1)?, LocalDriver::new(1)?);
+/// let file = File::from_std(std::fs::File::open("/dev/zero")?, &shared)?;
+/// assert_eq!(pollster::block_on(first_byte(&file))?, 0);
+/// let file = File::from_std(std::fs::File::open("/dev/zero")?, &local)?;
+/// assert_eq!(local.block_on(first_byte(&file))?, 0);
+/// # Ok(()) }
+/// ```
+pub trait FileDriver: Performs + Work + GoesOn {}
 
 /// The result of a request, and its buffer.
 pub type Outcome<B, T = usize> = (io::Result<T>, B);

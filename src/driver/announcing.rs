@@ -10,16 +10,23 @@
 //!
 //! - Operations that wait by nature always name the eventfd: POLL and the syncs.
 //! - As soon as a submit leaves a read or write in the kernel, all that follow name it.
-//! - Those that do not name it are looked for by the helper thread, until none is left.
+//! - Those that do not name it are looked for by the helper thread, soon and then ever later, until
+//!   none is left.
 
-use super::queued_operation::Kind;
+use super::announced::Kind;
 use core::time::Duration;
 use std::time::Instant;
 
 /// After so many submits in a row that completed inside, operations do not name the eventfd.
 const STREAK: u32 = 64;
 
-/// The time between two looks for operations that nobody announces.
+/// The time before the first look for operations that nobody announces. A disk needs about as long
+/// for a read, and a thread no less to be woken.
+const FIRST_PAUSE: Duration = Duration::from_micros(50);
+
+/// The longest time between two looks. Each pause is twice as long as the last, up to this: the
+/// delay that it adds is never longer than what the disk has taken, and a disk that hangs costs
+/// little.
 pub(super) const PAUSE: Duration = Duration::from_millis(1);
 
 /// See the [module](self).
@@ -32,6 +39,8 @@ pub(super) struct Announcing {
     pushed: [usize; 3],
     /// The time of the look that was asked for last.
     look: Option<Instant>,
+    /// The time between that and the next.
+    pause: Duration,
 }
 
 impl Announcing {
@@ -63,7 +72,15 @@ impl Announcing {
     pub(super) fn submitted(&mut self) {
         let transfers = self.pushed[Kind::Transfer as usize] + self.silent();
         let streaks = transfers == 0 && !self.always;
-        self.streak = if streaks { STREAK.min(self.streak + 1) } else { 0 };
+        if streaks {
+            self.streak = STREAK.min(self.streak + 1);
+            return;
+        }
+        if self.streak == STREAK {
+            // These are the first, and the last, that nobody announces.
+            (self.look, self.pause) = (None, FIRST_PAUSE);
+        }
+        self.streak = 0;
     }
 
     /// Returns whether there are operations that nobody announces.
@@ -83,7 +100,8 @@ impl Announcing {
         if self.look.is_some_and(|at| now < at) {
             return None;
         }
-        self.look = Some(now + PAUSE);
+        self.look = Some(now + self.pause);
+        self.pause = PAUSE.min(2 * self.pause);
         self.look
     }
 
@@ -96,7 +114,7 @@ impl Announcing {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use super::{Announcing, Kind, PAUSE, STREAK};
+    use super::{Announcing, FIRST_PAUSE, Kind, PAUSE, STREAK};
     use std::time::Instant;
 
     /// Goal: operations name the eventfd until a streak of submits has completed inside, and again
@@ -122,12 +140,29 @@ mod tests {
         }
     }
 
+    /// Goal: one look is asked for at a time, soon, and ever later up to a bound; and soon again
+    /// for the next that nobody announces.
     #[test]
     fn one_look_is_asked_for_at_a_time() {
         let mut announcing = Announcing::default();
-        let now = Instant::now();
-        assert_eq!(announcing.next_look(now), Some(now + PAUSE));
-        assert_eq!(announcing.next_look(now), None);
-        assert_eq!(announcing.next_look(now + PAUSE), Some(now + 2 * PAUSE));
+        let mut now = Instant::now();
+        for _ in 0..2 {
+            for _ in 0..STREAK {
+                announcing.submitted();
+            }
+            announcing.pushed(Kind::SilentTransfer);
+            announcing.submitted();
+            let mut pause = FIRST_PAUSE;
+            for _ in 0..10 {
+                // Others that are submitted meanwhile do not bring a look forward.
+                announcing.submitted();
+                assert_eq!(announcing.next_look(now), Some(now + pause));
+                assert_eq!(announcing.next_look(now), None);
+                now += pause;
+                pause = PAUSE.min(2 * pause);
+            }
+            assert_eq!(pause, PAUSE);
+            announcing.ended(Kind::SilentTransfer);
+        }
     }
 }

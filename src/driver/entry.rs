@@ -1,4 +1,4 @@
-//! [`Entry`], what the table of a driver has of one operation. Both drivers have such a table.
+//! [`Entry`], what the table of a local driver has of one operation.
 
 use super::held::Held;
 use super::users_code::{Ended, Payload};

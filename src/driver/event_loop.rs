@@ -1,11 +1,12 @@
 //! [`EventLoop`], which moves operations to the kernel and completions back.
 
 use super::Shared;
+use super::announced::{Announced, Kind, transfers};
 use super::announcing::Announcing;
 use super::deferred::Deferred;
 use super::helper::Purpose;
 use super::overdue::Facts;
-use super::queued_operation::{Announced, Ended, Kind, QueuedOperation, transfers};
+use super::queued_operation::{Ended, QueuedOperation};
 use super::stall::Stall;
 use super::state::{Pushed, Waiting};
 use super::stats::SubmitCounts;

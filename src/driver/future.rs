@@ -262,21 +262,23 @@ fn started_before_fork() -> ! {
 }
 
 impl<O> OpFuture<O> {
+    /// Leaves the operation of a future that is dropped before its end.
     #[cold]
-    fn abandon(&self, entry: usize) {
-        // In a forked child the operation is left to the parent.
-        let _ = self.shared.with_state(|state, deferred| state.abandon(entry, deferred));
-        self.span.left("dropped");
+    fn leave(&mut self) {
+        // A new one is dropped with the future.
+        if let Phase::Started(entry) = self.phase {
+            // In a forked child the operation is left to the parent.
+            let _ = self.shared.with_state(|state, deferred| state.abandon(entry, deferred));
+            self.span.left("dropped");
+        }
     }
 }
 
 impl<O> Drop for OpFuture<O> {
     #[inline(always)]
     fn drop(&mut self) {
-        match mem::replace(&mut self.phase, Phase::Finished) {
-            Phase::New(op) => drop(op),
-            Phase::Started(entry) => self.abandon(entry),
-            Phase::Finished => {}
+        if !matches!(self.phase, Phase::Finished) {
+            self.leave();
         }
     }
 }

@@ -1,11 +1,11 @@
 //! [`Held`], an operation of a driver in memory that is used again.
 //!
-//! A `Box` for each operation costs 130 instructions for `malloc` and `free`, a tenth of what a
+//! A `Box` for each operation costs 130 instructions for `malloc` and `free`, an eighth of what a
 //! driver needs. So operations of up to [`BLOCK`] bytes, which most are, lie in blocks of one size.
 //! Each thread keeps some blocks that are free. An operation may end on another thread: a block
 //! belongs to nobody but the operation in it.
 
-use super::queued_operation::Announced;
+use super::announced::Announced;
 use super::users_code::{Payload, goes_on};
 use crate::{EventResult, Operation, Prepared};
 use alloc::alloc::{alloc, dealloc, handle_alloc_error};

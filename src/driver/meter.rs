@@ -6,9 +6,9 @@
 //! It allocates when it is turned on, and when the table of operations grows. While it is off, each
 //! event costs one comparison and reads no clock.
 
+use super::announced::transfers;
 use super::metrics::{Counts, Metrics};
 use super::overdue::Submitted;
-use super::queued_operation::transfers;
 use crate::clock;
 use alloc::boxed::Box;
 use alloc::vec::Vec;

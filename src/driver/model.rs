@@ -9,11 +9,12 @@
 //! ```
 
 use super::alarm_clock::{Alarms, Key};
+use super::announced::Kind;
 use super::announcing::{Announcing, PAUSE};
 use super::batching::Decision;
 use super::deferred::Deferred;
 use super::held::Held;
-use super::queued_operation::{Ended, Kind, Sent};
+use super::queued_operation::{Ended, Sent};
 use super::run_lock::{ReactorPolling, RunLock};
 use super::state::{State, Waiting};
 use crate::{Operation, Prepared};

@@ -1,6 +1,6 @@
 //! [`Overdue`], an operation that the kernel has had for long.
 
-use super::queued_operation::transfers;
+use super::announced::transfers;
 use crate::{Iocb, Opcode};
 use core::fmt;
 use core::time::Duration;

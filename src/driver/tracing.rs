@@ -16,8 +16,8 @@ pub(super) use on::{Span, downcast, erase};
 #[cfg(feature = "tracing")]
 mod on {
     use super::{Erased, Errno, Held, Operation};
+    use crate::driver::announced::transfers;
     use crate::driver::metrics::name;
-    use crate::driver::queued_operation::transfers;
     use crate::{EventResult, Iocb, Prepared};
     use ::tracing::field::{Empty, debug};
     use ::tracing::span::Entered;

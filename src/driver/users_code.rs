@@ -14,7 +14,7 @@ use std::panic::catch_unwind;
 pub(crate) type Payload = Box<dyn Any + Send>;
 
 /// Calls `prepare`. Returns the payload if it panicked.
-#[inline]
+#[inline(always)]
 pub(crate) fn prepare<O: Operation + ?Sized>(op: &mut O) -> Result<Prepared<'_>, Payload> {
     // Moved through the closure, as the loan outlives it.
     catch_unwind(AssertUnwindSafe(move || {

@@ -1,6 +1,7 @@
 //! [`Access`], what a handle of a file has, and the two ways to do a [`Step`].
 
-use super::drivers::{FileDriver, FileOperation, Place};
+use super::FileDriver;
+use super::drivers::{FileOperation, Place};
 use super::memory::{Memory, Span};
 use super::open::Open;
 use super::sides::{Entered, Side};

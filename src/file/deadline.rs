@@ -1,6 +1,6 @@
 //! [`FileWithDeadline`], a handle whose requests end at a time even if the disk hangs.
 
-use super::drivers::FileDriver;
+use super::FileDriver;
 use super::options::OpenOptions;
 use super::{File, Outcome};
 use crate::clock;

@@ -5,8 +5,8 @@
 //! bytes over those that another process has written meanwhile. A padded block with a truncation
 //! after it would destroy what others append.
 
+use super::FileDriver;
 use super::access::{Access, Stepped};
-use super::drivers::FileDriver;
 use super::memory::{Fill, Give, Memory};
 use super::sides::Side;
 use super::step::{LARGEST, Step};

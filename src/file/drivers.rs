@@ -1,6 +1,6 @@
 //! [`FileDriver`], the drivers that files work with, and what a file asks of one.
 
-use super::work::Work;
+use super::FileDriver;
 use crate::driver::BlockingThreads;
 use crate::driver::alarm_clock::{Alarm, Rings};
 use crate::driver::held::Held;
@@ -13,28 +13,6 @@ use core::fmt;
 use core::ops::DerefMut;
 use core::task::{Context, Poll};
 use std::time::Instant;
-
-/// A driver that a [`File`](super::File) works with: [`Driver`] or [`LocalDriver`].
-///
-/// A function that takes a file of any driver names it:
-///
-/// ```
-/// # fn main() -> std::io::Result<()> {
-/// use linux_aio::{Driver, File, FileDriver, LocalDriver};
-///
-/// async fn first_byte<D: FileDriver>(file: &File<D>) -> std::io::Result<u8> {
-///     let (result, [byte]) = file.read_exact_at([0], 0).await;
-///     result.map(|()| byte)
-/// }
-///
-/// let (shared, local) = (Driver::on_thread(1)?, LocalDriver::new(1)?);
-/// let file = File::from_std(std::fs::File::open("/dev/zero")?, &shared)?;
-/// assert_eq!(pollster::block_on(first_byte(&file))?, 0);
-/// let file = File::from_std(std::fs::File::open("/dev/zero")?, &local)?;
-/// assert_eq!(local.block_on(first_byte(&file))?, 0);
-/// # Ok(()) }
-/// ```
-pub trait FileDriver: Performs + Work {}
 
 impl FileDriver for Driver {}
 impl FileDriver for LocalDriver {}

@@ -1,11 +1,11 @@
-//! The [`Work`] of each driver. The futures are the same; the boxes are not.
+//! The [`Work`] of each driver, and how requests go on. The futures are the same; the boxes are not.
 
 use super::File;
 use super::access::Access;
 use super::drivers::InPlace;
 use super::memory::Memory;
 use super::step::Step;
-use super::transfer::Way;
+use super::transfer::{GoesOn, Way};
 use super::whole::Moved;
 use super::work::{Cut, Work};
 use crate::{Driver, LocalDriver, Part};
@@ -17,9 +17,7 @@ use std::io;
 
 macro_rules! in_boxes {
     ($driver:ty, $boxed:ty) => {
-        impl Work for $driver {
-            type Boxed<T: Send + 'static> = $boxed;
-
+        impl GoesOn for $driver {
             fn go_on<M: Memory>(
                 access: Access<Self>,
                 step: Box<Step<M>>,
@@ -27,6 +25,10 @@ macro_rules! in_boxes {
             ) -> Self::Boxed<(Moved, M)> {
                 Box::pin(async move { access.go_on(step, way).await })
             }
+        }
+
+        impl Work for $driver {
+            type Boxed<T: Send + 'static> = $boxed;
 
             fn read<B>(file: File<Self>, buf: B, offset: u64) -> Self::Boxed<(io::Result<usize>, B)>
             where

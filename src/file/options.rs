@@ -1,7 +1,7 @@
 //! [`OpenOptions`].
 
+use super::FileDriver;
 use super::call;
-use super::drivers::FileDriver;
 use super::open::{Direct, Open};
 use crate::Errno;
 use crate::driver::Lane;

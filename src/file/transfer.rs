@@ -3,15 +3,17 @@
 //! Most requests are one operation of the driver or one copy from the page cache. [`Transfer`] does
 //! these alone. What is left goes to a future in a box, which need not be small.
 
+use super::FileDriver;
 use super::access::{Access, Stepped};
 use super::direct;
-use super::drivers::{FileDriver, Place};
+use super::drivers::Place;
 use super::fair;
 use super::memory::Memory;
 use super::open::DirectState;
 use super::sides::Side;
 use super::step::{LARGEST, Step};
 use super::whole::{self, Moved};
+use super::work::Work;
 use crate::{Errno, RwFlags};
 use alloc::boxed::Box;
 use core::future::Future;
@@ -160,6 +162,16 @@ enum Begun<M> {
     Ended(Moved, M),
     /// To be done by the driver or a thread.
     Step(Box<Step<M>>, Way),
+}
+
+/// What a request asks of its driver after the first attempt. Nobody else can implement it.
+pub trait GoesOn: Work {
+    /// Moves what the first attempt has left.
+    fn go_on<M: Memory>(
+        access: Access<Self>,
+        step: Box<Step<M>>,
+        way: Way,
+    ) -> Self::Boxed<(Moved, M)>;
 }
 
 /// The way in which a transfer is done.

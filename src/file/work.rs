@@ -1,28 +1,15 @@
-//! [`Work`], what streams and requests have their driver do, as futures that they keep.
+//! [`Work`], what a stream has its driver do, as futures that the stream keeps.
 
 use super::File;
-use super::access::Access;
-use super::memory::Memory;
-use super::step::Step;
-use super::transfer::Way;
-use super::whole::Moved;
-use alloc::boxed::Box;
 use core::future::Future;
 use core::ops::Range;
 use std::io;
 
-/// The work of streams and requests. Each driver makes the same futures, in its own kind of box: one that can be
+/// The work of streams. Each driver makes the same futures, in its own kind of box: one that can be
 /// sent to other threads if the driver can. Nobody else can implement it.
 pub trait Work: Sized + Unpin {
     /// A future in a box.
     type Boxed<T: Send + 'static>: Future<Output = T> + Unpin;
-
-    /// Moves what the first attempt of a request has left.
-    fn go_on<M: Memory>(
-        access: Access<Self>,
-        step: Box<Step<M>>,
-        way: Way,
-    ) -> Self::Boxed<(Moved, M)>;
 
     /// Reads to all of `buf`, or to the end of the file.
     fn read<B>(file: File<Self>, buf: B, offset: u64) -> Self::Boxed<(io::Result<usize>, B)>

@@ -1,8 +1,8 @@
 //! [`Queued`], operations of different types in the queue of a local driver.
 
 use crate::abi::IOCB_FLAG_RESFD;
+use crate::driver::announced::transfers;
 use crate::driver::held::{Erased, Held};
-use crate::driver::queued_operation::transfers;
 use crate::driver::users_code::{self, Payload, prepare};
 use crate::{EventFd, EventResult, Fd, Operation, Prepared};
 use alloc::rc::Rc;
