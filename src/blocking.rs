@@ -119,7 +119,7 @@ impl File {
     ///
     /// # Errors
     /// `Unsupported`: `O_DIRECT` is [required](crate::Direct::Require), and the file does not
-    /// support it or could not be opened again; or [`Direct::Never`](crate::Direct::Never) is asked
+    /// support it or could not be opened again; or [`Direct::Never`] is asked
     /// for, and a file that is open with `O_DIRECT` could not be opened without. Otherwise those of
     /// [`from_std`](Self::from_std).
     pub fn from_std_with(file: std::fs::File, direct: Direct) -> io::Result<Self> {

@@ -130,9 +130,9 @@ use work::Work;
 ///
 /// Writes of this file and its clones on the two sides of the page cache are kept apart in time,
 /// and wait for one another. They need not be polled for that: a write that is in flight, or one
-/// that waits, holds up no other because its task awaits something else. If another program, or another `File` of the same file, writes through
-/// the page cache beside a direct write, the kernel may report `EIO` at the next sync. So open a
-/// file once, and clone it.
+/// that waits, holds up no other because its task awaits something else. If another program, or
+/// another `File` of the same file, writes through the page cache beside a direct write, the kernel
+/// may report `EIO` at the next sync. So open a file once, and clone it.
 ///
 /// Without `/proc`, or after a change of the file's rights, there may be no second descriptor. A
 /// block device has none, since the kernel does not keep its page cache in step. Then
@@ -186,7 +186,7 @@ pub struct File<D = Driver> {
     access: Access<D>,
 }
 
-/// A driver that a [`File`] works with: [`Driver`] or [`LocalDriver`].
+/// A driver that a [`File`] works with: [`Driver`] or [`LocalDriver`](crate::LocalDriver).
 ///
 /// A function that takes a file of any driver names it:
 ///

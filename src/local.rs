@@ -363,11 +363,12 @@ impl LocalDriver {
     /// Use it where the program must end even if a disk hangs. The time begins with this call.
     ///
     /// # Errors
-    /// [`Unfinished`] lists the operations that the kernel still has when the time is up. The
-    /// driver leaks rather than waits: from then on its drop leaves these operations, their buffers
-    /// and the context as they are. Operations that wait for a slot end with `ECANCELED` then.
-    /// Futures of operations in the kernel stay pending. Outside of [`block_on`](Self::block_on) a
-    /// thread tells when the time is up. If it cannot be started, the time is up at once.
+    /// [`Unfinished`](crate::Unfinished) lists the operations that the kernel still has when the
+    /// time is up. The driver leaks rather than waits: from then on its drop leaves these
+    /// operations, their buffers and the context as they are. Operations that wait for a slot end
+    /// with `ECANCELED` then. Futures of operations in the kernel stay pending. Outside of
+    /// [`block_on`](Self::block_on) a thread tells when the time is up. If it cannot be started,
+    /// the time is up at once.
     ///
     /// The kernel itself waits for the operations of a process that exits. A program cannot prevent
     /// that.

@@ -1,6 +1,6 @@
 //! The device or file of the operations. Whatever is made for it goes away with it. Files have no
-//! names. Loop devices let go by themselves when nobody has them open. A zram device is removed by a
-//! process that waits for the end of this one, however it ends.
+//! names. Loop devices let go by themselves when nobody has them open. A zram device is removed by
+//! a process that waits for the end of this one, however it ends.
 
 use crate::load::Target;
 use anyhow::{Context, Result, bail, ensure};
@@ -83,8 +83,8 @@ pub struct Device {
     _keeper: Option<Keeper>,
     /// The file below a loop device.
     _under: Option<File>,
-    /// Another one like it, for what goes through the page cache. If pages of a disk are cached, the
-    /// kernel looks for some to be written before each operation that goes around the cache.
+    /// Another one like it, for what goes through the page cache. If pages of a disk are cached,
+    /// the kernel looks for some to be written before each operation that goes around the cache.
     cached: Option<Box<Self>>,
 }
 

@@ -95,8 +95,8 @@ impl Buffers {
     }
 }
 
-/// A stream whose future waits. When the future is dropped, the stream leaves the queue of its pool,
-/// in which it would hold up others.
+/// A stream whose future waits. When the future is dropped, the stream leaves the queue of its
+/// pool, in which it would hold up others.
 pub(super) struct InQueue<'s, S: HasBuffers>(pub(super) &'s mut S);
 
 /// A stream that has buffers once it was polled.

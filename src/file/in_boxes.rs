@@ -1,4 +1,5 @@
-//! The [`Work`] of each driver, and how requests go on. The futures are the same; the boxes are not.
+//! The [`Work`] of each driver, and how requests go on. The futures are the same; the boxes are
+//! not.
 
 use super::File;
 use super::access::Access;

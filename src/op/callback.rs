@@ -115,8 +115,8 @@ impl<P: Operation, T> Queue<Callback<P, T>> {
     ///
     /// # Errors
     /// Those of `io_getevents(2)` under a filter, if the ring cannot be read;
-    /// [`Errno::FORKED`](crate::Errno::FORKED). They are returned if no callback was called. After a callback, the next call
-    /// returns the error.
+    /// [`Errno::FORKED`](crate::Errno::FORKED). They are returned if no callback was called. After
+    /// a callback, the next call returns the error.
     ///
     /// # Examples
     ///

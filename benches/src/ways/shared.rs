@@ -1,5 +1,5 @@
-//! Runs the tasks of a driver, each of which does its operations one after the other. It is the same
-//! for a driver of any thread and for one of a single thread.
+//! Runs the tasks of a driver, each of which does its operations one after the other. It is the
+//! same for a driver of any thread and for one of a single thread.
 
 use crate::clock::{Clock, NoClock, Watch};
 use crate::load::{Action, Cursor, Load};

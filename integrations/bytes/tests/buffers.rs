@@ -93,8 +93,8 @@ async fn bytes_are_written_as_they_are() -> Result<()> {
     Ok(())
 }
 
-/// Goal: a buffer of a pool is in use until the last `Bytes` of it is gone, and no longer. Method: a
-/// reader with a pool of two, whose first chunk is kept as a slice alone.
+/// Goal: a buffer of a pool is in use until the last `Bytes` of it is gone, and no longer. Method:
+/// a reader with a pool of two, whose first chunk is kept as a slice alone.
 #[tokio::test]
 async fn a_pool_has_its_memory_back_with_the_last_bytes() -> Result<()> {
     let content = pattern(64 << 10);

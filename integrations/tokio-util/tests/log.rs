@@ -59,8 +59,9 @@ async fn records_come_as_they_were_sent() -> Result<()> {
     Ok(())
 }
 
-/// Goal: lines are those of `str::lines`, whatever ends them, and the last one needs no end. Method:
-/// lines across the borders of chunks, with `\n` and `\r\n`, an empty one, and letters of 4 bytes.
+/// Goal: lines are those of `str::lines`, whatever ends them, and the last one needs no end.
+/// Method: lines across the borders of chunks, with `\n` and `\r\n`, an empty one, and letters of 4
+/// bytes.
 #[tokio::test]
 async fn lines_are_those_of_the_text() -> Result<()> {
     let (file, path, _directory) = empty().await?;
