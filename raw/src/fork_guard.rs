@@ -30,9 +30,13 @@ static WORD: AtomicPtr<AtomicU32> = AtomicPtr::new(ptr::null_mut());
 /// The content of the word in the process that has mapped the page.
 const MARK: u32 = 1;
 
-/// The word of a guard that got no page. It is marked in every process, so that
-/// [`ForkGuard::check`] is one comparison for all guards.
-static UNGUARDED: AtomicU32 = AtomicU32::new(MARK);
+/// The content of the word of a guard that got no page. It tells nothing about the process.
+const NO_MARK: u32 = 2;
+
+/// The word of a guard that got no page. It is not 0 in every process, so that
+/// [`ForkGuard::check`] is one comparison for all guards; and it is not [`MARK`], so that
+/// [`ForkGuard::check_strictly`] is one, too.
+static UNGUARDED: AtomicU32 = AtomicU32::new(NO_MARK);
 
 /// A word without the mark, in every process.
 static UNMARKED: AtomicU32 = AtomicU32::new(0);
@@ -82,12 +86,12 @@ impl ForkGuard {
         !ptr::eq(self.word, UNGUARDED.as_ptr())
     }
 
-    #[inline]
-    fn is_marked(&self) -> bool {
+    #[inline(always)]
+    fn mark(&self) -> u32 {
         // SAFETY: The word is mapped for good and aligned. It was written before this guard was
         // made, and nobody writes to it any more, so that a plain load is no race. The compiler
         // compares it in place.
-        unsafe { *self.word != 0 }
+        unsafe { *self.word }
     }
 
     /// Checks that this process made the guard, if a fork [is noticed](Self::notices_forks) by
@@ -97,7 +101,7 @@ impl ForkGuard {
     /// [`Errno::FORKED`] in a child.
     #[inline]
     pub fn check(&self) -> Result<(), Errno> {
-        if self.is_marked() { Ok(()) } else { Err(Errno::FORKED) }
+        if self.mark() != 0 { Ok(()) } else { Err(Errno::FORKED) }
     }
 
     /// Checks that this process made the guard, by a system call where nothing else tells.
@@ -106,11 +110,14 @@ impl ForkGuard {
     /// [`Errno::FORKED`] in a child.
     #[inline]
     pub fn check_strictly(&self) -> Result<(), Errno> {
-        if self.notices_forks() { self.check() } else { self.check_number() }
+        if self.mark() == MARK { Ok(()) } else { self.check_number() }
     }
 
     #[cold]
     fn check_number(&self) -> Result<(), Errno> {
+        if self.notices_forks() {
+            return Err(Errno::FORKED);
+        }
         if self.number == helper::getpid() { Ok(()) } else { Err(Errno::FORKED) }
     }
 }
