@@ -35,7 +35,6 @@ pub(crate) mod close_within;
 pub(crate) mod deadline;
 pub(crate) mod default_deadline;
 mod deferred;
-pub(crate) mod entry;
 mod event_loop;
 #[cfg(feature = "metrics")]
 mod export;
@@ -63,8 +62,8 @@ pub(crate) use blocking::{BlockingThreads, Lane};
 pub use close_within::{CloseWithin, Unfinished};
 pub use deadline::WithDeadline;
 pub use default_deadline::DriverWithDeadline;
+pub(crate) use future::InBox;
 pub use future::{Close, OpFuture};
-pub(crate) use future::{InBox, InHeld};
 pub use metrics::{Histogram, Metrics, OperationMetrics};
 pub use overdue::Overdue;
 pub use reactor::Reactor;

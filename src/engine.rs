@@ -87,7 +87,7 @@ pub(crate) use finished::Finished;
 
 use crate::raw::ForkGuard;
 use crate::slot::{EngineId, Link, PushError, Slot, Tag, Token};
-use crate::{Errno, IoContext, Iocb, Opcode, Operation};
+use crate::{Errno, IoContext, Iocb, Opcode, Operation, Prepared};
 use batch::Batch;
 use core::cell::Cell;
 use core::mem::{self, MaybeUninit};
@@ -298,6 +298,29 @@ impl<O> Engine<O> {
         Ok(self.token(tag))
     }
 
+    /// Queues `op`, which is prepared already. Returns its tag, or `op` if no slot is free.
+    ///
+    /// # Safety
+    /// - The submit queue has room for every slot.
+    /// - What `prepared` lends stays lent until the operation has ended: until its [`Finished`] is
+    ///   had, or it is taken out.
+    #[cfg(feature = "std")]
+    #[inline(always)]
+    pub(crate) unsafe fn push_prepared(&self, op: O, prepared: Prepared<'_>) -> Result<Tag, O> {
+        // SAFETY: This is a link of the free list.
+        let Some(slot) = (unsafe { self.follow(self.free.get()) }) else { return Err(op) };
+        self.free.set(slot.next.get());
+        // SAFETY: The slot was free: nothing is in it, and nobody has a pointer into it.
+        unsafe { slot.operation().write(op) };
+        // SAFETY: The slot is on no list any more, and the kernel does not have its iocb: its last
+        // operation has ended. The loan lasts (promise of the caller).
+        let tag = unsafe { self.begin(slot, prepared) };
+        // SAFETY: No slot is queued twice and there is room for each, so the queue is not full. The
+        // slot stays as long as the engine.
+        unsafe { self.queued.push(slot) };
+        Ok(tag)
+    }
+
     /// Pushes as [`push_with_room`](Self::push_with_room) does, and shows the iocb, too.
     ///
     /// # Safety
@@ -348,10 +371,21 @@ impl<O> Engine<O> {
         let unprepared = Unprepared { engine: self, slot };
         // SAFETY: The operation is initialised and nobody refers to it, as the caller promises.
         let operation = unsafe { &mut *slot.operation() };
-        // The loan ends for the compiler here; the live tag keeps it up.
         let prepared = operation.prepare();
         mem::forget(unprepared);
+        // SAFETY: The slot is on no list and the kernel does not have its iocb, as the caller
+        // promises. The operation stays in the slot, lent, while the tag is live.
+        unsafe { self.begin(slot, prepared) }
+    }
 
+    /// Makes the tag of a slot live, whose operation has been prepared.
+    ///
+    /// # Safety
+    /// - The slot is one of this engine and on no list, and the kernel does not have its iocb.
+    /// - What `prepared` lends stays lent while the tag is live.
+    #[inline(always)]
+    unsafe fn begin(&self, slot: &Slot<O>, prepared: Prepared<'_>) -> Tag {
+        // The loan ends for the compiler here; the live tag keeps it up.
         let tag = slot.tag().next();
         debug_assert!(tag.is_live());
         let of_kernel = match prepared.filled() {
@@ -528,6 +562,14 @@ impl<O> Engine<O> {
         Some(self.named(token.tag_in(self.id)?)?.iocb())
     }
 
+    /// Returns where the operations lie that have not ended, and how they were prepared. They are
+    /// lent.
+    #[cfg(feature = "std")]
+    pub(crate) fn live_operations(&self) -> impl Iterator<Item = (*mut O, Iocb)> {
+        let live = self.slots().iter().filter(|slot| slot.tag().is_live());
+        live.map(|slot| (slot.operation(), slot.iocb()))
+    }
+
     /// Returns the slot of the operation that a token names.
     fn named(&self, tag: Tag) -> Option<&Slot<O>> {
         let slot = self.slots().get(tag.index() as usize)?;
@@ -544,7 +586,7 @@ impl<O> Engine<O> {
 
     /// Returns the token of the operation whose tag this is.
     #[inline(always)]
-    fn token(&self, tag: Tag) -> Token {
+    pub(crate) fn token(&self, tag: Tag) -> Token {
         Token::new(self.id, tag)
     }
 }

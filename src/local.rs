@@ -5,36 +5,61 @@
 //! an operation which is to be submitted at once. A turn inside of a turn makes the outer one
 //! run one more step.
 //!
+//! # The way of an operation
+//!
+//! `perform` moves the operation into a vacant [`Entry`](entry::Entry), where it stays until its
+//! future takes it. The first poll prepares it there, gives the entry's address to a slot of the
+//! queue, and returns. The turn that finds the event writes the outcome and the phase into the
+//! entry, and calls its waker. The next poll reads the operation out.
+//!
+//! What is rare goes another way, behind one test each:
+//!
+//! - The *credit* is the number of operations that may be queued before something is to be looked
+//!   at: a slot, the batch, the end of the driver, measuring. Who finds none goes the slow way.
+//! - The stage of an entry, its phase and what is noted of the operation, is one word. The end of
+//!   an operation whose stage is not the common one is completed on the slow way: a future that is
+//!   gone, an eventfd, a POLL or a sync, an operation that may go on, one that is measured.
+//!
+//! # What is borrowed when
+//!
 //! The [`State`] is borrowed for moments in which no code of a user runs. The [`EventLoop`] is
-//! borrowed by a turn, and by the sleep of `block_on`, which is never inside of a turn.
+//! borrowed by a turn alone. The queue is used by `&`, also while users' code runs, and ends where
+//! nobody uses it ([`QueueCell`]).
 
+mod abandon;
 pub(crate) mod alarm;
 mod block_on;
+mod close;
+mod complete;
 mod deadline;
+mod entries;
+mod entry;
 mod future;
 mod meter;
 mod overdue;
 mod queued;
 mod run;
+mod stage;
 mod state;
 mod turn;
 
-pub use future::{LocalClose, LocalFuture};
+pub use close::LocalClose;
+pub use future::LocalFuture;
 pub use run::LocalRun;
 
 use crate::clock;
 use crate::driver::BlockingThreads;
-use crate::driver::held::Held;
 use crate::driver::reactor::FailedReactor;
 use crate::driver::stall::RETRY_LIMIT;
+use crate::driver::stats::SubmitCounts;
 use crate::driver::thread::ThreadError;
-use crate::driver::users_code::{catch_and_forget, run};
+use crate::driver::users_code::catch_and_forget;
 use crate::fd::OwnedFd;
 use crate::op::Fsync;
 use crate::raw::ForkGuard;
 use crate::{
-    CloseWithin, DriverStats, Errno, EventFd, IoContext, Metrics, Operation, Overdue, Queue,
-    Reactor,
+    CloseWithin, DriverStats, Errno, EventFd, Fd, IoContext, Metrics, Operation, Overdue, Prepared,
+    Queue, Reactor, Stats,
 };
 use alarm::{LocalAlarm, LocalAlarms};
 use alloc::boxed::Box;
@@ -49,14 +74,15 @@ use core::mem;
 use core::ops::Deref;
 use core::task::Waker;
 use core::time::Duration;
+use entries::{Entries, EntryRef};
 use meter::LocalMeter;
-use queued::Counts;
-use state::{Action, State};
+use queued::{Announcing, QueueCell, Queued};
+use state::State;
 use static_assertions::assert_not_impl_any;
 use std::io;
 use std::thread;
 use std::time::Instant;
-use turn::EventLoop;
+use turn::{BellPoll, EventLoop};
 
 assert_not_impl_any!(LocalDriver: Send, Sync);
 assert_not_impl_any!(LocalFuture<Fsync<OwnedFd>>: Send, Sync);
@@ -151,6 +177,11 @@ const STEPS: u32 = 8;
 ///   parent's driver stays open.
 /// - Dropping handles and futures drops nothing that the driver has.
 ///
+/// # Wakers
+///
+/// The driver keeps the waker of a future that has ended until another operation needs the place,
+/// or until it is dropped itself. So the next operation of a task need not clone it.
+///
 /// # Panics of users' code
 ///
 /// A panic in [`Operation::prepare`] is the outcome of that operation: its future panics. A panic
@@ -193,15 +224,28 @@ impl LocalDriver {
             context.split().1.reap(&mut [])?;
         }
         let queue = Queue::over(context, slots);
+        let capacity = queue.capacity() - 1;
+        let bell = Arc::new(Bell::new(process)?);
         let inner = Inner {
-            state: RefCell::new(State::new(queue.capacity() - 1)),
-            event_loop: RefCell::new(EventLoop::new(queue)),
+            process,
+            granted: Cell::new(0),
+            credit: Cell::new(0),
+            batch: Cell::new(0),
+            completed: Cell::new(0),
+            entries: Entries::default(),
+            announcing: Announcing::default(),
+            rung: Cell::new(false),
+            queue: QueueCell::new(queue),
+            capacity,
+            state: RefCell::default(),
+            event_loop: RefCell::new(EventLoop::new()),
+            counts: RefCell::default(),
+            last_stats: Cell::default(),
             turning: Cell::new(false),
             again: Cell::new(false),
-            counts: Rc::default(),
-            actions: Cell::default(),
             blocking: Cell::new(false),
             hosted: Cell::new(false),
+            yields: Cell::new(false),
             host: RefCell::new(None),
             watched: OnceCell::new(),
             reactor_error: OnceCell::new(),
@@ -209,10 +253,11 @@ impl LocalDriver {
             retry_limit: Cell::new(RETRY_LIMIT),
             given_up: Cell::new(false),
             measures: Cell::new(false),
-            meter: Rc::default(),
-            bell: Arc::new(Bell::new(process)?),
+            meter: LocalMeter::default(),
+            bell_poll: Cell::new(BellPoll::Idle),
+            bell_waker: Waker::from(Arc::clone(&bell)),
+            bell,
             threads: BlockingThreads::new(process),
-            process,
         };
         Ok(Self { inner: Handle(Rc::new(inner)) })
     }
@@ -243,13 +288,14 @@ impl LocalDriver {
     /// ```
     #[doc(alias = "submit")]
     #[doc(alias = "io_submit")]
+    #[inline]
     pub fn perform<O: Operation + 'static>(&self, op: O) -> LocalFuture<O> {
-        LocalFuture::new(self.inner.clone(), Held::new(op))
+        LocalFuture::new(&self.inner, op)
     }
 
     /// Does the same for an operation that is in a box.
     pub(crate) fn perform_boxed<O: Operation + 'static>(&self, op: Box<O>) -> LocalFuture<O> {
-        LocalFuture::new(self.inner.clone(), Held::from_box(op))
+        LocalFuture::of_boxed(&self.inner, op)
     }
 
     /// Polls `future` until it is ready, and does the driver's work meanwhile. Sleeps in
@@ -468,8 +514,8 @@ impl LocalDriver {
     pub fn measure(&self, on: bool) {
         if self.inner.check_process().is_ok() {
             self.inner.measures.set(on);
-            self.inner.state.borrow_mut().measure(on);
             self.inner.meter.turn(on);
+            self.inner.revoke_credit();
         }
     }
 
@@ -514,7 +560,7 @@ impl LocalDriver {
     /// a slot. Returns 0 in a forked child.
     pub fn outstanding(&self) -> usize {
         match self.inner.check_process() {
-            Ok(()) => self.inner.state.borrow().outstanding(),
+            Ok(()) => self.inner.outstanding(),
             Err(_) => 0,
         }
     }
@@ -554,7 +600,7 @@ impl LocalDriver {
     /// [`block_on`](Self::block_on).
     pub fn stats(&self) -> DriverStats {
         match self.inner.check_process() {
-            Ok(()) => self.inner.state.borrow().stats,
+            Ok(()) => self.inner.stats(),
             Err(_) => DriverStats::default(),
         }
     }
@@ -569,20 +615,42 @@ impl fmt::Debug for LocalDriver {
 }
 
 /// The part of a driver that its handles and futures share.
+///
+/// The first fields are those that each operation needs.
 struct Inner {
+    process: ForkGuard,
+    /// The operations that futures have started, and those of the credit.
+    granted: Cell<u64>,
+    /// The number of operations that may be queued before one goes the slow way: that looks for a
+    /// free slot, and decides when they are submitted. Never more than there are free slots, and 0
+    /// while operations wait for one, and when none are taken any more.
+    credit: Cell<i32>,
+    /// The number of the next submit.
+    batch: Cell<u64>,
+    /// The operations that have ended.
+    completed: Cell<u64>,
+    entries: Entries,
+    announcing: Announcing,
+    /// The driver has called the waker of its own `block_on`.
+    rung: Cell<bool>,
+    queue: QueueCell,
+    /// The number of slots, without that of the bell.
+    capacity: usize,
     state: RefCell<State>,
     event_loop: RefCell<EventLoop>,
+    counts: RefCell<SubmitCounts>,
+    /// Those of the queue, when the driver has ended.
+    last_stats: Cell<Stats>,
     /// A turn is under way.
     turning: Cell<bool>,
     /// It is to run one more step.
     again: Cell<bool>,
-    counts: Rc<Counts>,
-    /// An empty list, for its allocation.
-    actions: Cell<Vec<Action>>,
     /// `block_on` is under way.
     blocking: Cell<bool>,
     /// There is a [`LocalRun`].
     hosted: Cell<bool>,
+    /// Its task lets others run first, once.
+    yields: Cell<bool>,
     /// The waker of its task. `None` before the first poll, and while it is called.
     host: RefCell<Option<Waker>>,
     /// The eventfd that a reactor watches, once there has been one.
@@ -595,12 +663,16 @@ struct Inner {
     /// `close_within` was given up: the drop must not wait for the kernel.
     given_up: Cell<bool>,
     measures: Cell<bool>,
-    meter: Rc<LocalMeter>,
+    meter: LocalMeter,
     bell: Arc<Bell>,
+    bell_poll: Cell<BellPoll>,
+    bell_waker: Waker,
     /// The threads that make calls for files.
     threads: BlockingThreads,
-    process: ForkGuard,
 }
+
+/// Says that the driver has ended.
+struct NoQueue;
 
 /// The reference to the driver that a [`LocalDriver`] or a future has. A forked child leaks it, and
 /// so drops nothing of the driver.
@@ -631,6 +703,103 @@ impl Inner {
         self.process.check_strictly()
     }
 
+    /// Returns the number of operations that have been started and have not ended.
+    fn outstanding(&self) -> usize {
+        (self.started() - self.completed.get()) as usize
+    }
+
+    /// Returns the number of operations that futures have started.
+    fn started(&self) -> u64 {
+        self.granted.get() - self.credit.get() as u64
+    }
+
+    /// Notes an operation that is started without credit.
+    fn note_started(&self) {
+        self.granted.set(self.granted.get() + 1);
+    }
+
+    /// Returns the number of those that have slots.
+    fn admitted(&self) -> usize {
+        self.outstanding() - self.state.borrow().waiting()
+    }
+
+    /// Returns whether every operation has ended and no more will come.
+    fn is_drained(&self) -> bool {
+        self.outstanding() == 0 && self.state.borrow().refusal().is_some()
+    }
+
+    fn takes_operations(&self) -> bool {
+        self.state.borrow().refusal().is_none()
+    }
+
+    /// Returns the number of operations that may be queued now.
+    fn room(&self) -> usize {
+        let state = self.state.borrow();
+        let open = state.refusal().is_none() && state.waiting() == 0;
+        if open { self.capacity.saturating_sub(self.outstanding()) } else { 0 }
+    }
+
+    /// Lets up to so many operations be queued without a look at the batch.
+    fn give_credit(&self, most: i32) {
+        self.revoke_credit();
+        if self.measures.get() {
+            // Each goes the slow way, where it is measured.
+            return;
+        }
+        let credit = i32::try_from(self.room()).map_or(most, |room| room.min(most));
+        self.credit.set(credit);
+        self.granted.set(self.granted.get() + credit as u64);
+    }
+
+    /// Has the next operation go the slow way.
+    fn revoke_credit(&self) {
+        self.granted.set(self.started());
+        self.credit.set(0);
+    }
+
+    fn stats(&self) -> DriverStats {
+        let mut stats = DriverStats {
+            submitted: self.started(),
+            completed: self.completed.get(),
+            ..DriverStats::default()
+        };
+        let queue = self.with_queue(Queue::stats).unwrap_or(self.last_stats.get());
+        self.counts.borrow().show(queue, &mut stats);
+        stats
+    }
+
+    /// Calls `f` with the queue, if the driver has not ended.
+    #[inline(always)]
+    fn with_queue<R>(&self, f: impl FnOnce(&Queue<Queued>) -> R) -> Option<R> {
+        self.queue.get().map(f)
+    }
+
+    /// Queues a prepared operation.
+    ///
+    /// # Safety
+    /// What `prepared` lends stays lent until the operation has ended.
+    #[inline(always)]
+    unsafe fn enqueue(&self, entry: EntryRef, prepared: Prepared<'_>) -> Result<(), NoQueue> {
+        let Some(queue) = self.queue.get() else { return Err(NoQueue) };
+        // SAFETY: The promise of the caller.
+        match unsafe { queue.push_prepared(Queued(Some(entry)), prepared) } {
+            Ok(tag) => {
+                entry.tag.set(tag);
+                entry.batch.set(self.batch.get());
+            }
+            Err(_) => unreachable!("no more are admitted than there are slots"),
+        }
+        Ok(())
+    }
+
+    /// Says why an operation is not taken whose `prepare` has ended the driver, by a turn in it
+    /// that could take no events.
+    #[cold]
+    fn refuse(&self, entry: EntryRef) -> Errno {
+        self.announcing.forget(&entry);
+        self.state.borrow().refusal().unwrap_or(Errno::ECANCELED)
+    }
+
     fn is_hosted(&self) -> bool {
         self.hosted.get()
     }
@@ -638,6 +807,16 @@ impl Inner {
     /// Returns the eventfd that a task waits for, if there is one.
     fn watched_by_host(&self) -> Option<&Arc<EventFd>> {
         self.watched.get().filter(|_| self.is_hosted())
+    }
+
+    /// Has operations name the eventfd of the reactor that there is now, if there is one.
+    fn host_has_changed(&self) {
+        self.announcing.set_watched(self.watched_by_host().map(|eventfd| {
+            // SAFETY: The driver keeps its eventfds open until the queue is gone, and operations
+            // that name them are submitted by that queue alone.
+            unsafe { Fd::borrow_raw(eventfd.fd().as_raw()) }
+        }));
+        self.revoke_credit();
     }
 
     /// Returns whether nobody but futures that are polled run turns.
@@ -684,20 +863,27 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        let (mut actions, process) = (Vec::new(), self.process);
-        let leaks = self.given_up.get() && self.state.get_mut().outstanding() > 0;
-        let queue = self.event_loop.get_mut().queue.take();
-        if leaks {
-            // To destroy the context would wait for operations that hang.
-            mem::forget(queue);
-        } else if let Some(queue) = queue {
-            let left = queue.into_operations();
-            actions
-                .extend(left.into_iter().filter_map(queued::Queued::into_op).map(Action::DropOp));
+        if let Some(queue) = self.queue.get_mut().take() {
+            if self.given_up.get() && self.outstanding() > 0 {
+                // To destroy the context would wait for operations that hang.
+                mem::forget(queue);
+            } else {
+                // Those of futures that are gone. The others keep the driver.
+                for Queued(entry) in queue.into_operations() {
+                    if let Some(entry) = entry {
+                        self.discard(entry);
+                    }
+                }
+            }
         }
-        self.state.get_mut().clear(&mut actions);
+        let closers = self.state.get_mut().take_closers();
+        let vacant = self.entries.free();
+        for waker in vacant.chain(closers) {
+            complete::drop_caught(Some(waker));
+        }
         // The task ends.
-        actions.extend(self.host.get_mut().take().map(Action::Wake));
-        run(&mut actions, || process.check_strictly().is_ok());
+        if let Some(host) = self.host.get_mut().take() {
+            catch_and_forget(|| host.wake());
+        }
     }
 }

@@ -80,6 +80,14 @@ pub trait Operation {
         let _ = outcome;
         false
     }
+
+    /// Returns `true` if the type knows that its operations never go on, and name no eventfd. Then
+    /// a driver need not ask.
+    #[doc(hidden)]
+    #[inline(always)]
+    fn is_plain(&self) -> bool {
+        false
+    }
 }
 
 /// Says how an operation ended, for [`Operation::goes_on`].
@@ -100,6 +108,12 @@ impl EventResult {
     #[inline(always)]
     pub(crate) fn of_event(res: i64) -> Self {
         Self(res)
+    }
+
+    #[cfg(feature = "std")]
+    #[inline(always)]
+    pub(crate) fn as_res(self) -> i64 {
+        self.0
     }
 
     /// Returns the result: what [`Completion::result`](crate::Completion::result) would be.
@@ -345,6 +359,11 @@ impl<P: Operation, T> Operation for (P, T) {
     fn goes_on(&mut self, outcome: EventResult) -> bool {
         self.0.goes_on(outcome)
     }
+
+    #[inline(always)]
+    fn is_plain(&self) -> bool {
+        self.0.is_plain()
+    }
 }
 
 impl<P: Operation + ?Sized> Operation for &mut P {
@@ -356,6 +375,11 @@ impl<P: Operation + ?Sized> Operation for &mut P {
     #[inline(always)]
     fn goes_on(&mut self, outcome: EventResult) -> bool {
         (**self).goes_on(outcome)
+    }
+
+    #[inline(always)]
+    fn is_plain(&self) -> bool {
+        (**self).is_plain()
     }
 }
 
@@ -369,5 +393,10 @@ impl<P: Operation + ?Sized> Operation for alloc::boxed::Box<P> {
     #[inline(always)]
     fn goes_on(&mut self, outcome: EventResult) -> bool {
         (**self).goes_on(outcome)
+    }
+
+    #[inline(always)]
+    fn is_plain(&self) -> bool {
+        (**self).is_plain()
     }
 }

@@ -6,11 +6,13 @@ mod ready;
 pub use error::QueueError;
 pub use ready::Ready;
 
-#[cfg(feature = "std")]
-use crate::Iocb;
 use crate::engine::{BATCH, BatchBuffer, Engine, Finished, Stats, Storage};
+#[cfg(feature = "std")]
+use crate::slot::Tag;
 use crate::slot::{Completion, PushError, Slot, Token};
 use crate::{CallError, Errno, Fd, IoContext, Operation, ScopeError, SetupError};
+#[cfg(feature = "std")]
+use crate::{Iocb, Prepared};
 use alloc::boxed::Box;
 use core::fmt;
 use core::mem::{ManuallyDrop, MaybeUninit};
@@ -631,13 +633,37 @@ impl<O: Operation + 'static> Queue<O> {
         Ok(self.engine.poll_piece(&self.context)?.map(Ready::new))
     }
 
-    /// Waits for it as [`next_timeout`](Self::next_timeout) does.
+    /// Returns the engine and its context, for an owner that comes back in while users' code runs:
+    /// all of an engine is used by `&self`.
     #[cfg(feature = "std")]
-    pub(crate) fn wait_piece(
-        &mut self,
-        at_most: Duration,
-    ) -> Result<Option<Ready<'_, O>>, CallError> {
-        Ok(self.engine.wait_piece(&self.context, at_most)?.map(Ready::new))
+    #[inline(always)]
+    pub(crate) fn parts(&self) -> (&Engine<O>, &IoContext) {
+        (&self.engine, &self.context)
+    }
+
+    /// Returns the operation of a tag as it was prepared, if it has not completed.
+    #[cfg(feature = "std")]
+    pub(crate) fn iocb_of(&self, tag: Tag) -> Option<Iocb> {
+        self.engine.iocb(self.engine.token(tag))
+    }
+
+    /// Returns where the operations lie that have not completed, and how they were prepared.
+    #[cfg(feature = "std")]
+    pub(crate) fn live(&self) -> impl Iterator<Item = (*mut O, Iocb)> {
+        self.engine.live_operations()
+    }
+
+    /// Adds an operation that is prepared already. Returns its tag, or `op` if no slot is free.
+    ///
+    /// # Safety
+    /// What `prepared` lends stays lent until the operation has ended: until its
+    /// [`Finished`](crate::engine::Finished) is had, or it is taken out.
+    #[cfg(feature = "std")]
+    #[inline(always)]
+    pub(crate) unsafe fn push_prepared(&self, op: O, prepared: Prepared<'_>) -> Result<Tag, O> {
+        // SAFETY: `over` made room for every slot in the submit queue. The promise about the loan is
+        // the caller's.
+        unsafe { self.engine.push_prepared(op, prepared) }
     }
 
     /// Takes an operation out of those that are queued. The one that was pushed last comes first.

@@ -54,9 +54,7 @@ impl Batching {
             return Decision::WithNextStep;
         }
         let alone = admitted == 0 && !self.crowded && number % PROBE != 0;
-        // As many as the kernel has: a disk that has completed everything gets the first few early.
-        let full = if self.overlaps { admitted.clamp(FEWEST, FULL) } else { FULL };
-        if alone || waiting >= full {
+        if alone || waiting >= self.full(admitted) {
             Decision::Now
         } else if self.asked {
             Decision::WithNextStep
@@ -66,10 +64,38 @@ impl Batching {
         }
     }
 
+    /// Returns the number of operations that make a batch full: as many as the kernel has. A disk
+    /// that has completed everything gets the first few early.
+    fn full(&self, admitted: usize) -> usize {
+        if self.overlaps { admitted.clamp(FEWEST, FULL) } else { FULL }
+    }
+
+    /// Returns how many operations may come, behind those that wait, before there is to be decided
+    /// again. Up to then the decision is to wait for the next step.
+    pub(crate) fn until_look(&self, waiting: usize, admitted: usize) -> i32 {
+        let may_be_alone = admitted == 0 && !self.crowded;
+        if !self.asked || may_be_alone {
+            return 1;
+        }
+        self.full(admitted).saturating_sub(waiting).max(1) as i32
+    }
+
+    /// Has a step asked for before operations come, since there will be one in any case. Returns
+    /// how many may come before there is to be decided.
+    pub(crate) fn expect(&mut self, admitted: usize) -> i32 {
+        self.asked = admitted > 0 || self.crowded;
+        self.until_look(0, admitted) - 1
+    }
+
+    /// Notes that the step will not be which was asked for.
+    pub(crate) fn expect_none(&mut self) {
+        self.asked = false;
+    }
+
     /// Notes that a step begins, and how many operations wait.
     pub(crate) fn note_step(&mut self, waiting: usize) {
-        if core::mem::take(&mut self.asked) {
-            let alone = waiting <= 1;
+        if core::mem::take(&mut self.asked) && waiting > 0 {
+            let alone = waiting == 1;
             self.crowded = !alone || self.crowded && !self.doubted;
             self.doubted = alone;
         }

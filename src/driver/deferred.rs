@@ -1,17 +1,17 @@
 //! [`Deferred`], what must be done when the lock is released.
 
 use super::held::Held;
-use super::queued_operation::{Action, Ended, Sent};
-use super::users_code::{call_each, run};
+use super::queued_operation::{Discarded, Ended, Sent};
+use super::users_code::{call_each, drop_each};
 use alloc::vec::Vec;
 use core::task::Waker;
 
 /// See the [module](self).
 #[derive(Default)]
 pub(super) struct Deferred {
-    /// Apart from the other actions, since there is one for each operation.
+    /// To be called.
     wakers: Vec<Waker>,
-    actions: Vec<Action>,
+    discarded: Vec<Discarded>,
     /// The event loop is to run now; without a reactor, on the helper thread.
     pub(super) run_now: bool,
     /// The event loop is to run now, on the helper thread: this one must not block in `io_submit`.
@@ -25,17 +25,17 @@ impl Deferred {
     }
 
     pub(super) fn drop_waker(&mut self, waker: Waker) {
-        self.actions.push(Action::DropWaker(waker));
+        self.discarded.push(Discarded::Waker(waker));
     }
 
     pub(super) fn drop_op(&mut self, op: Held<Sent>) {
-        self.actions.push(Action::DropOp(op));
+        self.discarded.push(Discarded::Op(op));
     }
 
     /// Has what is in an outcome dropped, which no future takes.
     #[cold]
     pub(super) fn discard(&mut self, ended: Ended) {
-        ended.discard(|action| self.actions.push(action));
+        ended.discard(|value| self.discarded.push(value));
     }
 
     /// Begins with an empty list of wakers, whose allocation is used again.
@@ -49,7 +49,7 @@ impl Deferred {
         if !self.wakers.is_empty() {
             call_each(&mut self.wakers, Waker::wake, &in_parent);
         }
-        run(&mut self.actions, in_parent);
+        drop_each(&mut self.discarded, in_parent);
         self.wakers
     }
 }

@@ -145,12 +145,6 @@ impl<O> Held<O> {
 }
 
 impl<O: Operation + 'static> Held<O> {
-    /// Forgets the type of the operation, which stays on its thread.
-    #[inline]
-    pub(crate) fn erase(self) -> Held<dyn Erased> {
-        Held { value: self.into_pointer() }
-    }
-
     /// Forgets the type of the operation.
     #[inline]
     pub(crate) fn erase_sent(self) -> Held<dyn Erased + Send>
@@ -395,7 +389,7 @@ mod tests {
             let (alive, bytes) = (Arc::new(()), [7; N]);
             let boxed = Box::new(Sized { _alive: Arc::clone(&alive), bytes });
             let place = (&raw const *boxed).addr();
-            let held = Held::from_box(boxed).erase();
+            let held = Held::from_box(boxed).erase_sent();
             let back = held.downcast::<Sized<N>>().into_box();
             assert_eq!((back.bytes, Arc::strong_count(&alive)), (bytes, 2));
             (&raw const *back).addr() == place
@@ -443,15 +437,15 @@ mod tests {
         }
         let far = Held::new(Far);
         assert_eq!((&raw const *far).addr() % 64, 0);
-        let _ = far.erase().downcast::<Far>().into_inner();
-        let _ = Held::new(Nothing).erase().downcast::<Nothing>().into_inner();
-        drop(Held::new(Nothing).erase());
+        let _ = far.erase_sent().downcast::<Far>().into_inner();
+        let _ = Held::new(Nothing).erase_sent().downcast::<Nothing>().into_inner();
+        drop(Held::new(Nothing).erase_sent());
     }
 
     #[test]
     #[should_panic = "belongs to the future that made it"]
     fn an_operation_comes_back_in_its_own_type_only() {
-        let held = Held::new(Sized { _alive: Arc::new(()), bytes: [0; 8] }).erase();
+        let held = Held::new(Sized { _alive: Arc::new(()), bytes: [0; 8] }).erase_sent();
         let _: Held<Fsync<EventFd>> = held.downcast();
     }
 
@@ -470,7 +464,7 @@ mod tests {
                 panic!("intended");
             }
         }
-        let held = Held::new((Panics, 1_u64)).erase();
+        let held = Held::new((Panics, 1_u64)).erase_sent();
         let place = (&raw const *held).cast::<u8>().addr();
         assert!(catch_unwind(AssertUnwindSafe(|| drop(held))).is_err());
         let next = Held::new(Sized { _alive: Arc::new(()), bytes: [0; 8] });

@@ -9,8 +9,8 @@ use alloc::boxed::Box;
 /// An operation whose type only its future knows, and which may move to another thread.
 pub(super) type Sent = dyn Erased + Send;
 
-/// Users' code that a shared driver is to run.
-pub(super) type Action = users_code::Action<Held<Sent>>;
+/// What a shared driver is to drop.
+pub(super) type Discarded = users_code::Discarded<Held<Sent>>;
 
 /// The end of an operation of the driver, for its future.
 pub(super) struct Ended {
@@ -29,9 +29,9 @@ impl Ended {
 
     /// Has everything dropped: no future takes this.
     #[cold]
-    pub(super) fn discard(self, mut later: impl FnMut(Action)) {
-        later(Action::DropOp(self.op));
-        self.panic.into_iter().for_each(|payload| later(Action::DropPayload(*payload)));
+    pub(super) fn discard(self, mut later: impl FnMut(Discarded)) {
+        later(Discarded::Op(self.op));
+        self.panic.into_iter().for_each(|payload| later(Discarded::Payload(*payload)));
     }
 }
 

@@ -1,7 +1,7 @@
 //! How drivers run users' code: `prepare` and `goes_on`, whose panics belong to the operation's
 //! future, and wakers and drops, whose panics end here.
 
-use crate::{Errno, EventResult, Operation, Prepared};
+use crate::{EventResult, Operation, Prepared};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::any::Any;
@@ -17,10 +17,16 @@ pub(crate) type Payload = Box<dyn Any + Send>;
 #[inline(always)]
 pub(crate) fn prepare<O: Operation + ?Sized>(op: &mut O) -> Result<Prepared<'_>, Payload> {
     // Moved through the closure, as the loan outlives it.
-    catch_unwind(AssertUnwindSafe(move || {
+    caught(move || {
         let op = op;
         op.prepare()
-    }))
+    })
+}
+
+/// Runs users' code whose panic is somebody's. Returns the payload if it panicked.
+#[inline(always)]
+pub(crate) fn caught<R>(code: impl FnOnce() -> R) -> Result<R, Payload> {
+    catch_unwind(AssertUnwindSafe(code))
 }
 
 /// Calls `goes_on`, and stores its panic. Of an operation that never goes on, the constant `false`
@@ -37,64 +43,22 @@ pub(crate) fn goes_on<O: Operation>(
     })
 }
 
-/// The end of an operation, for its future. `H` holds the operation.
-pub(crate) enum Ended<H> {
-    Done {
-        result: Result<u32, Errno>,
-        op: H,
-    },
-    /// Its `prepare` or `goes_on` panicked, with this.
-    Panicked {
-        payload: Payload,
-        op: H,
-    },
+/// What is to be dropped when nothing is locked or borrowed, since its drop is users' code.
+pub(crate) enum Discarded<H> {
+    Waker(Waker),
+    Op(H),
+    Payload(Payload),
 }
 
-impl<H> Ended<H> {
-    #[inline]
-    pub(crate) fn new(op: H, result: Result<u32, Errno>, panic: Option<Payload>) -> Self {
-        match panic {
-            Some(payload) => Self::Panicked { payload, op },
-            None => Self::Done { result, op },
-        }
-    }
-
-    /// Has everything dropped: no future takes this.
-    pub(crate) fn discard(self, mut later: impl FnMut(Action<H>)) {
-        match self {
-            Self::Done { op, .. } => later(Action::DropOp(op)),
-            Self::Panicked { payload, op } => {
-                later(Action::DropOp(op));
-                later(Action::DropPayload(payload));
-            }
-        }
-    }
-}
-
-/// Users' code that is to be run when nothing is locked or borrowed.
-pub(crate) enum Action<H> {
-    Wake(Waker),
-    DropWaker(Waker),
-    DropOp(H),
-    DropPayload(Payload),
-}
-
-impl<H> Action<H> {
-    #[inline]
-    pub(crate) fn run(self) {
-        match self {
-            Self::Wake(waker) => waker.wake(),
-            Self::DropWaker(waker) => drop(waker),
-            Self::DropOp(op) => drop(op),
-            Self::DropPayload(payload) => drop(payload),
-        }
-    }
-}
-
-/// Runs and empties a list, as [`call_each`] does.
-pub(crate) fn run<H>(actions: &mut Vec<Action<H>>, in_parent: impl Fn() -> bool) {
-    if !actions.is_empty() {
-        call_each(actions, Action::run, in_parent);
+/// Drops what is in a list, as [`call_each`] does.
+pub(crate) fn drop_each<H>(discarded: &mut Vec<Discarded<H>>, in_parent: impl Fn() -> bool) {
+    if !discarded.is_empty() {
+        let drop = |value| match value {
+            Discarded::Waker(waker) => drop(waker),
+            Discarded::Op(op) => drop(op),
+            Discarded::Payload(payload) => drop(payload),
+        };
+        call_each(discarded, drop, in_parent);
     }
 }
 

@@ -90,6 +90,24 @@ impl<O> Engine<O> {
         }
     }
 
+    /// Returns the next operation that has ended, as [`poll_piece`](Self::poll_piece) does, to a
+    /// caller that has checked the process since it has run users' code. In a forked child it would
+    /// return what the parent is to take.
+    ///
+    /// # Errors
+    /// Those of [`poll`](Self::poll).
+    #[cfg(feature = "std")]
+    #[inline(always)]
+    pub(crate) fn poll_piece_in_process(
+        &self,
+        context: &IoContext,
+    ) -> Result<Option<Finished<'_, O>>, CallError> {
+        match self.next_of_batch(context) {
+            Some(ended) => Ok(Some(self.finished(ended))),
+            None => self.poll_piece(context),
+        }
+    }
+
     /// Returns the next operation that has ended, as [`poll`](Self::poll) does, also if it would go
     /// on. The caller sees to that, by [`Finished::push_again`].
     ///
@@ -101,12 +119,16 @@ impl<O> Engine<O> {
         &self,
         context: &IoContext,
     ) -> Result<Option<Finished<'_, O>>, CallError> {
-        match self.poll_ended(context) {
-            Some(ended) => Ok(Some(self.finished(ended))),
-            None => match self.poll_failure.get() {
-                None => Ok(None),
-                Some(errno) => Err(CallError::getevents(errno)),
-            },
+        // Each way out finishes by itself, so that nothing is merged on the hot path.
+        if let Some(ended) = self.next_in_batch(context) {
+            return Ok(Some(self.finished(ended)));
+        }
+        if let Some(ended) = self.poll_ring(context) {
+            return Ok(Some(self.finished(ended)));
+        }
+        match self.poll_failure.get() {
+            None => Ok(None),
+            Some(errno) => Err(CallError::getevents(errno)),
         }
     }
 
@@ -330,6 +352,12 @@ impl<O> Engine<O> {
         if self.batch.is_empty() || context.check_process().is_err() {
             return None;
         }
+        self.next_of_batch(context)
+    }
+
+    /// Does the same in the process of the context.
+    #[inline(always)]
+    fn next_of_batch(&self, context: &IoContext) -> Option<Ended<'_, O>> {
         let event = self.batch.next()?;
         self.end(&event).or_else(|| self.poll_past(context, OfEvent::new(&event)))
     }

@@ -63,6 +63,12 @@ impl<'e, O> Finished<'e, O> {
         Errno::check_result(self.ended.res)
     }
 
+    #[cfg(feature = "std")]
+    #[inline(always)]
+    pub(crate) fn outcome(&self) -> EventResult {
+        EventResult::of_event(self.ended.res)
+    }
+
     /// Returns the token that push gave for the operation.
     #[inline(always)]
     pub(crate) fn token(&self) -> Token {

@@ -110,4 +110,9 @@ impl<M: Memory> Operation for Step<M> {
         }
         false
     }
+
+    #[inline(always)]
+    fn is_plain(&self) -> bool {
+        !M::WRITES
+    }
 }

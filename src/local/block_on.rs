@@ -10,17 +10,16 @@
 
 use super::Inner;
 use super::queued::Queued;
-use super::state::Action;
-use super::turn::{BellPoll, finish};
+use super::turn::BellPoll;
+use crate::driver::users_code::catch_and_forget;
 use crate::raw::ForkGuard;
-use crate::{Errno, EventFd};
+use crate::{Errno, EventFd, PollEvents, Prepared, Queue};
 use alloc::sync::Arc;
 use alloc::task::Wake;
-use alloc::vec::Vec;
 use core::future::Future;
 use core::pin::pin;
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use core::task::{Context, Poll, Waker};
+use core::task::{Context, Poll};
 use core::time::Duration;
 use std::thread::{self, Thread};
 
@@ -105,6 +104,12 @@ struct Entered<'i>(&'i Inner);
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
         self.0.blocking.set(false);
+        self.0.revoke_credit();
+        self.0.state.borrow_mut().batching.expect_none();
+        // Nobody else submits what the future has started last.
+        if self.0.check_process().is_ok() && self.0.with_queue(Queue::queued) > Some(0) {
+            self.0.wake_host();
+        }
     }
 }
 
@@ -122,64 +127,63 @@ impl Inner {
         );
         self.blocking.set(true);
         let _entered = Entered(self);
-        let waker = Waker::from(Arc::clone(&self.bell));
-        let mut cx = Context::from_waker(&waker);
+        let mut cx = Context::from_waker(&self.bell_waker);
         let mut future = pin!(future);
         loop {
             if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
                 return output;
             }
+            // The poll has run a turn, which has ended operations. What has come since is
+            // submitted with what comes next.
+            if self.rung.take() {
+                self.alarms.ring();
+                continue;
+            }
             loop {
                 let more = self.turn();
                 self.alarms.ring();
-                if self.bell.take_woken() {
+                // Both, whatever the first is.
+                if self.rung.take() | self.bell.take_woken() {
                     break;
                 }
                 if !more {
-                    let actions = self.sleep();
-                    self.run_actions(actions);
+                    self.sleep();
                 }
             }
         }
     }
 
-    /// Sleeps until an operation ends or the future is woken; or for a moment. Returns what is to
-    /// be done then.
-    fn sleep(&self) -> Vec<Action> {
-        let mut actions = self.take_actions();
+    /// Sleeps until an operation ends or the future is woken; or for a moment.
+    fn sleep(&self) {
         if self.check_process().is_err() {
             // A fork inside of the future: nothing of the driver is this process's.
-            self.bell.park(LONG);
-            return actions;
+            return self.bell.park(LONG);
         }
         let long = self.alarms.bound(LONG);
         let short = SHORT.min(long);
-        let event_loop = &mut *self.event_loop.borrow_mut();
-        let left_out = event_loop.leaves_out();
-        let Some(queue) = &mut event_loop.queue else {
-            self.bell.park(long);
-            return actions;
-        };
-        if matches!(event_loop.bell, BellPoll::Idle) {
-            let bell = Queued::Bell(Arc::clone(&self.bell.eventfd));
-            if queue.push(bell).is_ok() {
-                event_loop.bell = BellPoll::Armed;
+        let Some(queue) = self.queue.get() else { return self.bell.park(long) };
+        let (engine, context) = queue.parts();
+        if self.bell_poll.get() == BellPoll::Idle {
+            let poll = Prepared::poll(self.bell.eventfd.fd(), PollEvents::IN);
+            // SAFETY: The eventfd, which is lent, is open until the driver is dropped, which ends
+            // the queue first.
+            if unsafe { queue.push_prepared(Queued(None), poll) }.is_ok() {
+                self.bell_poll.set(BellPoll::Armed);
                 // What it leaves queued bounds the sleep.
-                let _ = queue.submit();
+                let _ = engine.submit(context);
             }
         }
-        let armed = matches!(event_loop.bell, BellPoll::Armed);
+        let armed = self.bell_poll.get() == BellPoll::Armed;
         let queued = queue.queued() > 0;
         if queue.in_flight() == 0 && !armed {
-            self.bell.park(if queued { short } else { long });
-            return actions;
+            return self.bell.park(if queued { short } else { long });
         }
         let at_most = if armed && !queued { long } else { short };
-        match self.bell.sleeping(IN_KERNEL, || queue.wait_piece(at_most)) {
-            Some(Ok(Some(ready))) => {
+        match self.bell.sleeping(IN_KERNEL, || engine.wait_piece(context, at_most)) {
+            Some(Ok(Some(finished))) => {
                 // Users' code in it may come back, as from a turn. One follows.
                 self.turning.set(true);
-                finish(ready, self, left_out, &mut event_loop.bell, &mut actions);
+                catch_and_forget(|| self.complete(finished));
                 self.turning.set(false);
             }
             // Nothing is in flight, as what is queued has found no room.
@@ -191,6 +195,5 @@ impl Inner {
                 _ => self.bell.park(short),
             },
         }
-        actions
     }
 }

@@ -1,7 +1,8 @@
 //! What deadlines ask of a local driver: its futures can be given up, and so can its end.
 
 use super::alarm::LocalAlarm;
-use super::future::{LocalClose, LocalFuture};
+use super::close::LocalClose;
+use super::future::LocalFuture;
 use super::{Inner, LocalDriver};
 use crate::driver::close_within::Closes;
 use crate::driver::deadline::{GivesUp, Outcome, WithDeadline};
@@ -113,15 +114,15 @@ impl<O: Operation + 'static> GivesUp for LocalFuture<O> {
     type Alarm = LocalAlarm;
 
     fn can_be_refused(&self) -> bool {
-        self.is_new() && self.inner.check_process().is_ok()
+        self.is_new() && self.handle().check_process().is_ok()
     }
 
     fn alarm(&self, at: Instant) -> Result<LocalAlarm, ThreadError> {
-        LocalAlarm::new(self.inner.clone(), at)
+        LocalAlarm::new(self.handle(), at)
     }
 
     fn refuse(&mut self) -> O {
-        self.take_op().into_inner()
+        self.take_op()
     }
 
     fn poll_op(&mut self, cx: &mut Context<'_>) -> Poll<Outcome<O>> {
@@ -129,7 +130,7 @@ impl<O: Operation + 'static> GivesUp for LocalFuture<O> {
     }
 
     fn give_up(&mut self) -> Result<Outcome<O>, TimedOut<O>> {
-        Self::give_up(self).map(|(result, op)| (result, op.into_inner()))
+        Self::give_up(self)
     }
 }
 
@@ -152,9 +153,7 @@ impl Inner {
             return Vec::new();
         }
         self.given_up.set(true);
-        let mut actions = self.take_actions();
-        self.state.borrow_mut().end_waiting(Errno::ECANCELED, &mut actions);
-        self.run_actions(actions);
+        self.end_waiting(Errno::ECANCELED);
         // Whoever does the driver's work destroys the context if that were all.
         self.turn_later();
         self.overdue(Duration::ZERO)

@@ -1,155 +1,161 @@
-//! [`Queued`], operations of different types in the queue of a local driver.
+//! [`Queued`], what a slot of a local driver's queue has, [`QueueCell`], the queue, and
+//! [`Announcing`], which eventfd operations name.
 
+use super::entries::EntryRef;
+use super::entry::Entry;
+use super::stage::{Phase, Stage};
 use crate::abi::IOCB_FLAG_RESFD;
 use crate::driver::announced::transfers;
-use crate::driver::held::{Erased, Held};
-use crate::driver::users_code::{self, Payload, prepare};
-use crate::{EventFd, EventResult, Fd, Operation, Prepared};
-use alloc::rc::Rc;
-use alloc::sync::Arc;
-use core::cell::Cell;
+use crate::{Fd, Operation, Prepared, Queue};
+use core::cell::{Cell, UnsafeCell};
 
-/// The end of an operation of a local driver.
-pub(super) type Ended = users_code::Ended<Held<dyn Erased>>;
-
-/// Holds an operation in a slot of the queue.
-pub(super) enum Queued {
-    Operation(Tracked),
-    /// The POLL by which other threads end the sleep of `block_on`.
-    Bell(Arc<EventFd>),
-}
-
-/// An operation of a future.
-pub(super) struct Tracked {
-    pub(super) op: Held<dyn Erased>,
-    /// The index of the future's entry.
-    pub(super) entry: usize,
-    pub(super) naming: Naming,
-    /// The kind of the operation, once it has been prepared. It is in `counts` until it ends.
-    kind: Option<Kind>,
-    counts: Rc<Counts>,
-    /// The payload, if `prepare` or `goes_on` of the operation panicked.
-    pub(super) panic: Option<Payload>,
-}
-
-/// Which eventfd operations name. Both are open as long as one of them may be submitted.
-#[derive(Clone, Copy)]
-pub(super) struct Naming {
-    /// The one that the reactor watches, if there is a reactor.
-    pub(super) watched: Option<Fd<'static>>,
-    /// Transfers leave it out: lately all of them have ended inside of `io_submit`.
-    pub(super) left_out: bool,
-    /// Any eventfd.
-    pub(super) some: Fd<'static>,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Kind {
-    /// It is a read or a write, and not something that may take any time.
-    pub(super) transfers: bool,
-    /// Its end makes the watched eventfd readable.
-    pub(super) named: bool,
-}
-
-/// The operations that have been prepared and have not ended, by kind.
-#[derive(Default)]
-pub(super) struct Counts {
-    /// Those whose end no eventfd tells.
-    pub(super) unnamed: Cell<usize>,
-    /// Those that are neither reads nor writes.
-    pub(super) lasting: Cell<usize>,
-}
-
-impl Counts {
-    fn add(&self, kind: Kind) -> Option<Kind> {
-        self.unnamed.set(self.unnamed.get() + usize::from(!kind.named));
-        self.lasting.set(self.lasting.get() + usize::from(!kind.transfers));
-        Some(kind)
-    }
-
-    pub(super) fn remove(&self, kind: Kind) {
-        self.unnamed.set(self.unnamed.get() - usize::from(!kind.named));
-        self.lasting.set(self.lasting.get() - usize::from(!kind.transfers));
-    }
-}
-
-impl Tracked {
-    #[inline(always)]
-    pub(super) fn new(
-        op: Held<dyn Erased>,
-        entry: usize,
-        naming: Naming,
-        counts: &Rc<Counts>,
-    ) -> Self {
-        Self { op, entry, naming, kind: None, counts: Rc::clone(counts), panic: None }
-    }
-
-    /// Notes that the kernel does not have it any more.
-    #[inline(always)]
-    pub(super) fn uncount(&mut self, counts: &Counts) {
-        if let Some(kind) = self.kind.take() {
-            counts.remove(kind);
-        }
-    }
-
-    /// Returns the operation, and the payload if it panicked.
-    #[inline(always)]
-    pub(super) fn into_parts(self) -> (Held<dyn Erased>, Option<Payload>) {
-        (self.op, self.panic)
-    }
-}
+/// The operation in a slot: that of an entry, where it lies. `None` is the POLL by which other
+/// threads end the sleep of `block_on`.
+pub(super) struct Queued(pub(super) Option<EntryRef>);
 
 impl Operation for Queued {
     fn prepare(&mut self) -> Prepared<'_> {
-        match self {
-            Self::Operation(tracked) => tracked.prepare(),
-            Self::Bell(eventfd) => Prepared::poll(eventfd.fd(), crate::PollEvents::IN),
-        }
-    }
-
-    fn goes_on(&mut self, outcome: EventResult) -> bool {
-        match self {
-            Self::Operation(tracked) => tracked.goes_on(outcome),
-            Self::Bell(_) => false,
-        }
+        unreachable!("it is pushed prepared")
     }
 }
 
-impl Operation for Tracked {
-    #[inline]
-    fn prepare(&mut self) -> Prepared<'_> {
-        let prepared = match prepare(&mut *self.op) {
-            Ok(prepared) => prepared,
-            Err(payload) => {
-                self.panic = Some(payload);
-                self.kind = self.counts.add(Kind::default());
-                // An eventfd cannot be synced: the kernel refuses this at once.
-                return Prepared::fsync(self.naming.some);
-            }
-        };
-        let transfers = transfers(prepared.iocb().opcode());
-        let names_its_own = prepared.iocb().as_raw().aio_flags & IOCB_FLAG_RESFD != 0;
-        let Naming { watched, left_out, .. } = self.naming;
+/// What is noted of a prepared operation, in its entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Note(pub(super) u8);
+
+impl Note {
+    /// A read or a write that names no eventfd, and never goes on.
+    pub(super) const NONE: Self = Self(0);
+    /// Its end makes the watched eventfd readable.
+    const NAMED: u8 = 1;
+    /// It is neither a read nor a write: it may take any time.
+    const LASTING: u8 = 2;
+    /// It is to be asked whether it goes on.
+    const ASKED: u8 = 4;
+    /// It is measured.
+    const MEASURED: u8 = 8;
+
+    pub(super) fn is_measured(self) -> bool {
+        self.0 & Self::MEASURED != 0
+    }
+
+    /// Returns the note of one that is measured.
+    pub(super) fn measured(self) -> Self {
+        Self(self.0 | Self::MEASURED)
+    }
+
+    /// Returns whether the operation is to be asked whether it goes on.
+    pub(super) fn is_asked(self) -> bool {
+        self.0 & Self::ASKED != 0
+    }
+}
+
+/// Has the queue of a driver, until the driver ends.
+///
+pub(super) struct QueueCell(UnsafeCell<Option<Queue<Queued>>>);
+
+impl QueueCell {
+    pub(super) fn new(queue: Queue<Queued>) -> Self {
+        Self(UnsafeCell::new(Some(queue)))
+    }
+
+    /// Returns the queue, if the driver has not ended.
+    #[inline(always)]
+    pub(super) fn get(&self) -> Option<&Queue<Queued>> {
+        // SAFETY: `take` has the only mutable reference, for a moment in which there is no other.
+        unsafe { &*self.0.get() }.as_ref()
+    }
+
+    /// Takes the queue, as the driver ends.
+    ///
+    /// # Safety
+    /// No reference from `get` is used any more.
+    pub(super) unsafe fn take(&self) -> Option<Queue<Queued>> {
+        // SAFETY: There is no other reference (promise of the caller), and this one lasts for a
+        // moment in which no other code runs.
+        unsafe { &mut *self.0.get() }.take()
+    }
+
+    pub(super) fn get_mut(&mut self) -> &mut Option<Queue<Queued>> {
+        self.0.get_mut()
+    }
+}
+
+/// Says which eventfd operations name, and counts those that are prepared and have not ended.
+#[derive(Default)]
+pub(super) struct Announcing {
+    /// The eventfd that reads and writes name, and that all others name. Both are that of the
+    /// driver, which stays open as long as an operation may be submitted.
+    transfers: Cell<Option<Fd<'static>>>,
+    others: Cell<Option<Fd<'static>>>,
+    /// Reads and writes leave it out: lately all of them have ended inside of `io_submit`.
+    left_out: Cell<bool>,
+    /// The operations that name it.
+    named: Cell<usize>,
+    /// Those that are neither reads nor writes.
+    lasting: Cell<usize>,
+}
+
+impl Announcing {
+    /// Sets the eventfd that is watched.
+    pub(super) fn set_watched(&self, watched: Option<Fd<'static>>) {
+        self.others.set(watched);
+        self.leave_out(self.left_out.get());
+    }
+
+    /// Says whether reads and writes leave it out.
+    pub(super) fn leave_out(&self, left_out: bool) {
+        self.left_out.set(left_out);
+        self.transfers.set(self.others.get().filter(|_| !left_out));
+    }
+
+    pub(super) fn named(&self) -> usize {
+        self.named.get()
+    }
+
+    pub(super) fn lasting(&self) -> usize {
+        self.lasting.get()
+    }
+
+    /// Makes an operation, which is about to fly, name its eventfd, and counts it. `plain` is
+    /// what [`Operation::is_plain`] says.
+    #[inline(always)]
+    pub(super) fn announce<'op, const MEASURED: bool>(
+        &self,
+        prepared: Prepared<'op>,
+        plain: bool,
+        entry: &Entry,
+    ) -> Prepared<'op> {
+        let lasting = !transfers(prepared.iocb().opcode());
+        let names_its_own = !plain && prepared.iocb().as_raw().aio_flags & IOCB_FLAG_RESFD != 0;
         // An eventfd of the operation's own is replaced, as in every driver.
-        let watched = watched.filter(|_| !(left_out && transfers) || names_its_own);
-        self.kind = self.counts.add(Kind { transfers, named: watched.is_some() });
-        match watched {
-            Some(watched) => prepared.eventfd(watched),
+        let others = lasting || names_its_own;
+        let watched = if others { self.others.get() } else { self.transfers.get() };
+        let mut note = if plain { 0 } else { Note::ASKED };
+        if lasting {
+            note |= Note::LASTING;
+            self.lasting.set(self.lasting.get() + 1);
+        }
+        let prepared = match watched {
+            Some(watched) => {
+                note |= Note::NAMED;
+                self.named.set(self.named.get() + 1);
+                prepared.eventfd(watched)
+            }
             None => prepared,
+        };
+        if MEASURED {
+            note |= entry.stage.get().note().0 & Note::MEASURED;
         }
+        entry.stage.set(Stage::new(Phase::FLYING, Note(note)));
+        prepared
     }
 
-    fn goes_on(&mut self, outcome: EventResult) -> bool {
-        self.panic.is_none() && self.op.goes_on_or_panics(outcome, &mut self.panic)
-    }
-}
-
-impl Queued {
-    /// Returns the operation, unless this is the bell's.
-    pub(super) fn into_op(self) -> Option<Held<dyn Erased>> {
-        match self {
-            Self::Operation(tracked) => Some(tracked.op),
-            Self::Bell(_) => None,
-        }
+    /// Notes that the kernel does not have an operation any more.
+    pub(super) fn forget(&self, entry: &Entry) {
+        let Note(note) = entry.stage.get().note();
+        self.named.set(self.named.get() - usize::from(note & Note::NAMED));
+        self.lasting.set(self.lasting.get() - usize::from(note & Note::LASTING != 0));
+        entry.stage.set(Stage::new(entry.phase(), Note(note & Note::MEASURED)));
     }
 }

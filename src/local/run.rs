@@ -55,6 +55,7 @@ impl<R: Reactor> LocalRun<R> {
             }
         };
         run.watched = Some((reactor(Arc::clone(eventfd))?, Arc::clone(eventfd)));
+        inner.host_has_changed();
         Ok(run)
     }
 
@@ -87,6 +88,7 @@ impl<R> LocalRun<R> {
         if let Some(inner) = self.inner.upgrade().map(Handle) {
             self.inner = Weak::new();
             inner.hosted.set(false);
+            inner.host_has_changed();
             let host = inner.host.borrow_mut().take();
             catch_and_forget(|| drop(host));
         }
@@ -110,6 +112,12 @@ impl<R: Reactor> Future for LocalRun<R> {
         if let Err(error) = self.listen(cx) {
             self.leave();
             return Poll::Ready(Err(error));
+        }
+        if inner.yields.take() && !inner.is_drained() {
+            // It was woken before tasks were that a turn has woken since. What has come is
+            // submitted with what these start.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
         }
         inner.turn();
         if inner.check_process().is_ok() && inner.state.borrow().destroyed {

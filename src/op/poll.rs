@@ -48,4 +48,9 @@ impl<F: AsFd> Operation for Poll<F> {
     fn prepare(&mut self) -> Prepared<'_> {
         Prepared::poll(self.fd.as_fd().into(), self.events)
     }
+
+    #[inline(always)]
+    fn is_plain(&self) -> bool {
+        true
+    }
 }

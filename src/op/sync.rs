@@ -40,6 +40,11 @@ impl<F: AsFd> Operation for Fsync<F> {
     fn prepare(&mut self) -> Prepared<'_> {
         Prepared::fsync(self.fd.as_fd().into())
     }
+
+    #[inline(always)]
+    fn is_plain(&self) -> bool {
+        true
+    }
 }
 
 /// Brings data of a file, and the metadata needed to read it, to stable storage (`fdatasync(2)`).
@@ -78,5 +83,10 @@ impl<F> Fdsync<F> {
 impl<F: AsFd> Operation for Fdsync<F> {
     fn prepare(&mut self) -> Prepared<'_> {
         Prepared::fdsync(self.fd.as_fd().into())
+    }
+
+    #[inline(always)]
+    fn is_plain(&self) -> bool {
+        true
     }
 }

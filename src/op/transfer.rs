@@ -57,6 +57,11 @@ impl<F: AsFd, B: ReadTo> Operation for Read<F, B> {
         let prepared = Prepared::read_to(self.fd.as_fd().into(), self.buf.lend(), self.offset);
         prepared.rw_flags(self.rw_flags).ioprio(self.ioprio)
     }
+
+    #[inline(always)]
+    fn is_plain(&self) -> bool {
+        true
+    }
 }
 
 /// Writes at an offset of a file. Completes with the count, which may be short.
@@ -112,5 +117,10 @@ impl<F: AsFd, B: WriteFrom> Operation for Write<F, B> {
         let bytes = self.buf.lend_bytes();
         let prepared = Prepared::write_from(self.fd.as_fd().into(), bytes, self.offset);
         prepared.rw_flags(self.rw_flags).ioprio(self.ioprio)
+    }
+
+    #[inline(always)]
+    fn is_plain(&self) -> bool {
+        true
     }
 }

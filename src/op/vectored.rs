@@ -73,6 +73,11 @@ impl<F: AsFd, S: Buffers<Buffer: Plain>> Operation for ReadV<F, S> {
         let prepared = unsafe { Prepared::from_iocb(iocb) };
         prepared.rw_flags(self.rw_flags).ioprio(self.ioprio)
     }
+
+    #[inline(always)]
+    fn is_plain(&self) -> bool {
+        true
+    }
 }
 
 /// Writes several buffers, one after the other, at an offset of a file. Completes with the
@@ -134,5 +139,10 @@ impl<F: AsFd, S: Buffers<Buffer: WriteFrom>> Operation for WriteV<F, S> {
         // `self` for `'op`, as is the descriptor, which is open while `self.fd` is there.
         let prepared = unsafe { Prepared::from_iocb(iocb) };
         prepared.rw_flags(self.rw_flags).ioprio(self.ioprio)
+    }
+
+    #[inline(always)]
+    fn is_plain(&self) -> bool {
+        true
     }
 }
