@@ -1,6 +1,7 @@
 //! What a simulated machine does for programs, and what it says to those that use it wrongly.
 
 mod files;
+mod local;
 mod memory;
 mod misuse;
 mod works;

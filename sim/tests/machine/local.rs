@@ -1,0 +1,214 @@
+//! What a local driver does with the places of operations, on a simulated kernel, so that Miri sees
+//! it: operations that wait, end early, panic, outlive their futures and their driver.
+
+use linux_aio::op::{Fdsync, Read, Write};
+use linux_aio::{LocalDriver, LocalFuture, Operation, Prepared};
+use linux_aio_sim::{Faults, Sim};
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+fn poll_once<F: Future + Unpin>(future: &mut F, waker: &Waker) -> Poll<F::Output> {
+    Pin::new(future).poll(&mut Context::from_waker(waker))
+}
+
+/// A waker that runs code of this thread.
+struct Calls(Box<dyn Fn()>);
+
+// SAFETY: The tests call and drop it on one thread.
+unsafe impl Send for Calls {}
+// SAFETY: As above.
+unsafe impl Sync for Calls {}
+
+impl Wake for Calls {
+    fn wake(self: Arc<Self>) {
+        (self.0)();
+    }
+}
+
+fn waker(code: impl Fn() + 'static) -> Waker {
+    Arc::new(Calls(Box::new(code))).into()
+}
+
+/// A write of some size in itself, which counts its drops.
+struct Counted<const N: usize> {
+    write: Write<OwnedFd, [u8; N]>,
+    drops: Rc<Cell<u32>>,
+    panics: bool,
+}
+
+impl<const N: usize> Operation for Counted<N> {
+    fn prepare(&mut self) -> Prepared<'_> {
+        assert!(!self.panics, "on purpose");
+        self.write.prepare()
+    }
+}
+
+impl<const N: usize> Drop for Counted<N> {
+    fn drop(&mut self) {
+        self.drops.set(self.drops.get() + 1);
+    }
+}
+
+struct Scene {
+    sim: Sim,
+    driver: LocalDriver,
+    drops: Rc<Cell<u32>>,
+}
+
+impl Scene {
+    fn op<const N: usize>(&self, panics: bool) -> LocalFuture<Counted<N>> {
+        let write = Write::new(self.sim.file("a"), [7; N], 0);
+        self.driver.perform(Counted { write, drops: Rc::clone(&self.drops), panics })
+    }
+}
+
+/// Runs `test` with a driver of two slots.
+fn on_two_slots(test: impl FnOnce(&Scene)) {
+    let sim = Sim::new(1, Faults::none());
+    let scene = {
+        let _entered = sim.enter();
+        Scene { driver: LocalDriver::new(2).expect("a context"), drops: Rc::default(), sim }
+    };
+    let sim = scene.sim.clone();
+    let _entered = sim.enter();
+    test(&scene);
+}
+
+/// Goal: operations inside of their entries and in boxes, more than there are slots, come back
+/// whole and are dropped once.
+#[test]
+fn local_operations_of_any_size_wait_for_room() {
+    on_two_slots(|scene| {
+        for _ in 0..3 {
+            let mut small: Vec<_> = (0..5).map(|_| scene.op::<8>(false)).collect();
+            let mut large: Vec<_> = (0..5).map(|_| scene.op::<600>(false)).collect();
+            scene.driver.block_on(async {
+                for op in &mut small {
+                    assert!(
+                        poll_fn(|cx| Poll::Ready(Pin::new(&mut *op).poll(cx))).await.is_pending()
+                    );
+                }
+                for op in large.drain(..) {
+                    let (result, op) = op.await;
+                    assert_eq!((result, op.write.buf), (Ok(600), [7; 600]));
+                }
+                for op in small.drain(..) {
+                    assert_eq!(op.await.0, Ok(8));
+                }
+            });
+        }
+        assert_eq!((scene.drops.get(), scene.driver.outstanding()), (30, 0));
+    });
+}
+
+/// Goal: futures that are dropped in each phase leave nothing behind, and a panic of `prepare` is
+/// its future's, at the first poll and after a wait.
+#[test]
+fn local_futures_are_dropped_in_each_phase() {
+    on_two_slots(|scene| {
+        let noop = Waker::noop();
+        drop(scene.op::<8>(false));
+        let mut flying = scene.op::<8>(false);
+        let _ = poll_once(&mut flying, noop);
+        let mut also_flying = scene.op::<600>(false);
+        let _ = poll_once(&mut also_flying, noop);
+        let mut waits = scene.op::<8>(false);
+        let _ = poll_once(&mut waits, noop);
+        let mut panics_later = scene.op::<600>(true);
+        let _ = poll_once(&mut panics_later, noop);
+        drop((waits, flying));
+        let first = AssertUnwindSafe(|| scene.driver.block_on(scene.op::<8>(true)));
+        assert!(catch_unwind(first).is_err());
+        let later = AssertUnwindSafe(|| scene.driver.block_on(panics_later));
+        assert!(catch_unwind(later).is_err());
+        assert_eq!(scene.driver.block_on(also_flying).0, Ok(600));
+        while scene.driver.outstanding() > 0 {
+            let sync = scene.driver.perform(Fdsync::new(scene.sim.file("a")));
+            assert_eq!(scene.driver.block_on(sync).0, Ok(0));
+        }
+        assert_eq!(scene.drops.get(), 6);
+    });
+}
+
+/// Goal: a waker may drop, start and leak futures, and the last handle. Method: it does so inside
+/// of the turn that calls it; the operations that are left are dropped with the driver.
+#[test]
+fn local_wakers_do_what_they_want() {
+    let drops = Rc::<Cell<u32>>::default();
+    let sim = Sim::new(1, Faults::none());
+    let _entered = sim.enter();
+    let driver = LocalDriver::new(2).expect("a context");
+    let scene = Scene { sim: sim.clone(), driver, drops: Rc::clone(&drops) };
+    let others: Vec<_> = (0..4)
+        .map(|_| {
+            let mut op = scene.op::<8>(false);
+            let _ = poll_once(&mut op, Waker::noop());
+            op
+        })
+        .collect();
+    let mut first = scene.op::<8>(false);
+    let (others, scene) = (RefCell::new(others), RefCell::new(Some(scene)));
+    let waker = waker(move || {
+        let last = others.borrow_mut().pop();
+        drop(last);
+        others.borrow_mut().clear();
+        if let Some(scene) = scene.borrow_mut().take() {
+            let mut started = scene.op::<600>(false);
+            let _ = poll_once(&mut started, Waker::noop());
+            drop(started);
+        }
+    });
+    let mut polls = 0;
+    while poll_once(&mut first, &waker).is_pending() {
+        polls += 1;
+        assert!(polls < 1000, "a future that nobody but its polls works for");
+        sim.sleep(Duration::from_millis(1));
+    }
+    drop((first, waker));
+    assert_eq!(drops.get(), 6);
+}
+
+/// Goal: the last reference to the driver may be that of a future, which ends, is dropped, or
+/// panics.
+#[test]
+fn local_futures_are_the_last_to_keep_the_driver() {
+    for panics in [false, true] {
+        let sim = Sim::new(1, Faults::none());
+        let _entered = sim.enter();
+        let scene = || {
+            let driver = LocalDriver::new(2).expect("a context");
+            Scene { driver, sim: sim.clone(), drops: Rc::default() }
+        };
+        let mut dropped = scene().op::<8>(panics);
+        let _ = catch_unwind(AssertUnwindSafe(|| poll_once(&mut dropped, Waker::noop())));
+        drop(dropped);
+        let mut ends = scene().op::<600>(panics);
+        let _ = catch_unwind(AssertUnwindSafe(|| {
+            while poll_once(&mut ends, Waker::noop()).is_pending() {
+                sim.sleep(Duration::from_millis(1));
+            }
+        }));
+        drop(scene().op::<8>(panics));
+    }
+}
+
+/// Goal: a read through a driver that measures, with a deadline, is the same.
+#[test]
+fn local_operations_are_measured_and_given_up() {
+    on_two_slots(|scene| {
+        scene.driver.measure(true);
+        for time in [Duration::ZERO, Duration::MAX] {
+            let read = Read::new(scene.sim.file("a"), [0; 8], 0);
+            let read = scene.driver.perform(read).timeout(time);
+            assert_eq!(scene.driver.block_on(read).is_ok(), time > Duration::ZERO);
+        }
+        assert_eq!(scene.driver.metrics().kinds().len(), 1);
+    });
+}
