@@ -189,3 +189,42 @@ fn a_write_that_waits_gets_its_turn() {
     }
     assert!(polls > 0 || !file.is_direct());
 }
+
+/// Goal: a stream of what is in the page cache lets other tasks run after each chunk. Method: a
+/// task of the same thread reads a page at a time, and reads at least once for each chunk.
+#[cfg(feature = "tokio")]
+#[test]
+fn a_hot_stream_gives_way_after_each_chunk() {
+    use core::cell::Cell;
+    use std::rc::Rc;
+    let _watchdog = Watchdog::new();
+    let content = pattern(8 << 20);
+    let (_dir, path, _) = file_with(&content);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let tasks = tokio::task::LocalSet::new();
+    tasks.block_on(&runtime.expect("a runtime"), async {
+        let driver = linux_aio::tokio::driver(8).expect("a driver");
+        let options = File::options().read(true).direct(Direct::Never);
+        let file = options.open(&driver, &path).await.expect("a file");
+        let (reads, is_over) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(false)));
+        let small = tokio::task::spawn_local({
+            let (file, reads, is_over) = (file.clone(), Rc::clone(&reads), Rc::clone(&is_over));
+            async move {
+                while !is_over.get() {
+                    file.read_exact_at([0; 4096], 4096).await.0.expect("a read");
+                    reads.set(reads.get() + 1);
+                }
+            }
+        });
+        let (mut reader, mut chunks, mut len) = (file.reader(..), 0, 0);
+        while let Some(chunk) = reader.next_chunk().await.expect("a read") {
+            (chunks, len) = (chunks + 1, len + chunk.len());
+            // The first chunk may come before the task has begun.
+            assert!(reads.get() + 1 >= chunks, "{} reads beside {chunks} chunks", reads.get());
+        }
+        is_over.set(true);
+        small.await.expect("no panic");
+        assert_eq!(len, content.len());
+        assert!(chunks > 20, "{chunks} chunks");
+    });
+}
