@@ -56,10 +56,16 @@ fn is_of_codec(error: &io::Error) -> bool {
     is_kind && Errno::from_io_error(error).is_none()
 }
 
+/// The number of bytes that a sink collects before it flushes by itself.
+///
+/// Without this number `FramedWrite` flushes after 8 KiB, and each flush waits for the disk.
+pub const BETWEEN_FLUSHES: usize = 4 << 20;
+
 /// Cuts what lies behind `end`, and returns a sink of further records.
 ///
-/// `send` gives a record to the writer, or to its buffer. `flush` and then [`File::sync_data`] make
-/// it durable. `close` does both, and cuts what was allocated ahead. A record must not be empty.
+/// `feed` collects records, and `send` also flushes, which waits for the disk. After a flush,
+/// [`File::sync_data`] makes them durable. `close` does both, and cuts what was allocated ahead. A
+/// record must not be empty.
 ///
 /// # Errors
 /// Those of [`File::set_len`].
@@ -68,5 +74,7 @@ pub async fn append(
     end: u64,
 ) -> io::Result<FramedWrite<FileWriter, LengthDelimitedCodec>> {
     file.set_len(end).await?;
-    Ok(FramedWrite::new(file.writer(end), codec()))
+    let mut sink = FramedWrite::new(file.writer(end), codec());
+    sink.set_backpressure_boundary(BETWEEN_FLUSHES);
+    Ok(sink)
 }

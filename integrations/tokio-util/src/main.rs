@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use futures::{SinkExt, TryStreamExt};
 use linux_aio::File;
-use linux_aio_with_tokio_util::codec;
+use linux_aio_with_tokio_util::{BETWEEN_FLUSHES, codec};
 use measure::{Result, Work, compare, make_cold};
 use std::io;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
@@ -17,6 +17,7 @@ const BUFFER: usize = 1 << 20;
 
 async fn write<W: AsyncWrite + Unpin>(writer: W) -> io::Result<W> {
     let mut log = FramedWrite::new(writer, codec());
+    log.set_backpressure_boundary(BETWEEN_FLUSHES);
     let record = Bytes::from(vec![7; LEN]);
     for _ in 0..RECORDS {
         log.feed(record.clone()).await?;
