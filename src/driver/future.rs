@@ -1,7 +1,6 @@
 //! The futures of a driver.
 
 use super::Handle;
-use super::deadline::Outcome;
 use super::held::Held;
 use super::queued_operation::{Ended, Sent};
 use super::state::GivenUp;
@@ -208,7 +207,7 @@ impl<O: Operation + Send + 'static> OpFuture<O> {
 
     /// Leaves the operation to the driver, since its deadline has passed. If it has just completed,
     /// returns that.
-    pub(super) fn give_up(&mut self) -> Result<Outcome<O>, TimedOut<O>> {
+    pub(super) fn give_up(&mut self) -> Result<(Result<u32, Errno>, O), TimedOut<O>> {
         let Phase::Started(entry) = self.phase else {
             unreachable!("a future that is pending has started")
         };
