@@ -236,7 +236,7 @@ fn calls(source: &str, is_stub: bool) -> Vec<String> {
             && !matches!(last, "retry_on_intr" | "page_size");
         let is_raw = last.starts_with("syscall")
             || next == "!" && matches!(last, "asm" | "global_asm")
-            || last == "extern" && next != "crate";
+            || last == "extern" && next == "{";
         let is_of_crate = whole.starts_with("rustix::") && is_call || whole.starts_with("libc::");
         let is_of_std = MODULES.iter().any(|it| whole.starts_with(it));
         if is_stub {
@@ -321,6 +321,7 @@ fn calls_of_each_kind_are_found() {
         fn two() { let text = "rustix::fs::quoted()"; let c = '"'; unsafe { syscall3(1) } }
         #[cfg(test)]
         mod tests { fn three() { rustix::fs::tested(); } }
+        extern "C" fn no_call() {} extern "C" { fn write(fd: i32); }
         fn four() { std::time::Instant::now(); let f = rustix::io::pread; PollFd::new(); }
     "#;
     let found = calls(source, false);
@@ -330,6 +331,7 @@ fn calls_of_each_kind_are_found() {
         "rustix::event::epoll::create",
         "metadata",
         "syscall3",
+        "extern",
         "std::time::Instant::now",
         "rustix::io::pread",
     ];
