@@ -661,8 +661,8 @@ impl<O: Operation + 'static> Queue<O> {
     #[cfg(feature = "std")]
     #[inline(always)]
     pub(crate) unsafe fn push_prepared(&self, op: O, prepared: Prepared<'_>) -> Result<Tag, O> {
-        // SAFETY: `over` made room for every slot in the submit queue. The promise about the loan is
-        // the caller's.
+        // SAFETY: `over` made room for every slot in the submit queue. The promise about the loan
+        // is the caller's.
         unsafe { self.engine.push_prepared(op, prepared) }
     }
 

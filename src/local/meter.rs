@@ -61,8 +61,8 @@ impl LocalMeter {
         marks.meter.returned(at, took);
     }
 
-    /// The `prepare` of an operation has panicked. It counts as a sync that was submitted and failed,
-    /// as in a shared driver, which submits one in its place.
+    /// The `prepare` of an operation has panicked. It counts as a sync that was submitted and
+    /// failed, as in a shared driver, which submits one in its place.
     #[cold]
     pub(super) fn panicked(&self, entry: EntryRef) {
         let marks = &mut *self.0.borrow_mut();

@@ -2,7 +2,8 @@
 //!
 //! An operation does not know when it was submitted: to note that for each would cost every program
 //! what few ask for. What an operation was asked for is in its iocb, in its slot. Its entry has the
-//! number of its submit, and [`Submits`] the times of those that have left operations in the kernel.
+//! number of its submit, and [`Submits`] the times of those that have left operations in the
+//! kernel.
 
 use super::Inner;
 use super::entries::EntryRef;

@@ -29,6 +29,7 @@ const SHORT: Duration = Duration::from_millis(5);
 
 /// A buffer to be written that holds the thread which asks for its bytes.
 struct Hangs {
+    begun: Sender<()>,
     go_on: Receiver<()>,
     gone: Sender<()>,
 }
@@ -37,6 +38,7 @@ impl AsRef<[u8]> for Hangs {
     fn as_ref(&self) -> &[u8] {
         // The first looks are at the length, by the task.
         if thread::current().name().is_some_and(|name| name.starts_with("linux-aio")) {
+            let _ = self.begun.send(());
             let _ = self.go_on.recv();
         }
         b"late"
@@ -56,19 +58,29 @@ fn a_request_that_hangs_is_given_up<D: AnyDriver>() -> io::Result<()> {
     let (_dir, path, _) = file_with(b"content");
     let driver = D::with_capacity(4)?;
     let options = File::options().read(true).write(true).direct(Direct::Never);
-    let file = driver.block_on(options.open(&driver, &path))?.with_deadline(SHORT);
-    let ((go_on, goes_on), (gone, is_gone)) = (channel(), channel());
-    let late = driver.block_on(file.write_at(Hangs { go_on: goes_on, gone }, 2));
-    let error = late.err().expect("nobody lets it go on");
-    assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    let plain = driver.block_on(options.open(&driver, &path))?;
+    let mut time = SHORT;
+    let (file, error, go_on, is_gone) = loop {
+        let file = plain.clone().with_deadline(time);
+        let (begun, has_begun) = channel();
+        let ((go_on, goes_on), (gone, is_gone)) = (channel(), channel());
+        let late = driver.block_on(file.write_at(Hangs { begun, go_on: goes_on, gone }, 2));
+        let error = late.err().expect("nobody lets it go on");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        if has_begun.try_recv().is_ok() {
+            break (file, error, go_on, is_gone);
+        }
+        // On a busy machine no thread had the time to begin it.
+        time *= 2;
+    };
     assert_eq!(Errno::from_io_error(&error), Some(Errno::ETIMEDOUT));
     let text = error.to_string();
     assert!(text.starts_with("PWRITE at offset 2 of descriptor "), "{text}");
     assert!(is_gone.try_recv().is_err(), "the buffer is in use");
     // Another lane, and in time.
-    let (result, buf) = driver.block_on(file.get_ref().read_at([0; 7], 0));
+    let (result, buf) = driver.block_on(plain.read_at([0; 7], 0));
     assert_eq!((result?, &buf), (7, b"content"));
-    drop(go_on);
+    drop((go_on, file));
     is_gone.recv().expect("the buffer is dropped");
     driver.block_on(driver.clone().close());
     assert_eq!(std::fs::read(path)?, b"colatet");
