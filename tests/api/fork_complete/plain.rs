@@ -38,7 +38,7 @@ const DATA: &[(&str, &str)] = &[
     ),
     ("Metrics", "Clone Debug Default Display Drop PartialEq export for_each_value kinds of"),
     ("Opcode", "as_raw from_raw"),
-    ("Operation", "goes_on"),
+    ("Operation", "goes_on is_plain"),
     ("OperationMetrics", "Clone Debug Drop PartialEq"),
     (
         "OpenOptions",
