@@ -3,8 +3,7 @@
 use super::Inner;
 use super::complete::drop_caught;
 use super::entries::EntryRef;
-use super::queued::Note;
-use super::stage::{Phase, Stage};
+use super::stage::{Note, Phase, Stage};
 
 /// Handles the drop of a future that has not given its operation back.
 #[cold]

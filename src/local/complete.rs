@@ -3,8 +3,8 @@
 use super::Inner;
 use super::entries::EntryRef;
 use super::entry::Answer;
-use super::queued::{Note, Queued};
-use super::stage::{Outcome, Phase, Stage};
+use super::queued::Queued;
+use super::stage::{Note, Outcome, Phase, Stage};
 use super::turn::BellPoll;
 use crate::Errno;
 use crate::driver::users_code::catch_and_forget;

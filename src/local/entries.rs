@@ -110,7 +110,8 @@ impl Deref for EntryRef {
 /// The vacant entries of a driver.
 ///
 /// # Invariants
-/// Each is on the list once, and in the phase `Vacant`.
+/// Each is on the list once, and in the phase `Vacant`. What such an entry calls the next one is
+/// one, too.
 #[derive(Default)]
 pub(super) struct Entries {
     first: Cell<Option<EntryRef>>,
@@ -121,7 +122,7 @@ impl Entries {
     #[inline(always)]
     fn take(&self, driver: &Rc<Inner>) -> EntryRef {
         let Some(first) = self.first.get() else { return new_entry(driver) };
-        self.first.set(first.next.get());
+        self.first.set(first.next.get().map(EntryRef));
         first
     }
 
@@ -129,7 +130,7 @@ impl Entries {
     #[inline(always)]
     pub(super) fn give_back(&self, entry: EntryRef) {
         entry.set_phase(Phase::VACANT);
-        entry.next.set(self.first.get());
+        entry.next.set(self.first.get().map(|first| first.0));
         self.first.set(Some(entry));
     }
 
@@ -137,7 +138,7 @@ impl Entries {
     pub(super) fn free(&mut self) -> impl Iterator<Item = Waker> {
         core::iter::from_fn(|| {
             let entry = self.first.get()?;
-            self.first.set(entry.next.get());
+            self.first.set(entry.next.get().map(EntryRef));
             // SAFETY: `new_entry` has made it by `Box::leak`. It is on no list any more, and the
             // driver, which alone uses entries that are vacant, is being dropped.
             Some(unsafe { Box::from_raw(entry.0.as_ptr()) }.waker.take())

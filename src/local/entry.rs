@@ -6,9 +6,7 @@
 //! the other gets the same entry, which still has the waker of the task: it need not be cloned.
 
 use super::Inner;
-use super::entries::EntryRef;
-use super::queued::Note;
-use super::stage::{Outcome, Phase, Stage};
+use super::stage::{Note, Outcome, Phase, Stage};
 use crate::driver::users_code::{Payload, goes_on};
 use crate::slot::Tag;
 use crate::{EventResult, Operation, Prepared};
@@ -61,8 +59,8 @@ pub(super) struct Entry {
     pub(super) mark: Cell<usize>,
     /// The ticket of an operation that waits for a slot, behind those with a lower one.
     pub(super) ticket: Cell<u64>,
-    /// The next entry of the vacant ones.
-    pub(super) next: Cell<Option<EntryRef>>,
+    /// The next of the vacant entries.
+    pub(super) next: Cell<Option<NonNull<Entry>>>,
     panic: Cell<Option<Payload>>,
     kind: Cell<&'static Kind>,
     room: UnsafeCell<Room>,

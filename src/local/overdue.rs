@@ -9,7 +9,7 @@ use super::Inner;
 use super::entries::EntryRef;
 use super::queued::Queued;
 use super::stage::Phase;
-use super::turn::EventLoop;
+
 use crate::clock;
 use crate::driver::overdue::{Facts, Overdue, Submitted};
 use crate::{Iocb, Queue};
@@ -47,9 +47,9 @@ impl Inner {
     /// Notes that the last submit has left operations in the kernel, or in the queue for want of
     /// resources.
     #[cold]
-    pub(super) fn note_submit(&self, event_loop: &mut EventLoop) {
+    pub(super) fn note_submit(&self, submits: &mut Submits) {
         let Some(at) = self.counts.borrow().last() else { return };
-        let submits = &mut event_loop.submits.0;
+        let submits = &mut submits.0;
         // As many submits as there are slots can have operations in the kernel.
         if submits.len() >= FEWEST.max(2 * self.capacity) {
             if let Some(queue) = self.queue.get() {

@@ -3,7 +3,7 @@
 
 use super::entries::EntryRef;
 use super::entry::Entry;
-use super::stage::{Phase, Stage};
+use super::stage::{Note, Phase, Stage};
 use crate::abi::IOCB_FLAG_RESFD;
 use crate::driver::announced::transfers;
 use crate::{Fd, Operation, Prepared, Queue};
@@ -19,39 +19,7 @@ impl Operation for Queued {
     }
 }
 
-/// What is noted of a prepared operation, in its entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Note(pub(super) u8);
-
-impl Note {
-    /// A read or a write that names no eventfd, and never goes on.
-    pub(super) const NONE: Self = Self(0);
-    /// Its end makes the watched eventfd readable.
-    const NAMED: u8 = 1;
-    /// It is neither a read nor a write: it may take any time.
-    const LASTING: u8 = 2;
-    /// It is to be asked whether it goes on.
-    const ASKED: u8 = 4;
-    /// It is measured.
-    const MEASURED: u8 = 8;
-
-    pub(super) fn is_measured(self) -> bool {
-        self.0 & Self::MEASURED != 0
-    }
-
-    /// Returns the note of one that is measured.
-    pub(super) fn measured(self) -> Self {
-        Self(self.0 | Self::MEASURED)
-    }
-
-    /// Returns whether the operation is to be asked whether it goes on.
-    pub(super) fn is_asked(self) -> bool {
-        self.0 & Self::ASKED != 0
-    }
-}
-
 /// Has the queue of a driver, until the driver ends.
-///
 pub(super) struct QueueCell(UnsafeCell<Option<Queue<Queued>>>);
 
 impl QueueCell {

@@ -1,6 +1,6 @@
-//! [`Stage`] and [`Outcome`], what an entry has in one word each.
+//! [`Stage`] and [`Outcome`], what an entry has in one word each: how far its operation is, and how
+//! it ended.
 
-use super::queued::Note;
 use crate::{Errno, EventResult};
 
 /// Says what is in an entry.
@@ -24,6 +24,37 @@ impl Phase {
     pub(super) const MEASURED: Self = Self(6);
     /// One whose `prepare` or `goes_on` has panicked, for its future.
     pub(super) const PANICKED: Self = Self(7);
+}
+
+/// What is noted of a prepared operation, in its entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Note(pub(super) u8);
+
+impl Note {
+    /// A read or a write that names no eventfd, and never goes on.
+    pub(super) const NONE: Self = Self(0);
+    /// Its end makes the watched eventfd readable.
+    pub(super) const NAMED: u8 = 1;
+    /// It is neither a read nor a write: it may take any time.
+    pub(super) const LASTING: u8 = 2;
+    /// It is to be asked whether it goes on.
+    pub(super) const ASKED: u8 = 4;
+    /// It is measured.
+    pub(super) const MEASURED: u8 = 8;
+
+    pub(super) fn is_measured(self) -> bool {
+        self.0 & Self::MEASURED != 0
+    }
+
+    /// Returns the note of one that is measured.
+    pub(super) fn measured(self) -> Self {
+        Self(self.0 | Self::MEASURED)
+    }
+
+    /// Returns whether the operation is to be asked whether it goes on.
+    pub(super) fn is_asked(self) -> bool {
+        self.0 & Self::ASKED != 0
+    }
 }
 
 /// The phase of an entry, and what is noted of a prepared operation. In one word, so that one

@@ -163,7 +163,7 @@ impl Inner {
                 let in_kernel = admitted.saturating_sub(queued) + left;
                 state.batching.note_submitted(in_kernel);
                 if in_kernel > 0 {
-                    self.note_submit(event_loop);
+                    self.note_submit(&mut event_loop.submits);
                 }
                 let transfers = in_kernel.saturating_sub(self.announcing.lasting());
                 self.announcing.leave_out(event_loop.learn(transfers));
@@ -291,7 +291,7 @@ impl Inner {
             // POLL.
             Ok(_) | Err(Errno::EAGAIN) => {
                 self.counts.borrow_mut().stalled();
-                self.note_submit(event_loop);
+                self.note_submit(&mut event_loop.submits);
                 let limit = self.retry_limit.get();
                 let stall = event_loop.stall.get_or_insert_with(|| Stall::new(now));
                 if !stall.is_over(now, limit) {
