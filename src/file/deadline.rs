@@ -134,6 +134,17 @@ impl<D: FileDriver> FileWithDeadline<D> {
         self.within(Opcode::PREADV, offset, self.file.readv_at(bufs, offset)).await
     }
 
+    /// Reads as [`File::readv_exact_at`] does.
+    ///
+    /// # Errors
+    /// Those of [`read_at`](Self::read_at). In the result those of [`File::readv_exact_at`].
+    pub async fn readv_exact_at<S>(&self, bufs: S, offset: u64) -> io::Result<Outcome<S, ()>>
+    where
+        S: Buffers<Buffer: Plain> + Send + 'static,
+    {
+        self.within(Opcode::PREADV, offset, self.file.readv_exact_at(bufs, offset)).await
+    }
+
     /// Writes as [`File::write_at`] does.
     ///
     /// # Errors
@@ -165,6 +176,17 @@ impl<D: FileDriver> FileWithDeadline<D> {
         S: Buffers<Buffer: WriteFrom> + Send + 'static,
     {
         self.within(Opcode::PWRITEV, offset, self.file.writev_at(bufs, offset)).await
+    }
+
+    /// Writes as [`File::writev_all_at`] does.
+    ///
+    /// # Errors
+    /// Those of [`read_at`](Self::read_at). In the result those of [`File::writev_all_at`].
+    pub async fn writev_all_at<S>(&self, bufs: S, offset: u64) -> io::Result<Outcome<S, ()>>
+    where
+        S: Buffers<Buffer: WriteFrom> + Send + 'static,
+    {
+        self.within(Opcode::PWRITEV, offset, self.file.writev_all_at(bufs, offset)).await
     }
 
     /// Brings data and metadata to stable storage as [`File::sync_all`] does.

@@ -133,9 +133,11 @@ fn requests_in_time_are_as_without_a_deadline<D: AnyDriver>() -> io::Result<()> 
             let (result, _) = timed.read_exact_at(vec![0; 100], 8100).await?;
             assert_eq!(result.expect_err("the end").kind(), io::ErrorKind::UnexpectedEof);
             assert_eq!(timed.readv_at([[0; 50], [0; 50]], 5).await?.0?, 100);
+            timed.readv_exact_at([[0; 50], [0; 50]], 5).await?.0?;
             assert_eq!(timed.write_at([1; 5], 5).await?.0?, 5);
             timed.write_all_at([1; 5], 5).await?.0?;
             assert_eq!(timed.writev_at([[1; 5], [1; 5]], 5).await?.0?, 10);
+            timed.writev_all_at([[1; 5], [1; 5]], 5).await?.0?;
             timed.sync_all().await?;
             timed.sync_data().await
         })?;

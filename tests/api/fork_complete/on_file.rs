@@ -170,6 +170,11 @@ pub(crate) const FILE: &[(&str, Check)] = &[
             assert_forked(block_on(file.readv_at([vec![1; 8]], 0)).expect("no alarm").0);
         }
     }),
+    ("FileWithDeadline::readv_exact_at", |world| {
+        for file in timed(world) {
+            assert_forked(block_on(file.readv_exact_at([vec![1; 8]], 0)).expect("no alarm").0);
+        }
+    }),
     ("FileWithDeadline::write_at", |world| {
         for file in timed(world) {
             assert_forked(block_on(file.write_at(vec![1; 8], 0)).expect("no alarm").0);
@@ -183,6 +188,11 @@ pub(crate) const FILE: &[(&str, Check)] = &[
     ("FileWithDeadline::writev_at", |world| {
         for file in timed(world) {
             assert_forked(block_on(file.writev_at([vec![1; 8]], 0)).expect("no alarm").0);
+        }
+    }),
+    ("FileWithDeadline::writev_all_at", |world| {
+        for file in timed(world) {
+            assert_forked(block_on(file.writev_all_at([vec![1; 8]], 0)).expect("no alarm").0);
         }
     }),
     ("FileWithDeadline::sync_all", |world| {

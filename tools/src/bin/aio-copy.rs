@@ -204,9 +204,7 @@ impl<'a> Source<'a> {
                 Err(Errno::NXIO) => break,
                 // It cannot tell.
                 Err(Errno::INVAL | Errno::OPNOTSUPP) => at,
-                start => {
-                    start.with_context(|| format!("looking for data {} at {at}", self.name))?
-                }
+                start => start.with_context(|| format!("seeking in {} at {at}", self.name))?,
             };
             at = seek(&self.file, SeekFrom::Hole(start)).unwrap_or(self.size).min(self.size);
             ranges.extend((start < at).then_some(start..at));
