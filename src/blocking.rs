@@ -118,10 +118,12 @@ impl File {
     /// [`linux_aio::File`](crate::File::from_std_with) tells how.
     ///
     /// # Errors
-    /// `Unsupported`: `O_DIRECT` is [required](crate::Direct::Require), and the file does not
-    /// support it or could not be opened again; or [`Direct::Never`] is asked
-    /// for, and a file that is open with `O_DIRECT` could not be opened without. Otherwise those of
-    /// [`from_std`](Self::from_std).
+    /// `Unsupported`:
+    /// - `O_DIRECT` is [required](crate::Direct::Require), and the file does not support it or
+    ///   could not be opened again.
+    /// - [`Direct::Never`] is asked for, and the file could not be opened without `O_DIRECT`.
+    ///
+    /// Otherwise those of [`from_std`](Self::from_std).
     pub fn from_std_with(file: std::fs::File, direct: Direct) -> io::Result<Self> {
         Ok(Self { file: crate::File::from_std_with(file, &InPlace::new(), direct)? })
     }

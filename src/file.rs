@@ -278,10 +278,12 @@ impl<D: FileDriver> File<D> {
     /// ```
     ///
     /// # Errors
-    /// `Unsupported`: `O_DIRECT` is [required](Direct::Require), and the file does not support it
-    /// or could not be opened again; or [`Direct::Never`] is asked for, and a file that is open
-    /// with `O_DIRECT` could not be opened without. Otherwise those of
-    /// [`from_std`](Self::from_std).
+    /// `Unsupported`:
+    /// - `O_DIRECT` is [required](Direct::Require), and the file does not support it or could not
+    ///   be opened again.
+    /// - [`Direct::Never`] is asked for, and the file could not be opened without `O_DIRECT`.
+    ///
+    /// Otherwise those of [`from_std`](Self::from_std).
     pub fn from_std_with(file: std::fs::File, driver: &D, direct: Direct) -> io::Result<Self> {
         Ok(Self::of(Open::of_std(file, direct)?, driver))
     }

@@ -16,9 +16,9 @@
 //!
 //! - The *credit* is the number of operations that may be queued before something is to be looked
 //!   at: a slot, the batch, the end of the driver, measuring. Who finds none goes the slow way.
-//! - The stage of an entry, its phase and what is noted of the operation, is one word. The end of
-//!   an operation whose stage is not the common one is completed on the slow way: a future that is
-//!   gone, an eventfd, a POLL or a sync, an operation that may go on, one that is measured.
+//! - The stage of an entry, its phase and what is noted of the operation, is one word. If it is not
+//!   the common one, the operation ends on the slow way. Its future may be gone; it may name an
+//!   eventfd, be a POLL or a sync, go on, or be measured.
 //!
 //! # What is borrowed when
 //!
@@ -120,8 +120,8 @@ const STEPS: u32 = 8;
 /// To signal an eventfd for each operation costs the kernel about 0.2 µs. In `block_on` operations
 /// name none. On an executor they name one until several submits in a row have left nothing to
 /// wait for: page cache, `/dev/zero`, a disk in memory. From then on reads and writes name none. If
-/// some of them then do not end at once, the driver looks at them after 1 ms, then after up to
-/// 16 ms, and the next name the eventfd again. A POLL or a sync always names it.
+/// some of them then do not end at once, the driver looks at them after 1 ms, and later after up to
+/// 16 ms. The next ones name the eventfd again. A POLL or a sync always names it.
 ///
 /// # Blocking
 ///

@@ -76,8 +76,8 @@ impl fmt::Display for Unusable {
             Self::Memory(errno) => write!(f, "no memory for a buffer: {errno:?}"),
             Self::Read(errno) => write!(
                 f,
-                "a context can be made, but reads are refused: {errno:?}; this is an emulation, or a \
-                 security module forbids it"
+                "a context can be made, but reads are refused: {errno:?}; this is an emulation, or \
+                 a security module forbids it"
             ),
         }
     }

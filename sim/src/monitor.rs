@@ -11,7 +11,7 @@ use linux_aio::abi::{
 };
 use std::collections::HashMap;
 
-/// What a descriptor names.
+/// Says what a descriptor names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Object {
     /// The file, open for reading and writing.
@@ -37,7 +37,7 @@ pub struct Filters {
     pub setup: Option<Errno>,
 }
 
-/// What the kernel was asked, and what it gave.
+/// Says what the kernel was asked, and what it gave.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Calls of `io_submit`.
@@ -52,7 +52,7 @@ pub struct Counts {
     pub strays_taken: u64,
 }
 
-/// What the kernel made of an operation.
+/// Says what the kernel made of an operation.
 #[derive(Clone, Debug)]
 pub struct Record {
     /// The operation as it was submitted.

@@ -283,7 +283,8 @@ impl Sim {
     fn until<R>(&self, end: End, most: u64, life: impl FnOnce() -> R) -> Option<R> {
         if cfg!(panic = "abort") {
             panic!(
-                "linux-aio-sim: the power fails by unwinding; build the tests with panic = \"unwind\""
+                "linux-aio-sim: the power fails by unwinding; build the tests with \
+                 panic = \"unwind\""
             );
         }
         let mut world = self.shared.world();

@@ -59,7 +59,7 @@ pub(crate) struct World {
     pub(crate) is_down: bool,
     /// An executor drops the futures of a process that has ended: their driver may still submit.
     pub(crate) is_ending: bool,
-    /// What a harness wants to know. There is no clock then: choices say what ends when.
+    /// Lists what a harness wants to know. There is no clock then: choices say what ends when.
     pub(crate) monitor: Option<Box<Monitor>>,
     /// An eventfd has been signalled since a runtime went to sleep.
     pub(crate) has_signalled: bool,

@@ -24,9 +24,8 @@ const STREAK: u32 = 64;
 /// for a read, and a thread no less to be woken.
 const FIRST_PAUSE: Duration = Duration::from_micros(50);
 
-/// The longest time between two looks. Each pause is twice as long as the last, up to this: the
-/// delay that it adds is never longer than what the disk has taken, and a disk that hangs costs
-/// little.
+/// The longest time between two looks. Each pause is twice as long as the last, up to this. So it
+/// adds less delay than the disk has taken already, and a disk that hangs costs little.
 pub(super) const PAUSE: Duration = Duration::from_millis(1);
 
 /// See the [module](self).

@@ -9,7 +9,7 @@ use core::time::Duration;
 /// A handle of a driver that gives up every operation after a time. From
 /// [`Driver::with_deadline`] and [`LocalDriver::with_deadline`](crate::LocalDriver::with_deadline).
 ///
-/// It is for programs that want no future to wait without end, whoever starts it: each operation
+/// It is for programs that want no future to wait without end, whoever starts it. Each operation
 /// and each file of this handle has the deadline unless it is given its own. An own deadline is
 /// stronger, be it earlier or later: [`WithDeadline::timeout`], [`WithDeadline::deadline`],
 /// [`FileWithDeadline::with_deadline`](crate::FileWithDeadline::with_deadline).

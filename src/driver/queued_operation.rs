@@ -9,7 +9,7 @@ use alloc::boxed::Box;
 /// An operation whose type only its future knows, and which may move to another thread.
 pub(super) type Sent = dyn Erased + Send;
 
-/// What a shared driver is to drop.
+/// Has what a shared driver is to drop.
 pub(super) type Discarded = users_code::Discarded<Held<Sent>>;
 
 /// The end of an operation of the driver, for its future.

@@ -75,8 +75,8 @@ pub(super) struct Contained {
     error: OnceLock<FailedReactor>,
 }
 
-/// What the error of a reactor says. The error itself is dropped at once: it is a user's value,
-/// which may own a handle of the driver, and would keep the driver for ever.
+/// Keeps what the error of a reactor says. The error itself is dropped at once. It is a user's
+/// value, which may own a handle of the driver, and would keep the driver for ever.
 pub(crate) struct FailedReactor {
     kind: io::ErrorKind,
     number: Option<i32>,

@@ -1,4 +1,4 @@
-//! How drivers run users' code: `prepare` and `goes_on`, whose panics belong to the operation's
+//! Runs users' code for drivers: `prepare` and `goes_on`, whose panics belong to the operation's
 //! future, and wakers and drops, whose panics end here.
 
 use crate::{EventResult, Operation, Prepared};
@@ -43,7 +43,7 @@ pub(crate) fn goes_on<O: Operation>(
     })
 }
 
-/// What is to be dropped when nothing is locked or borrowed, since its drop is users' code.
+/// Keeps what is to be dropped when nothing is locked or borrowed, since its drop is users' code.
 pub(crate) enum Discarded<H> {
     Waker(Waker),
     Op(H),

@@ -90,7 +90,7 @@ fn the_number_of_uses_starts_again_in_the_middle_of_operations() {
 }
 
 /// Goal: a token that was kept for 2³² uses of its slot names the operation that is there then, as
-/// the page of `Token` says, and does no more than that one's own token does. Method: the number of
+/// the page of `Token` says. It does no more than that one's own token does. Method: the number of
 /// uses is set back.
 #[test]
 fn a_token_names_another_operation_after_exactly_all_uses() {

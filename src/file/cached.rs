@@ -1,4 +1,4 @@
-//! Whether a range of a file is in the page cache, which the kernel tells without any I/O.
+//! Asks whether a range of a file is in the page cache, which the kernel tells without any I/O.
 
 use super::{File, FileDriver, call};
 use crate::RwFlags;

@@ -94,9 +94,10 @@ pub(super) async fn read<D: FileDriver, M: Memory>(
     end(step, done, Ok(()))
 }
 
-/// Returns where a read may end that gave `EIO`, if it has asked for blocks behind the end of the
-/// file. xfs reserves such blocks, without a place on the disk, when a write through the page cache
-/// makes the file longer. A direct read that comes to them gives `EIO`.
+/// Returns where a read may end that gave `EIO`. There is such a place if the read has asked for
+/// blocks behind the end of the file. On xfs there are such blocks, without a place on the disk,
+/// after a write through the page cache has made the file longer. A direct read that comes to them
+/// gives `EIO`.
 fn end_of_eio<D: FileDriver, T>(
     access: &Access<D>,
     result: &io::Result<T>,

@@ -23,7 +23,7 @@ pub trait FileOperation: Operation + Send + 'static {
     fn call(&mut self) -> Result<u32, Errno>;
 }
 
-/// What a file asks of its driver. Nobody else can implement it.
+/// Lists what a file asks of its driver. Nobody else can implement it.
 pub trait Performs: Clone + fmt::Debug + 'static {
     /// True if the thread that polls a future does its work, and waits.
     const IN_PLACE: bool = false;

@@ -8,9 +8,9 @@ use std::thread_local;
 
 /// The number of bytes that a thread copies before its tasks take turns: two reads of a page.
 ///
-/// A change of tasks takes about as long as one of these copies. With 32 tasks that read 4 KiB at a
-/// time, the slowest of a hundred reads waits for 95 µs with turns of 8 KiB, and for 181 µs with
-/// turns of 32 KiB, which read a sixth more.
+/// A change of tasks takes about as long as one of these copies. Measured with 32 tasks that read 4
+/// KiB at a time: with turns of 8 KiB, one read in a hundred waits for 95 µs or more. With turns of
+/// 32 KiB it is 181 µs, and a sixth more is read.
 const TURN: usize = 8 << 10;
 
 thread_local! {

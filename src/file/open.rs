@@ -117,8 +117,8 @@ pub(super) struct Open {
 }
 
 impl Open {
-    /// Finds out about a file that others may have descriptors of, and opens it a second time if it
-    /// is to be direct and is not, or the other way round.
+    /// Finds out about a file that others may have descriptors of. Opens it a second time if it is
+    /// to be direct and is not, or the other way round.
     pub(super) fn of_std(file: std::fs::File, direct: Direct) -> io::Result<Self> {
         let open = Self::with_or_switched(file, direct, false)?;
         if direct != Direct::Never || !matches!(open.state, DirectState::Direct { .. }) {

@@ -157,7 +157,7 @@ impl<D: FileDriver> Ahead<D> {
     }
 }
 
-/// What stands in the way of another read.
+/// Says what stands in the way of another read.
 enum Start {
     Started,
     /// Enough is read ahead.

@@ -157,14 +157,14 @@ fn polled_after_end() -> ! {
     panic!("a request's future was polled after its end")
 }
 
-/// What is left of a transfer after the first attempt.
+/// Describes what is left of a transfer after the first attempt.
 enum Begun<M> {
     Ended(Moved, M),
     /// To be done by the driver or a thread.
     Step(Box<Step<M>>, Way),
 }
 
-/// What a request asks of its driver after the first attempt. Nobody else can implement it.
+/// Lists what a request asks of its driver after the first attempt. Nobody else can implement it.
 pub trait GoesOn: Work {
     /// Moves what the first attempt has left.
     fn go_on<M: Memory>(
@@ -187,7 +187,7 @@ pub enum Way {
     Through(Look),
 }
 
-/// What an attempt to read from the page cache has found.
+/// Says what an attempt to read from the page cache has found.
 #[derive(Clone, Copy)]
 pub enum Look {
     /// All bytes, or the end of the file.

@@ -33,7 +33,7 @@ pub trait Work: Sized + Unpin {
     fn finish(file: File<Self>, cut: Option<Cut>, sync: bool) -> Self::Boxed<io::Result<()>>;
 }
 
-/// How to cut a file: to `exact`, unless it is longer than `most`.
+/// Says how to cut a file: to `exact`, unless it is longer than `most`.
 #[derive(Clone, Copy, Debug)]
 pub struct Cut {
     pub(super) exact: u64,

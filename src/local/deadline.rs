@@ -1,4 +1,5 @@
-//! What deadlines ask of a local driver: its futures can be given up, and so can its end.
+//! Gives deadlines what they ask of a local driver: its futures can be given up, and so can its
+//! end.
 
 use super::alarm::LocalAlarm;
 use super::close::LocalClose;

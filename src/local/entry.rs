@@ -25,7 +25,7 @@ struct Room {
     _bytes: [MaybeUninit<u8>; ROOM],
 }
 
-/// What [`Operation::goes_on`] says.
+/// Says what [`Operation::goes_on`] has answered.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Answer {
     Over,
@@ -66,7 +66,7 @@ pub(super) struct Entry {
     room: UnsafeCell<Room>,
 }
 
-/// What is done with an operation whose type only its future knows.
+/// Lists what is done with an operation whose type only its future knows.
 struct Kind {
     /// See [`Entry::prepare`].
     prepare: unsafe fn(&Entry) -> Prepared<'_>,
@@ -76,7 +76,7 @@ struct Kind {
     drop: unsafe fn(&Entry),
 }
 
-/// What is done with an operation of this type.
+/// Says what is done with an operation of this type.
 struct Of<O>(PhantomData<O>);
 
 impl<O: Operation + 'static> Of<O> {

@@ -26,7 +26,7 @@ impl Phase {
     pub(super) const PANICKED: Self = Self(7);
 }
 
-/// What is noted of a prepared operation, in its entry.
+/// Notes what a prepared operation needs at its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Note(pub(super) u8);
 
@@ -84,7 +84,7 @@ impl Stage {
     }
 }
 
-/// How an operation ended: a result, in one word.
+/// Says how an operation ended: a result, in one word.
 ///
 /// It is the number of an event, or one of our own for an error that no event has.
 #[derive(Clone, Copy)]

@@ -21,7 +21,7 @@ const INLINE_SUBMITS: u32 = 5;
 const FIRST_LOOK: Duration = Duration::from_millis(1);
 const LONGEST_LOOK: Duration = Duration::from_millis(16);
 
-/// What only a turn needs.
+/// Has what only a turn needs.
 pub(super) struct EventLoop {
     /// The operations that a submit has left queued, where one has submitted any since the
     /// completions were taken.
