@@ -1,7 +1,8 @@
 //! A file against a `Vec<u8>`: any offset, any length, any memory, and many requests at once.
 //!
 //! `LINUX_AIO_MODEL_ROUNDS` says how many rounds each file of each file system gets (150 unless it
-//! is set), and `LINUX_AIO_MODEL_SEED` repeats a run. `.ci/full model` makes a million.
+//! is set), and `LINUX_AIO_MODEL_SEED` repeats a run. A round is a few requests at once. `.ci/full`
+//! makes more than a million requests a file.
 
 use crate::common;
 use crate::drivers::{AnyDriver, on_each_driver};
@@ -9,6 +10,7 @@ use crate::drivers::{AnyDriver, on_each_driver};
 use common::device::{LoopDevice, Mount};
 use common::files::scratch;
 use common::{Watchdog, is_root, say_skipped};
+use core::cell::Cell;
 use core::future::{Future, poll_fn};
 use core::pin::Pin;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -75,8 +77,14 @@ impl AsRef<[u8]> for Anywhere {
 
 type Request<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 
+std::thread_local! {
+    /// The requests of the file that the thread compares.
+    static REQUESTS: Cell<usize> = const { Cell::new(0) };
+}
+
 /// Polls all at the same time until all are done.
 async fn all(mut requests: Vec<Request<'_>>) {
+    REQUESTS.set(REQUESTS.get() + requests.len());
     poll_fn(|cx| {
         requests.retain_mut(|request| request.as_mut().poll(cx).is_pending());
         if requests.is_empty() { Poll::Ready(()) } else { Poll::Pending }
@@ -298,6 +306,8 @@ fn compare_file<D: AnyDriver>(
         }
         rest -= rest.min(400);
     }
+    let requests = REQUESTS.take();
+    common::say_count(&format!("{driver_name}, {what}: {} rounds, {requests} requests", rounds()));
     drop(onlooker);
     driver.block_on(file.close()).expect("closed");
     driver.block_on(driver.clone().close());
