@@ -1,5 +1,6 @@
 //! Turns of tasks that read from the page cache, which would not wait otherwise.
 
+use crate::driver::users_code::catch_and_forget;
 use core::cell::Cell;
 use core::future::poll_fn;
 use core::mem;
@@ -39,7 +40,8 @@ pub(super) fn is_due() -> bool {
 #[cold]
 pub(super) fn turn(cx: &mut Context<'_>) {
     COPIED.with(|copied| copied.set(0));
-    cx.waker().wake_by_ref();
+    // As anywhere else, the panic of a waker's call costs no request.
+    catch_and_forget(|| cx.waker().wake_by_ref());
 }
 
 /// Lets other tasks run.
