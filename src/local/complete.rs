@@ -10,9 +10,11 @@ use crate::Errno;
 use crate::driver::users_code::catch_and_forget;
 use crate::engine::Finished;
 use alloc::vec::Vec;
+use core::cell::Cell;
 use core::mem::{self, ManuallyDrop};
 use core::ops::Deref;
 use core::task::Waker;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 const FLYING: Stage = Stage::new(Phase::FLYING, Note::NONE);
 pub(super) const ENDED: Stage = Stage::new(Phase::ENDED, Note::NONE);
@@ -54,13 +56,17 @@ impl Inner {
     pub(super) fn reap(&self) -> Option<Errno> {
         let (engine, context) = self.queue.get()?.parts();
         let mut failed = None;
+        // In a simulation the power may fail in a system call, too, which unwinds like a panic.
+        let calls_users_code = Cell::new(!cfg!(feature = "sim"));
         // One call for all of them, as long as no users' code panics.
         let mut take_all = || loop {
             match engine.poll_piece_in_process(context) {
                 Ok(Some(finished)) => {
+                    calls_users_code.set(true);
                     if !self.complete(finished) {
                         break;
                     }
+                    calls_users_code.set(!cfg!(feature = "sim"));
                 }
                 Ok(None) => break,
                 Err(error) => {
@@ -69,7 +75,15 @@ impl Inner {
                 }
             }
         };
-        while self.check_process().is_ok() && catch_and_forget(&mut take_all).is_none() {}
+        while self.check_process().is_ok() {
+            match catch_unwind(AssertUnwindSafe(&mut take_all)) {
+                Ok(()) => break,
+                Err(payload) if !calls_users_code.replace(!cfg!(feature = "sim")) => {
+                    resume_unwind(payload)
+                }
+                Err(payload) => _ = catch_and_forget(|| drop(payload)),
+            }
+        }
         failed
     }
 
