@@ -10,6 +10,7 @@ use linux_aio_probe::{
     Access, Availability, Call, DirectIo, DirectoryError, FileKind, Note, RingAccess, Submit,
     Support, TemporaryFile, Untried, Unusable,
 };
+use std::error::Error;
 use std::fs::File;
 use std::io;
 
@@ -120,11 +121,13 @@ fn each_reason_why_a_directory_cannot_be_probed_names_its_cure() {
         (Errno::EDQUOT, "free some space"),
         (Errno::ENOENT, "takes no new files"),
         (Errno::EPERM, "immutable"),
-        (Errno::EIO, "input/output error"),
+        // Only its source says more.
+        (Errno::EIO, ""),
     ];
     for (errno, cure) in errnos {
         let error = DirectoryError::TemporaryFile(errno);
         assert_names(&error, &["no temporary file", &format!("{errno:?}"), cure]);
+        assert_eq!(error.source().map(ToString::to_string), Some(errno.to_string()));
         assert_eq!(io::Error::from(error).kind(), io::Error::from(errno).kind(), "{errno:?}");
     }
     let scratch = common::files::scratch();
