@@ -63,8 +63,8 @@ impl Drop for Cgroup {
 }
 
 /// Goal: a copy through a window of 8 MiB is whole in a cgroup of 32 MiB, though the file is
-/// larger; one through a window as large as the file is killed there, with the old target and no
-/// other file left. Method: `aio-copy --verify`.
+/// larger; one with a larger block than that is killed there, with the old target and no other file
+/// left. Method: `aio-copy --verify`, which reads holes, too.
 #[test]
 fn a_copy_in_little_memory_is_whole_or_not_there() {
     let copy = Path::new(env!("CARGO_BIN_EXE_aio-copy"));
@@ -78,18 +78,20 @@ fn a_copy_in_little_memory_is_whole_or_not_there() {
     let content = pattern(48 << 20);
     fs::write(&source, &content).expect("a file");
     fs::write(&target, "old").expect("a file");
-    let command = |depth: &str| {
+    let command = |source: &Path, options: [&str; 4]| {
         let mut command = Command::new(copy);
-        command.arg(&source).arg(&target).args(["--verify", "--depth", depth]);
+        command.arg(source).arg(&target).arg("--verify").args(options);
         command
     };
-    let killed = cgroup.run(&command("64"));
+    let holes = dir.path().join("holes");
+    fs::File::create_new(&holes).and_then(|file| file.set_len(512 << 20)).expect("a file");
+    let killed = cgroup.run(&command(&holes, ["--block", "128MiB", "--depth", "2"]));
     assert_eq!(killed.status.signal(), Some(libc::SIGKILL), "{killed:?}");
     assert_eq!(fs::read(&target).expect("it is there"), b"old");
-    assert_eq!(names(dir.path()), ["source", "target"]);
+    assert_eq!(names(dir.path()), ["holes", "source", "target"]);
 
-    let whole = cgroup.run(&command("8"));
+    let whole = cgroup.run(&command(&source, ["--block", "1MiB", "--depth", "8"]));
     assert!(whole.status.success(), "{whole:?}");
     assert!(fs::read(&target).expect("a copy") == content);
-    assert_eq!(names(dir.path()), ["source", "target"]);
+    assert_eq!(names(dir.path()), ["holes", "source", "target"]);
 }
