@@ -13,8 +13,9 @@ use alloc::vec::Vec;
 use core::cell::Cell;
 use core::mem::{self, ManuallyDrop};
 use core::ops::Deref;
+use core::panic::AssertUnwindSafe;
 use core::task::Waker;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{catch_unwind, resume_unwind};
 
 const FLYING: Stage = Stage::new(Phase::FLYING, Note::NONE);
 pub(super) const ENDED: Stage = Stage::new(Phase::ENDED, Note::NONE);
