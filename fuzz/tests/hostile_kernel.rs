@@ -58,8 +58,8 @@ fn setup_fails_with_the_errno_that_the_kernel_gave() {
         (Errno::ENOMEM, "ENOMEM: no memory for the completion ring"),
         (Errno::ENOSYS, "ENOSYS: this kernel has no AIO"),
         (Errno::EPERM, "EPERM: a seccomp filter"),
-        (Errno::EINTR, "EINTR: "),
-        (Errno::EFAULT, "EFAULT: "),
+        (Errno::EINTR, "EINTR"),
+        (Errno::EFAULT, "EFAULT"),
     ];
     for (errno, text) in known {
         kernel.filter(Filters { setup: Some(errno), ..Filters::default() });

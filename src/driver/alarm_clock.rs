@@ -94,6 +94,8 @@ impl Alarms {
 }
 
 /// An alarm of any clock, as a future with a deadline uses it.
+// Rust 1.85 does not see that a bound of an associated type reaches it.
+#[allow(unreachable_pub)]
 pub trait Rings: Unpin {
     /// Has the waker called at the time of the alarm, instead of the waker before it.
     ///

@@ -56,6 +56,8 @@ pub trait Performs: Clone + fmt::Debug + 'static {
 }
 
 /// The memory of one operation, which does not move in it.
+// Rust 1.85 does not see that a bound of an associated type reaches it.
+#[allow(unreachable_pub)]
 pub trait Place<O>: DerefMut<Target = O> + Unpin {
     /// Holds what `make` makes.
     fn hold(make: impl FnOnce() -> O) -> Self;
