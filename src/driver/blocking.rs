@@ -3,7 +3,7 @@
 use super::alarm_clock::{Alarm, AlarmClock};
 use super::future::in_parent_only;
 use super::thread::{Failure, Thread, ThreadError};
-use super::users_code::catch_and_forget;
+use super::users_code::{catch_and_forget, caught};
 use crate::Errno;
 use crate::raw::ForkGuard;
 use alloc::boxed::Box;
@@ -12,11 +12,10 @@ use alloc::vec::Vec;
 use core::any::Any;
 use core::future::Future;
 use core::mem;
-use core::panic::AssertUnwindSafe;
 use core::pin::Pin;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::{Context, Poll, Waker};
-use std::panic::{catch_unwind, resume_unwind};
+use std::panic::resume_unwind;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -297,7 +296,7 @@ where
                 catch_and_forget(|| drop((input, call)));
                 return under_way.end();
             }
-            let result = catch_unwind(AssertUnwindSafe(|| call(&mut input)));
+            let result = caught(|| call(&mut input));
             if process.check_strictly().is_err() {
                 // The call has forked. The future is the parent's, as is a lock that it may hold.
                 return mem::forget((meeting, result, input, under_way));

@@ -1,10 +1,18 @@
 //! [`Deferred`], what must be done when the lock is released.
 
 use super::held::Held;
-use super::queued_operation::{Discarded, Ended, Sent};
-use super::users_code::{call_each, drop_each};
+use super::queued_operation::{Ended, Sent};
+use super::users_code::{Payload, call_each};
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::task::Waker;
+
+/// Keeps what is to be dropped when nothing is locked, since its drop is users' code.
+enum Discarded {
+    Waker(Waker),
+    Op(Held<Sent>),
+    Payload(Box<Payload>),
+}
 
 /// See the [module](self).
 #[derive(Default)]
@@ -35,7 +43,8 @@ impl Deferred {
     /// Has what is in an outcome dropped, which no future takes.
     #[cold]
     pub(super) fn discard(&mut self, ended: Ended) {
-        ended.discard(|value| self.discarded.push(value));
+        self.discarded.push(Discarded::Op(ended.op));
+        self.discarded.extend(ended.panic.map(Discarded::Payload));
     }
 
     /// Begins with an empty list of wakers, whose allocation is used again.
@@ -49,7 +58,14 @@ impl Deferred {
         if !self.wakers.is_empty() {
             call_each(&mut self.wakers, Waker::wake, &in_parent);
         }
-        drop_each(&mut self.discarded, in_parent);
+        if !self.discarded.is_empty() {
+            let drop = |value| match value {
+                Discarded::Waker(waker) => drop(waker),
+                Discarded::Op(op) => drop(op),
+                Discarded::Payload(payload) => drop(payload),
+            };
+            call_each(&mut self.discarded, drop, in_parent);
+        }
         self.wakers
     }
 }

@@ -2,15 +2,12 @@
 
 use super::announced::Announced;
 use super::held::{Erased, Held};
-use super::users_code::{self, Payload};
+use super::users_code::Payload;
 use crate::{Errno, EventResult, Operation, Prepared};
 use alloc::boxed::Box;
 
 /// An operation whose type only its future knows, and which may move to another thread.
 pub(super) type Sent = dyn Erased + Send;
-
-/// Has what a shared driver is to drop.
-pub(super) type Discarded = users_code::Discarded<Held<Sent>>;
 
 /// The end of an operation of the driver, for its future.
 pub(super) struct Ended {
@@ -25,13 +22,6 @@ impl Ended {
     /// Returns the count, unless the operation has failed or panicked.
     pub(super) fn count(&self) -> Option<u32> {
         self.result.ok().filter(|_| self.panic.is_none())
-    }
-
-    /// Has everything dropped: no future takes this.
-    #[cold]
-    pub(super) fn discard(self, mut later: impl FnMut(Discarded)) {
-        later(Discarded::Op(self.op));
-        self.panic.into_iter().for_each(|payload| later(Discarded::Payload(*payload)));
     }
 }
 

@@ -7,7 +7,6 @@ use alloc::vec::Vec;
 use core::any::Any;
 use core::mem;
 use core::panic::AssertUnwindSafe;
-use core::task::Waker;
 use std::panic::catch_unwind;
 
 /// The payload of a panic.
@@ -37,29 +36,10 @@ pub(crate) fn goes_on<O: Operation>(
     outcome: EventResult,
     panic: &mut Option<Payload>,
 ) -> bool {
-    catch_unwind(AssertUnwindSafe(|| op.goes_on(outcome))).unwrap_or_else(|payload| {
+    caught(|| op.goes_on(outcome)).unwrap_or_else(|payload| {
         *panic = Some(payload);
         false
     })
-}
-
-/// Keeps what is to be dropped when nothing is locked or borrowed, since its drop is users' code.
-pub(crate) enum Discarded<H> {
-    Waker(Waker),
-    Op(H),
-    Payload(Payload),
-}
-
-/// Drops what is in a list, as [`call_each`] does.
-pub(crate) fn drop_each<H>(discarded: &mut Vec<Discarded<H>>, in_parent: impl Fn() -> bool) {
-    if !discarded.is_empty() {
-        let drop = |value| match value {
-            Discarded::Waker(waker) => drop(waker),
-            Discarded::Op(op) => drop(op),
-            Discarded::Payload(payload) => drop(payload),
-        };
-        call_each(discarded, drop, in_parent);
-    }
 }
 
 /// Calls users' code with each value of a list, and empties it. A panic ends one call, and not the
@@ -88,13 +68,13 @@ pub(crate) fn call_each<T>(list: &mut Vec<T>, call: impl Fn(T), in_parent: impl 
 /// [`Operation::prepare`](crate::Operation::prepare), whose panic belongs to the operation's
 /// future.
 pub(crate) fn catch_and_forget<R>(code: impl FnOnce() -> R) -> Option<R> {
-    let payload = match catch_unwind(AssertUnwindSafe(code)) {
+    let payload = match caught(code) {
         Ok(result) => return Some(result),
         Err(payload) => payload,
     };
     // The payload's drop is users' code, too. The payload of its panic is leaked: that one's drop
     // might panic again, and so on without end.
-    if let Err(next) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+    if let Err(next) = caught(|| drop(payload)) {
         mem::forget(next);
     }
     None

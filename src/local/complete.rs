@@ -7,15 +7,14 @@ use super::queued::Queued;
 use super::stage::{Note, Outcome, Phase, Stage};
 use super::turn::BellPoll;
 use crate::Errno;
-use crate::driver::users_code::catch_and_forget;
+use crate::driver::users_code::{catch_and_forget, caught};
 use crate::engine::Finished;
 use alloc::vec::Vec;
 use core::cell::Cell;
 use core::mem::{self, ManuallyDrop};
 use core::ops::Deref;
-use core::panic::AssertUnwindSafe;
 use core::task::Waker;
-use std::panic::{catch_unwind, resume_unwind};
+use std::panic::resume_unwind;
 
 const FLYING: Stage = Stage::new(Phase::FLYING, Note::NONE);
 pub(super) const ENDED: Stage = Stage::new(Phase::ENDED, Note::NONE);
@@ -77,7 +76,7 @@ impl Inner {
             }
         };
         while self.check_process().is_ok() {
-            match catch_unwind(AssertUnwindSafe(&mut take_all)) {
+            match caught(&mut take_all) {
                 Ok(()) => break,
                 Err(payload) if !calls_users_code.replace(!cfg!(feature = "sim")) => {
                     resume_unwind(payload)
