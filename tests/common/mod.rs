@@ -10,6 +10,7 @@ pub(crate) mod files;
 pub(crate) mod filter;
 pub(crate) mod held;
 pub(crate) mod hogs;
+pub(crate) mod local_waker;
 pub(crate) mod panics;
 pub(crate) mod raw;
 pub(crate) mod signal;

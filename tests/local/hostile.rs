@@ -1,6 +1,7 @@
 //! Users' code that panics, comes back in, forgets, drops at the worst moment, or forks.
 
 use crate::common::child::{Ended, in_child};
+use crate::common::local_waker::waker;
 use crate::common::panics::{PAYLOADS, panics};
 use crate::common::{Watchdog, poll_once};
 use crate::{LocalRead, assert_read, assert_serves, driver, needs_poll, read, silent, zero};
@@ -13,25 +14,6 @@ use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Wake;
-
-/// A waker that runs code of this thread.
-struct Calls(Box<dyn Fn()>);
-
-// SAFETY: The tests call and drop it on one thread.
-unsafe impl Send for Calls {}
-// SAFETY: As above.
-unsafe impl Sync for Calls {}
-
-impl Wake for Calls {
-    fn wake(self: Arc<Self>) {
-        (self.0)();
-    }
-}
-
-fn waker(code: impl Fn() + 'static) -> Waker {
-    Arc::new(Calls(Box::new(code))).into()
-}
 
 /// A POLL of an eventfd that is not readable yet.
 fn poll(driver: &LocalDriver) -> (LocalFuture<op::Poll<Arc<EventFd>>>, Arc<EventFd>) {

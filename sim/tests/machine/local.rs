@@ -1,6 +1,7 @@
-//! What a local driver does with the places of operations, on a simulated kernel, so that Miri sees
-//! it: operations that wait, end early, panic, outlive their futures and their driver.
+//! Shows Miri what a local driver does with the places of operations, on a simulated kernel:
+//! operations that wait, end early, panic, outlive their futures and their driver.
 
+use crate::local_waker::waker;
 use linux_aio::op::{Fdsync, Read, Write};
 use linux_aio::{LocalDriver, LocalFuture, Operation, Prepared};
 use linux_aio_sim::{Faults, Sim};
@@ -10,30 +11,11 @@ use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 fn poll_once<F: Future + Unpin>(future: &mut F, waker: &Waker) -> Poll<F::Output> {
     Pin::new(future).poll(&mut Context::from_waker(waker))
-}
-
-/// A waker that runs code of this thread.
-struct Calls(Box<dyn Fn()>);
-
-// SAFETY: The tests call and drop it on one thread.
-unsafe impl Send for Calls {}
-// SAFETY: As above.
-unsafe impl Sync for Calls {}
-
-impl Wake for Calls {
-    fn wake(self: Arc<Self>) {
-        (self.0)();
-    }
-}
-
-fn waker(code: impl Fn() + 'static) -> Waker {
-    Arc::new(Calls(Box::new(code))).into()
 }
 
 /// A write of some size in itself, which counts its drops.

@@ -6,6 +6,9 @@ mod memory;
 mod misuse;
 mod works;
 
+#[path = "../../../tests/common/local_waker.rs"]
+mod local_waker;
+
 use linux_aio::op::{Fdsync, Read, Write};
 use linux_aio::{Errno, Queue};
 use std::error::Error;
