@@ -147,7 +147,8 @@ fn timed(what: impl FnOnce() -> Result<()>) -> Result<(Duration, Duration)> {
     Ok((start.elapsed(), cpu_time() - cpu))
 }
 
-fn cpu_time() -> Duration {
+/// Returns the processor time of this process so far.
+pub fn cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }

@@ -12,6 +12,7 @@ use anyhow::{Context, Result, ensure};
 use bytesize::ByteSize;
 use clap::Parser;
 use linux_aio::{File, FileDriver};
+use linux_aio_benches::measure::cpu_time;
 use rustix::fs::{Advice, fadvise};
 use std::future::Future;
 use std::io::Read;
@@ -117,17 +118,11 @@ fn fio(path: &Path, size: u64, direction: &str) -> Result<Run> {
 /// Runs a future on a runtime of one thread, and takes its time.
 fn timed(work: impl Future<Output = Result<u64>>, size: u64) -> Result<Run> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
-    let (start, cpu) = (Instant::now(), cpu());
+    let (start, cpu) = (Instant::now(), cpu_time());
     let moved = runtime.block_on(work)?;
-    let run = Run { elapsed: start.elapsed(), cpu: self::cpu() - cpu };
+    let run = Run { elapsed: start.elapsed(), cpu: cpu_time() - cpu };
     ensure!(moved == size, "{moved} bytes of {size}");
     Ok(run)
-}
-
-/// Returns the processor time of this process so far.
-fn cpu() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 fn read(path: &Path, size: u64) -> Result<Run> {
@@ -170,7 +165,7 @@ async fn count(mut from: impl AsyncRead + Unpin, len: usize) -> Result<u64> {
     }
 }
 
-/// What a thread can copy from the page cache that does nothing else, by reads of 256 KiB.
+/// Measures what a thread can copy from the page cache that does nothing else, by reads of 256 KiB.
 fn copy(path: &Path, size: u64) -> Result<Run> {
     let file = std::fs::File::open(path)?;
     let mut buf = vec![0; 256 << 10];

@@ -5,6 +5,7 @@ use hdrhistogram::Histogram;
 use linux_aio::AlignedBuf;
 use linux_aio::tokio::driver as new_driver;
 use linux_aio::{DriverStats, File};
+use linux_aio_benches::measure::cpu_time;
 use std::io::{Seek, SeekFrom};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -101,13 +102,6 @@ impl Meter {
         let (elapsed, cpu) = (self.start.elapsed(), cpu_time() - self.cpu);
         Outcome { latencies, elapsed, cpu, stats: None }
     }
-}
-
-fn cpu_time() -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is valid for a write.
-    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 /// Nanoseconds, to three digits.
