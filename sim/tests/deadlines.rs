@@ -13,7 +13,7 @@ use std::time::Duration;
 
 const TIME: Duration = Duration::from_secs(10);
 
-/// What a run has seen: its trace, its time, and how many requests were late.
+/// Has what a run has seen: its trace, its time, and how many requests were late.
 type Seen = (String, Duration, u32);
 
 /// A disk on which one of 256 operations takes up to 30 seconds.
@@ -67,7 +67,7 @@ async fn requests<D: Runs>(driver: D, sim: Sim) -> u32 {
 
 /// Runs a future of a driver to its end.
 trait Runs: FileDriver {
-    /// How long the calls take that end a sleep.
+    /// Bounds how long the calls take that end a sleep.
     const CALLS: Duration = Duration::ZERO;
 
     fn run<F: Future<Output = u32> + 'static>(sim: &Sim, make: impl FnOnce(Self) -> F) -> u32;

@@ -161,8 +161,8 @@ impl<F: GivesUp> WithDeadline<F> {
     /// [`DriverWithDeadline`](crate::DriverWithDeadline).
     ///
     /// # Errors
-    /// As before, the future gives [`TimedOut`] at the deadline, and at once if the driver cannot
-    /// start the thread of its timer.
+    /// The future gives [`TimedOut`] at the deadline, and at once if the driver cannot start the
+    /// thread of its timer.
     ///
     /// # Examples
     ///
@@ -186,8 +186,8 @@ impl<F: GivesUp> WithDeadline<F> {
     /// deadline.
     ///
     /// # Errors
-    /// As before, the future gives [`TimedOut`] when the time is up, and at once if the driver
-    /// cannot start the thread of its timer.
+    /// The future gives [`TimedOut`] when the time is up, and at once if the driver cannot start
+    /// the thread of its timer.
     ///
     /// # Examples
     ///
