@@ -47,40 +47,32 @@ pub use close::LocalClose;
 pub use future::LocalFuture;
 pub use run::LocalRun;
 
-use crate::clock;
 use crate::driver::BlockingThreads;
 use crate::driver::reactor::FailedReactor;
 use crate::driver::stall::RETRY_LIMIT;
 use crate::driver::stats::SubmitCounts;
 use crate::driver::thread::ThreadError;
-use crate::driver::users_code::catch_and_forget;
 use crate::fd::OwnedFd;
 use crate::op::Fsync;
 use crate::raw::ForkGuard;
-use crate::{
-    CloseWithin, DriverStats, Errno, EventFd, Fd, IoContext, Metrics, Operation, Overdue, Prepared,
-    Queue, Reactor, Stats,
-};
+use crate::{DriverStats, Errno, EventFd, IoContext, Operation, Queue, Stats};
 use alarm::{LocalAlarm, LocalAlarms};
 use alloc::boxed::Box;
 use alloc::rc::Rc;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use block_on::Bell;
 use core::cell::{Cell, OnceCell, RefCell};
 use core::fmt;
-use core::future::Future;
 use core::mem;
 use core::ops::Deref;
 use core::task::Waker;
 use core::time::Duration;
-use entries::{Entries, EntryRef};
+use entries::Entries;
 use meter::LocalMeter;
-use queued::{Announcing, QueueCell, Queued};
+use queued::{Announcing, QueueCell};
 use state::State;
 use static_assertions::assert_not_impl_any;
 use std::io;
-use std::thread;
 use std::time::Instant;
 use turn::{BellPoll, EventLoop};
 
@@ -298,254 +290,6 @@ impl LocalDriver {
         LocalFuture::of_boxed(&self.inner, op)
     }
 
-    /// Polls `future` until it is ready, and does the driver's work meanwhile. Sleeps in
-    /// `io_getevents` while nothing is to be done.
-    ///
-    /// Wakers of the future may be called on any thread, and end the sleep. Operations may be
-    /// outstanding when it returns; the next call goes on with them.
-    ///
-    /// # Panics
-    /// Inside of another `block_on` of the same driver, and in code that the driver calls: a waker,
-    /// the drop or the [`prepare`](Operation::prepare) of an operation.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// use linux_aio::{LocalDriver, op::Read};
-    /// use std::{fs::File, sync::mpsc};
-    ///
-    /// let driver = LocalDriver::new(8)?;
-    /// let both = async {
-    ///     let file = File::open("/dev/zero")?;
-    ///     let (first, read) = driver.perform(Read::new(file, vec![1; 512], 0)).await;
-    ///     let (second, _) = driver.perform(read).await;
-    ///     std::io::Result::Ok(first? + second?)
-    /// };
-    /// assert_eq!(driver.block_on(both)?, 1024);
-    /// # Ok(()) }
-    /// ```
-    #[doc(alias = "io_getevents")]
-    #[track_caller]
-    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
-        self.inner.block_on(future)
-    }
-
-    /// Returns a future that does the driver's work, to be spawned on an executor of this thread.
-    /// `reactor` watches the driver's eventfd for it.
-    ///
-    /// `reactor` is called once, with the eventfd, to register it with the runtime. The driver does
-    /// not call [`Reactor::wake_later`]: the task of the future submits what others have started,
-    /// when its turn comes. So the executor should run tasks first come, first served, as
-    /// `LocalSet` and `LocalExecutor` do.
-    ///
-    /// # Errors
-    /// Those of [`EventFd::new`] and of `reactor`; `EBUSY` while another such future of this driver
-    /// exists; [`Errno::FORKED`].
-    ///
-    /// # Examples
-    ///
-    /// On smol's `LocalExecutor`, where `async-io` watches the eventfd:
-    ///
-    /// ```
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// use linux_aio::{EventFd, LocalDriver, Reactor, op::Read};
-    /// use std::task::{Context, Poll};
-    /// use std::{fs::File, io, sync::Arc};
-    ///
-    /// struct Watched(smol::Async<Arc<EventFd>>);
-    ///
-    /// impl Reactor for Watched {
-    ///     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-    ///         self.0.poll_readable(cx)
-    ///     }
-    /// }
-    ///
-    /// let driver = LocalDriver::new(32)?;
-    /// let executor = smol::LocalExecutor::new();
-    /// let run = driver.run_on(|eventfd| Ok(Watched(smol::Async::new_nonblocking(eventfd)?)))?;
-    /// executor.spawn(run).detach();
-    /// let file = File::open("/dev/zero")?;
-    /// let read = driver.perform(Read::new(file, vec![1; 64], 0));
-    /// let (result, read) = smol::block_on(executor.run(read));
-    /// assert_eq!((result?, read.buf), (64, vec![0; 64]));
-    /// # Ok(()) }
-    /// ```
-    pub fn run_on<R: Reactor>(
-        &self,
-        reactor: impl FnOnce(Arc<EventFd>) -> io::Result<R>,
-    ) -> io::Result<LocalRun<R>> {
-        self.inner.check_process()?;
-        LocalRun::new(&self.inner, reactor)
-    }
-
-    /// Takes no more operations from now on: they give `ECANCELED`. The future resolves when those
-    /// that were taken have completed and the context has been destroyed.
-    ///
-    /// To destroy the context takes about 30 ms, for which the thread waits. A POLL that nothing
-    /// ends is waited for without end: drop its future to cancel it. Dropping the future of `close`
-    /// does not open the driver again. In a forked child the future resolves at once, and the
-    /// parent's driver stays open.
-    ///
-    /// Calls that a thread makes for a [`File`](crate::File) are waited for as well. New ones give
-    /// `ECANCELED`.
-    ///
-    /// ```
-    /// # fn main() -> std::io::Result<()> {
-    /// use linux_aio::LocalDriver;
-    ///
-    /// let driver = LocalDriver::new(8)?;
-    /// driver.block_on(driver.clone().close());
-    /// # Ok(()) }
-    /// ```
-    #[doc(alias = "io_destroy")]
-    pub fn close(self) -> LocalClose {
-        self.inner.threads.take_no_calls();
-        LocalClose::new(self.inner)
-    }
-
-    /// Closes the driver as [`close`](Self::close) does, but waits for `time` at most.
-    ///
-    /// Use it where the program must end even if a disk hangs. The time begins with this call.
-    ///
-    /// # Errors
-    /// [`Unfinished`](crate::Unfinished) lists the operations that the kernel still has when the
-    /// time is up. The driver leaks rather than waits: from then on its drop leaves these
-    /// operations, their buffers and the context as they are. Operations that wait for a slot end
-    /// with `ECANCELED` then. Futures of operations in the kernel stay pending. Outside of
-    /// [`block_on`](Self::block_on) a thread tells when the time is up. If it cannot be started,
-    /// the time is up at once.
-    ///
-    /// The kernel itself waits for the operations of a process that exits. A program cannot prevent
-    /// that.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # fn main() -> std::io::Result<()> {
-    /// use linux_aio::{EventFd, LocalDriver, PollEvents, op::Poll};
-    /// use std::{pin::pin, task::{Context, Waker}, time::Duration};
-    ///
-    /// let driver = LocalDriver::new(8)?;
-    /// let silent = EventFd::new()?;
-    /// let mut poll = pin!(driver.perform(Poll::new(silent, PollEvents::IN)));
-    /// assert!(poll.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
-    ///
-    /// let close = driver.clone().close_within(Duration::from_millis(50));
-    /// let unfinished = driver.block_on(close).unwrap_err();
-    /// for operation in unfinished.operations() {
-    ///     println!("still in the kernel: {operation}");
-    /// }
-    /// # Ok(()) }
-    /// ```
-    #[doc(alias = "io_destroy")]
-    pub fn close_within(self, time: Duration) -> CloseWithin<LocalClose> {
-        CloseWithin::new(self.close(), time)
-    }
-
-    /// Sets for how long the driver retries where the kernel has no resources for the operations
-    /// that are queued (`EAGAIN` from `io_submit`); 30 seconds unless this is called. It holds for
-    /// all handles of the driver.
-    ///
-    /// The time is that in which the kernel takes none of them. Afterwards all that are queued end
-    /// with [`Errno::EXHAUSTED`](crate::Errno::EXHAUSTED), as do those that wait for a slot unless
-    /// the kernel takes them at the first attempt.
-    ///
-    /// - [`Duration::ZERO`]: does not retry. Use it where the program has a better answer, such as
-    ///   another path to the data.
-    /// - [`Duration::MAX`]: retries without end. Use it where the program can do nothing but wait.
-    ///
-    /// ```
-    /// # fn main() -> std::io::Result<()> {
-    /// use linux_aio::LocalDriver;
-    /// use std::time::Duration;
-    ///
-    /// let driver = LocalDriver::new(32)?;
-    /// driver.retry_submits_for(Duration::MAX);
-    /// # Ok(()) }
-    /// ```
-    pub fn retry_submits_for(&self, time: Duration) {
-        self.inner.retry_limit.set(time);
-    }
-
-    /// Lists the operations that the kernel has had for `age` or longer, the oldest first.
-    ///
-    /// It lists abandoned operations as well: those whose future was dropped or has passed its
-    /// deadline. An operation that the kernel has had no resources for counts from its first
-    /// submit. One that waits for a slot is not listed. Returns nothing in a forked child, and in
-    /// code that the driver calls while it works: wakers, and the
-    /// [`prepare`](Operation::prepare) and the drop of operations.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # fn main() -> std::io::Result<()> {
-    /// use linux_aio::LocalDriver;
-    /// use std::time::Duration;
-    ///
-    /// let driver = LocalDriver::new(8)?;
-    /// for operation in driver.overdue(Duration::from_secs(10)) {
-    ///     println!("late: {operation}");
-    /// }
-    /// # Ok(()) }
-    /// ```
-    pub fn overdue(&self, age: Duration) -> Vec<Overdue> {
-        self.inner.overdue(age)
-    }
-
-    /// Begins to measure where operations spend their time, with counts of zero, or ends it.
-    ///
-    /// A driver does not measure unless this is called. While it does, it reads the clock some more
-    /// times for each operation. It holds for all handles of the driver, and for operations whose
-    /// futures are polled first after this call. Does nothing in a forked child.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # fn main() -> std::io::Result<()> {
-    /// use linux_aio::LocalDriver;
-    ///
-    /// let driver = LocalDriver::new(8)?;
-    /// driver.measure(true);
-    /// // Perform operations, and then:
-    /// println!("{}", driver.metrics());
-    /// # Ok(()) }
-    /// ```
-    pub fn measure(&self, on: bool) {
-        if self.inner.check_process().is_ok() {
-            self.inner.measures.set(on);
-            self.inner.meter.turn(on);
-            self.inner.revoke_credit();
-        }
-    }
-
-    /// Returns where operations have spent their time since the driver was told to
-    /// [`measure`](Self::measure). The counts stay when measuring ends.
-    ///
-    /// Returns empty metrics if the driver has not measured, and in a forked child.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// use linux_aio::{LocalDriver, Opcode, op::Read};
-    /// use std::fs::File;
-    ///
-    /// let driver = LocalDriver::new(8)?;
-    /// driver.measure(true);
-    /// let zero = File::open("/dev/zero")?;
-    /// driver.block_on(driver.perform(Read::new(zero, vec![1; 64], 0))).0?;
-    /// let metrics = driver.metrics();
-    /// assert_eq!(metrics.of(Opcode::PREAD).expect("one read").bytes, 64);
-    /// # Ok(()) }
-    /// ```
-    pub fn metrics(&self) -> Metrics {
-        match self.inner.check_process() {
-            Ok(()) => self.inner.meter.snapshot(),
-            Err(_) => Metrics::default(),
-        }
-    }
-
     /// Returns the threads that make calls for files.
     pub(crate) fn blocking_threads(&self) -> &BlockingThreads {
         &self.inner.threads
@@ -563,35 +307,6 @@ impl LocalDriver {
             Ok(()) => self.inner.outstanding(),
             Err(_) => 0,
         }
-    }
-
-    /// Returns an error of the kind and text that the reactor of `tokio::local_driver` has failed
-    /// with, if it has.
-    /// Nobody else sees that error, since the task of that driver is detached. A [`LocalRun`] of
-    /// the program's own returns its error from its future.
-    ///
-    /// The usual reason is that the runtime is gone. Since then nobody does the driver's work:
-    /// operations stay pending until [`block_on`](Self::block_on) or another
-    /// [`run_on`](Self::run_on) does it. Returns `None` in a forked child.
-    pub fn reactor_error(&self) -> Option<io::Error> {
-        self.inner.check_process().ok()?;
-        self.inner.reactor_error.get().map(FailedReactor::error)
-    }
-
-    /// Returns a future that does the work of [`run_on`](Self::run_on), and keeps its error.
-    #[cfg(feature = "tokio")]
-    pub(crate) fn run_detached<R: Reactor>(
-        &self,
-        reactor: fn(Arc<EventFd>) -> io::Result<R>,
-    ) -> io::Result<impl Future<Output = ()> + use<R>> {
-        let (run, inner) = (self.run_on(reactor)?, Rc::downgrade(&self.inner));
-        Ok(async move {
-            let result = run.await;
-            if let (Err(error), Some(inner)) = (result, inner.upgrade().map(Handle)) {
-                // The first tells why. An error after it has the same reason.
-                let _ = inner.reactor_error.set(FailedReactor::new(error));
-            }
-        })
     }
 
     /// Returns counts of what the driver has done so far. Returns zeros in a forked child.
@@ -670,9 +385,6 @@ struct Inner {
     /// The threads that make calls for files.
     threads: BlockingThreads,
 }
-
-/// Says that the driver has ended.
-struct NoQueue;
 
 /// The reference to the driver that a [`LocalDriver`] or a future has. A forked child leaks it, and
 /// so drops nothing of the driver.
@@ -766,124 +478,5 @@ impl Inner {
         let queue = self.with_queue(Queue::stats).unwrap_or(self.last_stats.get());
         self.counts.borrow().show(queue, &mut stats);
         stats
-    }
-
-    /// Calls `f` with the queue, if the driver has not ended.
-    #[inline(always)]
-    fn with_queue<R>(&self, f: impl FnOnce(&Queue<Queued>) -> R) -> Option<R> {
-        self.queue.get().map(f)
-    }
-
-    /// Queues a prepared operation.
-    ///
-    /// # Safety
-    /// What `prepared` lends stays lent until the operation has ended.
-    #[inline(always)]
-    unsafe fn enqueue(&self, entry: EntryRef, prepared: Prepared<'_>) -> Result<(), NoQueue> {
-        let Some(queue) = self.queue.get() else { return Err(NoQueue) };
-        // SAFETY: The promise of the caller.
-        match unsafe { queue.push_prepared(Queued(Some(entry)), prepared) } {
-            Ok(tag) => {
-                entry.tag.set(tag);
-                entry.batch.set(self.batch.get());
-            }
-            Err(_) => unreachable!("no more are admitted than there are slots"),
-        }
-        Ok(())
-    }
-
-    /// Says why an operation is not taken whose `prepare` has ended the driver, by a turn in it
-    /// that could take no events.
-    #[cold]
-    fn refuse(&self, entry: EntryRef) -> Errno {
-        self.announcing.forget(&entry);
-        self.state.borrow().refusal().unwrap_or(Errno::ECANCELED)
-    }
-
-    fn is_hosted(&self) -> bool {
-        self.hosted.get()
-    }
-
-    /// Returns the eventfd that a task waits for, if there is one.
-    fn watched_by_host(&self) -> Option<&Arc<EventFd>> {
-        self.watched.get().filter(|_| self.is_hosted())
-    }
-
-    /// Has operations name the eventfd of the reactor that there is now, if there is one.
-    fn host_has_changed(&self) {
-        self.announcing.set_watched(self.watched_by_host().map(|eventfd| {
-            // SAFETY: The driver keeps its eventfds open until the queue is gone, and operations
-            // that name them are submitted by that queue alone.
-            unsafe { Fd::borrow_raw(eventfd.fd().as_raw()) }
-        }));
-        self.revoke_credit();
-    }
-
-    /// Returns whether nobody but futures that are polled run turns.
-    fn is_left_alone(&self) -> bool {
-        !self.is_hosted() && !self.blocking.get()
-    }
-
-    /// Has operations that have come submitted when the tasks that are ready have run. With nobody
-    /// to do so later, submits them now.
-    fn turn_later(&self) {
-        if self.turning.get() {
-            self.again.set(true);
-        } else if self.is_hosted() {
-            self.wake_host();
-        } else if !self.blocking.get() {
-            self.turn();
-        }
-    }
-
-    /// Wakes the task of the [`LocalRun`].
-    fn wake_host(&self) {
-        // Out of its place while it is called: it may replace itself.
-        let Some(waker) = self.host.borrow_mut().take() else { return };
-        catch_and_forget(|| waker.wake_by_ref());
-        let mut host = self.host.borrow_mut();
-        if host.is_none() && self.is_hosted() {
-            *host = Some(waker);
-            return;
-        }
-        drop(host);
-        catch_and_forget(|| drop(waker));
-    }
-
-    /// Wakes the task of the [`LocalRun`] at that time.
-    fn wake_host_at(&self, at: Instant) {
-        let Some(eventfd) = self.watched_by_host() else { return };
-        if self.signal_at(at, eventfd).is_err() {
-            // Without a thread for it, this one waits.
-            thread::sleep(at.saturating_duration_since(clock::now()).min(Duration::from_millis(1)));
-            let _ = eventfd.add(1);
-        }
-    }
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        if let Some(queue) = self.queue.get_mut().take() {
-            if self.given_up.get() && self.outstanding() > 0 {
-                // To destroy the context would wait for operations that hang.
-                mem::forget(queue);
-            } else {
-                // Those of futures that are gone. The others keep the driver.
-                for Queued(entry) in queue.into_operations() {
-                    if let Some(entry) = entry {
-                        self.discard(entry);
-                    }
-                }
-            }
-        }
-        let closers = self.state.get_mut().take_closers();
-        let vacant = self.entries.free();
-        for waker in vacant.chain(closers) {
-            complete::drop_caught(Some(waker));
-        }
-        // The task ends.
-        if let Some(host) = self.host.get_mut().take() {
-            catch_and_forget(|| host.wake());
-        }
     }
 }

@@ -1,4 +1,4 @@
-//! [`Inner::block_on`], which polls one future and sleeps in `io_getevents` meanwhile, and
+//! [`LocalDriver::block_on`], which polls one future and sleeps in `io_getevents` meanwhile, and
 //! [`Bell`], by which other threads end the sleep.
 //!
 //! # Why no wake-up is lost
@@ -8,9 +8,9 @@
 //! waker that sees a sleeper makes the eventfd readable, and the POLL of it, which is in flight
 //! before the thread says that it sleeps, ends the sleep.
 
-use super::Inner;
 use super::queued::Queued;
 use super::turn::BellPoll;
+use super::{Inner, LocalDriver};
 use crate::driver::users_code::catch_and_forget;
 use crate::raw::ForkGuard;
 use crate::{Errno, EventFd, PollEvents, Prepared, Queue};
@@ -113,10 +113,44 @@ impl Drop for Entered<'_> {
     }
 }
 
-impl Inner {
-    /// Polls `future` until it is ready, and does the driver's work meanwhile.
+impl LocalDriver {
+    /// Polls `future` until it is ready, and does the driver's work meanwhile. Sleeps in
+    /// `io_getevents` while nothing is to be done.
+    ///
+    /// Wakers of the future may be called on any thread, and end the sleep. Operations may be
+    /// outstanding when it returns; the next call goes on with them.
+    ///
+    /// # Panics
+    /// Inside of another `block_on` of the same driver, and in code that the driver calls: a waker,
+    /// the drop or the [`prepare`](Operation::prepare) of an operation.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use linux_aio::{LocalDriver, op::Read};
+    /// use std::{fs::File, sync::mpsc};
+    ///
+    /// let driver = LocalDriver::new(8)?;
+    /// let both = async {
+    ///     let file = File::open("/dev/zero")?;
+    ///     let (first, read) = driver.perform(Read::new(file, vec![1; 512], 0)).await;
+    ///     let (second, _) = driver.perform(read).await;
+    ///     std::io::Result::Ok(first? + second?)
+    /// };
+    /// assert_eq!(driver.block_on(both)?, 1024);
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "io_getevents")]
     #[track_caller]
-    pub(super) fn block_on<F: Future>(&self, future: F) -> F::Output {
+    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        self.inner.block_on(future)
+    }
+}
+
+impl Inner {
+    #[track_caller]
+    fn block_on<F: Future>(&self, future: F) -> F::Output {
         assert!(
             !self.blocking.get(),
             "block_on was called inside of block_on of the same LocalDriver: await the future"

@@ -1,14 +1,85 @@
-//! [`LocalClose`], the end of a local driver.
+//! [`LocalClose`], the end of a local driver, and the drop of one that was not closed.
 
-use super::Handle;
+use super::complete::drop_caught;
+use super::queued::Queued;
+use super::{Handle, Inner, LocalDriver};
+use crate::CloseWithin;
 use crate::driver::users_code::catch_and_forget;
 use core::fmt;
 use core::future::Future;
+use core::mem;
 use core::pin::Pin;
 use core::task::{Context, Poll};
+use core::time::Duration;
 
-/// The end of a local driver as a future, from [`LocalDriver::close`](super::LocalDriver::close).
-/// It is ready at once in a forked child.
+impl LocalDriver {
+    /// Takes no more operations from now on: they give `ECANCELED`. The future resolves when those
+    /// that were taken have completed and the context has been destroyed.
+    ///
+    /// To destroy the context takes about 30 ms, for which the thread waits. A POLL that nothing
+    /// ends is waited for without end: drop its future to cancel it. Dropping the future of `close`
+    /// does not open the driver again. In a forked child the future resolves at once, and the
+    /// parent's driver stays open.
+    ///
+    /// Calls that a thread makes for a [`File`](crate::File) are waited for as well. New ones give
+    /// `ECANCELED`.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use linux_aio::LocalDriver;
+    ///
+    /// let driver = LocalDriver::new(8)?;
+    /// driver.block_on(driver.clone().close());
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "io_destroy")]
+    pub fn close(self) -> LocalClose {
+        self.inner.threads.take_no_calls();
+        LocalClose::new(self.inner)
+    }
+
+    /// Closes the driver as [`close`](Self::close) does, but waits for `time` at most.
+    ///
+    /// Use it where the program must end even if a disk hangs. The time begins with this call.
+    ///
+    /// # Errors
+    /// [`Unfinished`](crate::Unfinished) lists the operations that the kernel still has when the
+    /// time is up. The driver leaks rather than waits: from then on its drop leaves these
+    /// operations, their buffers and the context as they are. Operations that wait for a slot end
+    /// with `ECANCELED` then. Futures of operations in the kernel stay pending. Outside of
+    /// [`block_on`](Self::block_on) a thread tells when the time is up. If it cannot be started,
+    /// the time is up at once.
+    ///
+    /// The kernel itself waits for the operations of a process that exits. A program cannot prevent
+    /// that.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use linux_aio::{EventFd, LocalDriver, PollEvents, op::Poll};
+    /// use std::{pin::pin, task::{Context, Waker}, time::Duration};
+    ///
+    /// let driver = LocalDriver::new(8)?;
+    /// let silent = EventFd::new()?;
+    /// let mut poll = pin!(driver.perform(Poll::new(silent, PollEvents::IN)));
+    /// assert!(poll.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    ///
+    /// let close = driver.clone().close_within(Duration::from_millis(50));
+    /// let unfinished = driver.block_on(close).unwrap_err();
+    /// for operation in unfinished.operations() {
+    ///     println!("still in the kernel: {operation}");
+    /// }
+    /// # Ok(()) }
+    /// ```
+    #[doc(alias = "io_destroy")]
+    pub fn close_within(self, time: Duration) -> CloseWithin<LocalClose> {
+        CloseWithin::new(self.close(), time)
+    }
+}
+
+/// The end of a local driver as a future, from [`LocalDriver::close`]. It is ready at once in a
+/// forked child.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -68,5 +139,32 @@ impl Drop for LocalClose {
 impl fmt::Debug for LocalClose {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LocalClose").finish_non_exhaustive()
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(queue) = self.queue.get_mut().take() {
+            if self.given_up.get() && self.outstanding() > 0 {
+                // To destroy the context would wait for operations that hang.
+                mem::forget(queue);
+            } else {
+                // Those of futures that are gone. The others keep the driver.
+                for Queued(entry) in queue.into_operations() {
+                    if let Some(entry) = entry {
+                        self.discard(entry);
+                    }
+                }
+            }
+        }
+        let closers = self.state.get_mut().take_closers();
+        let vacant = self.entries.free();
+        for waker in vacant.chain(closers) {
+            drop_caught(Some(waker));
+        }
+        // The task ends.
+        if let Some(host) = self.host.get_mut().take() {
+            catch_and_forget(|| host.wake());
+        }
     }
 }

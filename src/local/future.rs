@@ -3,8 +3,9 @@
 use super::abandon::abandon;
 use super::complete::{ENDED, drop_caught};
 use super::entries::EntryRef;
+use super::queued::NoQueue;
 use super::stage::{Outcome, Phase};
-use super::{Handle, Inner, NoQueue};
+use super::{Handle, Inner};
 use crate::driver::InBox;
 use crate::driver::batching::Decision;
 use crate::driver::timed_out::TimedOut;

@@ -4,8 +4,8 @@
 //! marked. Its end is not the common one either, and its phase tells its future to say that it has
 //! been polled. So an operation that is not measured pays nothing.
 
-use super::Inner;
 use super::entries::EntryRef;
+use super::{Inner, LocalDriver};
 use crate::Metrics;
 use crate::clock;
 use crate::driver::meter::Meter;
@@ -90,6 +90,61 @@ impl LocalMeter {
         }
         marks.queued.retain(|&(queued, _)| queued != mark);
         marks.vacant.push(mark);
+    }
+}
+
+impl LocalDriver {
+    /// Begins to measure where operations spend their time, with counts of zero, or ends it.
+    ///
+    /// A driver does not measure unless this is called. While it does, it reads the clock some more
+    /// times for each operation. It holds for all handles of the driver, and for operations whose
+    /// futures are polled first after this call. Does nothing in a forked child.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use linux_aio::LocalDriver;
+    ///
+    /// let driver = LocalDriver::new(8)?;
+    /// driver.measure(true);
+    /// // Perform operations, and then:
+    /// println!("{}", driver.metrics());
+    /// # Ok(()) }
+    /// ```
+    pub fn measure(&self, on: bool) {
+        if self.inner.check_process().is_ok() {
+            self.inner.measures.set(on);
+            self.inner.meter.turn(on);
+            self.inner.revoke_credit();
+        }
+    }
+
+    /// Returns where operations have spent their time since the driver was told to
+    /// [`measure`](Self::measure). The counts stay when measuring ends.
+    ///
+    /// Returns empty metrics if the driver has not measured, and in a forked child.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use linux_aio::{LocalDriver, Opcode, op::Read};
+    /// use std::fs::File;
+    ///
+    /// let driver = LocalDriver::new(8)?;
+    /// driver.measure(true);
+    /// let zero = File::open("/dev/zero")?;
+    /// driver.block_on(driver.perform(Read::new(zero, vec![1; 64], 0))).0?;
+    /// let metrics = driver.metrics();
+    /// assert_eq!(metrics.of(Opcode::PREAD).expect("one read").bytes, 64);
+    /// # Ok(()) }
+    /// ```
+    pub fn metrics(&self) -> Metrics {
+        match self.inner.check_process() {
+            Ok(()) => self.inner.meter.snapshot(),
+            Err(_) => Metrics::default(),
+        }
     }
 }
 

@@ -5,10 +5,10 @@
 //! number of its submit, and [`Submits`] the times of those that have left operations in the
 //! kernel.
 
-use super::Inner;
 use super::entries::EntryRef;
 use super::queued::Queued;
 use super::stage::Phase;
+use super::{Inner, LocalDriver};
 
 use crate::clock;
 use crate::driver::overdue::{Facts, Overdue, Submitted};
@@ -41,6 +41,33 @@ fn submitted(queue: &Queue<Queued>, batch: u64) -> impl Iterator<Item = (EntryRe
         let Queued(entry) = unsafe { &*op };
         entry.filter(|entry| entry.batch.get() < batch).map(|entry| (entry, iocb))
     })
+}
+
+impl LocalDriver {
+    /// Lists the operations that the kernel has had for `age` or longer, the oldest first.
+    ///
+    /// It lists abandoned operations as well: those whose future was dropped or has passed its
+    /// deadline. An operation that the kernel has had no resources for counts from its first
+    /// submit. One that waits for a slot is not listed. Returns nothing in a forked child, and in
+    /// code that the driver calls while it works: wakers, and the
+    /// [`prepare`](Operation::prepare) and the drop of operations.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use linux_aio::LocalDriver;
+    /// use std::time::Duration;
+    ///
+    /// let driver = LocalDriver::new(8)?;
+    /// for operation in driver.overdue(Duration::from_secs(10)) {
+    ///     println!("late: {operation}");
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn overdue(&self, age: Duration) -> Vec<Overdue> {
+        self.inner.overdue(age)
+    }
 }
 
 impl Inner {

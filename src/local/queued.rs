@@ -1,12 +1,13 @@
 //! [`Queued`], what a slot of a local driver's queue has, [`QueueCell`], the queue, and
 //! [`Announcing`], which eventfd operations name.
 
+use super::Inner;
 use super::entries::EntryRef;
 use super::entry::Entry;
 use super::stage::{Note, Phase, Stage};
 use crate::abi::IOCB_FLAG_RESFD;
 use crate::driver::announced::transfers;
-use crate::{Fd, Operation, Prepared, Queue};
+use crate::{Errno, Fd, Operation, Prepared, Queue};
 use core::cell::{Cell, UnsafeCell};
 
 /// The operation in a slot: that of an entry, where it lies. `None` is the POLL by which other
@@ -46,6 +47,47 @@ impl QueueCell {
 
     pub(super) fn get_mut(&mut self) -> &mut Option<Queue<Queued>> {
         self.0.get_mut()
+    }
+}
+
+/// Says that the driver has ended.
+pub(super) struct NoQueue;
+
+impl Inner {
+    /// Calls `f` with the queue, if the driver has not ended.
+    #[inline(always)]
+    pub(super) fn with_queue<R>(&self, f: impl FnOnce(&Queue<Queued>) -> R) -> Option<R> {
+        self.queue.get().map(f)
+    }
+
+    /// Queues a prepared operation.
+    ///
+    /// # Safety
+    /// What `prepared` lends stays lent until the operation has ended.
+    #[inline(always)]
+    pub(super) unsafe fn enqueue(
+        &self,
+        entry: EntryRef,
+        prepared: Prepared<'_>,
+    ) -> Result<(), NoQueue> {
+        let Some(queue) = self.queue.get() else { return Err(NoQueue) };
+        // SAFETY: The promise of the caller.
+        match unsafe { queue.push_prepared(Queued(Some(entry)), prepared) } {
+            Ok(tag) => {
+                entry.tag.set(tag);
+                entry.batch.set(self.batch.get());
+            }
+            Err(_) => unreachable!("no more are admitted than there are slots"),
+        }
+        Ok(())
+    }
+
+    /// Says why an operation is not taken whose `prepare` has ended the driver, by a turn in it
+    /// that could take no events.
+    #[cold]
+    pub(super) fn refuse(&self, entry: EntryRef) -> Errno {
+        self.announcing.forget(&entry);
+        self.state.borrow().refusal().unwrap_or(Errno::ECANCELED)
     }
 }
 

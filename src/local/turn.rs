@@ -1,10 +1,10 @@
 //! Turns: they move operations to the kernel and completions back.
 
-use super::Inner;
 use super::entries::EntryRef;
 use super::overdue::Submits;
 use super::queued::Queued;
 use super::stage::{Outcome, Phase};
+use super::{Inner, LocalDriver};
 use crate::clock;
 use crate::driver::stall::Stall;
 use crate::driver::users_code::{catch_and_forget, caught};
@@ -83,6 +83,33 @@ impl EventLoop {
             self.inline_submits = 0;
         }
         self.inline_submits >= self.inline_submits_needed
+    }
+}
+
+impl LocalDriver {
+    /// Sets for how long the driver retries where the kernel has no resources for the operations
+    /// that are queued (`EAGAIN` from `io_submit`); 30 seconds unless this is called. It holds for
+    /// all handles of the driver.
+    ///
+    /// The time is that in which the kernel takes none of them. Afterwards all that are queued end
+    /// with [`Errno::EXHAUSTED`](crate::Errno::EXHAUSTED), as do those that wait for a slot unless
+    /// the kernel takes them at the first attempt.
+    ///
+    /// - [`Duration::ZERO`]: does not retry. Use it where the program has a better answer, such as
+    ///   another path to the data.
+    /// - [`Duration::MAX`]: retries without end. Use it where the program can do nothing but wait.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use linux_aio::LocalDriver;
+    /// use std::time::Duration;
+    ///
+    /// let driver = LocalDriver::new(32)?;
+    /// driver.retry_submits_for(Duration::MAX);
+    /// # Ok(()) }
+    /// ```
+    pub fn retry_submits_for(&self, time: Duration) {
+        self.inner.retry_limit.set(time);
     }
 }
 
