@@ -175,8 +175,8 @@ impl Executor {
         assert!(
             self.go_on(),
             "linux-aio-sim: {alive} tasks wait, but no task can run and nothing is in flight. They \
-             wait for one another, for a driver that an earlier panic has stopped, or for a driver \
-             of another simulation: each needs an Executor of its own simulation"
+             wait for one another, or for a driver of another simulation: each needs an Executor \
+             of its own simulation"
         );
     }
 

@@ -65,10 +65,20 @@ impl Shared {
     /// Runs one step of each helper. Returns whether one has done something, and the time at which
     /// the first of the others has something to do.
     pub(crate) fn step_helpers(&self) -> (bool, Option<u64>) {
+        /// Helpers that are taken out, since a step may start one. They come back even if a step
+        /// unwinds, as a system call in it may.
+        struct Taken<'s>(&'s Shared, Vec<Step>);
+        impl Drop for Taken<'_> {
+            fn drop(&mut self) {
+                if let Some(started) = self.0.helpers().as_mut() {
+                    self.1.append(started);
+                    *started = mem::take(&mut self.1);
+                }
+            }
+        }
         let (mut busy, mut next) = (false, None);
-        // Taken out, since a step may start a helper.
-        let mut helpers = self.helpers().as_mut().map(mem::take).unwrap_or_default();
-        helpers.retain_mut(|step| {
+        let taken = self.helpers().as_mut().map(mem::take).unwrap_or_default();
+        Taken(self, taken).1.retain_mut(|step| {
             let stepped = step();
             busy |= stepped == Stepped::Busy;
             if let Stepped::Until(at) = stepped {
@@ -77,10 +87,6 @@ impl Shared {
             }
             stepped != Stepped::Over
         });
-        if let Some(started) = self.helpers().as_mut() {
-            helpers.append(started);
-            *started = helpers;
-        }
         (busy, next)
     }
 }

@@ -113,8 +113,9 @@ fn steps(mut jobs: Option<Receiver<Job>>) -> crate::sys::sim::Step {
     Box::new(move || {
         match jobs.as_ref().map(Receiver::try_recv) {
             Some(Ok(Job::Drive(shared, eventfd))) => {
-                run_event_loop(&shared);
-                driven = Some((shared, eventfd));
+                // First, since a system call in the event loop may unwind.
+                let (shared, _) = driven.insert((shared, eventfd));
+                run_event_loop(shared);
             }
             Some(Ok(Job::Run(shared))) => run_event_loop(&shared),
             Some(Ok(Job::RunAt(shared, at, purpose))) => {

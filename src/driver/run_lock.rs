@@ -2,6 +2,7 @@
 //! which the reactor is polled again after each call of the waker. The loom models check both.
 
 use crate::primitive::{AtomicBool, AtomicU8, Ordering};
+use core::mem;
 
 /// No thread runs the event loop.
 const IDLE: u8 = 0;
@@ -24,15 +25,25 @@ impl RunLock {
     /// In either case a step begins after this call does, and sees what was done before it. Each
     /// step begins with a swap that acquires what every caller releases with its own.
     pub(super) fn take(&self, mut step: impl FnMut() -> bool) {
+        /// Lets the next caller in if a step unwinds, as a system call of a simulation may.
+        struct Unwinding<'l>(&'l RunLock);
+        impl Drop for Unwinding<'_> {
+            #[cold]
+            fn drop(&mut self) {
+                self.0.0.swap(IDLE, Ordering::AcqRel);
+            }
+        }
         if self.0.swap(AGAIN, Ordering::AcqRel) != IDLE {
             return;
         }
+        let unwinding = Unwinding(self);
         loop {
             self.0.swap(TURNING, Ordering::AcqRel);
             if !step() && self.give_up() {
-                return;
+                break;
             }
         }
+        mem::forget(unwinding);
     }
 
     /// Returns `false` if a caller has asked for one more step.

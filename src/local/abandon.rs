@@ -5,18 +5,21 @@ use super::complete::drop_caught;
 use super::entries::EntryRef;
 use super::stage::{Note, Phase, Stage};
 
+/// Gives up the reference to the driver of a future that has forgotten its entry, also if what
+/// comes before unwinds: the drop of an operation, or a system call of a simulation.
+pub(super) struct Leave(pub(super) EntryRef);
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        // SAFETY: The future has had the entry, and is gone or has forgotten it.
+        unsafe { self.0.leave() };
+    }
+}
+
 /// Handles the drop of a future that has not given its operation back.
 #[cold]
 #[inline(never)]
 pub(super) fn abandon(entry: EntryRef) {
-    /// Gives the entry back even if the drop of the operation panics.
-    struct Leave(EntryRef);
-    impl Drop for Leave {
-        fn drop(&mut self) {
-            // SAFETY: The future has had the entry, and is gone.
-            unsafe { self.0.leave() };
-        }
-    }
     let leave = Leave(entry);
     // SAFETY: The future has the entry until the end of this function.
     let inner = unsafe { entry.driver() };

@@ -9,7 +9,7 @@
 //! before the thread says that it sleeps, ends the sleep.
 
 use super::queued::Queued;
-use super::turn::BellPoll;
+use super::turn::{BellPoll, Turning};
 use super::{Inner, LocalDriver};
 use crate::driver::users_code::catch_and_forget;
 use crate::raw::ForkGuard;
@@ -216,9 +216,8 @@ impl Inner {
         match self.bell.sleeping(IN_KERNEL, || engine.wait_piece(context, at_most)) {
             Some(Ok(Some(finished))) => {
                 // Users' code in it may come back, as from a turn. One follows.
-                self.turning.set(true);
+                let _turning = Turning::begin(self);
                 catch_and_forget(|| self.complete(finished));
-                self.turning.set(false);
             }
             // Nothing is in flight, as what is queued has found no room.
             Some(Ok(None)) => self.bell.park(short),

@@ -12,38 +12,44 @@ use crate::engine::Finished;
 use alloc::vec::Vec;
 use core::cell::Cell;
 use core::mem::{self, ManuallyDrop};
-use core::ops::Deref;
 use core::task::Waker;
 use std::panic::resume_unwind;
 
 const FLYING: Stage = Stage::new(Phase::FLYING, Note::NONE);
 pub(super) const ENDED: Stage = Stage::new(Phase::ENDED, Note::NONE);
 
-/// A waker that is being called, out of its entry.
-struct Called {
+/// A waker that is out of its entry for a while. It goes back there, even by a panic.
+pub(super) struct TakenWaker {
     waker: ManuallyDrop<Waker>,
     entry: EntryRef,
 }
 
-impl Deref for Called {
-    type Target = Waker;
-
-    fn deref(&self) -> &Waker {
-        &self.waker
+impl TakenWaker {
+    #[inline(always)]
+    pub(super) fn take(entry: EntryRef) -> Option<Self> {
+        let waker = entry.replace_waker(None)?;
+        Some(Self { waker: ManuallyDrop::new(waker), entry })
     }
-}
 
-impl Called {
-    /// Puts the waker back. Returns it if it was replaced meanwhile.
+    /// Puts the waker back, unless it was replaced meanwhile.
+    #[inline(always)]
+    pub(super) fn put_back(self) {
+        let mut this = ManuallyDrop::new(self);
+        let unused = this.restore();
+        if unused.is_some() {
+            drop_caught(unused);
+        }
+    }
+
     #[inline(always)]
     fn restore(&mut self) -> Option<Waker> {
-        // SAFETY: It is taken once: by `Inner::wake`, which forgets this then, or by the drop.
+        // SAFETY: It is taken once: by `put_back`, which does not drop this, or by the drop.
         self.entry.restore_waker(unsafe { ManuallyDrop::take(&mut self.waker) })
     }
 }
 
-impl Drop for Called {
-    /// If the call has panicked.
+impl Drop for TakenWaker {
+    /// By a panic.
     fn drop(&mut self) {
         // Its drop might panic once more.
         mem::forget(self.restore());
@@ -164,15 +170,10 @@ impl Inner {
             self.rung.set(true);
             return true;
         }
-        let Some(waker) = entry.replace_waker(None) else { return true };
         // Out of its place: the call may poll the future with another one, which drops it there.
-        let mut called = Called { waker: ManuallyDrop::new(waker), entry };
-        called.wake_by_ref();
-        let unused = called.restore();
-        mem::forget(called);
-        if unused.is_some() {
-            drop_caught(unused);
-        }
+        let Some(taken) = TakenWaker::take(entry) else { return true };
+        taken.waker.wake_by_ref();
+        taken.put_back();
         self.check_process().is_ok()
     }
 

@@ -1,7 +1,7 @@
 //! The futures of a local driver.
 
-use super::abandon::abandon;
-use super::complete::{ENDED, drop_caught};
+use super::abandon::{Leave, abandon};
+use super::complete::{ENDED, TakenWaker, drop_caught};
 use super::entries::EntryRef;
 use super::queued::NoQueue;
 use super::stage::{Outcome, Phase};
@@ -228,11 +228,10 @@ impl<O: Operation + 'static> LocalFuture<O> {
             // this type, and not used again.
             return Err(TimedOut::new(Some(unsafe { take(entry) })));
         }
+        let _leave = Leave(entry);
         inner.leave(entry);
         // Not now: the task has asked for a bound, and `io_submit` has none.
         inner.turn_later();
-        // SAFETY: The future has had the entry, and has forgotten it.
-        unsafe { entry.leave() };
         Err(TimedOut::new(None))
     }
 
@@ -378,10 +377,10 @@ fn look_at_batch(of: &mut Option<EntryRef>, entry: EntryRef) -> Poll<()> {
     // SAFETY: As in `start_slowly`.
     let inner = unsafe { entry.driver() };
     // Not to be woken by a turn of its own: it looks itself.
-    let waker = if entry.rings.get() { None } else { entry.replace_waker(None) };
+    let taken = if entry.rings.get() { None } else { TakenWaker::take(entry) };
     inner.look_at_batch();
-    if let Some(waker) = waker {
-        drop_caught(entry.restore_waker(waker));
+    if let Some(taken) = taken {
+        taken.put_back();
     }
     ended(of, entry)
 }

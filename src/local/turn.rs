@@ -113,14 +113,32 @@ impl LocalDriver {
     }
 }
 
+/// Says that a turn is under way, until it is dropped: also if the turn unwinds, as a system call of
+/// a simulation may.
+pub(super) struct Turning<'i>(&'i Inner);
+
+impl<'i> Turning<'i> {
+    /// Returns `None` if there is a turn already.
+    pub(super) fn begin(inner: &'i Inner) -> Option<Self> {
+        (!inner.turning.replace(true)).then(|| Self(inner))
+    }
+}
+
+impl Drop for Turning<'_> {
+    fn drop(&mut self) {
+        self.0.turning.set(false);
+        self.0.revoke_credit();
+    }
+}
+
 impl Inner {
     /// Runs steps until nothing is left to do. Inside of a step, that one is followed by another
     /// instead. Returns `true` if there is more to do.
     pub(super) fn turn(&self) -> bool {
-        if self.turning.replace(true) {
+        let Some(turning) = Turning::begin(self) else {
             self.again.set(true);
             return false;
-        }
+        };
         // The step submits what comes meanwhile.
         self.give_credit(i32::MAX);
         let mut steps = 0;
@@ -143,8 +161,7 @@ impl Inner {
                 break true;
             }
         };
-        self.turning.set(false);
-        self.revoke_credit();
+        drop(turning);
         if self.blocking.get() {
             self.expect_batch();
         }

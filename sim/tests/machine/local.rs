@@ -2,8 +2,8 @@
 //! operations that wait, end early, panic, outlive their futures and their driver.
 
 use crate::local_waker::waker;
-use linux_aio::op::{Fdsync, Read, Write};
-use linux_aio::{LocalDriver, LocalFuture, Operation, Prepared};
+use linux_aio::op::{self, Fdsync, Read, Write};
+use linux_aio::{EventFd, LocalDriver, LocalFuture, Operation, PollEvents, Prepared};
 use linux_aio_sim::{Faults, Sim};
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -11,6 +11,7 @@ use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -193,4 +194,45 @@ fn local_operations_are_measured_and_given_up() {
         }
         assert_eq!(scene.driver.metrics().kinds().len(), 1);
     });
+}
+
+/// Goal: a power failure in any call leaves a driver that answers: a call says that the driver is
+/// of the time before, operations that were in flight end, and the driver ends.
+#[test]
+fn local_drivers_answer_after_a_power_failure() {
+    let (mut crashed, mut ended) = (0, 0);
+    for seed in 0..if cfg!(miri) { 10 } else { 200 } {
+        let sim = Sim::new(seed, Faults::legal());
+        let _entered = sim.enter();
+        let driver = LocalDriver::new(2).expect("a context");
+        let drops = Rc::<Cell<u32>>::default();
+        let scene = Scene { sim: sim.clone(), driver, drops: Rc::clone(&drops) };
+        let silent = || {
+            let eventfd = Arc::new(EventFd::new().expect("an eventfd"));
+            scene.driver.perform(op::Poll::new(eventfd, PollEvents::IN))
+        };
+        let outer = RefCell::new(scene.op::<8>(false));
+        let life = sim.until_crash(12, || {
+            let _ = poll_once(&mut *outer.borrow_mut(), Waker::noop());
+            let mut abandoned = silent();
+            let _ = poll_once(&mut abandoned, Waker::noop());
+            let late = scene.op::<600>(false).timeout(Duration::from_micros(50));
+            drop(scene.driver.block_on(late));
+            drop(abandoned);
+            scene.driver.block_on(async {
+                let (_, _) = (scene.op::<8>(false).await, scene.op::<8>(false).await);
+            });
+        });
+        if life.is_none() {
+            crashed += 1;
+            let sync = || scene.driver.perform(Fdsync::new(scene.sim.file("a")));
+            let text = crate::panic_of(|| drop(scene.driver.block_on(sync())));
+            assert!(text.contains("before the last crash or kill"), "seed {seed}: {text}");
+            let late = poll_once(&mut *outer.borrow_mut(), Waker::noop());
+            ended += u32::from(late.is_ready());
+        }
+        drop((outer, scene));
+        assert_eq!(Rc::strong_count(&drops), 1, "seed {seed}: every operation was dropped");
+    }
+    assert!(cfg!(miri) || (crashed > 0 && ended > 0), "{crashed} have crashed, {ended} answered");
 }

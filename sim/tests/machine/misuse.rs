@@ -1,11 +1,17 @@
 //! What a simulation says to those that use it wrongly.
 
+use crate::local_waker::waker;
 use crate::{Outcome, panic_of, read, write};
 use linux_aio::op::{Any, Fdsync, Write};
 use linux_aio::{Direct, Driver, Errno, LocalDriver, Queue};
 use linux_aio_sim::{Executor, Faults, Sim, check, check_seeds};
+use std::cell::{Cell, RefCell};
 use std::fs::File;
+use std::future::{Future, poll_fn};
 use std::os::fd::OwnedFd;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 #[test]
@@ -90,6 +96,74 @@ fn a_driver_from_before_a_crash_is_told_so() {
         let sync = local.perform(Fdsync::new(sim.file("log")));
         assert_eq!(local.block_on(sync).0, Ok(0));
     }
+}
+
+/// A file that is everywhere, and in no simulation.
+fn real_file() -> OwnedFd {
+    File::open("/etc/os-release").expect("a file that is everywhere").into()
+}
+
+/// Goal: a local driver works on after a system call that has unwound, and the operation that it
+/// was about ends. Method: a file that is not simulated, in `block_on` and outside of it.
+#[test]
+fn a_local_driver_goes_on_after_a_panic_of_a_call() {
+    let sim = Sim::new(1, Faults::none());
+    let _entered = sim.enter();
+    let driver = LocalDriver::new(2).expect("a context");
+    let (woken, count) = (Rc::new(Cell::new(0)), || driver.stats().completed);
+    let sync = || driver.perform(Fdsync::new(sim.file("log")));
+    let text = panic_of(|| drop(driver.block_on(driver.perform(Fdsync::new(real_file())))));
+    assert!(text.contains("os-release"), "{text}");
+    assert_eq!((driver.outstanding(), count()), (0, 1), "it was dropped, and has ended");
+    assert_eq!(driver.block_on(sync()).0, Ok(0));
+
+    let mut wrong = driver.perform(Fdsync::new(real_file()));
+    let waker = waker({
+        let woken = Rc::clone(&woken);
+        move || woken.set(woken.get() + 1)
+    });
+    let mut poll = || Pin::new(&mut wrong).poll(&mut Context::from_waker(&waker));
+    assert!(panic_of(|| drop(poll())).contains("os-release"));
+    // It is still queued.
+    assert!(panic_of(|| drop(driver.block_on(sync()))).contains("os-release"));
+    assert_eq!(woken.get(), 1, "it has ended while the thread unwound");
+    assert!(matches!(poll(), Poll::Ready((Err(Errno::EIO), _))));
+    assert_eq!(driver.block_on(sync()).0, Ok(0));
+
+    let mut wrong = driver.perform(Fdsync::new(real_file()));
+    let text = panic_of(|| drop(driver.block_on(poll_fn(|cx| Pin::new(&mut wrong).poll(cx)))));
+    assert!(text.contains("os-release"), "{text}");
+    drop(wrong);
+    assert_eq!(driver.block_on(sync()).0, Ok(0));
+    driver.block_on(driver.clone().close());
+}
+
+/// Goal: a shared driver works on as well, once the operation is dropped.
+#[test]
+fn a_driver_goes_on_after_a_panic_of_a_call() {
+    let sim = Sim::new(1, Faults::none());
+    let _entered = sim.enter();
+    let executor = Executor::new(&sim);
+    let [driver, other] = [(); 2].map(|()| Driver::on_thread(2).expect("a context"));
+    let sync = |driver: &Driver| {
+        let sync = driver.perform(Fdsync::new(sim.file("log")));
+        async move { sync.await.0 }
+    };
+    let wrong = Rc::new(RefCell::new(Some(driver.perform(Fdsync::new(real_file())))));
+    let started = Rc::clone(&wrong);
+    executor.block_on(poll_fn(move |cx| {
+        let polled = started.borrow_mut().as_mut().map(|wrong| Pin::new(wrong).poll(cx));
+        assert!(polled.is_some_and(|polled| polled.is_pending()));
+        Poll::Ready(())
+    }));
+    for _ in 0..2 {
+        let text = panic_of(|| drop(executor.block_on(sync(&driver))));
+        assert!(text.contains("os-release"), "{text}");
+    }
+    assert_eq!(executor.block_on(sync(&other)), Ok(0), "of another driver of the executor");
+    drop(wrong.take());
+    assert_eq!(executor.block_on(sync(&driver)), Ok(0));
+    executor.block_on(async move { driver.close().await });
 }
 
 /// Goal: futures that are run by another executor do not wait for ever.
