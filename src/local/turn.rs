@@ -246,7 +246,8 @@ impl Inner {
         // SAFETY: There is an operation, and the kernel does not have it. Its future does not touch
         // it in the phases `Flying` and `Abandoned`, nor does anybody else, until the queue says
         // that it has ended: that is when the loan ends.
-        let prepared = caught(|| unsafe { entry.prepare() });
+        // The payload of its panic is users' code, too: it stays in the entry whatever follows.
+        let prepared = caught(|| unsafe { entry.prepare() }).map_err(|it| entry.set_panic(it));
         if self.check_process().is_err() {
             return;
         }
@@ -266,8 +267,7 @@ impl Inner {
                     self.measure_queued(entry);
                 }
             }
-            Err(payload) => {
-                entry.set_panic(payload);
+            Err(()) => {
                 if entry.stage.get().note().is_measured() {
                     self.meter.panicked(entry);
                 }

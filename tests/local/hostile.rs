@@ -2,7 +2,7 @@
 
 use crate::common::child::{Ended, in_child};
 use crate::common::local_waker::waker;
-use crate::common::panics::{PAYLOADS, panics};
+use crate::common::panics::{PAYLOADS, Payload, panics};
 use crate::common::{Watchdog, poll_once};
 use crate::{LocalRead, assert_read, assert_serves, driver, needs_poll, read, silent, zero};
 use core::mem;
@@ -56,6 +56,43 @@ fn a_panic_of_prepare_is_the_futures() {
     assert!(panics(|| driver.block_on(second)));
     assert_eq!(drops.get(), 2);
     assert_serves(driver, 1);
+}
+
+/// Goal: a `prepare` may drop its own future and then panic, with a payload that panics when it is
+/// dropped: the operation is dropped once, and the driver goes on. Method: the operation waits for
+/// a slot, so a turn prepares it.
+#[test]
+fn prepare_may_drop_its_own_future_and_panic() {
+    type Own = Rc<RefCell<Option<LocalFuture<DropsItself>>>>;
+    struct DropsItself(Own, Payload, Rc<Cell<u32>>);
+    impl Operation for DropsItself {
+        fn prepare(&mut self) -> Prepared<'_> {
+            let own = self.0.take();
+            drop(own);
+            self.1.throw()
+        }
+    }
+    impl Drop for DropsItself {
+        fn drop(&mut self) {
+            self.2.set(self.2.get() + 1);
+        }
+    }
+    let _watchdog = Watchdog::new();
+    for payload in PAYLOADS {
+        let driver = driver(1);
+        needs_poll!(driver);
+        let (own, drops) = (Own::default(), Rc::<Cell<u32>>::default());
+        let (mut first, eventfd) = poll(&driver);
+        assert!(poll_once(&mut first, Waker::noop()).is_pending());
+        let mut second = driver.perform(DropsItself(own.clone(), payload, drops.clone()));
+        assert!(poll_once(&mut second, Waker::noop()).is_pending());
+        own.replace(Some(second));
+        eventfd.add(1).expect("an event");
+        assert!(driver.block_on(first).0.is_ok());
+        assert_read(driver.block_on(read(&driver)));
+        assert_eq!((drops.get(), driver.outstanding()), (1, 0));
+        assert_serves(driver, 1);
+    }
 }
 
 /// Goal: a `prepare` that uses its own driver neither hangs nor sees it in a state that is none.
