@@ -13,6 +13,7 @@ use crate::clock;
 use crate::driver::alarm_clock::{Alarm, Alarms, Key, Rings};
 use crate::driver::thread::ThreadError;
 use crate::driver::users_code::catch_and_forget;
+use crate::raw::ForkGuard;
 use alloc::sync::Arc;
 use alloc::task::Wake;
 use core::cell::{Cell, OnceCell, RefCell};
@@ -39,20 +40,21 @@ impl LocalAlarms {
         result
     }
 
-    /// Calls the wakers whose time has come.
+    /// Calls the wakers whose time has come, in the process that has set them.
     #[inline(always)]
-    pub(super) fn ring(&self) {
+    pub(super) fn ring(&self, process: ForkGuard) {
         // Without alarms, this is all.
         if self.next.get().is_some() {
-            self.ring_due();
+            self.ring_due(process);
         }
     }
 
     #[cold]
-    fn ring_due(&self) {
+    fn ring_due(&self, process: ForkGuard) {
         let now = clock::now();
-        // A waker may set alarms. Those are of the next call.
-        while let Some(waker) = self.change(|alarms| alarms.take_due(now)) {
+        // A waker may fork. It may also set alarms: later ones are of the next call.
+        while process.check_strictly().is_ok() {
+            let Some(waker) = self.change(|alarms| alarms.take_due(now)) else { return };
             catch_and_forget(|| waker.wake());
         }
     }

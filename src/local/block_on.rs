@@ -170,12 +170,12 @@ impl Inner {
             // The poll has run a turn, which has ended operations. What has come since is
             // submitted with what comes next.
             if self.rung.take() {
-                self.alarms.ring();
+                self.alarms.ring(self.process);
                 continue;
             }
             loop {
                 let more = self.turn();
-                self.alarms.ring();
+                self.alarms.ring(self.process);
                 // Both, whatever the first is.
                 if self.rung.take() | self.bell.take_woken() {
                     break;

@@ -7,9 +7,9 @@ use super::stage::{Outcome, Phase};
 use super::{Inner, LocalDriver};
 use crate::clock;
 use crate::driver::stall::Stall;
-use crate::driver::users_code::{catch_and_forget, caught};
+use crate::driver::users_code::{call_each, catch_and_forget, caught};
 use crate::{Errno, EventFd, Queue};
-use core::mem;
+use core::task::Waker;
 use core::time::Duration;
 use std::time::Instant;
 
@@ -404,18 +404,16 @@ impl Inner {
         let Some(queue) = (unsafe { self.queue.take() }) else { return };
         let errno = self.state.borrow().refusal().unwrap_or(Errno::ECANCELED);
         self.finish_all(queue.into_operations(), errno);
-        let closers = {
+        let mut closers = {
             let state = &mut *self.state.borrow_mut();
             state.destroyed = true;
             state.take_closers()
         };
-        for waker in closers {
-            if self.check_process().is_err() {
-                return mem::forget(waker);
-            }
-            catch_and_forget(|| waker.wake());
+        let in_parent = || self.check_process().is_ok();
+        call_each(&mut closers, Waker::wake, in_parent);
+        if in_parent() {
+            // Its future ends, too.
+            self.wake_host();
         }
-        // Its future ends, too.
-        self.wake_host();
     }
 }

@@ -1,12 +1,15 @@
 //! Users' code that panics, comes back in, forgets, drops at the worst moment, or forks.
 
-use crate::common::child::{Ended, in_child};
+use crate::common::child::{Ended, in_child, wait_for};
 use crate::common::local_waker::waker;
 use crate::common::panics::{PAYLOADS, Payload, panics};
 use crate::common::{Watchdog, poll_once};
 use crate::{LocalRead, assert_read, assert_serves, driver, needs_poll, read, silent, zero};
+use core::future::poll_fn;
 use core::mem;
+use core::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use core::task::{Poll, Waker};
+use core::time::Duration;
 use linux_aio::op::{self, Read};
 use linux_aio::raw::ForkGuard;
 use linux_aio::{Errno, EventFd, LocalDriver, LocalFuture, Operation, PollEvents, Prepared};
@@ -14,6 +17,7 @@ use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Wake;
 
 /// A POLL of an eventfd that is not readable yet.
 fn poll(driver: &LocalDriver) -> (LocalFuture<op::Poll<Arc<EventFd>>>, Arc<EventFd>) {
@@ -312,6 +316,93 @@ fn a_forked_child_gets_answers() {
     eventfd.add(1).expect("an event");
     assert!(driver.block_on(started).0.is_ok());
     assert_serves(driver, 2);
+}
+
+/// Counts its calls in this process, and forks in the first one. The child returns as the parent
+/// does.
+#[derive(Default)]
+struct Forks {
+    child: AtomicI32,
+    calls: AtomicUsize,
+}
+
+impl Wake for Forks {
+    fn wake(self: Arc<Self>) {
+        if self.calls.fetch_add(1, Ordering::SeqCst) == 0 {
+            // SAFETY: The child leaves by `_exit` when what has called this is over.
+            self.child.store(unsafe { libc::fork() }, Ordering::SeqCst);
+        }
+    }
+}
+
+impl Forks {
+    /// Ends the child, which has called no waker behind the one that forked.
+    fn end_child(&self) {
+        if self.child.load(Ordering::SeqCst) == 0 && self.calls.load(Ordering::SeqCst) > 0 {
+            let code = i32::from(self.calls.load(Ordering::SeqCst) != 1);
+            // SAFETY: Ends the child.
+            unsafe { libc::_exit(code) };
+        }
+    }
+
+    fn assert_child_ended_well(&self) {
+        assert_eq!(wait_for(self.child.load(Ordering::SeqCst)), Ended::WELL);
+    }
+}
+
+/// Goal: a child that a waker forks calls none of the parent's other wakers when it returns.
+/// Method: two deadlines that pass together, and two callers that wait for the end of the driver.
+#[test]
+fn a_child_that_a_waker_forks_calls_no_other_waker() {
+    let _watchdog = Watchdog::new();
+    if !ForkGuard::of_this_process().notices_forks() {
+        crate::skip!("this kernel wipes no page in children");
+    }
+    let driver = driver(4);
+    needs_poll!(driver);
+    let forks = Arc::<Forks>::default();
+    let wakers = [forks.clone(), forks.clone()].map(Waker::from);
+    driver.block_on(async {
+        let mut time = Duration::from_millis(1);
+        let _late = loop {
+            let mut late = [(); 2].map(|()| silent(&driver).timeout(time));
+            let mut both = late.iter_mut().zip(&wakers);
+            // On a busy machine it may be late before it is polled.
+            if both.all(|(late, waker)| poll_once(late, waker).is_pending()) {
+                break late;
+            }
+            time *= 2;
+        };
+        std::thread::sleep(time);
+        let mut polls = 0;
+        poll_fn(|cx| {
+            polls += 1;
+            cx.waker().wake_by_ref();
+            if polls > 2 { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        forks.end_child();
+    });
+    assert_eq!(forks.calls.load(Ordering::SeqCst), 2);
+    forks.assert_child_ended_well();
+
+    let forks = Arc::<Forks>::default();
+    let wakers = [forks.clone(), forks.clone()].map(Waker::from);
+    let mut silent = silent(&driver);
+    assert!(poll_once(&mut silent, Waker::noop()).is_pending());
+    let mut closes = [driver.clone().close(), driver.clone().close()];
+    for (close, waker) in closes.iter_mut().zip(&wakers) {
+        assert!(poll_once(close, waker).is_pending());
+    }
+    drop(silent);
+    // The POLL is cancelled soon.
+    driver.block_on(poll_fn(|cx| {
+        cx.waker().wake_by_ref();
+        forks.end_child();
+        if forks.calls.load(Ordering::SeqCst) > 0 { Poll::Ready(()) } else { Poll::Pending }
+    }));
+    assert_eq!(forks.calls.load(Ordering::SeqCst), 2);
+    forks.assert_child_ended_well();
 }
 
 /// Goal: an operation that goes on completes once, whole; it may use the driver and may panic when
