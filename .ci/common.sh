@@ -23,9 +23,9 @@ install() {
     may_install || { echo "missing: ${missing[*]} (CI=true installs them)"; return 1; }
     "${as_root[@]}" apt-get -qq update
     # Cross and emulation packages of mixed releases push each other out: better to fail than to
-    # lose one.
-    DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get -qq install -y \
-        --no-install-recommends --no-remove "${missing[@]}" >/dev/null
+    # lose one. Whoever is installing at this time is waited for.
+    DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get -qq -o DPkg::Lock::Timeout=600 \
+        install -y --no-install-recommends --no-remove "${missing[@]}" >/dev/null
 }
 
 # tool NAME: this program of cargo's is there when it returns.
