@@ -4,6 +4,7 @@
 /// forge. The links here come first, so they are the ones that count.
 macro_rules! page {
     ($(#[$attribute:meta])* $name:ident, $file:literal) => {
+        $(#[$attribute])*
         #[doc = concat!(
             "[platforms]: crate::_documentation::platforms\n",
             "[migration]: crate::_documentation::migration\n",
@@ -18,7 +19,6 @@ macro_rules! page {
             "\n",
             include_str!($file),
         )]
-        $(#[$attribute])*
         pub mod $name {}
     };
 }
@@ -31,5 +31,10 @@ page!(durability, "../docs/durability.md");
 page!(comparison, "../docs/comparison.md");
 page!(troubleshooting, "../docs/troubleshooting.md");
 page!(migration, "../docs/migration.md");
-page!(performance, "../docs/performance.md");
+page!(
+    // The picture itself, so that it is seen without a network, and stays with its version.
+    #[cfg_attr(doc, doc = concat!("[overview]: ", include_str!("../docs/overview.uri"), "\n"))]
+    performance,
+    "../docs/performance.md"
+);
 page!(platforms, "../docs/platforms.md");
