@@ -209,6 +209,18 @@ pub struct File<D = Driver> {
 pub trait FileDriver: Performs + Work + GoesOn {}
 
 /// The result of a request, and its buffer.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use linux_aio::{Driver, File, Outcome};
+///
+/// let driver = Driver::on_thread(1)?;
+/// let file = File::from_std(std::fs::File::open("/dev/zero")?, &driver)?;
+/// let outcome: Outcome<Vec<u8>> = pollster::block_on(file.read_at(vec![1; 64], 0));
+/// let (result, buf) = outcome; // the buffer comes back after an error, too
+/// assert_eq!((result?, buf), (64, vec![0; 64]));
+/// # Ok(()) }
+/// ```
 pub type Outcome<B, T = usize> = (io::Result<T>, B);
 
 impl OpenOptions {

@@ -193,6 +193,43 @@ impl<B: SpareMemory> fmt::Debug for Spare<B> {
 ///   value moves the bytes with it.
 /// - Nobody writes to the memory but by `spare_mut`: bytes that were initialised stay so.
 /// - `filled` returns these bytes, and `commit` makes no other bytes part of the buffer.
+///
+/// # Examples
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use linux_aio::{Queue, Spare, SpareMemory, op::Read};
+/// use std::mem::MaybeUninit;
+///
+/// /// Memory for one block.
+/// struct Block(Box<[MaybeUninit<u8>]>);
+///
+/// // SAFETY: The memory is that of the box, of which nothing else is shown. A move of the box
+/// // leaves the bytes where they are.
+/// unsafe impl SpareMemory for Block {
+///     fn spare_len(&self) -> usize {
+///         self.0.len()
+///     }
+///
+///     fn spare_mut(&mut self) -> &mut [MaybeUninit<u8>] {
+///         &mut self.0
+///     }
+///
+///     unsafe fn filled(&self, count: usize) -> &[u8] {
+///         // SAFETY: The caller promises that these bytes of the box are initialised.
+///         unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast(), self.0[..count].len()) }
+///     }
+///
+///     unsafe fn commit(&mut self, _count: usize) {} // A box has no length to set.
+/// }
+///
+/// let mut queue = Queue::with_capacity(1)?;
+/// let block = Spare::new(Block(Box::new_uninit_slice(512)));
+/// queue.push(Read::new(std::fs::File::open("/dev/zero")?, block, 0))?;
+/// let done = queue.wait()?.expect("a completion");
+/// assert_eq!((done.result?, done.op.buf.as_ref()), (512, &[0; 512][..]));
+/// # Ok(()) }
+/// ```
 pub unsafe trait SpareMemory {
     /// Returns the length of the memory, in bytes.
     fn spare_len(&self) -> usize;

@@ -79,6 +79,17 @@ pub struct Writes {
 }
 
 /// Names the kind of a temporary file.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use linux_aio_probe::TemporaryFile;
+///
+/// let report = linux_aio_probe::directory(std::fs::File::open(std::env::temp_dir())?)?;
+/// if report.temporary_file == TemporaryFile::Unlinked {
+///     println!("this file system has no O_TMPFILE");
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TemporaryFile {

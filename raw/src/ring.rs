@@ -55,6 +55,20 @@ pub struct Ring {
 }
 
 /// Names two places of the ring: of the next event to take, and of the next one to come.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use linux_aio_raw::IoContext;
+///
+/// let context = IoContext::new(1)?;
+/// // SAFETY: The context outlives the ring, and this process does not fork.
+/// let ring = unsafe { context.ring() };
+/// if let Some(before) = ring.positions() {
+///     // Nothing was submitted, so nothing has come.
+///     assert_eq!(ring.positions(), Some(before));
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Positions {
     head: u32,

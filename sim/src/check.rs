@@ -13,6 +13,14 @@ const SEEDS: u64 = 1000;
 const LINES: usize = 60;
 
 /// A test that has failed. From [`check_seeds`].
+///
+/// ```
+/// use linux_aio_sim::{Failure, Faults, check_seeds};
+///
+/// let never_holds = check_seeds(0..10, &Faults::none(), |_sim| Err("a bug".into()));
+/// let Failure { seed, error, .. } = never_holds.expect_err("the first seed fails");
+/// assert_eq!((seed, error.as_str()), (0, "a bug"));
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Failure {

@@ -44,6 +44,20 @@ pub struct Sim {
 }
 
 /// While this guard lives, its thread makes contexts in a simulation. From [`Sim::enter`].
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use linux_aio::{Queue, op::Read};
+/// use linux_aio_sim::{Faults, Sim};
+///
+/// let sim = Sim::new(1, Faults::none());
+/// let entered = sim.enter();
+/// let mut queue = Queue::with_capacity(1)?; // of the simulated kernel
+/// drop(entered); // What was made before stays there; what comes next is the real kernel's.
+/// queue.push(Read::new(sim.file("empty"), vec![1; 64], 0))?;
+/// assert_eq!(queue.wait()?.expect("a completion").result?, 0);
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 #[must_use = "the thread leaves the simulation when the guard is dropped"]
 pub struct Entered {

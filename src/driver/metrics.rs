@@ -158,6 +158,24 @@ impl fmt::Display for Metrics {
 ///
 /// The life of an operation has four stretches, each with a [`Histogram`]. Together they are the
 /// time from the first poll of its future to the poll that gives the result.
+///
+/// # Examples
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use linux_aio::{Driver, Opcode, op::Read};
+///
+/// let driver = Driver::on_thread(8)?;
+/// driver.measure(true);
+/// let zero = std::fs::File::open("/dev/zero")?;
+/// pollster::block_on(driver.perform(Read::new(zero, vec![1; 64], 0))).0?;
+///
+/// let metrics = driver.metrics();
+/// let reads = metrics.of(Opcode::PREAD).expect("one read");
+/// assert_eq!((reads.operations, reads.failed, reads.bytes), (1, 0, 64));
+/// println!("half of the reads were in the kernel for {:?}", reads.in_kernel.quantile(0.5));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OperationMetrics {

@@ -5,6 +5,22 @@ use crate::abi::helper::{
 };
 
 /// Says whether [`File::sync_range`](super::File::sync_range) waits. Neither makes data durable.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use linux_aio::{Direct, SyncRange, blocking::File};
+///
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("log");
+/// let options = File::options().write(true).create(true).direct(Direct::Never);
+/// let log = options.open_blocking(path)?;
+/// log.write_all_at(&[7; 4096], 0)?;
+/// log.sync_range(0, 4096, SyncRange::Start)?; // goes to the disk while the program goes on
+/// log.write_all_at(&[8; 4096], 4096)?;
+/// log.sync_range(0, 4096, SyncRange::Wait)?; // the disk has the first page, maybe in its cache
+/// log.sync_data() // both pages are durable
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SyncRange {

@@ -108,6 +108,37 @@ impl LocalDriver {
 ///
 /// # Errors
 /// That of the reactor, which says that it is gone; [`Errno::FORKED`] in a forked child.
+///
+/// # Examples
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use linux_aio::{EventFd, LocalDriver, LocalRun, Reactor, op::Read};
+/// use std::task::{Context, Poll};
+/// use std::{fs::File, io, sync::Arc};
+///
+/// struct Watched(smol::Async<Arc<EventFd>>);
+///
+/// impl Reactor for Watched {
+///     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+///         self.0.poll_readable(cx)
+///     }
+/// }
+///
+/// let driver = LocalDriver::new(32)?;
+/// let run: LocalRun<Watched> =
+///     driver.run_on(|eventfd| Ok(Watched(smol::Async::new_nonblocking(eventfd)?)))?;
+/// let read = driver.perform(Read::new(File::open("/dev/zero")?, vec![1; 64], 0));
+/// let work = async {
+///     let (result, read) = read.await;
+///     driver.close().await; // then `run` ends as well
+///     io::Result::Ok((result?, read.buf))
+/// };
+/// let (done, ended) = smol::block_on(smol::future::zip(work, run));
+/// ended?;
+/// assert_eq!(done?, (64, vec![0; 64]));
+/// # Ok(()) }
+/// ```
 #[must_use = "a future does nothing unless it is polled"]
 pub struct LocalRun<R> {
     inner: Weak<Inner>,

@@ -113,6 +113,15 @@ const EMPTY: iovec = iovec { iov_base: 0, iov_len: 0 };
 /// Holds the table that the kernel reads. Implemented for [`IovecArray`] and [`IovecVec`].
 ///
 /// Any two tables are equal: what is in one is written anew by each `prepare`.
+///
+/// ```
+/// use linux_aio::op::{IovecArray, IovecVec, Scratch};
+///
+/// fn is_table<T: Scratch>() {}
+///
+/// is_table::<IovecArray<2>>(); // for an array of two buffers, without an allocation
+/// is_table::<IovecVec>(); // for a vector of buffers
+/// ```
 pub trait Scratch: Clone + fmt::Debug + Eq + sealed::Sealed {
     /// Returns `count` entries, or as many as there can be.
     #[doc(hidden)]
