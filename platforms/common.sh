@@ -260,7 +260,7 @@ END
 # subcommand's name, and OPTIONS to what follows that, for the library's package or that of
 # MANIFEST. Where rustup has no standard library for the target, CRATES of it are built.
 need_standard_library() {
-    local target=$1 crates=$2 manifest=${3:-$REPOSITORY/Cargo.toml} library
+    local target=$1 crates=$2 manifest=${3:-$REPOSITORY/Cargo.toml} library model=static
     native
     library=$(rustc --print target-libdir --target "$target" 2>/dev/null || true)
     OPTIONS=(--target "$target" --manifest-path "$manifest" --target-dir "$CACHE/musl")
@@ -273,10 +273,12 @@ need_standard_library() {
     need_zig "$target"
     BUILD=("$CARGO")
     OPTIONS+=(-Z "build-std=$crates")
-    # Without relocation-model=static the result asks for an interpreter.
+    # Elsewhere, without the static model, the result asks for an interpreter. On MIPS with 64 bits
+    # the static model is wrong: see platforms/README.md.
+    [[ $target != mips64* ]] || model=pic
     # shellcheck disable=SC2031 # The subshell above has its own.
     export RUSTFLAGS="-C linker=$WRAPPER -C target-feature=+crt-static -C link-self-contained=no \
-        -C relocation-model=static"
+        -C relocation-model=$model"
 }
 
 # build_static TARGET PROGRAM...: builds programs of `tools/` (`aio-...`) and examples of the
