@@ -52,8 +52,6 @@ mod file;
 pub mod geometry;
 #[cfg(feature = "std")]
 mod local;
-#[cfg(feature = "alloc")]
-pub mod op;
 mod operation;
 mod part;
 #[cfg(feature = "std")]
@@ -69,6 +67,10 @@ mod slot;
 mod spare;
 #[cfg(feature = "tokio")]
 pub mod tokio;
+
+// Behind `queue`, whose page would else begin with the functions for callbacks.
+#[cfg(feature = "alloc")]
+pub mod op;
 
 #[cfg(feature = "alloc")]
 pub use aligned_buf::AlignedBuf;
