@@ -54,7 +54,7 @@ struct Args {
     size: ByteSize,
     /// The numbers of operations in flight, separated by commas. Each is a pass.
     #[arg(long, value_name = "N,N", value_delimiter = ',',
-        default_values_t = [1, 2, 4, 8, 16, 32, 64, 128],
+        default_value = "1,2,4,8,16,32,64,128",
         value_parser = clap::value_parser!(u32).range(1..=4096))]
     depth: Vec<u32>,
     /// The length of a pass in seconds.
