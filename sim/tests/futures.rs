@@ -1,10 +1,10 @@
 //! Futures of a `Driver` in a simulation: their order follows from the seed, and they crash.
 
-use linux_aio::Driver;
 use linux_aio::op::{Fdsync, Read, Write};
+use linux_aio::{Driver, Operation, Prepared};
 use linux_aio_sim::{Executor, Faults, Sim};
 use std::cell::RefCell;
-use std::future::{pending, poll_fn};
+use std::future::{Future, pending, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -190,4 +190,38 @@ fn an_executor_ends_the_contexts_of_dropped_drivers() {
     assert!(sim.trace().ends_with("io_destroy(context 1)\n"), "{}", sim.trace());
     let text = panic_of(|| drop(Driver::on_thread(4)));
     assert!(text.contains("Executor"), "{text}");
+}
+
+/// Goal: the panic of an operation's `prepare` is its future's, and harms no other.
+#[test]
+fn an_operation_that_panics_ends_alone() {
+    struct Panics;
+    impl Operation for Panics {
+        fn prepare(&mut self) -> Prepared<'_> {
+            panic!("on purpose")
+        }
+    }
+    let sim = Sim::new(1, Faults::legal());
+    let _entered = sim.enter();
+    let executor = Executor::new(&sim);
+    let driver = Driver::on_thread(4).expect("a context");
+    let sync = driver.perform(Fdsync::new(sim.file("data")));
+    let panics = driver.perform(Panics);
+    let panic = executor.block_on(async move {
+        let mut panics = Box::pin(panics);
+        let panic = poll_fn(|cx| {
+            match catch_unwind(AssertUnwindSafe(|| panics.as_mut().poll(cx).is_ready())) {
+                Ok(is_ready) => {
+                    assert!(!is_ready, "it has panicked");
+                    Poll::Pending
+                }
+                Err(payload) => Poll::Ready(payload),
+            }
+        });
+        let panic = panic.await;
+        sync.await.0.expect("a sync");
+        panic
+    });
+    assert_eq!(panic.downcast_ref(), Some(&"on purpose"));
+    assert_eq!(driver.outstanding(), 0);
 }

@@ -1,7 +1,7 @@
 //! [`Announced`], how the driver learns that an operation has ended.
 
 use super::users_code::{Payload, prepare};
-use crate::{Fd, Opcode, Operation, Prepared};
+use crate::{Fd, Iocb, Opcode, Operation, Prepared};
 use alloc::boxed::Box;
 
 /// Says how an operation is announced.
@@ -35,8 +35,8 @@ impl Announced {
             Err(payload) => {
                 *panic = Some(Box::new(payload));
                 self.kind = Kind::Other;
-                // An eventfd cannot be synced.
-                Prepared::fsync(self.eventfd)
+                // SAFETY: The iocb names neither memory nor a file: no descriptor has this number.
+                unsafe { Prepared::from_iocb(Iocb::fsync(-1)) }
             }
         }
     }
