@@ -50,15 +50,30 @@ pub trait Closes: Future<Output = ()> + Unpin {
 #[must_use = "a future does nothing unless it is polled"]
 pub struct CloseWithin<C: Closes = Close> {
     close: C,
-    /// `None` if the deadline is too far away for the clock. The error if there is no thread that
-    /// would tell when it comes: the time is up then.
-    alarm: Option<Result<C::Alarm, ThreadError>>,
+    /// `None` if the deadline is too far away for the clock.
+    deadline: Option<Instant>,
+    /// There from the first poll to the end, if there is a deadline. Made there, since a local
+    /// driver needs a thread for it unless the poll is that of `block_on`.
+    alarm: Option<C::Alarm>,
 }
 
 impl<C: Closes> CloseWithin<C> {
     pub(crate) fn new(close: C, time: Duration) -> Self {
-        let alarm = clock::now().checked_add(time).map(|at| close.alarm(at));
-        Self { close, alarm }
+        Self { close, deadline: clock::now().checked_add(time), alarm: None }
+    }
+
+    /// Sets the alarm, and returns whether its time has come.
+    ///
+    /// # Errors
+    /// Those of starting a thread. Nobody would tell that the time has come then.
+    fn is_up(&mut self, cx: &Context<'_>) -> Result<bool, ThreadError> {
+        let Some(at) = self.deadline else { return Ok(false) };
+        let alarm = match &mut self.alarm {
+            Some(alarm) => alarm,
+            None => self.alarm.insert(self.close.alarm(at)?),
+        };
+        alarm.set(cx.waker())?;
+        Ok(alarm.is_due())
     }
 }
 
@@ -66,22 +81,20 @@ impl<C: Closes> Future for CloseWithin<C> {
     type Output = Result<(), Unfinished>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { close, alarm } = Pin::into_inner(self);
-        if Pin::new(&mut *close).poll(cx).is_ready() {
-            *alarm = None;
+        let this = Pin::into_inner(self);
+        if Pin::new(&mut this.close).poll(cx).is_ready() {
+            this.alarm = None;
             return Poll::Ready(Ok(()));
         }
         // After the waker was stored, as in `WithDeadline`.
-        let no_timer = match alarm {
-            None => return Poll::Pending,
-            Some(Err(error)) => Some(*error),
-            Some(Ok(alarm)) => match alarm.set(cx.waker()) {
-                Ok(()) if !alarm.is_due() => return Poll::Pending,
-                set => set.err(),
-            },
-        };
-        *alarm = None;
-        Poll::Ready(Err(Unfinished { operations: close.give_up(), no_timer }))
+        match this.is_up(cx) {
+            Ok(false) => Poll::Pending,
+            up => {
+                this.alarm = None;
+                let operations = this.close.give_up();
+                Poll::Ready(Err(Unfinished { operations, no_timer: up.err() }))
+            }
+        }
     }
 }
 

@@ -236,3 +236,13 @@ fn local_drivers_answer_after_a_power_failure() {
     }
     assert!(cfg!(miri) || (crashed > 0 && ended > 0), "{crashed} have crashed, {ended} answered");
 }
+
+/// Goal: the end of a driver that has a deadline needs no thread in `block_on`, wherever its future
+/// was made. Method: a simulation without an executor refuses threads.
+#[test]
+fn local_drivers_are_closed_in_time_without_a_thread() {
+    on_two_slots(|scene| {
+        let closed = scene.driver.clone().close_within(Duration::from_secs(1));
+        assert_eq!(scene.driver.block_on(closed), Ok(()));
+    });
+}
