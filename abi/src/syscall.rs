@@ -168,8 +168,8 @@ pub const ARM: Syscalls = Syscalls {
     futex_time64: Some(422),
 };
 
-/// 64-bit ARM (`scripts/syscall.tbl`).
-pub const AARCH64: Syscalls = Syscalls {
+/// The numbers for 64 bits in the table that younger architectures share (`scripts/syscall.tbl`).
+const GENERIC: Syscalls = Syscalls {
     io_setup: 0,
     io_destroy: 1,
     io_submit: 2,
@@ -192,81 +192,25 @@ pub const AARCH64: Syscalls = Syscalls {
     futex: Some(98),
     futex_time64: None,
 };
+
+/// 64-bit ARM (`scripts/syscall.tbl`).
+pub const AARCH64: Syscalls = GENERIC;
 
 /// 32-bit RISC-V (`scripts/syscall.tbl`), which has no call with a 32-bit time.
 pub const RISCV32: Syscalls = Syscalls {
-    io_setup: 0,
-    io_destroy: 1,
-    io_submit: 2,
-    io_cancel: 3,
     io_getevents: None,
     io_pgetevents: None,
     io_pgetevents_time64: Some(416),
-    eventfd2: 19,
-    mmap: 222,
-    munmap: 215,
-    madvise: 233,
-    kill: 129,
-    getpid: 172,
-    read: 63,
-    write: 64,
-    close: 57,
-    openat: 56,
-    sync_file_range: Some(84),
-    sync_file_range2: None,
     futex: None,
     futex_time64: Some(422),
+    ..GENERIC
 };
 
 /// 64-bit RISC-V (`scripts/syscall.tbl`).
-pub const RISCV64: Syscalls = Syscalls {
-    io_setup: 0,
-    io_destroy: 1,
-    io_submit: 2,
-    io_cancel: 3,
-    io_getevents: Some(4),
-    io_pgetevents: Some(292),
-    io_pgetevents_time64: None,
-    eventfd2: 19,
-    mmap: 222,
-    munmap: 215,
-    madvise: 233,
-    kill: 129,
-    getpid: 172,
-    read: 63,
-    write: 64,
-    close: 57,
-    openat: 56,
-    sync_file_range: Some(84),
-    sync_file_range2: None,
-    futex: Some(98),
-    futex_time64: None,
-};
+pub const RISCV64: Syscalls = GENERIC;
 
 /// 64-bit LoongArch (`scripts/syscall.tbl`).
-pub const LOONGARCH64: Syscalls = Syscalls {
-    io_setup: 0,
-    io_destroy: 1,
-    io_submit: 2,
-    io_cancel: 3,
-    io_getevents: Some(4),
-    io_pgetevents: Some(292),
-    io_pgetevents_time64: None,
-    eventfd2: 19,
-    mmap: 222,
-    munmap: 215,
-    madvise: 233,
-    kill: 129,
-    getpid: 172,
-    read: 63,
-    write: 64,
-    close: 57,
-    openat: 56,
-    sync_file_range: Some(84),
-    sync_file_range2: None,
-    futex: Some(98),
-    futex_time64: None,
-};
+pub const LOONGARCH64: Syscalls = GENERIC;
 
 /// 64-bit s390 (`arch/s390/kernel/syscalls/syscall.tbl`). Its mmap takes one argument, the address
 /// of six words.
@@ -320,29 +264,8 @@ pub const POWERPC: Syscalls = Syscalls {
 };
 
 /// 64-bit PowerPC of both byte orders (`arch/powerpc/kernel/syscalls/syscall.tbl`).
-pub const POWERPC64: Syscalls = Syscalls {
-    io_setup: 227,
-    io_destroy: 228,
-    io_submit: 230,
-    io_cancel: 231,
-    io_getevents: Some(229),
-    io_pgetevents: Some(388),
-    io_pgetevents_time64: None,
-    eventfd2: 314,
-    mmap: 90,
-    munmap: 91,
-    madvise: 205,
-    kill: 37,
-    getpid: 20,
-    read: 3,
-    write: 4,
-    close: 6,
-    openat: 286,
-    sync_file_range: None,
-    sync_file_range2: Some(308),
-    futex: Some(221),
-    futex_time64: None,
-};
+pub const POWERPC64: Syscalls =
+    Syscalls { io_pgetevents_time64: None, mmap: 90, futex_time64: None, ..POWERPC };
 
 /// 32-bit MIPS, the o32 ABI (`arch/mips/kernel/syscalls/syscall_o32.tbl`, from 4000 on).
 pub const MIPS: Syscalls = Syscalls {
@@ -420,29 +343,8 @@ pub const SPARC: Syscalls = Syscalls {
 };
 
 /// 64-bit SPARC (`arch/sparc/kernel/syscalls/syscall.tbl`).
-pub const SPARC64: Syscalls = Syscalls {
-    io_setup: 268,
-    io_destroy: 269,
-    io_submit: 270,
-    io_cancel: 271,
-    io_getevents: Some(272),
-    io_pgetevents: Some(361),
-    io_pgetevents_time64: None,
-    eventfd2: 318,
-    mmap: 71,
-    munmap: 73,
-    madvise: 75,
-    kill: 37,
-    getpid: 20,
-    read: 3,
-    write: 4,
-    close: 6,
-    openat: 284,
-    sync_file_range: Some(255),
-    sync_file_range2: None,
-    futex: Some(142),
-    futex_time64: None,
-};
+pub const SPARC64: Syscalls =
+    Syscalls { io_pgetevents_time64: None, mmap: 71, futex_time64: None, ..SPARC };
 
 /// Motorola 68000 (`arch/m68k/kernel/syscalls/syscall.tbl`), which has io_pgetevents_time64 but not
 /// io_pgetevents.
@@ -472,53 +374,15 @@ pub const M68K: Syscalls = Syscalls {
 
 /// C-SKY (`scripts/syscall.tbl`).
 pub const CSKY: Syscalls = Syscalls {
-    io_setup: 0,
-    io_destroy: 1,
-    io_submit: 2,
-    io_cancel: 3,
-    io_getevents: Some(4),
-    io_pgetevents: Some(292),
     io_pgetevents_time64: Some(416),
-    eventfd2: 19,
-    mmap: 222,
-    munmap: 215,
-    madvise: 233,
-    kill: 129,
-    getpid: 172,
-    read: 63,
-    write: 64,
-    close: 57,
-    openat: 56,
     sync_file_range: None,
     sync_file_range2: Some(84),
-    futex: Some(98),
     futex_time64: Some(422),
+    ..GENERIC
 };
 
 /// Hexagon (`scripts/syscall.tbl`).
-pub const HEXAGON: Syscalls = Syscalls {
-    io_setup: 0,
-    io_destroy: 1,
-    io_submit: 2,
-    io_cancel: 3,
-    io_getevents: Some(4),
-    io_pgetevents: Some(292),
-    io_pgetevents_time64: Some(416),
-    eventfd2: 19,
-    mmap: 222,
-    munmap: 215,
-    madvise: 233,
-    kill: 129,
-    getpid: 172,
-    read: 63,
-    write: 64,
-    close: 57,
-    openat: 56,
-    sync_file_range: None,
-    sync_file_range2: Some(84),
-    futex: Some(98),
-    futex_time64: Some(422),
-};
+pub const HEXAGON: Syscalls = CSKY;
 
 /// Every table with its name, which is the architecture's in this crate's golden files.
 pub const TABLES: &[(&str, &Syscalls)] = &[
@@ -542,89 +406,39 @@ pub const TABLES: &[(&str, &Syscalls)] = &[
     ("hexagon", &HEXAGON),
 ];
 
-/// The numbers of the architecture that this is compiled for: [`X86_64`].
-#[cfg(all(
-    any(target_os = "linux", target_os = "android"),
-    all(target_arch = "x86_64", target_pointer_width = "64")
-))]
-pub const NATIVE: Syscalls = X86_64;
+/// Declares `NATIVE`, the table of the target: of each table, the condition for that.
+macro_rules! native {
+    ($($table:ident: $target:meta,)*) => {$(
+        #[doc = concat!(
+            "The numbers of the architecture that this is compiled for: [`",
+            stringify!($table),
+            "`]."
+        )]
+        #[cfg(all(any(target_os = "linux", target_os = "android"), $target))]
+        pub const NATIVE: Syscalls = $table;
+    )*};
+}
 
-/// The numbers of the architecture that this is compiled for: [`X32`].
-#[cfg(all(
-    any(target_os = "linux", target_os = "android"),
-    all(target_arch = "x86_64", target_pointer_width = "32")
-))]
-pub const NATIVE: Syscalls = X32;
-
-/// The numbers of the architecture that this is compiled for: [`I386`].
-#[cfg(all(any(target_os = "linux", target_os = "android"), target_arch = "x86"))]
-pub const NATIVE: Syscalls = I386;
-
-/// The numbers of the architecture that this is compiled for: [`ARM`].
-#[cfg(all(any(target_os = "linux", target_os = "android"), target_arch = "arm"))]
-pub const NATIVE: Syscalls = ARM;
-
-/// The numbers of the architecture that this is compiled for: [`AARCH64`].
-#[cfg(all(
-    any(target_os = "linux", target_os = "android"),
-    all(target_arch = "aarch64", target_pointer_width = "64")
-))]
-pub const NATIVE: Syscalls = AARCH64;
-
-/// The numbers of the architecture that this is compiled for: [`RISCV32`].
-#[cfg(all(any(target_os = "linux", target_os = "android"), target_arch = "riscv32"))]
-pub const NATIVE: Syscalls = RISCV32;
-
-/// The numbers of the architecture that this is compiled for: [`RISCV64`].
-#[cfg(all(any(target_os = "linux", target_os = "android"), target_arch = "riscv64"))]
-pub const NATIVE: Syscalls = RISCV64;
-
-/// The numbers of the architecture that this is compiled for: [`LOONGARCH64`].
-#[cfg(all(any(target_os = "linux", target_os = "android"), target_arch = "loongarch64"))]
-pub const NATIVE: Syscalls = LOONGARCH64;
-
-/// The numbers of the architecture that this is compiled for: [`S390X`].
-#[cfg(all(any(target_os = "linux", target_os = "android"), target_arch = "s390x"))]
-pub const NATIVE: Syscalls = S390X;
-
-/// The numbers of the architecture that this is compiled for: [`POWERPC`].
-#[cfg(all(any(target_os = "linux", target_os = "android"), target_arch = "powerpc"))]
-pub const NATIVE: Syscalls = POWERPC;
-
-/// The numbers of the architecture that this is compiled for: [`POWERPC64`].
-#[cfg(all(any(target_os = "linux", target_os = "android"), target_arch = "powerpc64"))]
-pub const NATIVE: Syscalls = POWERPC64;
-
-/// The numbers of the architecture that this is compiled for: [`MIPS`].
-#[cfg(all(
-    any(target_os = "linux", target_os = "android"),
-    any(target_arch = "mips", target_arch = "mips32r6")
-))]
-pub const NATIVE: Syscalls = MIPS;
-
-/// The numbers of the architecture that this is compiled for: [`MIPS64`].
-#[cfg(all(
-    any(target_os = "linux", target_os = "android"),
-    all(any(target_arch = "mips64", target_arch = "mips64r6"), target_pointer_width = "64")
-))]
-pub const NATIVE: Syscalls = MIPS64;
-
-/// The numbers of the architecture that this is compiled for: [`SPARC`].
-#[cfg(all(any(target_os = "linux", target_os = "android"), target_arch = "sparc"))]
-pub const NATIVE: Syscalls = SPARC;
-
-/// The numbers of the architecture that this is compiled for: [`SPARC64`].
-#[cfg(all(any(target_os = "linux", target_os = "android"), target_arch = "sparc64"))]
-pub const NATIVE: Syscalls = SPARC64;
-
-/// The numbers of the architecture that this is compiled for: [`M68K`].
-#[cfg(all(any(target_os = "linux", target_os = "android"), target_arch = "m68k"))]
-pub const NATIVE: Syscalls = M68K;
-
-/// The numbers of the architecture that this is compiled for: [`CSKY`].
-#[cfg(all(any(target_os = "linux", target_os = "android"), target_arch = "csky"))]
-pub const NATIVE: Syscalls = CSKY;
-
-/// The numbers of the architecture that this is compiled for: [`HEXAGON`].
-#[cfg(all(any(target_os = "linux", target_os = "android"), target_arch = "hexagon"))]
-pub const NATIVE: Syscalls = HEXAGON;
+native! {
+    X86_64: all(target_arch = "x86_64", target_pointer_width = "64"),
+    X32: all(target_arch = "x86_64", target_pointer_width = "32"),
+    I386: target_arch = "x86",
+    ARM: target_arch = "arm",
+    AARCH64: all(target_arch = "aarch64", target_pointer_width = "64"),
+    RISCV32: target_arch = "riscv32",
+    RISCV64: target_arch = "riscv64",
+    LOONGARCH64: target_arch = "loongarch64",
+    S390X: target_arch = "s390x",
+    POWERPC: target_arch = "powerpc",
+    POWERPC64: target_arch = "powerpc64",
+    MIPS: any(target_arch = "mips", target_arch = "mips32r6"),
+    MIPS64: all(
+        any(target_arch = "mips64", target_arch = "mips64r6"),
+        target_pointer_width = "64"
+    ),
+    SPARC: target_arch = "sparc",
+    SPARC64: target_arch = "sparc64",
+    M68K: target_arch = "m68k",
+    CSKY: target_arch = "csky",
+    HEXAGON: target_arch = "hexagon",
+}
