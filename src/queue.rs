@@ -1,22 +1,21 @@
 //! [`Queue`], a context that owns what its operations need.
 
+mod boxes;
+mod completion_fd;
+#[cfg(feature = "std")]
+mod drivers;
 mod error;
 mod ready;
 
 pub use error::QueueError;
 pub use ready::Ready;
 
-use crate::engine::{BATCH, BatchBuffer, Engine, Finished, Stats, Storage};
-#[cfg(feature = "std")]
-use crate::slot::Tag;
-use crate::slot::{Completion, PushError, Slot, Token};
-use crate::{CallError, Errno, Fd, IoContext, Operation, ScopeError, SetupError};
-#[cfg(feature = "std")]
-use crate::{Iocb, Prepared};
-use alloc::boxed::Box;
+use crate::engine::{Engine, Finished, Stats};
+use crate::slot::{Completion, PushError, Token};
+use crate::{CallError, Errno, IoContext, Operation, ScopeError, SetupError};
+use boxes::Boxes;
 use core::fmt;
-use core::mem::{ManuallyDrop, MaybeUninit};
-use core::ptr::NonNull;
+use core::mem::ManuallyDrop;
 use core::time::Duration;
 
 /// Owns a context, and each operation in it until its completion.
@@ -133,19 +132,14 @@ impl<O: Operation + 'static> Queue<O> {
 
     /// Makes a queue over a context of this process that has nothing in flight.
     pub(crate) fn over(context: IoContext, capacity: u32) -> Self {
-        let slots: Box<[Slot<O>]> = (0..capacity).map(|_| Slot::new()).collect();
-        let slab = NonNull::from(Box::leak(slots));
-        let queued = NonNull::from(Box::leak(Box::new_uninit_slice(capacity as usize)));
-        let buffer: Box<BatchBuffer> = Box::new([const { MaybeUninit::uninit() }; BATCH]);
-        let buffer = NonNull::from(Box::leak(buffer));
-        let storage = Storage { slots: slab, queued, buffer };
+        let boxes = Boxes::new(capacity);
         // SAFETY:
         // - The boxes are leaked, so the storage does not move. It is the engine's alone until
         //   `drop` frees it, and `drop` does so only when it has destroyed the context.
         // - The engine always gets `self.context`, which nothing else here submits to or reaps
         //   from.
-        let engine = unsafe { Engine::new(storage, &context) };
-        Self { context, engine, boxes: ManuallyDrop::new(Boxes { slab, queued, buffer }) }
+        let engine = unsafe { Engine::new(boxes.storage(), &context) };
+        Self { context, engine, boxes: ManuallyDrop::new(boxes) }
     }
 
     /// Moves an operation into a free slot. It is not submitted yet: [`submit`](Self::submit) and
@@ -175,7 +169,7 @@ impl<O: Operation + 'static> Queue<O> {
     /// ```
     #[inline]
     pub fn push(&mut self, op: O) -> Result<Token, PushError<O>> {
-        // SAFETY: `over` made room for every slot in the submit queue.
+        // SAFETY: `Boxes::new` made room for every slot in the submit queue.
         unsafe { self.engine.push_with_room(op) }
     }
 
@@ -349,66 +343,6 @@ impl<O: Operation + 'static> Queue<O> {
         Ok(self.engine.wait_in_flight(&self.context, timeout)?.map(Finished::take))
     }
 
-    /// Returns the next finished operation, without waiting and without moving it out of its slot.
-    /// Use it to push the operation again from there. Returns `None` if none is there.
-    ///
-    /// # Errors
-    /// Those of `io_getevents(2)` under a filter, if the ring cannot be read; [`Errno::FORKED`].
-    /// Nothing is lost by an error.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// use linux_aio::{Queue, op::Read};
-    /// use std::fs::File;
-    ///
-    /// let mut queue = Queue::with_capacity(1)?;
-    /// queue.push(Read::new(File::open("/dev/zero")?, [1; 64], 0))?;
-    /// queue.submit()?;
-    /// while queue.in_flight() > 0 {
-    ///     if let Some(ready) = queue.ready()? {
-    ///         assert_eq!((ready.result()?, ready.op().buf), (64, [0; 64]));
-    ///     }
-    /// }
-    /// # Ok(()) }
-    /// ```
-    #[inline]
-    pub fn ready(&mut self) -> Result<Option<Ready<'_, O>>, CallError> {
-        Ok(self.engine.poll(&self.context)?.map(Ready::new))
-    }
-
-    /// Waits as [`wait`](Self::wait) does, and leaves the operation in its slot.
-    ///
-    /// # Errors
-    /// `EAGAIN` if the kernel has no resources for the queued operations, and nothing is in flight;
-    /// `ENOSYS` or `EPERM` if a filter refuses `io_submit` or `io_getevents`; [`Errno::FORKED`].
-    /// Nothing is lost by an error.
-    ///
-    /// # Examples
-    ///
-    /// A buffer that is read into again and again, without being moved:
-    ///
-    /// ```
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// use linux_aio::{Queue, op::Read};
-    /// use std::fs::File;
-    ///
-    /// let mut queue = Queue::with_capacity(1)?;
-    /// queue.push(Read::new(File::open("/dev/zero")?, [1; 64], 0))?;
-    /// for _ in 0..3 {
-    ///     let mut ready = queue.wait_ready()?.expect("a completion");
-    ///     assert_eq!((ready.result()?, ready.op().buf), (64, [0; 64]));
-    ///     ready.op_mut().offset += 64;
-    ///     ready.push_again();
-    /// }
-    /// # Ok(()) }
-    /// ```
-    #[inline(always)]
-    pub fn wait_ready(&mut self) -> Result<Option<Ready<'_, O>>, CallError> {
-        Ok(self.engine.wait(&self.context, None)?.map(Ready::new))
-    }
-
     /// Calls `each` for every completion, until nothing is queued or in flight. It may push.
     ///
     /// # Errors
@@ -445,21 +379,6 @@ impl<O: Operation + 'static> Queue<O> {
         Ok(())
     }
 
-    /// Pushes as [`push`](Self::push) does, and shows the iocb, too.
-    #[cfg(feature = "std")]
-    #[inline(always)]
-    pub(crate) fn push_and_show(&mut self, op: O) -> Result<(Token, &Iocb), PushError<O>> {
-        // SAFETY: `over` made room for every slot in the submit queue. The iocb borrows the queue,
-        // whose engine is not used meanwhile.
-        unsafe { self.engine.push_and_show(op) }
-    }
-
-    /// Returns the operation of a token as it was prepared, if it has not completed.
-    #[cfg(feature = "std")]
-    pub(crate) fn iocb(&self, token: Token) -> Option<Iocb> {
-        self.engine.iocb(token)
-    }
-
     /// Asks for an operation to end early. It completes all the same: with `ECANCELED` if the
     /// kernel did not have it yet, and otherwise as the kernel ends it.
     ///
@@ -486,98 +405,6 @@ impl<O: Operation + 'static> Queue<O> {
     #[doc(alias = "aio_cancel")]
     pub fn cancel(&mut self, token: Token) -> Result<(), Errno> {
         self.engine.cancel(&self.context, token)
-    }
-
-    /// Returns a descriptor that is readable while [`try_next`](Self::try_next) has a completion to
-    /// return. An event loop of your own waits for this queue by it.
-    ///
-    /// Add it to `epoll`, mio, glib, or any loop that polls descriptors. When it is readable, call
-    /// `try_next`, [`ready`](Self::ready) or `dispatch`. It stays readable until one of these finds
-    /// no completion, which resets it.
-    ///
-    /// - **Level-triggered**: take any number of completions for each wake-up.
-    /// - **Edge-triggered**: call `try_next` until it returns `None`. Otherwise the next wake-up
-    ///   comes only when another operation completes.
-    ///
-    /// Every completion makes it readable, including those of operations that the kernel refused or
-    /// never received. It can also become readable once without a completion, so `None` after a
-    /// wake-up is no error. Do not read from it or write to it yourself.
-    ///
-    /// The descriptor is an eventfd of this queue. The first call creates it, later calls return
-    /// the same one, and dropping the queue closes it. It costs each operation about 0.1 to 0.2 µs
-    /// in the kernel, and each look that finds nothing a system call. A queue without it pays
-    /// nothing.
-    ///
-    /// # When the kernel has no room
-    ///
-    /// Operations that the kernel has no room for stay queued at first. When an operation in flight
-    /// completes, the descriptor becomes readable, and `try_next` submits them before it returns
-    /// `None`. It also submits what you pushed since, and can block as [`submit`](Self::submit)
-    /// can.
-    ///
-    /// If only POLLs are in flight, or nothing is, no wake-up would tell when there is room. These
-    /// operations then complete with `EAGAIN`, and `submit` and `wait` do not return that error.
-    /// Push them again after a while, by a timer of your loop, or do the I/O by other means. To
-    /// push them again at once is a busy loop.
-    ///
-    /// # Operations with an eventfd of their own
-    ///
-    /// The kernel signals one eventfd for each operation, and that is now the queue's. An operation
-    /// that names another one ([`Prepared::eventfd`](crate::Prepared::eventfd)) completes with
-    /// `EINVAL`.
-    ///
-    /// # Without events
-    ///
-    /// If events can no longer be taken, as under a filter that was installed since, the descriptor
-    /// stays readable, and `try_next` returns the reason.
-    ///
-    /// # Errors
-    /// - `EBUSY`: operations are in flight that would not make it readable. Call this before the
-    ///   first submit.
-    /// - `EMFILE`, `ENFILE`, `ENOMEM`, `ENODEV`: no eventfd could be made.
-    /// - [`Errno::FORKED`]: the descriptor is that of the parent process.
-    ///
-    /// # Examples
-    ///
-    /// A loop that waits for a disk and for another descriptor:
-    ///
-    /// ```
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// use linux_aio::{EventFd, Queue, op::Read};
-    /// use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
-    /// use std::{fs::File, mem::MaybeUninit, sync::Arc};
-    ///
-    /// const DISK: EventData = EventData::new_u64(1);
-    /// const OTHER: EventData = EventData::new_u64(2);
-    ///
-    /// let mut queue = Queue::with_capacity(32)?;
-    /// let other = EventFd::new()?;
-    /// let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-    /// epoll::add(&epoll, queue.completion_fd()?, DISK, EventFlags::IN)?;
-    /// epoll::add(&epoll, &other, OTHER, EventFlags::IN)?;
-    ///
-    /// let file = Arc::new(File::open("/etc/os-release")?);
-    /// for i in 0..4 {
-    ///     queue.push(Read::new(file.clone(), vec![0; 64], i * 64))?;
-    /// }
-    /// queue.submit()?;
-    /// let mut left = 4;
-    /// while left > 0 {
-    ///     let mut events = [MaybeUninit::uninit(); 8];
-    ///     let (events, _) = epoll::wait(&epoll, &mut events, None)?;
-    ///     if events.iter().any(|event| { event.data } == DISK) {
-    ///         while let Some(done) = queue.try_next()? {
-    ///             println!("{}: {} bytes", done.op.offset, done.result?);
-    ///             left -= 1;
-    ///         }
-    ///     }
-    /// }
-    /// # Ok(()) }
-    /// ```
-    #[doc(alias = "io_set_eventfd")]
-    #[doc(alias = "eventfd")]
-    pub fn completion_fd(&self) -> Result<Fd<'_>, Errno> {
-        self.engine.completion_fd(&self.context)
     }
 
     /// Returns the number of operations that the kernel has accepted and that have not completed.
@@ -625,71 +452,6 @@ impl<O: Operation + 'static> Queue<O> {
     pub fn stats(&self) -> Stats {
         self.engine.stats()
     }
-
-    /// Returns the next operation that has ended, as [`ready`](Self::ready) does, also if it goes
-    /// on. The caller sees to that.
-    #[cfg(feature = "std")]
-    pub(crate) fn ready_piece(&mut self) -> Result<Option<Ready<'_, O>>, CallError> {
-        Ok(self.engine.poll_piece(&self.context)?.map(Ready::new))
-    }
-
-    /// Returns the engine and its context, for an owner that comes back in while users' code runs:
-    /// all of an engine is used by `&self`.
-    #[cfg(feature = "std")]
-    #[inline(always)]
-    pub(crate) fn parts(&self) -> (&Engine<O>, &IoContext) {
-        (&self.engine, &self.context)
-    }
-
-    /// Returns the operation of a tag as it was prepared, if it has not completed.
-    #[cfg(feature = "std")]
-    pub(crate) fn iocb_of(&self, tag: Tag) -> Option<Iocb> {
-        self.engine.iocb(self.engine.token(tag))
-    }
-
-    /// Returns where the operations lie that have not completed, and how they were prepared.
-    #[cfg(feature = "std")]
-    pub(crate) fn live(&self) -> impl Iterator<Item = (*mut O, Iocb)> {
-        self.engine.live_operations()
-    }
-
-    /// Adds an operation that is prepared already. Returns its tag, or `op` if no slot is free.
-    ///
-    /// # Safety
-    /// What `prepared` lends stays lent until the operation has ended: until its
-    /// [`Finished`](crate::engine::Finished) is had, or it is taken out.
-    #[cfg(feature = "std")]
-    #[inline(always)]
-    pub(crate) unsafe fn push_prepared(&self, op: O, prepared: Prepared<'_>) -> Result<Tag, O> {
-        // SAFETY: `over` made room for every slot in the submit queue. The promise about the loan
-        // is the caller's.
-        unsafe { self.engine.push_prepared(op, prepared) }
-    }
-
-    /// Takes an operation out of those that are queued. The one that was pushed last comes first.
-    #[cfg(feature = "std")]
-    pub(crate) fn take_queued(&mut self) -> Option<O> {
-        self.engine.take_queued()
-    }
-
-    /// Returns the error of the last [`try_next`](Self::try_next), if it was one.
-    #[cfg(feature = "std")]
-    pub(crate) fn poll_failure(&self) -> Option<Errno> {
-        self.engine.poll_failure()
-    }
-
-    /// Ends the context, and gives every operation back whose completion was not taken; none where
-    /// nothing proves that the kernel is finished with them.
-    #[cfg(feature = "std")]
-    pub(crate) fn into_operations(mut self) -> alloc::vec::Vec<O> {
-        let mut operations = alloc::vec::Vec::new();
-        if self.context.destroy().is_ok() {
-            // SAFETY: The 0 of `io_destroy` proves that the kernel is finished with every
-            // operation.
-            unsafe { self.engine.take_all(|operation| operations.push(operation)) };
-        }
-        operations
-    }
 }
 
 impl<O: Operation + 'static> Drop for Queue<O> {
@@ -705,28 +467,6 @@ impl<O: Operation + 'static> Drop for Queue<O> {
         let _boxes = unsafe { ManuallyDrop::take(&mut self.boxes) };
         // SAFETY: The 0 of `io_destroy` proves that the kernel is finished with every operation.
         unsafe { self.engine.discard_all() };
-    }
-}
-
-/// The storage of an engine: boxes that may move while the kernel writes into them, and that are
-/// freed when this is dropped.
-struct Boxes<O> {
-    slab: NonNull<[Slot<O>]>,
-    queued: NonNull<[MaybeUninit<NonNull<Slot<O>>>]>,
-    buffer: NonNull<BatchBuffer>,
-}
-
-impl<O> Drop for Boxes<O> {
-    fn drop(&mut self) {
-        // SAFETY: `over` made it by `Box::leak`, and it is freed once. The owner drops this when
-        // nothing refers to the storage any more.
-        drop(unsafe { Box::from_raw(self.slab.as_ptr()) });
-        // SAFETY: `over` made it by `Box::leak`, it is freed once, and nothing refers to it
-        // any more.
-        drop(unsafe { Box::from_raw(self.queued.as_ptr()) });
-        // SAFETY: `over` made it by `Box::leak`, it is freed once, and nothing refers to it
-        // any more.
-        drop(unsafe { Box::from_raw(self.buffer.as_ptr()) });
     }
 }
 

@@ -3,7 +3,7 @@
 use super::Queue;
 use crate::engine::Finished;
 use crate::slot::{Completion, Token};
-use crate::{Diagnosis, Errno, Operation};
+use crate::{CallError, Diagnosis, Errno, Operation};
 use core::fmt;
 use core::marker::PhantomData;
 use static_assertions::{assert_impl_all, assert_not_impl_any};
@@ -96,7 +96,7 @@ impl<'q, O: Operation + 'static> Ready<'q, O> {
     /// ```
     #[inline]
     pub fn push_again(self) -> Token {
-        // SAFETY: `over` made room for every slot in the submit queue.
+        // SAFETY: `Boxes::new` made room for every slot in the submit queue.
         unsafe { self.finished.push_again() }
     }
 
@@ -122,6 +122,68 @@ impl<'q, O: Operation + 'static> Ready<'q, O> {
     #[inline]
     pub fn take(self) -> Completion<O> {
         self.finished.take()
+    }
+}
+
+impl<O: Operation + 'static> Queue<O> {
+    /// Returns the next finished operation, without waiting and without moving it out of its slot.
+    /// Use it to push the operation again from there. Returns `None` if none is there.
+    ///
+    /// # Errors
+    /// Those of `io_getevents(2)` under a filter, if the ring cannot be read; [`Errno::FORKED`].
+    /// Nothing is lost by an error.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use linux_aio::{Queue, op::Read};
+    /// use std::fs::File;
+    ///
+    /// let mut queue = Queue::with_capacity(1)?;
+    /// queue.push(Read::new(File::open("/dev/zero")?, [1; 64], 0))?;
+    /// queue.submit()?;
+    /// while queue.in_flight() > 0 {
+    ///     if let Some(ready) = queue.ready()? {
+    ///         assert_eq!((ready.result()?, ready.op().buf), (64, [0; 64]));
+    ///     }
+    /// }
+    /// # Ok(()) }
+    /// ```
+    #[inline]
+    pub fn ready(&mut self) -> Result<Option<Ready<'_, O>>, CallError> {
+        Ok(self.engine.poll(&self.context)?.map(Ready::new))
+    }
+
+    /// Waits as [`wait`](Self::wait) does, and leaves the operation in its slot.
+    ///
+    /// # Errors
+    /// `EAGAIN` if the kernel has no resources for the queued operations, and nothing is in flight;
+    /// `ENOSYS` or `EPERM` if a filter refuses `io_submit` or `io_getevents`; [`Errno::FORKED`].
+    /// Nothing is lost by an error.
+    ///
+    /// # Examples
+    ///
+    /// A buffer that is read into again and again, without being moved:
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use linux_aio::{Queue, op::Read};
+    /// use std::fs::File;
+    ///
+    /// let mut queue = Queue::with_capacity(1)?;
+    /// queue.push(Read::new(File::open("/dev/zero")?, [1; 64], 0))?;
+    /// for _ in 0..3 {
+    ///     let mut ready = queue.wait_ready()?.expect("a completion");
+    ///     assert_eq!((ready.result()?, ready.op().buf), (64, [0; 64]));
+    ///     ready.op_mut().offset += 64;
+    ///     ready.push_again();
+    /// }
+    /// # Ok(()) }
+    /// ```
+    #[inline(always)]
+    pub fn wait_ready(&mut self) -> Result<Option<Ready<'_, O>>, CallError> {
+        Ok(self.engine.wait(&self.context, None)?.map(Ready::new))
     }
 }
 
