@@ -38,13 +38,15 @@
 //!                                  │      ▼  the batch is empty
 //!                      next_in_batch   poll_ring ──────────────▶ poll_past_gate ─▶ poll_again
 //!                                  │      │  │  gate closed       │                 │
-//!                                  │      │  └─ stray, no ring ─▶ poll_slowly ◀─────┘
+//!                                  │      │  └─ no ring ────────▶ poll_slowly ◀─────┘
 //!                                  ▼      ▼                       │  refused operations,
 //!                                 end  (event to operation)  ◀────┘  getevents
 //! ```
 //!
 //! `next_in_batch`, `poll_ring` and `end` are the hot path: an operation that finishes passes no
-//! other of these functions. `poll_slowly` and everything behind the gate are cold.
+//! other of these functions. `poll_slowly` and everything behind the gate are cold. So is
+//! `end_filling_or_next`, to which both of them give an event that `end` does not know: it is of an
+//! operation that fills, or it is stray, and `poll_slowly` goes on.
 //!
 //! # Invariants
 //!
@@ -417,7 +419,8 @@ impl<O> Engine<O> {
             return Ok(0);
         }
         let queued = self.queued.len();
-        // A submit past the gate begins in `submit_one_by_one`: this function has one slow path.
+        // `FORKED` stands for the closed gate, whatever closes it. `submit_one_by_one` finds out, so
+        // that this function has one slow path.
         let outcome = if self.is_gated() {
             Err(Errno::FORKED)
         } else {
@@ -432,7 +435,8 @@ impl<O> Engine<O> {
         self.submit_one_by_one(context, outcome)
     }
 
-    /// Submits the operations that a first call, whose outcome is given, has left queued.
+    /// Submits the operations that a first call, whose outcome is given, has left queued. If the
+    /// gate was closed, there was no such call, and the outcome is `FORKED`.
     #[cold]
     fn submit_one_by_one(
         &self,

@@ -53,10 +53,16 @@ impl<O> Engine<O> {
                 }
                 Ok(Some(self.finished(ended)))
             }
-            None => match self.poll_failure.get() {
-                None => Ok(None),
-                Some(errno) => Err(CallError::getevents(errno)),
-            },
+            None => self.nothing(),
+        }
+    }
+
+    /// Says that a poll has found nothing, or why it could not look.
+    #[inline(always)]
+    fn nothing<T>(&self) -> Result<Option<T>, CallError> {
+        match self.poll_failure.get() {
+            None => Ok(None),
+            Some(errno) => Err(CallError::getevents(errno)),
         }
     }
 
@@ -77,12 +83,7 @@ impl<O> Engine<O> {
                 return Ok(Some(stuck));
             }
             self.submit(context).map_err(CallError::submit)?;
-            let Some(next) = self.poll_ended(context) else {
-                return match self.poll_failure.get() {
-                    None => Ok(None),
-                    Some(errno) => Err(CallError::getevents(errno)),
-                };
-            };
+            let Some(next) = self.poll_ended(context) else { return self.nothing() };
             if !self.goes_on(&next) {
                 return Ok(Some(self.finished(next)));
             }
@@ -102,7 +103,7 @@ impl<O> Engine<O> {
         &self,
         context: &IoContext,
     ) -> Result<Option<Finished<'_, O>>, CallError> {
-        match self.next_of_batch(context) {
+        match self.next_in_batch_in_process(context) {
             Some(ended) => Ok(Some(self.finished(ended))),
             None => self.poll_piece(context),
         }
@@ -126,10 +127,7 @@ impl<O> Engine<O> {
         if let Some(ended) = self.poll_ring(context) {
             return Ok(Some(self.finished(ended)));
         }
-        match self.poll_failure.get() {
-            None => Ok(None),
-            Some(errno) => Err(CallError::getevents(errno)),
-        }
+        self.nothing()
     }
 
     /// Returns the next finished operation. Submits the queued operations, and waits if it must.
@@ -150,28 +148,35 @@ impl<O> Engine<O> {
     {
         // Each way out finishes by itself, so that nothing is merged on the hot path.
         if let Some(ended) = self.next_in_batch(context) {
-            if self.goes_on(&ended) {
-                return self.wait_on(context, timeout, ended);
-            }
-            return Ok(Some(self.finished(ended)));
+            return self.end_wait(context, timeout, ended);
         }
         if self.queued.len() < QUEUED_BEFORE_SUBMIT {
             if let Some(ended) = self.poll_ring(context) {
-                if self.goes_on(&ended) {
-                    return self.wait_on(context, timeout, ended);
-                }
-                return Ok(Some(self.finished(ended)));
+                return self.end_wait(context, timeout, ended);
             }
         }
         let submitted = self.submit(context);
         // A finished operation comes before an error: an error that lasts shows when none is left.
         if let Some(ended) = self.poll_ring(context) {
-            if self.goes_on(&ended) {
-                return self.wait_on(context, timeout, ended);
-            }
-            return Ok(Some(self.finished(ended)));
+            return self.end_wait(context, timeout, ended);
         }
-        let Some(ended) = self.sleep(context, submitted, timeout)? else { return Ok(None) };
+        match self.sleep(context, submitted, timeout)? {
+            Some(ended) => self.end_wait(context, timeout, ended),
+            None => Ok(None),
+        }
+    }
+
+    /// Ends a wait with an operation that has ended, unless the operation goes on.
+    #[inline(always)]
+    fn end_wait<'e>(
+        &'e self,
+        context: &IoContext,
+        timeout: Option<Duration>,
+        ended: Ended<'e, O>,
+    ) -> Result<Option<Finished<'e, O>>, CallError>
+    where
+        O: Operation,
+    {
         if self.goes_on(&ended) {
             return self.wait_on(context, timeout, ended);
         }
@@ -231,11 +236,8 @@ impl<O> Engine<O> {
                 self.submit(context).map_err(CallError::submit)?;
                 continue;
             }
-            if self.in_flight() == 0 {
+            if !self.sleep_in_flight(context, timeout)? {
                 return Ok(None);
-            }
-            if self.getevents(context, 1, Some(timeout)).map_err(CallError::getevents)? == 0 {
-                return Err(CallError::getevents(Errno::ETIMEDOUT));
             }
         }
     }
@@ -255,12 +257,21 @@ impl<O> Engine<O> {
             if let Some(finished) = self.poll_piece(context)? {
                 return Ok(Some(finished));
             }
-            if self.in_flight() == 0 {
+            if !self.sleep_in_flight(context, timeout)? {
                 return Ok(None);
             }
-            if self.getevents(context, 1, Some(timeout)).map_err(CallError::getevents)? == 0 {
-                return Err(CallError::getevents(Errno::ETIMEDOUT));
-            }
+        }
+    }
+
+    /// Sleeps until there is an event, at most for `timeout`. Returns `false` at once if nothing is
+    /// in flight.
+    fn sleep_in_flight(&self, context: &IoContext, timeout: Duration) -> Result<bool, CallError> {
+        if self.in_flight() == 0 {
+            return Ok(false);
+        }
+        match self.getevents(context, 1, Some(timeout)).map_err(CallError::getevents)? {
+            0 => Err(CallError::getevents(Errno::ETIMEDOUT)),
+            _ => Ok(true),
         }
     }
 
@@ -322,7 +333,9 @@ impl<O> Engine<O> {
             unsafe { filled.as_mut() }.add(count);
         }
         slot.end_any_tag();
-        // SAFETY: As in `end`.
+        // SAFETY: The tag was live, as that of `end`: the operation is initialised, its slot on no
+        // list, and the event says that the kernel is finished with it. The tag is dead now, so no
+        // second event ends this operation.
         Some(unsafe { Ended::new(slot, event.res) })
     }
 
@@ -352,14 +365,14 @@ impl<O> Engine<O> {
         if self.batch.is_empty() || context.check_process().is_err() {
             return None;
         }
-        self.next_of_batch(context)
+        self.next_in_batch_in_process(context)
     }
 
-    /// Does the same in the process of the context.
+    /// Ends the operation of the next event in the batch, for a caller that has checked the process.
     #[inline(always)]
-    fn next_of_batch(&self, context: &IoContext) -> Option<Ended<'_, O>> {
+    fn next_in_batch_in_process(&self, context: &IoContext) -> Option<Ended<'_, O>> {
         let event = self.batch.next()?;
-        self.end(&event).or_else(|| self.poll_past(context, OfEvent::new(&event)))
+        self.end(&event).or_else(|| self.end_filling_or_next(context, OfEvent::new(&event)))
     }
 
     /// Ends the operation of the next event on the ring, whose batch is empty, or in a forked
@@ -378,7 +391,7 @@ impl<O> Engine<O> {
             Err(NoRing) => return self.poll_slowly(context),
         };
         match self.end(&event) {
-            None => self.poll_past(context, OfEvent::new(&event)),
+            None => self.end_filling_or_next(context, OfEvent::new(&event)),
             ended => ended,
         }
     }
@@ -401,7 +414,7 @@ impl<O> Engine<O> {
     /// operation of the next one.
     #[cold]
     #[inline(never)]
-    fn poll_past(&self, context: &IoContext, event: OfEvent) -> Option<Ended<'_, O>> {
+    fn end_filling_or_next(&self, context: &IoContext, event: OfEvent) -> Option<Ended<'_, O>> {
         if let Some(ended) = self.end_filling(event) {
             return Some(ended);
         }

@@ -7,8 +7,8 @@ use crate::{Errno, EventResult, IoContext, Operation};
 use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 
-/// An operation that has ended, in two words, which functions return in registers. For the owner of
-/// the engine it becomes a [`Finished`], which has the same invariants.
+/// A [`Finished`] without its engine. These are two words, which functions return in registers. The
+/// invariants are the same.
 #[must_use = "its slot stays in use"]
 pub(super) struct Ended<'e, O> {
     slot: &'e Slot<O>,
