@@ -136,6 +136,7 @@ impl<P: Operation, T> Queue<Callback<P, T>> {
     /// assert_eq!(receiver.recv()?, Ok(64));
     /// # Ok(()) }
     /// ```
+    #[doc(alias = "io_queue_run")]
     pub fn dispatch(&mut self) -> Result<usize, CallError> {
         let mut called = 0;
         loop {

@@ -28,7 +28,7 @@ use crate::{IoPrio, Iocb, Operation, Prepared, RwFlags};
 /// # queue.wait()?.expect("a completion").result?;
 /// # Ok(()) }
 /// ```
-#[doc(alias("io_prep_preadv", "preadv", "readv"))]
+#[doc(alias("io_prep_preadv", "io_prep_preadv2", "preadv", "preadv2", "readv"))]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadV<F, S: Buffers> {
     /// Keeps the file open until the completion.
@@ -95,7 +95,7 @@ impl<F: AsFd, S: Buffers<Buffer: Plain>> Operation for ReadV<F, S> {
 /// assert_eq!(queue.wait()?.expect("a completion").result?, 12);
 /// # Ok(()) }
 /// ```
-#[doc(alias("io_prep_pwritev", "pwritev", "writev"))]
+#[doc(alias("io_prep_pwritev", "io_prep_pwritev2", "pwritev", "pwritev2", "writev"))]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WriteV<F, S: Buffers> {
     /// Keeps the file open until the completion.
