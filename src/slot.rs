@@ -89,13 +89,16 @@ impl<O> Slot<O> {
     pub(crate) fn end_any_tag(&self) {
         let tag = self.tag().without_fills().next();
         debug_assert!(!tag.is_live());
-        // SAFETY: As in `tag`; nothing refers to the iocb.
+        // SAFETY: The reference that this makes is the only one to the iocb, as in `end_tag`: no
+        // function here gives one out, the slot is not `Sync`, and the operation has ended, so the
+        // kernel does not have the iocb.
         unsafe { (*self.iocb.get()).as_raw_mut().aio_data = tag.0 };
     }
 
     /// Returns the count in the iocb: the bytes of a read or write with one buffer.
     pub(crate) fn nbytes(&self) -> u64 {
-        // SAFETY: As in `tag`.
+        // SAFETY: The field is read in place, without a reference, and nobody writes it meanwhile:
+        // the slot is not `Sync`, and of an iocb the kernel writes `aio_key` alone.
         unsafe { (*self.iocb.get()).as_raw().aio_nbytes }
     }
 

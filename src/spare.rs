@@ -319,12 +319,14 @@ unsafe impl<B: SpareMemory> SpareMemory for &mut B {
     }
 
     unsafe fn filled(&self, count: usize) -> &[u8] {
-        // SAFETY: The caller's promise.
+        // SAFETY: The memory is that of the value, so the caller's promise is about it: its first
+        // `count` bytes have been initialised.
         unsafe { (**self).filled(count) }
     }
 
     unsafe fn commit(&mut self, count: usize) {
-        // SAFETY: The caller's promise.
+        // SAFETY: The memory is that of the value, so the caller's promise is about it: its first
+        // `count` bytes are there, and initialised.
         unsafe { (**self).commit(count) };
     }
 }

@@ -342,7 +342,7 @@ mod tests {
     /// Returns the numbers of the events that are taken into room for `most`, at most four.
     fn take(ring: Ring, most: usize) -> Option<Vec<u64>> {
         let mut room = [const { MaybeUninit::uninit() }; 4];
-        // SAFETY: One reader.
+        // SAFETY: Nobody else reads this ring, whose memory outlives the call.
         let taken = unsafe { ring.take(&mut room[..most]) }?;
         // SAFETY: The first `taken` ones have been written.
         let number = |event: &MaybeUninit<IoEvent>| unsafe { event.assume_init_ref() }.user_data();
@@ -369,7 +369,7 @@ mod tests {
             (memory.header.head, memory.header.tail) = (head, tail);
             let ring = memory.ring().expect("a good header");
             let positions = ring.positions().expect("both are in the ring");
-            // SAFETY: One reader.
+            // SAFETY: Nobody else reads this ring, whose memory outlives the call.
             let taken = unsafe { ring.take_only(positions) };
             assert_eq!(taken.map(|event| event.user_data()), event);
             let head = if event.is_some() { tail } else { head };

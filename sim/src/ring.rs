@@ -57,7 +57,7 @@ impl Ring {
     fn tail_word(&self) -> &AtomicU32 {
         // SAFETY: The field lies in the memory of the ring.
         let tail = unsafe { &raw mut (*self.header.as_ptr()).tail };
-        // SAFETY: As in `head_word`.
+        // SAFETY: Aligned, there as long as `self`, and all accesses of both sides are atomic.
         unsafe { AtomicU32::from_ptr(tail) }
     }
 
@@ -100,7 +100,8 @@ impl Ring {
 
     /// Returns the event there. The memory of a new ring is zero, which is an event, too.
     pub(crate) fn event(&self, index: u32) -> io_event {
-        // SAFETY: Only the kernel, which this is, writes events.
+        // SAFETY: `place` lies in the memory of the ring, which is initialised: it was mapped as
+        // zeros. Only the kernel, which this is, writes events.
         unsafe { self.place(index).read() }
     }
 
@@ -141,7 +142,8 @@ mod memory {
     /// # Safety
     /// From [`map`] with this length, and used by nobody any more.
     pub(super) unsafe fn unmap(start: NonNull<u8>, bytes: usize) {
-        // SAFETY: The caller's promise.
+        // SAFETY: It is a whole mapping of this length, which nobody uses any more (promise of the
+        // caller).
         let unmapped = unsafe { munmap(start.as_ptr().cast(), bytes) };
         debug_assert!(unmapped.is_ok(), "munmap of a mapping");
     }

@@ -32,7 +32,8 @@ pub(crate) struct Memory {
 
 // SAFETY: Loom's threads take turns on one thread, and it checks the accesses to the `Cell`s.
 unsafe impl Sync for Memory {}
-// SAFETY: As above.
+// SAFETY: Its fields may be sent. Loom checks who accesses the cells, and runs all of its threads
+// on one.
 unsafe impl Send for Memory {}
 
 #[derive(Default)]
@@ -169,7 +170,7 @@ fn check(reader: impl Fn(Ring, u64) -> u64 + Send + Sync + 'static) {
 fn events_taken_against_the_kernel() {
     check(|ring, had| {
         let mut room = [const { MaybeUninit::uninit() }; 2];
-        // SAFETY: One reader.
+        // SAFETY: Nobody else reads this ring, whose memory outlives the call.
         let taken = unsafe { ring.take(&mut room) }.expect("both are in the ring");
         for (number, event) in room[..taken].iter().enumerate() {
             // SAFETY: The first `taken` ones have been written.
@@ -185,7 +186,7 @@ fn events_taken_against_the_kernel() {
 fn runs_of_events_against_the_kernel() {
     check(|ring, had| {
         let positions = ring.positions().expect("both are in the ring");
-        // SAFETY: One reader.
+        // SAFETY: Nobody else reads this ring, whose memory outlives the call.
         if let Some(event) = unsafe { ring.take_only(positions) } {
             assert_eq!(event.user_data(), had);
             return 1;
@@ -199,7 +200,7 @@ fn runs_of_events_against_the_kernel() {
             // SAFETY: It is in the batch.
             let event = unsafe { next.read() };
             assert_eq!(event.user_data(), had + number);
-            // SAFETY: As above, or it is behind the last.
+            // SAFETY: It is in the batch, so the result is the next event, or behind the last.
             next = unsafe { next.add(1) };
         }
         if count > 0 {

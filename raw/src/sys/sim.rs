@@ -184,7 +184,8 @@ pub enum FileCall<'a> {
 /// # Safety
 /// The memory of a read must be valid for writes, and that of a write for reads.
 pub unsafe fn file(fd: i32, call: FileCall<'_>) -> Option<isize> {
-    // SAFETY: The caller's promise.
+    // SAFETY: The memory of the call is valid for what the call does (promise of the caller), which
+    // is all that `Kernel::file` asks for.
     unsafe { installed()?.file(fd, call) }
 }
 

@@ -54,7 +54,8 @@ pub(super) unsafe fn write(
     offset: u64,
     flags: RwFlags,
 ) -> Result<usize, Errno> {
-    // SAFETY: The caller's promise.
+    // SAFETY: The kernel may read the memory until the call returns (promise of the caller). The
+    // slices go to the call alone, which looks at no byte itself.
     flagged::write(fd, unsafe { slices(table) }, offset, flags)
 }
 
@@ -63,7 +64,8 @@ pub(super) unsafe fn write(
 /// # Safety
 /// The kernel may read all of the memory until the call returns.
 pub(super) unsafe fn write_to_own(fd: BorrowedFd<'_>, table: &[iovec]) -> Result<usize, Errno> {
-    // SAFETY: The caller's promise.
+    // SAFETY: The kernel may read the memory until the call returns (promise of the caller). The
+    // slices go to the call alone, which looks at no byte itself.
     Ok(rustix::io::pwritev(fd, unsafe { slices(table) }, 0)?)
 }
 
@@ -72,6 +74,8 @@ pub(super) unsafe fn write_to_own(fd: BorrowedFd<'_>, table: &[iovec]) -> Result
 /// # Safety
 /// The kernel may read all of the memory while the result is used, and nobody else looks at it.
 unsafe fn slices(table: &[iovec]) -> &[IoSlice<'_>] {
-    // SAFETY: As in `read`, but that the entries are shared.
+    // SAFETY: On Unix a std `IoSlice` "is guaranteed to be ABI compatible with the `iovec` type",
+    // as in `read`. The entries are borrowed for as long as the slices. By the caller's promise
+    // only the kernel looks at the memory that they name.
     unsafe { &*(&raw const *table as *const [IoSlice<'_>]) }
 }
