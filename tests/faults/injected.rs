@@ -13,6 +13,10 @@ use common::skip;
 use linux_aio::Errno;
 use std::os::unix::process::ExitStatusExt;
 
+/// The ring is not used, since a forked child would read it, too.
+const UNGUARDED: Injection =
+    Injection { call: "madvise", error: Some(Errno::EINVAL), when: When::From(1) };
+
 /// Each call of a victim fails once, at each of its occurrences.
 fn strike_once(victim: &str) {
     if let Some(reason) = strace::missing() {
@@ -133,16 +137,15 @@ fn a_driver_that_could_not_reap_is_not_made() {
     }
     let mut bench = Bench::new();
     let command = victim::command("driver");
-    let unguarded = Injection { call: "madvise", error: Some(Errno::EINVAL), when: When::From(1) };
     for error in [Errno::EPERM, Errno::ENOSYS] {
         let refused = Injection { call: "io_getevents", error: Some(error), when: When::From(1) };
-        let struck = bench.run(&command, &[refused, unguarded]).expect("it asks");
-        assert_well(&struck, &[refused, unguarded]);
+        let struck = bench.run(&command, &[refused, UNGUARDED]).expect("it asks");
+        assert_well(&struck, &[refused, UNGUARDED]);
         assert_eq!(struck.injected, 1, "{error:?}");
     }
     let submits = Injection { call: "io_submit", error: Some(Errno::EAGAIN), when: When::Only(2) };
-    let struck = bench.run(&command, &[submits, unguarded]).expect("it submits");
-    assert_well(&struck, &[submits, unguarded]);
+    let struck = bench.run(&command, &[submits, UNGUARDED]).expect("it submits");
+    assert_well(&struck, &[submits, UNGUARDED]);
 }
 
 /// Goal: where events can be taken no longer, every future of a driver ends, with the reason and
@@ -155,13 +158,12 @@ fn a_driver_that_can_reap_no_longer_ends_its_futures() {
     }
     let mut bench = Bench::new();
     let command = victim::command("driver");
-    let unguarded = Injection { call: "madvise", error: Some(Errno::EINVAL), when: When::From(1) };
     for error in [Errno::EPERM, Errno::ENOSYS] {
         for nth in 2..6 {
             let refused =
                 Injection { call: "io_getevents", error: Some(error), when: When::From(nth) };
-            let struck = bench.run(&command, &[refused, unguarded]).expect("it asks again");
-            assert_well(&struck, &[refused, unguarded]);
+            let struck = bench.run(&command, &[refused, UNGUARDED]).expect("it asks again");
+            assert_well(&struck, &[refused, UNGUARDED]);
         }
     }
 }

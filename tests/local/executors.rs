@@ -1,5 +1,6 @@
 //! The task of a driver on executors, and when operations name the eventfd.
 
+use crate::common::files::{file_with, open_direct};
 use crate::common::{Watchdog, poll_once};
 use crate::{assert_read, driver, needs_poll, read};
 use core::task::{Context, Poll, Waker};
@@ -117,13 +118,9 @@ fn a_detached_task_leaves_its_error_with_the_driver() {
 /// `/dev/zero` first, then of a file that is open with `O_DIRECT`, and both again in turns.
 #[test]
 fn operations_that_name_nothing_are_seen() {
-    use std::os::unix::fs::OpenOptionsExt;
     let _watchdog = Watchdog::new();
-    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
-    let path = directory.path().join("direct");
-    std::fs::write(&path, vec![7; 1 << 20]).expect("a file");
-    let file = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(&path);
-    let Ok(file) = file else { crate::skip!("no O_DIRECT here") };
+    let (_directory, path, _buffered) = file_with(&[7; 1 << 20]);
+    let Some(file) = open_direct(&path) else { crate::skip!("no O_DIRECT here") };
     let file = Rc::new(file);
     let driver = driver(16);
     let executor = smol::LocalExecutor::new();

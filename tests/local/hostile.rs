@@ -1,6 +1,7 @@
 //! Users' code that panics, comes back in, forgets, drops at the worst moment, or forks.
 
 use crate::common::child::{Ended, in_child, wait_for};
+use crate::common::files::{file_with, open_direct};
 use crate::common::local_waker::waker;
 use crate::common::panics::{PAYLOADS, Payload, panics};
 use crate::common::{Watchdog, poll_once};
@@ -253,13 +254,9 @@ fn a_drop_that_panics_is_caught() {
 /// Method: the files of reads from a disk, whose futures were dropped, are closed when it returns.
 #[test]
 fn the_last_handle_waits_for_the_kernel() {
-    use std::os::unix::fs::OpenOptionsExt;
     let _watchdog = Watchdog::new();
-    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
-    let path = directory.path().join("direct");
-    std::fs::write(&path, vec![7; 1 << 20]).expect("a file");
-    let file = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(&path);
-    let Ok(file) = file else { crate::skip!("no O_DIRECT here") };
+    let (_directory, path, _buffered) = file_with(&[7; 1 << 20]);
+    let Some(file) = open_direct(&path) else { crate::skip!("no O_DIRECT here") };
     let file = Rc::new(file);
     let driver = driver(16);
     for at in 0..32 {
@@ -429,13 +426,9 @@ fn operations_that_go_on_complete_once() {
             self.left > 0
         }
     }
-    use std::os::unix::fs::OpenOptionsExt;
     let _watchdog = Watchdog::new();
-    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
-    let path = directory.path().join("direct");
-    std::fs::write(&path, vec![7; 1 << 20]).expect("a file");
-    let direct = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(&path);
-    let files = [std::fs::File::open("/dev/zero").ok(), direct.ok()];
+    let (_directory, path, _buffered) = file_with(&[7; 1 << 20]);
+    let files = [std::fs::File::open("/dev/zero").ok(), open_direct(&path)];
     for file in files.into_iter().flatten() {
         let (driver, file) = (driver(2), Rc::new(file));
         let pieces = |panics| Pieces {

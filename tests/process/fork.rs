@@ -29,9 +29,31 @@ fn zero() -> File {
     File::open("/dev/zero").expect("/dev/zero")
 }
 
-/// A poll of a counter that nobody adds to, with its iocb in a place that does not move.
-fn poll_of(counter: &EventFd) -> Box<Iocb> {
-    Box::new(Iocb::poll(counter.fd().as_raw(), PollEvents::IN).user_data(99))
+/// Five reads and a POLL in flight, with all that the kernel has of them.
+struct SixInFlight {
+    iocbs: Vec<*mut Iocb>,
+    file: File,
+    /// The POLL is of this one, to which nobody has added yet.
+    counter: EventFd,
+    _buffers: Vec<[u8; 64]>,
+    _operations: Vec<Iocb>,
+}
+
+impl SixInFlight {
+    fn submit(context: &mut IoContext) -> Self {
+        let (file, counter) = (zero(), EventFd::new().expect("a counter"));
+        let mut buffers = vec![[1u8; 64]; 5];
+        let mut operations: Vec<Iocb> = (0u64..)
+            .zip(&mut buffers)
+            .map(|(i, buf)| Iocb::pread(file.as_raw_fd(), buf.as_mut_ptr(), 64, 0).user_data(i))
+            .collect();
+        operations.push(Iocb::poll(counter.fd().as_raw(), PollEvents::IN).user_data(99));
+        let iocbs: Vec<*mut Iocb> = operations.iter_mut().map(core::ptr::from_mut).collect();
+        // SAFETY: The test keeps what is returned until the events are taken, or the context is
+        // gone. So buffers, iocbs and files live that long, and nobody touches them before.
+        assert_eq!(unsafe { context.split().0.submit(&iocbs) }, Ok(6));
+        Self { iocbs, file, counter, _buffers: buffers, _operations: operations }
+    }
 }
 
 /// Goal: every call fails in a child with `FORKED`, also after moving the context about, and drops
@@ -43,17 +65,8 @@ fn everything_that_a_child_can_do_with_its_parents_context_fails() {
     for ring in [true, false] {
         let mut context = context(16);
         context.use_ring(ring);
-        let (file, counter) = (zero(), EventFd::new().expect("a counter"));
-        let mut buffers = [[1u8; 64]; 5];
-        let mut reads: Vec<Iocb> = (0u64..)
-            .zip(&mut buffers)
-            .map(|(i, buf)| Iocb::pread(file.as_raw_fd(), buf.as_mut_ptr(), 64, 0).user_data(i))
-            .collect();
-        let mut poll = poll_of(&counter);
-        let mut iocbs: Vec<*mut Iocb> = reads.iter_mut().map(core::ptr::from_mut).collect();
-        iocbs.push(&raw mut *poll);
-        // SAFETY: The buffers, files and iocbs outlive the waits below and are not touched before.
-        assert_eq!(unsafe { context.split().0.submit(&iocbs) }, Ok(6));
+        let six = SixInFlight::submit(&mut context);
+        let iocbs = &six.iocbs;
 
         let ended = in_child(|| {
             let mut context = context;
@@ -61,7 +74,7 @@ fn everything_that_a_child_can_do_with_its_parents_context_fails() {
             let mut events = room::<8>();
             for _ in 0..2 {
                 // SAFETY: As in the parent; nothing is accepted here anyway.
-                assert_eq!(unsafe { submitter.submit(&iocbs) }, Err(Errno::FORKED));
+                assert_eq!(unsafe { submitter.submit(iocbs) }, Err(Errno::FORKED));
                 assert_eq!(submitter.cancel(iocbs[5]), Err(Errno::FORKED));
                 assert!(!submitter.is_alive());
                 assert_eq!(reaper.reap(&mut events).err(), Some(Errno::FORKED));
@@ -70,7 +83,7 @@ fn everything_that_a_child_can_do_with_its_parents_context_fails() {
                 assert_eq!(masked.err(), Some(Errno::FORKED));
             }
             let refused = linux_aio::scope(&mut context, &mut [const { Slot::new() }; 1], |io| {
-                let _ = io.push(Read::new(&file, [0; 1], 0));
+                let _ = io.push(Read::new(&six.file, [0; 1], 0));
             });
             assert_eq!(refused, Err(ScopeError::Forked));
             context.use_ring(true);
@@ -83,7 +96,7 @@ fn everything_that_a_child_can_do_with_its_parents_context_fails() {
             let (submitter, mut reaper) = context.into_split();
             assert_eq!(reaper.reaper().reap(&mut events).err(), Some(Errno::FORKED));
             // SAFETY: As above.
-            let refused = unsafe { submitter.submitter().submit(&iocbs) };
+            let refused = unsafe { submitter.submitter().submit(iocbs) };
             assert_eq!(refused, Err(Errno::FORKED));
             drop(submitter);
             drop(reaper.try_into_context().expect("the last half"));
@@ -101,17 +114,8 @@ fn the_parent_reaps_every_event_once_after_a_child_that_tried_everything() {
     for ring in [true, false] {
         let mut context = context(16);
         context.use_ring(ring);
-        let (file, counter) = (zero(), EventFd::new().expect("a counter"));
-        let mut buffers = [[1u8; 64]; 5];
-        let mut reads: Vec<Iocb> = (0u64..)
-            .zip(&mut buffers)
-            .map(|(i, buf)| Iocb::pread(file.as_raw_fd(), buf.as_mut_ptr(), 64, 0).user_data(i))
-            .collect();
-        let mut poll = poll_of(&counter);
-        let mut iocbs: Vec<*mut Iocb> = reads.iter_mut().map(core::ptr::from_mut).collect();
-        iocbs.push(&raw mut *poll);
-        // SAFETY: The buffers, files and iocbs outlive the waits below and are not touched before.
-        assert_eq!(unsafe { context.split().0.submit(&iocbs) }, Ok(6));
+        let six = SixInFlight::submit(&mut context);
+        let iocbs = &six.iocbs;
 
         let ended = in_child(|| {
             let mut events = room::<8>();
@@ -131,7 +135,7 @@ fn the_parent_reaps_every_event_once_after_a_child_that_tried_everything() {
         let mut seen: Vec<u64> = taken.iter().map(|event| event.user_data()).collect();
         seen.sort_unstable();
         assert_eq!(seen, [0, 1, 2, 3, 4]);
-        counter.add(1).expect("room in the counter");
+        six.counter.add(1).expect("room in the counter");
         let taken = reaper.wait(1, None, &mut events).expect("the poll");
         assert_eq!(taken[0].user_data(), 99);
         assert_eq!(context.in_flight(), 0);

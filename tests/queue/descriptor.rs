@@ -14,28 +14,28 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::thread;
 
-type Op = Any<Arc<File>, Vec<u8>>;
+pub(crate) type Op = Any<Arc<File>, Vec<u8>>;
 
-fn zero() -> Arc<File> {
+pub(crate) fn zero() -> Arc<File> {
     Arc::new(File::open("/dev/zero").expect("/dev/zero"))
 }
 
-fn read(file: &Arc<File>, offset: u64) -> Op {
+pub(crate) fn read(file: &Arc<File>, offset: u64) -> Op {
     Read::new(Arc::clone(file), vec![1; 16], offset).into()
 }
 
-fn poll(file: &Arc<File>) -> Op {
+pub(crate) fn poll(file: &Arc<File>) -> Op {
     Poll::new(Arc::clone(file), PollEvents::IN).into()
+}
+
+pub(crate) fn push<O: Operation>(queue: &mut Queue<O>, op: O) -> linux_aio::Token {
+    queue.push(op).map_err(|refused| refused.errno()).expect("a slot")
 }
 
 /// A read that the kernel refuses.
 fn refused() -> Op {
     let null = File::options().write(true).open("/dev/null").expect("/dev/null");
     read(&Arc::new(null), 0)
-}
-
-fn push<O: Operation>(queue: &mut Queue<O>, op: O) -> linux_aio::Token {
-    queue.push(op).map_err(|refused| refused.errno()).expect("a slot")
 }
 
 /// One completion, for which the loop is woken; and nothing keeps it awake afterwards.

@@ -2,34 +2,16 @@
 //! and the loop neither spins nor sleeps on.
 
 use crate::common;
+use crate::descriptor::{Op, poll, push, read, zero};
 
 use common::descriptor::{Loop, TRIGGERS, Trigger, is_readable};
 use common::files::pipe;
 use common::held::HeldFile;
 use common::hogs::Hogs;
 use common::{Watchdog, context, holds, skip};
-use linux_aio::op::{Any, Poll, Read};
-use linux_aio::{Errno, Operation, PollEvents, Queue};
-use std::fs::File;
+use linux_aio::op::Any;
+use linux_aio::{Errno, PollEvents, Queue};
 use std::sync::Arc;
-
-type Op = Any<Arc<File>, Vec<u8>>;
-
-fn zero() -> Arc<File> {
-    Arc::new(File::open("/dev/zero").expect("/dev/zero"))
-}
-
-fn read(file: &Arc<File>, offset: u64) -> Op {
-    Read::new(Arc::clone(file), vec![1; 16], offset).into()
-}
-
-fn poll(file: &Arc<File>) -> Op {
-    Poll::new(Arc::clone(file), PollEvents::IN).into()
-}
-
-fn push<O: Operation>(queue: &mut Queue<O>, op: O) -> linux_aio::Token {
-    queue.push(op).map_err(|refused| refused.errno()).expect("a slot")
-}
 
 /// Goal: operations that the kernel had no room for are submitted by `try_next` as others end, and
 /// all complete by wake-ups alone. Method: 3000 operations in the smallest context and one submit;

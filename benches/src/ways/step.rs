@@ -21,59 +21,38 @@ pub trait StepOperation: Operation {
     fn into_buf(self) -> Self::Buf;
 }
 
-impl<F: AsFd, B: AsMut<[u8]>> StepOperation for Read<F, B> {
-    type File = F;
-    type Buf = B;
+macro_rules! of_one_action {
+    ($action:ident, $bytes:ident) => {
+        impl<F: AsFd, B: $bytes<[u8]>> StepOperation for $action<F, B> {
+            type File = F;
+            type Buf = B;
 
-    #[inline]
-    fn new(file: F, buf: B, step: Step) -> Self {
-        Self::new(file, buf, step.offset())
-    }
+            #[inline]
+            fn new(file: F, buf: B, step: Step) -> Self {
+                Self::new(file, buf, step.offset())
+            }
 
-    #[inline]
-    fn change(&mut self, file: Option<F>, step: Step) {
-        if let Some(file) = file {
-            self.fd = file;
+            #[inline]
+            fn change(&mut self, file: Option<F>, step: Step) {
+                if let Some(file) = file {
+                    self.fd = file;
+                }
+                self.offset = step.offset();
+            }
+
+            #[inline]
+            fn action(&self) -> Action {
+                Action::$action
+            }
+
+            fn into_buf(self) -> B {
+                self.buf
+            }
         }
-        self.offset = step.offset();
-    }
-
-    #[inline]
-    fn action(&self) -> Action {
-        Action::Read
-    }
-
-    fn into_buf(self) -> B {
-        self.buf
-    }
+    };
 }
-
-impl<F: AsFd, B: AsRef<[u8]>> StepOperation for Write<F, B> {
-    type File = F;
-    type Buf = B;
-
-    #[inline]
-    fn new(file: F, buf: B, step: Step) -> Self {
-        Self::new(file, buf, step.offset())
-    }
-
-    #[inline]
-    fn change(&mut self, file: Option<F>, step: Step) {
-        if let Some(file) = file {
-            self.fd = file;
-        }
-        self.offset = step.offset();
-    }
-
-    #[inline]
-    fn action(&self) -> Action {
-        Action::Write
-    }
-
-    fn into_buf(self) -> B {
-        self.buf
-    }
-}
+of_one_action!(Read, AsMut);
+of_one_action!(Write, AsRef);
 
 /// Different actions in one queue, with one buffer.
 #[derive(Debug)]
