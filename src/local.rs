@@ -36,9 +36,12 @@ mod entries;
 mod entry;
 mod future;
 mod meter;
+#[cfg(all(test, loom))]
+mod model;
 mod overdue;
 mod queued;
 mod run;
+mod sleep;
 mod stage;
 mod state;
 mod turn;

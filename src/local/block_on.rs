@@ -1,14 +1,8 @@
 //! [`LocalDriver::block_on`], which polls one future and sleeps in `io_getevents` meanwhile, and
 //! [`Bell`], by which other threads end the sleep.
-//!
-//! # Why no wake-up is lost
-//!
-//! A waker sets `woken`, then looks whether the thread sleeps. The thread says that it sleeps, then
-//! looks at `woken`. Both use sequentially consistent order, so one of them sees the other. A
-//! waker that sees a sleeper makes the eventfd readable, and the POLL of it, which is in flight
-//! before the thread says that it sleeps, ends the sleep.
 
 use super::queued::Queued;
+use super::sleep::{How, Sleep};
 use super::turn::{BellPoll, Turning};
 use super::{Inner, LocalDriver};
 use crate::driver::users_code::catch_and_forget;
@@ -18,16 +12,9 @@ use alloc::sync::Arc;
 use alloc::task::Wake;
 use core::future::Future;
 use core::pin::pin;
-use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use core::task::{Context, Poll};
 use core::time::Duration;
 use std::thread::{self, Thread};
-
-const AWAKE: u8 = 0;
-/// In `io_getevents`.
-const IN_KERNEL: u8 = 1;
-/// In `thread::park`.
-const PARKED: u8 = 2;
 
 /// The length of a sleep that nothing need end. The thread then looks, and sleeps again.
 const LONG: Duration = Duration::from_secs(3600);
@@ -38,8 +25,7 @@ const SHORT: Duration = Duration::from_millis(1);
 
 /// The waker of `block_on`. All that other threads have of a local driver.
 pub(super) struct Bell {
-    woken: AtomicBool,
-    sleep: AtomicU8,
+    sleep: Sleep,
     eventfd: Arc<EventFd>,
     thread: Thread,
     process: ForkGuard,
@@ -49,8 +35,7 @@ impl Bell {
     /// Makes one for this thread.
     pub(super) fn new(process: ForkGuard) -> Result<Self, Errno> {
         Ok(Self {
-            woken: AtomicBool::new(false),
-            sleep: AtomicU8::new(AWAKE),
+            sleep: Sleep::new(),
             eventfd: Arc::new(EventFd::new()?),
             thread: thread::current(),
             process,
@@ -61,20 +46,8 @@ impl Bell {
         &self.eventfd
     }
 
-    /// Says how the thread sleeps, and calls `sleep` unless it has been woken.
-    fn sleeping<R>(&self, how: u8, sleep: impl FnOnce() -> R) -> Option<R> {
-        self.sleep.store(how, Ordering::SeqCst);
-        let slept = if self.woken.load(Ordering::SeqCst) { None } else { Some(sleep()) };
-        self.sleep.store(AWAKE, Ordering::SeqCst);
-        slept
-    }
-
     fn park(&self, at_most: Duration) {
-        self.sleeping(PARKED, || thread::park_timeout(at_most));
-    }
-
-    fn take_woken(&self) -> bool {
-        self.woken.swap(false, Ordering::SeqCst)
+        self.sleep.sleeping(How::Parked, || thread::park_timeout(at_most));
     }
 }
 
@@ -84,15 +57,12 @@ impl Wake for Bell {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if self.woken.swap(true, Ordering::SeqCst) {
-            return;
-        }
-        match self.sleep.load(Ordering::SeqCst) {
-            IN_KERNEL if self.process.check_strictly().is_ok() => {
+        match self.sleep.wake() {
+            Some(How::InKernel) if self.process.check_strictly().is_ok() => {
                 // EAGAIN: the count is at its limit, so it is readable as it is.
                 let _ = self.eventfd.add(1);
             }
-            PARKED => self.thread.unpark(),
+            Some(How::Parked) => self.thread.unpark(),
             _ => {}
         }
     }
@@ -177,7 +147,7 @@ impl Inner {
                 let more = self.turn();
                 self.alarms.ring(self.process);
                 // Both, whatever the first is.
-                if self.rung.take() | self.bell.take_woken() {
+                if self.rung.take() | self.bell.sleep.take_woken() {
                     break;
                 }
                 if !more {
@@ -213,7 +183,7 @@ impl Inner {
             return self.bell.park(if queued { short } else { long });
         }
         let at_most = if armed && !queued { long } else { short };
-        match self.bell.sleeping(IN_KERNEL, || engine.wait_piece(context, at_most)) {
+        match self.bell.sleep.sleeping(How::InKernel, || engine.wait_piece(context, at_most)) {
             Some(Ok(Some(finished))) => {
                 // Users' code in it may come back, as from a turn. One follows.
                 let _turning = Turning::begin(self);
