@@ -2,6 +2,7 @@
 
 mod files;
 mod local;
+mod local_storm;
 mod memory;
 mod misuse;
 mod works;
