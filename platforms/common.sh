@@ -288,8 +288,9 @@ build_static() {
     shift
     for program in "$@"; do
         case $program in
-        aio-*) options+=(--bin "$program") built+=("$CACHE/musl/$target/release/$program") ;;
-        *) options+=(--example "$program") \
+        aio-*) options+=(--package linux-aio-tools --bin "$program") \
+            built+=("$CACHE/musl/$target/release/$program") ;;
+        *) options+=(--package linux-aio-examples --example "$program") \
             built+=("$CACHE/musl/$target/release/examples/$program") ;;
         esac
     done

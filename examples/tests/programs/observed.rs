@@ -1,15 +1,9 @@
 //! Runs the examples that show what a driver does, as programs.
 
-#[path = "../../tests/common/mod.rs"]
-mod common;
-#[path = "../../tests/example/program.rs"]
-mod program;
-
-use common::files::{file_with, pattern};
-use common::{Watchdog, skip};
-use program::{command, example, run};
-
-const NOT_BUILT: &str = "the examples were not built with this test";
+use crate::NOT_BUILT;
+use crate::common::files::{file_with, pattern};
+use crate::common::{Watchdog, skip};
+use crate::program::{command, example, run};
 
 /// Goal: the recorder of Prometheus has the numbers of the driver. Method: the text of
 /// `metrics_export` for a file of known size.

@@ -1,19 +1,13 @@
 //! Runs the asynchronous examples as programs.
 
-#[path = "../../tests/common/mod.rs"]
-mod common;
-#[path = "../../tests/example/program.rs"]
-mod program;
-
-use common::files::{file_with, pattern};
-use common::{Watchdog, skip};
-use program::{command, example, run};
+use crate::NOT_BUILT;
+use crate::common::files::{file_with, pattern};
+use crate::common::{Watchdog, skip};
+use crate::program::{command, example, run};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command};
-
-const NOT_BUILT: &str = "the examples were not built with this test";
 
 /// Goal: `tokio_copy` copies what is there, and no more. Method: files whose ends are not aligned,
 /// one that is empty, and a target that exists already.

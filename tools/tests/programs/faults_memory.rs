@@ -1,14 +1,9 @@
 //! A memory-limited cgroup: work that needs less than the limit is done, since the kernel writes
 //! back and forgets what is cached; who needs more is killed, and leaves nothing half.
 
-#[path = "../../tests/common/mod.rs"]
-mod common;
-#[path = "../../tests/example/program.rs"]
-mod program;
-
-use common::files::{pattern, scratch};
-use common::{Watchdog, is_root, skip};
-use program::names;
+use crate::common::files::{pattern, scratch};
+use crate::common::{Watchdog, is_root, skip};
+use crate::program::{self, names};
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};

@@ -1,17 +1,11 @@
 //! Runs the example `poll` as a program, without a terminal.
 
-#[path = "../../tests/common/mod.rs"]
-mod common;
-#[path = "../../tests/example/program.rs"]
-mod program;
-
-use common::files::file_with;
-use common::{Watchdog, skip};
-use program::{command, example, printed, run};
+use crate::NOT_BUILT;
+use crate::common::files::file_with;
+use crate::common::{Watchdog, skip};
+use crate::program::{command, example, printed, run};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::Stdio;
-
-const NOT_BUILT: &str = "the examples were not built with this test";
 
 /// Goal: the file is read whole beside two POLLs, which are cancelled at its end. Method: a
 /// standard input that stays open and silent, and a file of a known size.

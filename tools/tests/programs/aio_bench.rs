@@ -1,14 +1,9 @@
 //! `aio-bench`, run as a program: its table, and that what is there is only read.
 
-#[path = "../../tests/common/mod.rs"]
-mod common;
-#[path = "../../tests/example/program.rs"]
-mod program;
-
-use common::device::LoopDevice;
-use common::files::scratch;
-use common::skip;
-use program::{command, names, run};
+use crate::common::device::LoopDevice;
+use crate::common::files::scratch;
+use crate::common::skip;
+use crate::program::{command, names, run};
 use std::fs;
 use std::path::Path;
 

@@ -1,15 +1,10 @@
 //! The programs of this package, and a program for each layer of the library, under filters that
 //! allow only the calls of `docs/seccomp`.
 
-#[path = "../../tests/common/mod.rs"]
-mod common;
-#[path = "../../tests/example/program.rs"]
-mod program;
-
-use common::files::scratch;
-use common::filter;
-use common::skip;
-use program::example;
+use crate::common::files::scratch;
+use crate::common::filter;
+use crate::common::skip;
+use crate::program::example;
 use std::collections::HashMap;
 use std::fs;
 use std::os::unix::process::{CommandExt, ExitStatusExt};

@@ -1,18 +1,12 @@
 //! Runs the example `callbacks` as a program.
 
-#[path = "../../tests/common/mod.rs"]
-mod common;
-#[path = "../../tests/example/program.rs"]
-mod program;
-
-use common::files::{pattern, scratch};
-use common::{Watchdog, skip};
-use program::{command, example, kill, open_files, printed, run};
+use crate::NOT_BUILT;
+use crate::common::files::{pattern, scratch};
+use crate::common::{Watchdog, skip};
+use crate::program::{command, example, kill, open_files, printed, run};
 use rustix::process::Signal;
 use std::fs;
 use std::path::Path;
-
-const NOT_BUILT: &str = "the examples were not built with this test";
 
 /// Goal: each chain sums its own file, in the order of the arguments. Method: files of sizes about
 /// the block's, among them an empty one and one that ends with a block.

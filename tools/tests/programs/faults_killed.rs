@@ -3,14 +3,9 @@
 //!
 //! Eight times; `LINUX_AIO_KILLS` asks for another number.
 
-#[path = "../../tests/common/mod.rs"]
-mod common;
-#[path = "../../tests/example/program.rs"]
-mod program;
-
-use common::files::{pattern, scratch};
-use common::skip;
-use program::{can_mount, command, command_with_tmpfs, kill, names};
+use crate::common::files::{pattern, scratch};
+use crate::common::{self, skip};
+use crate::program::{can_mount, command, command_with_tmpfs, kill, names};
 use rustix::process::Signal;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;

@@ -1,16 +1,10 @@
 //! Runs the example `epoll` as a program.
 
-#[path = "../../tests/common/mod.rs"]
-mod common;
-#[path = "../../tests/example/program.rs"]
-mod program;
-
-use common::files::file_with;
-use common::{Watchdog, skip};
-use program::{command, example, run};
+use crate::NOT_BUILT;
+use crate::common::files::file_with;
+use crate::common::{Watchdog, skip};
+use crate::program::{command, example, run};
 use std::io::{BufRead, BufReader};
-
-const NOT_BUILT: &str = "the examples were not built with this test";
 
 /// Goal: every byte is read, once, and then the program ends. Method: files whose sizes lie on,
 /// below and above the blocks and the depth, and none at all.

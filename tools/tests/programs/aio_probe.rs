@@ -1,11 +1,8 @@
 //! `aio-probe`, run as a program: its report, its JSON, its exit codes.
 
-#[path = "../../tests/common/mod.rs"]
-mod common;
-
-use common::files::file_with;
-use common::filter;
-use common::skip;
+use crate::common::files::file_with;
+use crate::common::filter;
+use crate::common::skip;
 use serde_json::Value;
 use std::os::unix::process::CommandExt;
 use std::path::Path;

@@ -1,17 +1,12 @@
 //! `aio-copy`, run as a program: every size, holes, refusals, interruption at any moment.
 
-#[path = "../../tests/common/mod.rs"]
-mod common;
-#[path = "../../tests/example/program.rs"]
-mod program;
-
-use common::device::LoopDevice;
-use common::files::{open_direct, pattern, scratch};
-use common::held::{HeldFile, short_content};
-use common::{Watchdog, is_root, skip};
+use crate::common::device::LoopDevice;
+use crate::common::files::{open_direct, pattern, scratch};
+use crate::common::held::{HeldFile, short_content};
+use crate::common::{Watchdog, is_root, skip};
+use crate::program::{Printed, can_mount, command, command_with_tmpfs, kill, names, printed, run};
+use crate::program::{open_files, unfinished_file};
 use linux_aio::AlignedBuf;
-use program::{Printed, can_mount, command, command_with_tmpfs, kill, names, printed, run};
-use program::{open_files, unfinished_file};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::os::fd::AsRawFd;

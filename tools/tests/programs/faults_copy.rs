@@ -1,30 +1,40 @@
 //! `aio-copy` where calls and devices fail, and where it is stopped at any moment: the copy is
 //! whole, or there is an error and the target is as it was.
 
-#[path = "../../tests/common/mod.rs"]
-mod common;
-#[path = "../../tests/example/program.rs"]
-mod program;
-#[path = "../../tests/faults"]
-mod faults {
-    pub(crate) mod injection;
-    pub(crate) mod stops;
-    pub(crate) mod strace;
-}
-
-use common::device::LoopDevice;
-use common::files::{pattern, scratch};
-use common::{Watchdog, skip};
-use faults::injection::{Bench, CALLS, Effort, assert_well, effort, single_strikes};
-use faults::stops::pester;
-use faults::strace::{self, Injection, When};
+use crate::common::device::LoopDevice;
+use crate::common::files::{pattern, scratch};
+use crate::common::{self, Watchdog, skip};
+use crate::faults::injection::{Bench, CALLS, Effort, assert_well, effort, single_strikes};
+use crate::faults::stops::pester;
+use crate::faults::strace::{self, Injection, When};
+use crate::program::{self, names};
 use linux_aio::Errno;
-use program::names;
 use std::fs::{self, OpenOptions};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use tempfile::TempDir;
 
 const COPY: &str = env!("CARGO_BIN_EXE_aio-copy");
+
+/// The copy of a few blocks.
+struct Copy {
+    dir: TempDir,
+    target: PathBuf,
+    content: Vec<u8>,
+    command: Command,
+}
+
+impl Copy {
+    fn new() -> Self {
+        let dir = scratch();
+        let (source, target) = (dir.path().join("source"), dir.path().join("target"));
+        let content = pattern(5 * 4096 + 77);
+        fs::write(&source, &content).expect("a file");
+        let mut command = Command::new(COPY);
+        command.arg(&source).arg(&target);
+        Self { dir, target, content, command }
+    }
+}
 
 /// Goal: a program on the queue ends well, or with the error by name and the target as it was.
 /// Method: `aio-copy --verify` of a few blocks over an old file, each call failing once and for
@@ -34,12 +44,8 @@ fn a_copy_is_whole_or_an_error_whatever_call_fails() {
     if let Some(reason) = strace::missing() {
         skip!("{reason}");
     }
-    let dir = scratch();
-    let (source, target) = (dir.path().join("source"), dir.path().join("target"));
-    let content = pattern(5 * 4096 + 77);
-    fs::write(&source, &content).expect("a file");
-    let mut command = Command::new(COPY);
-    command.arg(&source).arg(&target).args(["--verify", "--block", "4KiB", "--depth", "2"]);
+    let Copy { dir, target, content, mut command } = Copy::new();
+    command.args(["--verify", "--block", "4KiB", "--depth", "2"]);
     let mut bench = Bench::new();
     for (call, errors) in CALLS {
         fs::write(&target, "old").expect("a file");
@@ -78,12 +84,7 @@ fn an_interrupted_call_is_made_again() {
     if let Some(reason) = strace::missing() {
         skip!("{reason}");
     }
-    let dir = scratch();
-    let (source, target) = (dir.path().join("source"), dir.path().join("target"));
-    let content = pattern(5 * 4096 + 77);
-    fs::write(&source, &content).expect("a file");
-    let mut command = Command::new(COPY);
-    command.arg(&source).arg(&target);
+    let Copy { dir: _dir, target, content, command } = Copy::new();
     let mut bench = Bench::new();
     for call in ["fallocate", "ftruncate", "fsync", "linkat"] {
         let injection = Injection { call, error: Some(Errno::EINTR), when: When::Only(1) };

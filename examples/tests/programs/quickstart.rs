@@ -1,21 +1,15 @@
 //! Runs the example `quickstart` as a program: its table, its notes, its errors, and that nothing
 //! is left of it.
 
-#[path = "../../tests/common/mod.rs"]
-mod common;
-#[path = "../../tests/example/program.rs"]
-mod program;
-
-use common::files::scratch;
-use common::{Watchdog, filter, skip};
-use program::unfinished_file;
-use program::{can_mount, command, command_with_tmpfs, example, kill, names, printed, run};
+use crate::NOT_BUILT;
+use crate::common::files::scratch;
+use crate::common::{Watchdog, filter, skip};
+use crate::program::unfinished_file;
+use crate::program::{can_mount, command, command_with_tmpfs, example, kill, names, printed, run};
 use rustix::process::Signal;
 use std::fs;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-
-const NOT_BUILT: &str = "the examples were not built with this test";
 
 /// Goal: a pipe gets the introduction and a row for each pass, in plain text, and the directory is
 /// left as it was. Method: a small file.
