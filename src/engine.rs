@@ -419,8 +419,8 @@ impl<O> Engine<O> {
             return Ok(0);
         }
         let queued = self.queued.len();
-        // `FORKED` stands for the closed gate, whatever closes it. `submit_one_by_one` finds out, so
-        // that this function has one slow path.
+        // `FORKED` stands for the closed gate, whatever closes it. `submit_one_by_one` finds out,
+        // so that this function has one slow path.
         let outcome = if self.is_gated() {
             Err(Errno::FORKED)
         } else {

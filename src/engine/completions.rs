@@ -368,7 +368,8 @@ impl<O> Engine<O> {
         self.next_in_batch_in_process(context)
     }
 
-    /// Ends the operation of the next event in the batch, for a caller that has checked the process.
+    /// Ends the operation of the next event in the batch, for a caller that has checked the
+    /// process.
     #[inline(always)]
     fn next_in_batch_in_process(&self, context: &IoContext) -> Option<Ended<'_, O>> {
         let event = self.batch.next()?;
