@@ -31,7 +31,20 @@ fn programs() -> BTreeMap<(&'static str, String), String> {
     programs
 }
 
-/// Makes one package of the programs, a binary each, in a place of its own.
+/// With which error a program must fail, as its first line says.
+fn expected(program: &str) -> &str {
+    let first = program.lines().next().unwrap_or_default();
+    let expected = first.strip_prefix("//! ").and_then(|first| first.split_once(": "));
+    expected.expect("a first line `//! error: why`").0
+}
+
+/// A text goes on with the names of lifetimes.
+fn is_code(error: &str) -> bool {
+    error.starts_with('E') && !error.contains(' ')
+}
+
+/// Makes one package of the programs, in a place of its own. Those that must fail with the same
+/// error are modules of one binary, since the compiler finds all of these in one run.
 fn package(programs: &BTreeMap<(&str, String), String>) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compile");
@@ -48,8 +61,22 @@ fn package(programs: &BTreeMap<(&str, String), String>) -> PathBuf {
     if let Ok(lock) = std::fs::read(root.join("Cargo.lock")) {
         std::fs::write(place.join("Cargo.lock"), lock).expect("the versions");
     }
+    let mut binaries: BTreeMap<PathBuf, String> = BTreeMap::new();
     for ((folder, name), program) in programs {
-        std::fs::write(source.join(format!("{folder}-{name}.rs")), program).expect("a program");
+        if *folder == "compile_pass" {
+            std::fs::write(source.join(format!("{name}.rs")), program).expect("a program");
+            continue;
+        }
+        let error = expected(program);
+        let binary = source.join(if is_code(error) { error } else { "without_a_code" });
+        std::fs::create_dir_all(&binary).expect("a directory");
+        std::fs::write(binary.join(format!("{name}.rs")), program).expect("a program");
+        let main = binaries.entry(binary.join("main.rs"));
+        let main = main.or_insert_with(|| "#![allow(dead_code)]\nfn main() {}\n".to_owned());
+        *main += &format!("mod {name};\n");
+    }
+    for (main, text) in binaries {
+        std::fs::write(main, text).expect("a program");
     }
     place
 }
@@ -101,20 +128,16 @@ fn what_must_not_compile_does_not_for_its_own_reason_and_the_rest_does() {
     let found = check(&package(&programs));
     let mut wrong = Vec::new();
     for ((folder, name), program) in &programs {
-        let errors = found.get(&format!("{folder}-{name}")).map_or(&[][..], Vec::as_slice);
+        let errors = found.get(name).map_or(&[][..], Vec::as_slice);
         if *folder == "compile_pass" {
             if !errors.is_empty() {
                 wrong.push(format!("{name}: must compile, found {errors:?}"));
             }
             continue;
         }
-        let first = program.lines().next().unwrap_or_default();
-        let expected = first.strip_prefix("//! ").and_then(|first| first.split_once(": "));
-        let (expected, _why) = expected.expect("a first line `//! error: why`");
+        let expected = expected(program);
         let marked = program.lines().position(|line| line.contains("//~"));
         let marked = marked.expect("a mark `//~`") + 1;
-        // A text goes on with the names of lifetimes.
-        let is_code = |error: &str| error.starts_with('E') && !error.contains(' ');
         let fits = |error: &str| match is_code(expected) {
             true => error == expected,
             false => error.starts_with(expected),
