@@ -63,12 +63,13 @@ pub(crate) struct Watchdog {
 }
 
 impl Watchdog {
-    /// Far above what the slowest machine needs, so that time is never what is tested.
+    /// Far above what the slowest machine needs with other tests beside, so that time is never what
+    /// is tested.
     pub(crate) fn new() -> Self {
         let name = thread::current().name().unwrap_or("a test").to_owned();
         let (alive, ended) = mpsc::channel();
         thread::spawn(move || {
-            if ended.recv_timeout(Duration::from_secs(100)) == Err(mpsc::RecvTimeoutError::Timeout)
+            if ended.recv_timeout(Duration::from_secs(300)) == Err(mpsc::RecvTimeoutError::Timeout)
             {
                 let _ = writeln!(std::io::stderr(), "WATCHDOG: {name} hangs");
                 std::process::abort();

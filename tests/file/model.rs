@@ -1,6 +1,6 @@
 //! A file against a `Vec<u8>`: any offset, any length, any memory, and many requests at once.
 //!
-//! `LINUX_AIO_MODEL_ROUNDS` says how many rounds each file of each file system gets (150 unless it
+//! `LINUX_AIO_MODEL_ROUNDS` says how many rounds each file of each file system gets (15 unless it
 //! is set), and `LINUX_AIO_MODEL_SEED` repeats a run. A round is a few requests at once. `.ci/full`
 //! makes more than a million requests a file.
 
@@ -220,7 +220,7 @@ async fn round<D: AnyDriver>(file: &File<D>, rng: &mut Rng, model: &mut Vec<u8>)
 
 fn rounds() -> usize {
     let rounds = std::env::var("LINUX_AIO_MODEL_ROUNDS").ok();
-    rounds.map_or(50, |rounds| rounds.parse().expect("a number"))
+    rounds.map_or(15, |rounds| rounds.parse().expect("a number"))
 }
 
 /// Reads a file through the page cache all the time, as another program may, until it is dropped.

@@ -144,7 +144,7 @@ fn seeks_go_where_they_say() {
 fn read_ahead_grows_and_falls_back() {
     let _watchdog = Watchdog::new();
     let driver = Driver::on_thread(16).expect("a driver");
-    let (_dir, path, _) = file_with(&pattern(32 << 20));
+    let (_dir, path, _) = file_with(&pattern(1 << 20).repeat(32));
     if open_direct(&path).is_none() {
         return say_skipped("no O_DIRECT here");
     }
