@@ -48,6 +48,7 @@ mod model;
 pub(crate) mod overdue;
 mod queued_operation;
 pub(crate) mod reactor;
+pub(crate) mod rounds;
 mod run_lock;
 mod shared;
 pub(crate) mod stall;

@@ -2,6 +2,7 @@
 
 use super::alarm_clock::{Alarm, AlarmClock};
 use super::future::in_parent_only;
+use super::rounds::Rounds;
 use super::thread::{Failure, Thread, ThreadError};
 use super::users_code::{catch_and_forget, caught};
 use crate::Errno;
@@ -45,6 +46,7 @@ struct Threads {
     closed: AtomicBool,
     under_way: Arc<UnderWay>,
     clock: Arc<AlarmClock>,
+    rounds: Rounds,
     process: ForkGuard,
     /// There are no threads: whoever polls a future makes its call.
     in_place: bool,
@@ -114,16 +116,23 @@ impl UnderWay {
 
 impl BlockingThreads {
     pub(crate) fn new(process: ForkGuard) -> Self {
-        let (lanes, closed, under_way) = Default::default();
-        let clock = AlarmClock::new(process);
-        Self(Arc::new(Threads { lanes, closed, under_way, clock, process, in_place: false }))
+        Self::new_with(process, false)
     }
 
     /// Has each call made by the thread that polls its future.
     pub(crate) fn in_place(process: ForkGuard) -> Self {
+        Self::new_with(process, true)
+    }
+
+    fn new_with(process: ForkGuard, in_place: bool) -> Self {
         let (lanes, closed, under_way) = Default::default();
-        let clock = AlarmClock::new(process);
-        Self(Arc::new(Threads { lanes, closed, under_way, clock, process, in_place: true }))
+        let (clock, rounds) = (AlarmClock::new(process), Rounds::new(process));
+        Self(Arc::new(Threads { lanes, closed, under_way, clock, rounds, process, in_place }))
+    }
+
+    /// Returns the rounds of the threads that poll the driver's futures.
+    pub(crate) fn rounds(&self) -> &Rounds {
+        &self.0.rounds
     }
 
     /// Has a thread make a call that blocks.

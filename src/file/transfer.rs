@@ -7,7 +7,7 @@ use super::FileDriver;
 use super::access::{Access, Stepped};
 use super::direct;
 use super::drivers::Place;
-use super::fair;
+use super::fair::{self, Turn};
 use super::memory::Memory;
 use super::open::DirectState;
 use super::sides::Side;
@@ -16,8 +16,7 @@ use super::whole::{self, Moved};
 use super::work::Work;
 use crate::{Errno, RwFlags};
 use alloc::boxed::Box;
-use core::future::Future;
-use core::mem;
+use core::future::{Future, poll_fn};
 use core::pin::Pin;
 use core::sync::atomic::Ordering;
 use core::task::{Context, Poll};
@@ -41,8 +40,7 @@ pub(super) struct Transfer<'f, D: FileDriver, M: Memory, E> {
     /// There until the first attempt.
     memory: Option<M>,
     offset: u64,
-    /// It has let other tasks run.
-    has_yielded: bool,
+    turn: Turn,
     end: E,
 }
 
@@ -81,8 +79,7 @@ impl<D: FileDriver, M: Memory, T, E: Fn(Moved, M) -> T> Transfer<'_, D, M, E> {
     /// Checks a request, and does what can be done at once.
     #[inline(always)]
     fn begin(&mut self, cx: &mut Context<'_>) -> Poll<T> {
-        if !D::IN_PLACE && fair::is_due() && !mem::replace(&mut self.has_yielded, true) {
-            fair::turn(cx);
+        if self.turn.poll(&self.access.driver, cx).is_pending() {
             return Poll::Pending;
         }
         let Some(mut memory) = self.memory.take() else { polled_after_end() };
@@ -210,7 +207,7 @@ impl<D: FileDriver> Access<D> {
         end: E,
     ) -> Transfer<'_, D, M, E> {
         let (stage, memory) = (Stage::Idle, Some(memory));
-        Transfer { access: self, stage, memory, offset, has_yielded: false, end }
+        Transfer { access: self, stage, memory, offset, turn: Turn::default(), end }
     }
 
     /// Checks a request, and does it if it is in the page cache.
@@ -334,9 +331,8 @@ impl<D: FileDriver> Access<D> {
     async fn by_page_cache<M: Memory>(&self, mut step: Box<Step<M>>, look: Look) -> Stepped<M> {
         let mut look = look;
         while let Look::Some = look {
-            if fair::is_due() {
-                fair::yield_now().await;
-            }
+            let mut turn = Turn::default();
+            poll_fn(|cx| turn.poll(&self.driver, cx)).await;
             look = match self.look(&mut step) {
                 Ok(look) => look,
                 Err(error) => return (Err(error), step),

@@ -16,6 +16,7 @@ mod model;
 mod ranges;
 mod reader;
 mod requests;
+mod rounds;
 mod turns;
 mod users_code;
 mod writer;
