@@ -18,6 +18,7 @@ mod open;
 mod options;
 mod ranges;
 mod reader;
+mod requests;
 mod sides;
 mod step;
 #[cfg(feature = "stream")]
@@ -26,6 +27,7 @@ mod sync_range;
 #[cfg(feature = "tokio")]
 mod tokio_io;
 mod transfer;
+mod upkeep;
 mod whole;
 mod whole_blocks;
 mod work;
@@ -42,23 +44,15 @@ pub use sync_range::SyncRange;
 pub use whole::UnexpectedEnd;
 pub use writer::{FileWriter, WriterError, WriterOptions};
 
-use crate::driver::Lane;
-use crate::driver::thread::Failure;
-use crate::fd::{AsFd, BorrowedFd, IntoRawFd};
-use crate::op::{Buffers, Fdsync, Fsync};
-use crate::sys::helper;
-use crate::{Driver, Errno, IoPrio, Operation, Plain, ReadTo, RwFlags, WriteFrom};
+use crate::fd::{AsFd, BorrowedFd};
+use crate::{Driver, IoPrio, RwFlags};
 use access::Access;
-use alloc::boxed::Box;
 use alloc::sync::Arc;
-use drivers::{FileOperation, Performs};
-use memory::{Fill, FillAll, Give, GiveAll};
+use drivers::Performs;
 use open::Open;
-use rustix::fs::FallocateFlags;
-use std::fs::Metadata;
 use std::io;
 use std::path::PathBuf;
-use transfer::{GoesOn, check_range};
+use transfer::GoesOn;
 use work::Work;
 
 /// A file whose reads and writes are futures: any offset, any length, any memory, on any runtime.
@@ -68,11 +62,11 @@ use work::Work;
 /// from the driver that it is given.
 ///
 /// Buffers are given and come back with the result, even if that is an error. They are those of
-/// operations, [`ReadTo`] and [`WriteFrom`], that can be sent: `Vec<u8>`,
-/// [`AlignedBuf`](crate::AlignedBuf), [`PoolBuf`](crate::PoolBuf) or [`Part`](crate::Part) to read
-/// (all of their length, not of their capacity), or [`Spare`](crate::Spare) for memory that is not
-/// initialised; these, `bytes::Bytes` or `&'static str` to write. [`Shared`](crate::Shared) is
-/// memory that other threads use meanwhile.
+/// operations, [`ReadTo`](crate::ReadTo) and [`WriteFrom`](crate::WriteFrom), that can be sent:
+/// `Vec<u8>`, [`AlignedBuf`](crate::AlignedBuf), [`PoolBuf`](crate::PoolBuf) or
+/// [`Part`](crate::Part) to read (all of their length, not of their capacity), or
+/// [`Spare`](crate::Spare) for memory that is not initialised; these, `bytes::Bytes` or
+/// `&'static str` to write. [`Shared`](crate::Shared) is memory that other threads use meanwhile.
 ///
 /// A clone is another handle of the same file. Flags and priorities belong to the handle:
 /// [`with_rw_flags`](Self::with_rw_flags), [`with_ioprio`](Self::with_ioprio).
@@ -179,8 +173,9 @@ use work::Work;
 ///
 /// The error of a request is made of a [`Diagnosis`](crate::Diagnosis). Its text names operation,
 /// length and offset, and says why it probably failed. Its `kind()` is that of the errno, which
-/// [`Errno::from_io_error`] returns; `raw_os_error()` is `None`. A driver that is
-/// [closed](Driver::close) gives `ECANCELED`, and in a forked child [`Errno::FORKED`].
+/// [`Errno::from_io_error`](crate::Errno::from_io_error) returns; `raw_os_error()` is `None`. A
+/// driver that is [closed](Driver::close) gives `ECANCELED`, and in a forked child
+/// [`Errno::FORKED`](crate::Errno::FORKED).
 #[derive(Clone, Debug)]
 pub struct File<D = Driver> {
     access: Access<D>,
@@ -353,342 +348,9 @@ impl<D: FileDriver> File<D> {
         self
     }
 
-    /// Reads at `offset` to `buf`. Returns the number of bytes, which is the length of `buf` unless
-    /// the file ends before.
-    ///
-    /// A pipe, socket or device gives what one operation gives.
-    ///
-    /// # Errors
-    /// `InvalidInput` for a buffer of length 0, such as `Vec::with_capacity(n)`: a read fills a
-    /// buffer's length, and 0 bytes would look like the end of the file. Use
-    /// [`Spare::new`](crate::Spare::new), or `vec![0; n]`. Also for a range that ends behind
-    /// 2^63 - 1. Otherwise those of `pread(2)`.
-    #[doc(alias("pread", "io_prep_pread"))]
-    pub fn read_at<B>(&self, buf: B, offset: u64) -> impl Future<Output = Outcome<B>>
-    where
-        B: ReadTo + Send + 'static,
-    {
-        let end = |moved, Fill(buf)| (whole::count(moved), buf);
-        self.access.transfer(Fill(buf), offset, end)
-    }
-
-    /// Reads at `offset` until all of `buf` is full.
-    ///
-    /// # Errors
-    /// `UnexpectedEof` if the file ends before. It is made of an [`UnexpectedEnd`], which has the
-    /// number of bytes that were read. Otherwise those of [`read_at`](Self::read_at).
-    ///
-    /// # Examples
-    ///
-    /// Into memory that is not initialised:
-    ///
-    /// ```
-    /// # fn main() -> std::io::Result<()> {
-    /// use linux_aio::{Driver, File, Spare};
-    ///
-    /// let driver = Driver::on_thread(8)?;
-    /// # pollster::block_on(async {
-    /// let zero = File::open(&driver, "/dev/zero").await?;
-    /// // A vector may have more capacity than it was asked for, hence the limit.
-    /// let spare = Spare::with_limit(Vec::with_capacity(100_000), 100_000);
-    /// let (result, spare) = zero.read_exact_at(spare, 12_345).await;
-    /// result?;
-    /// assert_eq!(spare.into_inner(), vec![0; 100_000]);
-    /// # Ok(()) }) }
-    /// ```
-    pub fn read_exact_at<B>(&self, buf: B, offset: u64) -> impl Future<Output = Outcome<B, ()>>
-    where
-        B: ReadTo + Send + 'static,
-    {
-        let end = move |moved, Fill(buf)| (whole::exact(moved, offset), buf);
-        self.access.transfer(Fill(buf), offset, end)
-    }
-
-    /// Reads at `offset` to several buffers, one after the other: an array, a `Vec` or a boxed
-    /// slice. Returns the number of bytes, as [`read_at`](Self::read_at) does.
-    ///
-    /// # Errors
-    /// `InvalidInput` if all buffers together have length 0. Otherwise those of
-    /// [`read_at`](Self::read_at).
-    #[doc(alias("preadv", "preadv2", "io_prep_preadv"))]
-    pub fn readv_at<S>(&self, bufs: S, offset: u64) -> impl Future<Output = Outcome<S>>
-    where
-        S: Buffers<Buffer: Plain> + Send + 'static,
-    {
-        let end = |moved, memory: FillAll<_>| (whole::count(moved), memory.bufs);
-        self.access.transfer(FillAll::new(bufs), offset, end)
-    }
-
-    /// Reads at `offset` to several buffers, until all of them are full.
-    ///
-    /// ```
-    /// # fn main() -> std::io::Result<()> {
-    /// use linux_aio::{Driver, File};
-    ///
-    /// let driver = Driver::on_thread(8)?;
-    /// # pollster::block_on(async {
-    /// let file = File::open(&driver, "Cargo.toml").await?;
-    /// let (result, bufs) = file.readv_exact_at([vec![0; 1], vec![0; 8]], 0).await;
-    /// result?;
-    /// assert_eq!(bufs.concat(), b"[workspac");
-    /// # Ok(()) }) }
-    /// ```
-    ///
-    /// # Errors
-    /// `UnexpectedEof` if the file ends before, made of an [`UnexpectedEnd`]. `InvalidInput` if all
-    /// buffers together have length 0. Otherwise those of [`read_at`](Self::read_at).
-    #[doc(alias("preadv", "read_vectored_exact_at"))]
-    pub fn readv_exact_at<S>(&self, bufs: S, offset: u64) -> impl Future<Output = Outcome<S, ()>>
-    where
-        S: Buffers<Buffer: Plain> + Send + 'static,
-    {
-        let end = move |moved, memory: FillAll<_>| (whole::exact(moved, offset), memory.bufs);
-        self.access.transfer(FillAll::new(bufs), offset, end)
-    }
-
-    /// Writes `buf` at `offset`. Returns the number of bytes, which is the length of `buf` unless
-    /// an error came after some bytes.
-    ///
-    /// If the file is open with `O_APPEND`, the kernel ignores the offset and writes at the end of
-    /// the file. [`RwFlags::NOAPPEND`] makes the offset count (since Linux 6.9), and
-    /// [`RwFlags::APPEND`] appends to any file.
-    ///
-    /// # Errors
-    /// Those of `pwrite(2)`, if no byte was written; `InvalidInput` for a range that ends behind
-    /// 2^63 - 1.
-    #[doc(alias("pwrite", "io_prep_pwrite"))]
-    pub fn write_at<B>(&self, buf: B, offset: u64) -> impl Future<Output = Outcome<B>>
-    where
-        B: WriteFrom + Send + 'static,
-    {
-        let end = |moved, Give(buf)| (whole::some(moved), buf);
-        self.access.transfer(Give(buf), offset, end)
-    }
-
-    /// Writes all of `buf` at `offset`.
-    ///
-    /// # Errors
-    /// Those of [`write_at`](Self::write_at); any number of bytes may have been written.
-    /// `WriteZero` if the file takes no more.
-    pub fn write_all_at<B>(&self, buf: B, offset: u64) -> impl Future<Output = Outcome<B, ()>>
-    where
-        B: WriteFrom + Send + 'static,
-    {
-        let end = move |moved, Give(buf)| (whole::all(moved, offset), buf);
-        self.access.transfer(Give(buf), offset, end)
-    }
-
-    /// Writes several buffers, one after the other, at `offset`: an array, a `Vec` or a boxed
-    /// slice. Returns the number of bytes, as [`write_at`](Self::write_at) does.
-    ///
-    /// # Errors
-    /// Those of [`write_at`](Self::write_at).
-    #[doc(alias("pwritev", "pwritev2", "io_prep_pwritev"))]
-    pub fn writev_at<S>(&self, bufs: S, offset: u64) -> impl Future<Output = Outcome<S>>
-    where
-        S: Buffers<Buffer: WriteFrom> + Send + 'static,
-    {
-        let end = |moved, memory: GiveAll<_>| (whole::some(moved), memory.bufs);
-        self.access.transfer(GiveAll::new(bufs), offset, end)
-    }
-
-    /// Writes all of several buffers, one after the other, at `offset`.
-    ///
-    /// ```
-    /// # fn main() -> std::io::Result<()> {
-    /// use linux_aio::{Driver, File};
-    ///
-    /// # let directory = tempfile::tempdir()?;
-    /// # let path = directory.path().join("record");
-    /// let driver = Driver::on_thread(8)?;
-    /// # pollster::block_on(async {
-    /// let options = File::options().write(true).create_new(true);
-    /// let file = options.open(&driver, &path).await?;
-    /// file.writev_all_at(["header: ", "body"], 0).await.0?;
-    /// assert_eq!(std::fs::read(&path)?, b"header: body");
-    /// # Ok(()) }) }
-    /// ```
-    ///
-    /// # Errors
-    /// Those of `pwritev(2)`; any number of bytes may have been written. `WriteZero` if the file
-    /// takes no more. `InvalidInput` for a range that ends behind 2^63 - 1.
-    #[doc(alias("pwritev", "write_vectored_all_at"))]
-    pub fn writev_all_at<S>(&self, bufs: S, offset: u64) -> impl Future<Output = Outcome<S, ()>>
-    where
-        S: Buffers<Buffer: WriteFrom> + Send + 'static,
-    {
-        let end = move |moved, memory: GiveAll<_>| (whole::all(moved, offset), memory.bufs);
-        self.access.transfer(GiveAll::new(bufs), offset, end)
-    }
-
-    /// Brings the file's data and metadata to stable storage.
-    ///
-    /// It covers the writes that have completed. It is not ordered with writes in flight: await
-    /// them first. To write and make durable in one operation, write with [`RwFlags::DSYNC`] or
-    /// [`RwFlags::SYNC`], as [`with_rw_flags`](Self::with_rw_flags) shows.
-    ///
-    /// # Errors
-    /// Those of `fsync(2)`.
-    #[doc(alias = "fsync")]
-    pub async fn sync_all(&self) -> io::Result<()> {
-        self.sync(Fsync::new(self.main()), |file| Ok(call::sync_all(file)?)).await
-    }
-
-    /// Brings the file's data, and the metadata needed to read it, to stable storage.
-    ///
-    /// It covers the writes that have completed, as [`sync_all`](Self::sync_all) does.
-    ///
-    /// # Errors
-    /// Those of `fdatasync(2)`.
-    #[doc(alias = "fdatasync")]
-    pub async fn sync_data(&self) -> io::Result<()> {
-        self.sync(Fdsync::new(self.main()), |file| Ok(call::sync_data(file)?)).await
-    }
-
-    async fn sync<O: FileOperation>(
-        &self,
-        op: O,
-        call: fn(&std::fs::File) -> io::Result<()>,
-    ) -> io::Result<()> {
-        let (result, mut op) = self.access.perform(Box::new(op)).await;
-        match result {
-            Ok(_) => Ok(()),
-            // Before Linux 4.18 no file system had it.
-            Err(Errno::EINVAL) => {
-                let result = self.call(call).await;
-                result.map_err(|failure| failure.describe(|errno| failed(&mut *op, errno)))
-            }
-            Err(errno) => Err(failed(&mut *op, errno)),
-        }
-    }
-
-    /// Writes the pages of a range that are in the page cache only to the disk. A length of 0 means
-    /// all that is behind `offset`.
-    ///
-    /// **This makes nothing durable.** The disk may keep the data in a cache of its own, and lose
-    /// it when the power fails. Nor does it write the file's metadata, such as its length and the
-    /// places of new blocks. Use it to spread the work of a later [`sync_data`](Self::sync_data)
-    /// over time. Of a direct file only heads and tails are in the page cache.
-    ///
-    /// ```
-    /// # fn main() -> std::io::Result<()> {
-    /// use linux_aio::{Direct, Driver, File, SyncRange};
-    ///
-    /// # let directory = tempfile::tempdir()?;
-    /// # let path = directory.path().join("log");
-    /// let driver = Driver::on_thread(8)?;
-    /// # pollster::block_on(async {
-    /// let options = File::options().write(true).create(true).direct(Direct::Never);
-    /// let file = options.open(&driver, path).await?;
-    /// for at in 0..4 {
-    ///     file.write_all_at(vec![7; 1 << 20], at << 20).await.0?;
-    ///     file.sync_range(at << 20, 1 << 20, SyncRange::Start).await?;
-    /// }
-    /// // Most of the work is done by now.
-    /// file.sync_data().await
-    /// # }) }
-    /// ```
-    ///
-    /// # Errors
-    /// Those of `sync_file_range(2)`; `InvalidInput` for a range that ends behind 2^63 - 1. The
-    /// text names the range.
-    #[doc(alias = "sync_file_range")]
-    pub async fn sync_range(&self, offset: u64, len: u64, how: SyncRange) -> io::Result<()> {
-        check_range(offset, len)?;
-        let flags = how.flags();
-        let call = move |file: &std::fs::File| Ok(call::sync_range(file, offset, len, flags)?);
-        self.call(call).await.map_err(|errno| {
-            let text = alloc::format!("sync_file_range of {len} bytes at offset {offset}");
-            call::failed(&text, errno)
-        })
-    }
-
-    /// Sets the length of the file. What it grows by reads as zeros.
-    ///
-    /// # Errors
-    /// Those of `ftruncate(2)`. The text names the length.
-    #[doc(alias = "ftruncate")]
-    pub async fn set_len(&self, len: u64) -> io::Result<()> {
-        let result = self.call(move |file| call::set_len(file, len)).await;
-        result.map_err(|why| call::failed(&alloc::format!("ftruncate to {len}"), why))
-    }
-
-    /// Allocates the blocks of a range, and makes the file as long as that. Writes to them then
-    /// need no allocation, so `io_submit` does not wait for it.
-    ///
-    /// # Errors
-    /// `EOPNOTSUPP`: the file system cannot. `ENOSPC`: it has no room. `EINVAL`: `len` is 0.
-    /// Otherwise those of `fallocate(2)`. The text names the range.
-    #[doc(alias = "fallocate")]
-    pub async fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
-        self.fallocate(FallocateFlags::empty(), offset, len).await
-    }
-
-    /// Gives back the blocks of a range, which then reads as zeros. The length stays.
-    ///
-    /// # Errors
-    /// Those of [`allocate`](Self::allocate).
-    #[doc(alias("fallocate", "FALLOC_FL_PUNCH_HOLE"))]
-    pub async fn punch_hole(&self, offset: u64, len: u64) -> io::Result<()> {
-        self.fallocate(FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, offset, len).await
-    }
-
-    async fn fallocate(&self, mode: FallocateFlags, offset: u64, len: u64) -> io::Result<()> {
-        check_range(offset, len)?;
-        let call = move |file: &std::fs::File| call::allocate(file, mode, offset, len);
-        self.call(call).await.map_err(|why| {
-            let hole = if mode.is_empty() { "" } else { " of a hole" };
-            let text = alloc::format!("fallocate{hole} of {len} bytes at offset {offset}");
-            call::failed(&text, why)
-        })
-    }
-
-    /// Returns metadata of the file. It is answered from memory for an open file, so not as a
-    /// future. (A network or FUSE file system may ask its server.)
-    ///
-    /// # Errors
-    /// Those of `fstat(2)`.
-    #[doc(alias = "fstat")]
-    pub fn metadata(&self) -> io::Result<Metadata> {
-        self.get_ref().metadata()
-    }
-
-    /// Closes the file on a thread of the driver, and tells whether that failed.
-    ///
-    /// A driver that is closed has no such thread, and the file is closed on the spot.
-    ///
-    /// The descriptor stays open, and the result is `Ok`, while there are other handles, or
-    /// operations of futures that were dropped. A network file system may tell here that writes
-    /// have failed; for others [`sync_data`](Self::sync_data) does.
-    ///
-    /// # Errors
-    /// Those of `close(2)`.
-    pub async fn close(self) -> io::Result<()> {
-        let Access { open, driver, .. } = self.access;
-        let (result, open) = driver.threads().call(Lane::Calls, Some(open), close).await;
-        // A driver that is closed has no thread for it.
-        let result = result.unwrap_or_else(|_| close(&mut { open }));
-        result.map_err(|errno| call::failed("close", errno))
-    }
-
     /// Returns the file itself: the descriptor with `O_DIRECT` if the file is direct.
     pub fn get_ref(&self) -> &std::fs::File {
         &self.access.open.main
-    }
-
-    fn main(&self) -> Arc<Open> {
-        Arc::clone(&self.access.open)
-    }
-
-    /// Makes a call on the driver's thread for calls.
-    async fn call<R: Send + 'static>(
-        &self,
-        call: impl FnOnce(&std::fs::File) -> io::Result<R> + Send + 'static,
-    ) -> Result<R, Failure> {
-        let driver = &self.access.driver;
-        let result =
-            driver.threads().call(Lane::Calls, self.main(), |open| call(&open.main)).await.0?;
-        Ok(result.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::EIO))?)
     }
 }
 
@@ -696,28 +358,4 @@ impl<D: FileDriver> AsFd for File<D> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.get_ref().as_fd()
     }
-}
-
-/// Closes the descriptors if nobody else has them.
-fn close(open: &mut Option<Arc<Open>>) -> Result<(), Errno> {
-    let Some(open) = open.take().and_then(Arc::into_inner) else { return Ok(()) };
-    drop(open.second);
-    // SAFETY: The number is of a descriptor that nobody else has.
-    Errno::check(unsafe { helper::close(open.main.into_raw_fd()) }).map(drop)
-}
-
-impl FileOperation for Fsync<Arc<Open>> {
-    fn call(&mut self) -> Result<u32, Errno> {
-        call::sync_all(&self.fd).map(|()| 0)
-    }
-}
-
-impl FileOperation for Fdsync<Arc<Open>> {
-    fn call(&mut self) -> Result<u32, Errno> {
-        call::sync_data(&self.fd).map(|()| 0)
-    }
-}
-
-fn failed<O: Operation>(op: &mut O, errno: Errno) -> io::Error {
-    op.prepare().diagnose(errno).into()
 }
