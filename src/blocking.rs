@@ -325,7 +325,7 @@ impl File {
     /// Sets the length of the file. What it grows by reads as zeros.
     ///
     /// # Errors
-    /// Those of `ftruncate(2)`. The text names the length.
+    /// Those of `ftruncate(2)`; `InvalidInput` for more than 2^63 - 1. The text names the length.
     #[doc(alias = "ftruncate")]
     pub fn set_len(&self, len: u64) -> io::Result<()> {
         wait(self.file.set_len(len))

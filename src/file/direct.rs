@@ -42,6 +42,13 @@ pub(super) async fn read<D: FileDriver, M: Memory>(
     let (offset, len) = (step.offset - done as u64, done + step.span.len);
     let (address, block) = (alignment.memory as usize, u64::from(alignment.read_offset));
     let last = (offset + len as u64).next_multiple_of(block);
+    if last > i64::MAX as u64 && access.open.second.is_some() {
+        // The kernel refuses a read that ends there, though this one does not.
+        step.aim(done, len - done, step.offset, false);
+        let (result, step) = access.on_thread(step).await;
+        let done = step.span.skip;
+        return end(step, done, result);
+    }
     while done < len {
         let (at, rest) = (offset + done as u64, len - done);
         let whole = rest - rest % block as usize;

@@ -104,9 +104,10 @@ impl<D: FileDriver> File<D> {
     /// Sets the length of the file. What it grows by reads as zeros.
     ///
     /// # Errors
-    /// Those of `ftruncate(2)`. The text names the length.
+    /// Those of `ftruncate(2)`; `InvalidInput` for more than 2^63 - 1. The text names the length.
     #[doc(alias = "ftruncate")]
     pub async fn set_len(&self, len: u64) -> io::Result<()> {
+        check_range(0, len)?;
         let result = self.call(move |file| call::set_len(file, len)).await;
         result.map_err(|why| call::failed(&alloc::format!("ftruncate to {len}"), why))
     }

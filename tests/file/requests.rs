@@ -127,6 +127,38 @@ fn a_range_behind_the_largest_offset_is_refused() -> io::Result<()> {
     })
 }
 
+/// Goal: a range that ends at the largest offset is one like any other, and no length is behind it.
+/// Method: reads whose last block ends behind that offset, where the kernel would refuse a read.
+#[test]
+fn a_read_up_to_the_largest_offset_finds_the_end() -> io::Result<()> {
+    let (_dir, path, _) = file_with(b"content");
+    let driver = Driver::on_thread(2)?;
+    for direct in [Direct::Prefer, Direct::Never] {
+        let options = File::options().read(true).write(true).direct(direct);
+        let blocking = options.open_blocking(&path)?;
+        block_on(async {
+            let file = options.open(&driver, &path).await?;
+            for len in [1, 100, 5000] {
+                let offset = i64::MAX as u64 - len as u64;
+                assert_eq!(file.read_at(vec![1; len], offset).await.0?, 0, "{len} bytes");
+                assert_eq!(blocking.read_at(&mut vec![1; len], offset)?, 0, "{len} bytes");
+                let error = file.read_exact_at(vec![1; len], offset).await.0.expect_err("no byte");
+                assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof, "{error}");
+            }
+            for len in [1 << 63, u64::MAX] {
+                let errors = [file.set_len(len).await, blocking.set_len(len)];
+                for error in errors.map(|result| result.expect_err("no file is so long")) {
+                    assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{error}");
+                    assert!(error.to_string().contains(&len.to_string()), "{error}");
+                }
+            }
+            assert_eq!(file.metadata()?.len(), 7);
+            io::Result::Ok(())
+        })?;
+    }
+    Ok(())
+}
+
 /// Goal: the end of a file before a buffer is full is an error that says how much was read.
 #[test]
 fn an_unexpected_end_keeps_what_was_read() -> io::Result<()> {
