@@ -10,6 +10,8 @@ use core::sync::atomic::AtomicBool;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::OFlags;
+#[cfg(any(feature = "futures-io", feature = "tokio"))]
+use rustix::fs::SeekFrom;
 use std::fs::OpenOptions as StdOptions;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
@@ -262,6 +264,21 @@ impl Open {
             Some(alignment) if self.second.is_none() => u64::from(alignment.offset),
             _ => self.unit,
         }
+    }
+
+    /// Returns the offset at which the file or the device ends.
+    #[cfg(any(feature = "futures-io", feature = "tokio"))]
+    pub(super) fn end(&self) -> io::Result<u64> {
+        if self.is_block_device {
+            // A descriptor of its own, since the position of this one is the user's.
+            let again = reopen(&self.main, OFlags::empty())?;
+            return Ok(rustix::fs::seek(again, SeekFrom::End(0))?);
+        }
+        let metadata = self.main.metadata()?;
+        if metadata.is_file() {
+            return Ok(metadata.len());
+        }
+        Err(io::Error::new(io::ErrorKind::Unsupported, "it is no file that has an end"))
     }
 
     /// Returns the descriptor to use: with `O_DIRECT`, or without where there is such a one.

@@ -2,7 +2,7 @@
 
 use crate::common;
 
-use common::files::{file_with, open_direct, pattern, scratch};
+use common::files::{file_with, open_direct, pattern};
 use common::{Watchdog, poll_once, say_skipped};
 use core::pin::{Pin, pin};
 use core::task::{Context, Poll, Waker};
@@ -434,7 +434,36 @@ fn files_without_a_length_are_read() {
     let zero = open(&driver, Path::new("/dev/zero"), Direct::Prefer);
     let all = block_on(read_all(&mut zero.reader(..100_000))).expect("a read");
     assert!(all == vec![0; 100_000]);
-    let _ = scratch();
+}
+
+/// Goal: a seek from the end finds the end of a device, and is an error where there is none.
+#[cfg(feature = "futures-io")]
+#[test]
+fn a_seek_from_the_end_finds_the_end_of_a_device() {
+    use common::device::LoopDevice;
+    use smol::io::AsyncSeekExt;
+    use std::io::SeekFrom::End;
+    let _watchdog = Watchdog::new();
+    let driver = Driver::on_thread(8).expect("a driver");
+    let zero = open(&driver, Path::new("/dev/zero"), Direct::Prefer);
+    let error = block_on(zero.reader(..).seek(End(0))).expect_err("it has no end");
+    assert_eq!(error.kind(), io::ErrorKind::Unsupported);
+    let content = pattern(1 << 20);
+    let (_dir, path, _) = file_with(&content);
+    let device = match LoopDevice::over(&path) {
+        Ok(device) => device,
+        Err(why) => return common::say_skipped(&why),
+    };
+    for direct in WAYS {
+        let file = open(&driver, &device.path, direct);
+        let mut reader = file.reader(1000..);
+        let position = block_on(reader.seek(End(-6))).expect("a seek");
+        assert_eq!(position, (1 << 20) - 1006);
+        let rest = block_on(read_all(&mut reader)).expect("a read");
+        assert!(rest == content[content.len() - 6..]);
+        let position = block_on(file.reader(1000..5000).seek(End(0))).expect("a seek");
+        assert_eq!(position, 4000);
+    }
 }
 
 #[cfg(feature = "tokio")]

@@ -37,7 +37,7 @@ impl<D: FileDriver> FileReader<D> {
             io::SeekFrom::Start(position) => Some(position),
             io::SeekFrom::Current(by) => self.position().checked_add_signed(by),
             io::SeekFrom::End(by) => {
-                let end = self.range.end.min(self.file.metadata()?.len());
+                let end = self.range.end.min(self.file.access.open.end()?);
                 end.saturating_sub(self.range.start).checked_add_signed(by)
             }
         };
