@@ -35,9 +35,10 @@ use core::slice;
 ///
 /// # Limits
 ///
-/// A [`ReadV`](crate::op::ReadV) takes buffers that are initialised alone. A part of a `Spare` that
-/// does not begin at its start would leave a gap; use [`with_limit`](Self::with_limit) for a part
-/// at the start.
+/// A [`ReadV`](crate::op::ReadV) takes buffers that are initialised alone. Read to one `Spare` of
+/// the whole length instead, and split the buffer: `BytesMut::split_to` copies nothing. A part of a
+/// `Spare` that does not begin at its start would leave a gap; use [`with_limit`](Self::with_limit)
+/// for a part at the start.
 pub struct Spare<B> {
     buf: B,
     /// The first `filled.count()` bytes of the memory are initialised. Lent only in `lend_again`,
