@@ -14,6 +14,7 @@ use bytesize::ByteSize;
 use clap::Parser;
 use hdrhistogram::Histogram;
 use linux_aio::{AlignedBuf, Direct, Driver, File};
+use linux_aio_benches::{measure::cpu_time, statistics::median};
 use rustix::fs::{Advice, OFlags, fadvise};
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
@@ -161,15 +162,10 @@ fn runtime(workers: usize) -> Result<Runtime> {
     Ok(builder.worker_threads(workers.max(1)).enable_all().build()?)
 }
 
-fn cpu() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
-}
-
 fn run(contender: &Contender, paths: &[PathBuf], args: &Args) -> Result<Run> {
     let &Contender { place, way, workers, .. } = contender;
     let runtime = runtime(workers)?;
-    let (start, cpu_before) = (Instant::now(), cpu());
+    let (start, cpu_before) = (Instant::now(), cpu_time());
     let end = start + Duration::from_millis(args.milliseconds);
     let done = runtime.block_on(async {
         let driver = linux_aio::tokio::driver(args.tasks as u32)?;
@@ -190,7 +186,7 @@ fn run(contender: &Contender, paths: &[PathBuf], args: &Args) -> Result<Run> {
         driver.close().await;
         anyhow::Ok(done)
     })?;
-    let (elapsed, busy) = (start.elapsed(), cpu() - cpu_before);
+    let (elapsed, busy) = (start.elapsed(), cpu_time() - cpu_before);
     let mut all = Histogram::<u64>::new(3)?;
     for latencies in &done {
         all.add(latencies)?;
@@ -243,12 +239,6 @@ fn make(directory: &Path, args: &Args) -> Result<Vec<PathBuf>> {
         .collect()
 }
 
-fn median(runs: &[Run], of: impl Fn(&Run) -> f64) -> f64 {
-    let mut values: Vec<_> = runs.iter().map(of).collect();
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
 fn main() -> Result<()> {
     let mut args = Args::parse();
     args.size = ByteSize::mib((args.size.as_u64() >> 20).max(1));
@@ -278,16 +268,17 @@ fn main() -> Result<()> {
         let threads = if *workers == 0 { "1 thread" } else { "2 workers" };
         let mut rates: Vec<_> = runs.iter().map(|run| run.rate).collect();
         rates.sort_by(f64::total_cmp);
+        let middle = |of: fn(&Run) -> f64| median(&runs.iter().map(of).collect::<Vec<_>>());
         println!(
             "| {place} | {threads} | {} | {:.0} | {:.0}, {:.0} | {:.0} | {:.0} | {:.2} | {:.1} |",
             way.name(),
-            median(runs, |run| run.rate),
+            median(&rates),
             rates[0],
             rates[rates.len() - 1],
-            median(runs, |run| run.micros[0]),
-            median(runs, |run| run.micros[1]),
-            median(runs, |run| run.spread),
-            median(runs, |run| run.cpu_micros),
+            middle(|run| run.micros[0]),
+            middle(|run| run.micros[1]),
+            middle(|run| run.spread),
+            middle(|run| run.cpu_micros),
         );
     }
     Ok(())
