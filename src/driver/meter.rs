@@ -12,6 +12,7 @@ use super::overdue::Submitted;
 use crate::clock;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::mem;
 use core::time::Duration;
 use std::time::Instant;
 
@@ -40,6 +41,8 @@ struct Mark {
     kind: Option<usize>,
     /// The beginning of the present stretch.
     since: Option<Instant>,
+    /// Its first piece has been submitted, if it goes on.
+    submitted: bool,
 }
 
 impl Meter {
@@ -124,15 +127,18 @@ impl Measured {
         if self.marks.len() <= entry {
             self.marks.resize(entry + 1, Mark::default());
         }
-        self.marks[entry] = Mark { kind: None, since: Some(clock::now()) };
+        self.marks[entry] = Mark { kind: None, since: Some(clock::now()), submitted: false };
     }
 
     #[cold]
     fn submits(&mut self, entry: usize, submitted: &Submitted) {
         let Some(mark) = self.marks.get_mut(entry) else { return };
         mark.kind = Counts::index(submitted.facts.opcode);
-        if let Some((kind, waited)) = mark.stretch(submitted.at) {
-            self.counts.at(kind).waiting.record(waited);
+        let goes_on = mem::replace(&mut mark.submitted, true);
+        if let Some((kind, time)) = mark.stretch(submitted.at) {
+            let kind = self.counts.at(kind);
+            // The kernel has had the piece before.
+            if goes_on { &mut kind.in_kernel } else { &mut kind.waiting }.record(time);
             self.submitting.push(entry);
         }
     }
@@ -176,5 +182,34 @@ impl Mark {
         let (kind, since) = (self.kind?, self.since?);
         self.since = Some(now);
         Some((kind, now.saturating_duration_since(since)))
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::super::overdue::{Facts, Submitted};
+    use super::Meter;
+    use crate::{Opcode, clock};
+    use core::time::Duration;
+
+    /// Goal: an operation that goes on waits once, and each of its pieces is submitted and is in
+    /// the kernel. Method: three pieces.
+    #[test]
+    fn an_operation_that_goes_on_waits_once() {
+        let mut meter = Meter::default();
+        meter.turn(true);
+        meter.started(0);
+        for _ in 0..3 {
+            meter.submits(0, &Submitted { facts: Facts::of_sync(), at: clock::now() });
+            meter.returned(clock::now(), Duration::ZERO);
+        }
+        meter.step();
+        meter.completed(0, Some(0));
+        meter.polled(0);
+        let metrics = meter.snapshot();
+        let syncs = metrics.of(Opcode::FSYNC).expect("one sync");
+        let stretches = [&syncs.waiting, &syncs.submitting, &syncs.in_kernel, &syncs.until_polled];
+        assert_eq!(stretches.map(|stretch| stretch.count()), [1, 3, 3, 1]);
+        assert_eq!(syncs.operations, 1);
     }
 }

@@ -157,7 +157,8 @@ impl fmt::Display for Metrics {
 /// Counts the operations of one kind, and shows where they have spent their time.
 ///
 /// The life of an operation has four stretches, each with a [`Histogram`]. Together they are the
-/// time from the first poll of its future to the poll that gives the result.
+/// time from the first poll of its future to the poll that gives the result. An operation that goes
+/// on, such as [`op::Whole`](crate::op::Whole), is submitted and in the kernel once for each piece.
 ///
 /// # Examples
 ///
