@@ -124,13 +124,14 @@ impl<D: FileDriver> File<D> {
     pub fn read_ranges_with(
         &self,
         ranges: impl IntoIterator<Item = Range<u64>>,
-        options: RangesOptions,
+        mut options: RangesOptions,
     ) -> io::Result<ReadRanges<D>> {
         let ranges: Vec<_> = ranges.into_iter().collect();
         let metadata = self.metadata()?;
         let end = if metadata.is_file() { metadata.len() } else { i64::MAX as u64 };
-        // What is larger fits no memory.
+        // What is larger fits no memory, also as several ranges in one read.
         let limit = options.memory_limit.min(isize::MAX as u64 / 2);
+        options.memory_limit = limit;
         for (index, range) in ranges.iter().enumerate() {
             let why = match range.end.checked_sub(range.start) {
                 None => "ends before it starts".into(),

@@ -197,3 +197,23 @@ fn ranges_are_a_stream() {
     let all: Vec<_> = block_on(read.map(|bytes| bytes.expect("a read")).collect());
     assert!(all.iter().flat_map(|bytes| bytes.iter()).eq(&content));
 }
+
+/// Goal: ranges are one read only if that fits the memory of the machine, whatever the options
+/// allow. Method: two short ranges far apart, of a device that has every offset. On 64 bits one
+/// read for both would be larger than memory, too.
+#[test]
+fn ranges_are_not_one_read_that_no_memory_has() {
+    let _watchdog = Watchdog::new();
+    let driver = Driver::on_thread(4).expect("a driver");
+    let zero = std::fs::File::open("/dev/zero").expect("/dev/zero");
+    let file = File::from_std(zero, &driver).expect("a file");
+    // A multiple of 4 GiB, and so a length of 10 to a machine of 32 bits that cuts it.
+    let far = (isize::MAX as u64 / 2 + 1).next_multiple_of(1 << 32);
+    let options = RangesOptions::new().coalesce(u64::MAX, u64::MAX).memory_limit(u64::MAX);
+    let ranges = [0..10, far..far + 10];
+    let mut reads = file.read_ranges_with(ranges.clone(), options).expect("a plan");
+    for range in ranges {
+        let bytes = block_on(reads.next_range()).expect("a read").expect("a range");
+        assert_eq!((bytes.range(), &*bytes), (range, &[0; 10][..]));
+    }
+}
