@@ -355,3 +355,27 @@ fn futures_io_writes_by_its_traits() -> io::Result<()> {
     }
     Ok(())
 }
+
+/// Goal: several writers fill one file in the two ways that the page of a writer names. Method:
+/// the second has finished when the first does, and lies within what that one has allocated.
+#[test]
+fn several_writers_fill_one_file() {
+    let _watchdog = Watchdog::new();
+    let driver = Driver::on_thread(16).expect("a driver");
+    let content = pattern(3 << 20);
+    for (len, step) in [(content.len() as u64, 8 << 20), (0, 0)] {
+        let (_dir, path, _) = file_with(b"");
+        let file = open(&driver, &path, Direct::Prefer);
+        block_on(async {
+            file.set_len(len).await.expect("a length");
+            let options = WriterOptions::new().allocation_step(step);
+            let mut first = file.writer_with(0, options.clone());
+            let mut second = file.writer_with(2 << 20, options);
+            first.write_all(&content[..2 << 20]).await.expect("a write");
+            second.write_all(&content[2 << 20..]).await.expect("a write");
+            second.finish().await.expect("an end");
+            first.finish().await.expect("an end");
+        });
+        assert!(std::fs::read(&path).expect("the file") == content, "{step}");
+    }
+}
