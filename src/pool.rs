@@ -9,6 +9,7 @@ use crate::raw::ForkGuard;
 use crate::{AlignedBuf, Errno};
 use alloc::sync::Arc;
 use core::fmt;
+use core::mem;
 use core::ops::{Deref, DerefMut};
 use core::pin::Pin;
 use core::ptr::NonNull;
@@ -313,6 +314,12 @@ impl Future for Take<'_> {
             return Poll::Pending;
         }
         let waker = cx.waker().clone();
+        if self.pool.shared.is_forked() {
+            // The clone has forked: it may belong to a runtime of the parent's.
+            mem::forget(waker);
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let place = match self.ticket {
             Some(ticket) => places.collect(ticket, Some(waker)),
             None => {
