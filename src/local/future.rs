@@ -14,7 +14,7 @@ use alloc::boxed::Box;
 use core::fmt;
 use core::future::Future;
 use core::marker::PhantomData;
-use core::mem::ManuallyDrop;
+use core::mem::{self, ManuallyDrop};
 use core::pin::Pin;
 use core::task::{Context, Poll, Waker};
 use std::panic::resume_unwind;
@@ -394,6 +394,7 @@ fn wait(of: &mut Option<EntryRef>, entry: EntryRef, waker: &Waker) -> Poll<()> {
     if !matches!(entry.phase(), Phase::ENDED | Phase::MEASURED | Phase::PANICKED) {
         if !entry.wakes(waker) {
             inner.set_waker(entry, waker);
+            inner.assert_parent();
         }
         if inner.is_left_alone() {
             inner.turn();
@@ -453,6 +454,10 @@ impl Inner {
         }
         // The clone is users' code. It may turn, and so end the operation.
         let waker = waker.clone();
+        if self.check_process().is_err() {
+            // It has forked: both may belong to a runtime of the parent's.
+            return mem::forget(waker);
+        }
         entry.rings.set(waker.will_wake(&self.bell_waker));
         drop_caught(entry.replace_waker(Some(waker)));
     }

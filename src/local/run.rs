@@ -220,6 +220,11 @@ impl<R: Reactor> Future for LocalRun<R> {
         let Some(inner) = self.inner.upgrade().map(Handle) else { return Poll::Ready(Ok(())) };
         if !inner.is_host(cx.waker()) {
             let new = cx.waker().clone();
+            if let Err(errno) = self.process.check_strictly() {
+                // The clone has forked: both may belong to a runtime of the parent's.
+                mem::forget(new);
+                return Poll::Ready(Err(errno.into()));
+            }
             let old = inner.host.borrow_mut().replace(new);
             catch_and_forget(|| drop(old));
         }
