@@ -8,8 +8,8 @@ use super::users_code::{catch_and_forget, caught};
 use crate::Errno;
 use crate::raw::ForkGuard;
 use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::any::Any;
 use core::future::Future;
 use core::mem;
@@ -74,43 +74,55 @@ impl Drop for BlockingThreads {
 
 /// The calls that have not ended, and who waits until there is none.
 #[derive(Default)]
-struct UnderWay(Mutex<(usize, Vec<Waker>)>);
+struct UnderWay(Mutex<Calls>);
+
+#[derive(Default)]
+struct Calls {
+    count: usize,
+    /// By the ticket of a caller that closes the driver.
+    closers: BTreeMap<u64, Waker>,
+}
 
 impl UnderWay {
     fn begin(&self) {
-        lock(&self.0).0 += 1;
+        lock(&self.0).count += 1;
     }
 
     fn end(&self) {
-        let mut under_way = lock(&self.0);
-        under_way.0 -= 1;
-        let wakers = match under_way.0 {
-            0 => mem::take(&mut under_way.1),
-            _ => Vec::new(),
+        let mut calls = lock(&self.0);
+        calls.count -= 1;
+        let closers = match calls.count {
+            0 => mem::take(&mut calls.closers),
+            _ => BTreeMap::new(),
         };
-        drop(under_way);
-        for waker in wakers {
+        drop(calls);
+        for waker in closers.into_values() {
             catch_and_forget(|| waker.wake());
         }
     }
 
-    fn poll_none(&self, cx: &Context<'_>) -> Poll<()> {
-        if lock(&self.0).0 == 0 {
+    fn poll_none(&self, closer: u64, cx: &Context<'_>, process: ForkGuard) -> Poll<()> {
+        if lock(&self.0).count == 0 {
             return Poll::Ready(());
         }
-        // The clone is a user's code, which must not run under the lock.
+        // The clone is a user's code. It must not run under the lock, and may fork.
         let waker = cx.waker().clone();
-        let mut under_way = lock(&self.0);
-        let none = under_way.0 == 0;
-        let mut unused = Some(waker);
-        if !none {
-            let waker = unused.take_if(|new| !under_way.1.iter().any(|old| old.will_wake(new)));
-            under_way.1.extend(waker);
+        if process.check_strictly().is_err() {
+            mem::forget(waker);
+            return Poll::Ready(());
         }
-        drop(under_way);
+        let mut calls = lock(&self.0);
+        let none = calls.count == 0;
+        let unused = if none { Some(waker) } else { calls.closers.insert(closer, waker) };
+        drop(calls);
         // A waker is a user's code, whose drop may panic.
         catch_and_forget(|| drop(unused));
         if none { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    fn forget(&self, closer: u64) {
+        let unused = lock(&self.0).closers.remove(&closer);
+        catch_and_forget(|| drop(unused));
     }
 }
 
@@ -163,12 +175,24 @@ impl BlockingThreads {
     }
 
     /// Ready when the threads have made every call that they had been given; in a forked child,
-    /// too.
-    pub(crate) fn poll_calls(&self, cx: &Context<'_>) -> Poll<()> {
+    /// too. `closer` is the ticket of the caller.
+    pub(crate) fn poll_calls(&self, closer: u64, cx: &Context<'_>) -> Poll<()> {
         match self.0.process.check_strictly() {
-            Ok(()) => self.0.under_way.poll_none(cx),
+            Ok(()) => self.0.under_way.poll_none(closer, cx, self.0.process),
             Err(_) => Poll::Ready(()),
         }
+    }
+
+    /// Forgets a caller that waited for that.
+    pub(crate) fn forget_closer(&self, closer: u64) {
+        if self.0.process.check_strictly().is_ok() {
+            self.0.under_way.forget(closer);
+        }
+    }
+
+    /// Returns the number of calls that have not ended. There are none in a forked child.
+    pub(crate) fn calls(&self) -> usize {
+        self.0.process.check_strictly().map_or(0, |()| lock(&self.0.under_way.0).count)
     }
 
     /// Returns the errno of a driver that is closed, or the parent's.
@@ -348,18 +372,27 @@ where
             let waker = cx.waker().clone();
             match self.threads.jobs(self.lane) {
                 Ok(jobs) => self.start(waker, jobs),
-                Err(failure) => match mem::replace(&mut self.phase, Phase::Finished) {
-                    Phase::New(input, _) => return Poll::Ready((Err(failure), input)),
-                    _ => unreachable!("it is new"),
-                },
+                Err(failure) => {
+                    catch_and_forget(|| drop(waker));
+                    match mem::replace(&mut self.phase, Phase::Finished) {
+                        Phase::New(input, _) => return Poll::Ready((Err(failure), input)),
+                        _ => unreachable!("it is new"),
+                    }
+                }
             }
             return Poll::Pending;
         }
         let Phase::Started(meeting) = &self.phase else {
             panic!("the future of a call was polled after its end")
         };
-        in_parent_only(self.threads.0.process.check_strictly());
+        let process = self.threads.0.process;
+        in_parent_only(process.check_strictly());
         let waker = cx.waker().clone();
+        if let Err(errno) = process.check_strictly() {
+            // The clone has forked: it may belong to a runtime of the parent's.
+            mem::forget(waker);
+            return in_parent_only(Err(errno));
+        }
         let mut progress = lock(&meeting.0);
         let before = mem::replace(&mut *progress, Progress::Abandoned);
         if let Progress::Waiting(before) = before {

@@ -29,6 +29,9 @@ pub trait Closes: Future<Output = ()> + Unpin {
     /// Leaves what is in the kernel to the driver, and ends what waits for a slot. Returns the
     /// operations that the kernel has.
     fn give_up(&mut self) -> Vec<Overdue>;
+
+    /// Returns the number of calls that the driver's threads have not ended.
+    fn calls(&self) -> usize;
 }
 
 /// Waits for the end of a driver, but not for longer than a given time.
@@ -91,8 +94,8 @@ impl<C: Closes> Future for CloseWithin<C> {
             Ok(false) => Poll::Pending,
             up => {
                 this.alarm = None;
-                let operations = this.close.give_up();
-                Poll::Ready(Err(Unfinished { operations, no_timer: up.err() }))
+                let (operations, calls) = (this.close.give_up(), this.close.calls());
+                Poll::Ready(Err(Unfinished { operations, calls, no_timer: up.err() }))
             }
         }
     }
@@ -113,6 +116,10 @@ impl Closes for Close {
             state.overdue(Duration::ZERO, now)
         });
         operations.unwrap_or_default()
+    }
+
+    fn calls(&self) -> usize {
+        self.shared.blocking.calls()
     }
 }
 
@@ -144,6 +151,8 @@ impl<C: Closes> fmt::Debug for CloseWithin<C> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unfinished {
     operations: Vec<Overdue>,
+    /// The number of calls that the driver's threads had not ended.
+    calls: usize,
     no_timer: Option<ThreadError>,
 }
 
@@ -154,7 +163,8 @@ impl Unfinished {
     }
 
     /// Returns the operations that the kernel still has, the oldest first. The list is empty if the
-    /// kernel had finished all, and only the end of the context was missing.
+    /// kernel had finished all. Then a call of a file on a thread of the driver was missing, which
+    /// the text says, or the end of the context.
     pub fn operations(&self) -> &[Overdue] {
         &self.operations
     }
@@ -163,13 +173,13 @@ impl Unfinished {
 impl fmt::Display for Unfinished {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.operations.len();
-        match self.operations.first() {
-            None => f.write_str("the driver has not ended in time")?,
-            Some(oldest) => write!(
-                f,
-                "the driver has not ended in time: {count} operations are in the kernel, the \
-                 oldest is {oldest}"
-            )?,
+        f.write_str("the driver has not ended in time")?;
+        if let Some(oldest) = self.operations.first() {
+            write!(f, ": {count} operations are in the kernel, the oldest is {oldest}")?;
+        }
+        if self.calls > 0 {
+            let calls = self.calls;
+            write!(f, ": {calls} calls of files are on its threads, such as opens and writes")?;
         }
         match &self.no_timer {
             Some(error) => write!(f, "; the time was up at once: {error}"),

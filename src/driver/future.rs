@@ -327,9 +327,13 @@ impl Future for Close {
         let destroyed = self
             .shared
             .with_state(|state, deferred| state.poll_destroyed(self.closer, waker, deferred));
-        let calls = self.shared.blocking.poll_calls(cx);
-        // A forked child has nothing to wait for.
-        if destroyed.unwrap_or(true) { calls } else { Poll::Pending }
+        let calls = self.shared.blocking.poll_calls(self.closer, cx);
+        match destroyed {
+            // A clone may have forked. A child has nothing to wait for.
+            _ if self.shared.check_process().is_err() => Poll::Ready(()),
+            Ok(false) => Poll::Pending,
+            _ => calls,
+        }
     }
 }
 
@@ -337,6 +341,7 @@ impl Drop for Close {
     fn drop(&mut self) {
         let _ =
             self.shared.with_state(|state, deferred| state.forget_closer(self.closer, deferred));
+        self.shared.blocking.forget_closer(self.closer);
     }
 }
 

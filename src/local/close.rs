@@ -117,12 +117,21 @@ impl Future for LocalClose {
             return Poll::Ready(());
         }
         let waker = cx.waker().clone();
+        if self.inner.check_process().is_err() {
+            // The clone has forked: it may belong to a runtime of the parent's.
+            mem::forget(waker);
+            return Poll::Ready(());
+        }
         let unused = self.inner.state.borrow_mut().await_end(self.closer, waker);
         catch_and_forget(|| drop(unused));
         if self.inner.is_drained() || self.inner.is_left_alone() {
             self.inner.turn();
         }
-        let calls = self.inner.threads.poll_calls(cx);
+        let calls = self.inner.threads.poll_calls(self.closer, cx);
+        // A clone may have forked.
+        if self.inner.check_process().is_err() {
+            return Poll::Ready(());
+        }
         if self.inner.state.borrow().destroyed { calls } else { Poll::Pending }
     }
 }
@@ -132,6 +141,7 @@ impl Drop for LocalClose {
         if self.inner.check_process().is_ok() {
             let unused = self.inner.state.borrow_mut().forget_closer(self.closer);
             catch_and_forget(|| drop(unused));
+            self.inner.threads.forget_closer(self.closer);
         }
     }
 }

@@ -145,6 +145,10 @@ impl Closes for LocalClose {
     fn give_up(&mut self) -> Vec<Overdue> {
         self.inner.give_up()
     }
+
+    fn calls(&self) -> usize {
+        self.inner.threads.calls()
+    }
 }
 
 impl Inner {

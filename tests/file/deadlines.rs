@@ -8,12 +8,14 @@ use common::{Watchdog, poll_once, say_skipped};
 use core::task::Waker;
 use core::time::Duration;
 use linux_aio::op::Poll;
-use linux_aio::{Direct, Errno, EventFd, File, PollEvents};
+use linux_aio::{Direct, Driver, Errno, EventFd, File, PollEvents};
+use pollster::block_on;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::task::Wake;
 use std::thread;
 
 on_each_driver![
@@ -228,5 +230,43 @@ fn the_call_that_opens_a_file_is_given_up<D: AnyDriver>() -> io::Result<()> {
     driver.block_on(driver.clone().close());
     // Nobody else has the file open: this would fail.
     assert_eq!(lease(libc::F_WRLCK), 0, "{}", io::Error::last_os_error());
+    Ok(())
+}
+
+/// Goal: the end of a driver names the calls on its threads that keep it open, and whoever gives up
+/// to wait for them leaves no waker behind. Method: a write whose buffer hangs, and a waker that is
+/// counted.
+#[test]
+fn the_end_of_a_driver_names_calls_that_hang() -> io::Result<()> {
+    struct Counted;
+    impl Wake for Counted {
+        fn wake(self: Arc<Self>) {}
+    }
+    let _watchdog = Watchdog::new();
+    let (_dir, path, _) = file_with(b"content");
+    let driver = Driver::on_thread(4)?;
+    let options = File::options().write(true).direct(Direct::Never);
+    let file = block_on(options.open(&driver, &path))?;
+    let (begun, has_begun) = channel();
+    let ((go_on, goes_on), (gone, _)) = (channel(), channel());
+    let mut write = pin!(file.write_at(Hangs { begun, go_on: goes_on, gone }, 2));
+    assert!(poll_once(&mut write, Waker::noop()).is_pending());
+    has_begun.recv().expect("a thread has begun it");
+
+    let unfinished = block_on(driver.clone().close_within(SHORT)).expect_err("the call hangs");
+    assert!(unfinished.operations().is_empty());
+    let text = unfinished.to_string();
+    assert!(text.contains(": 1 calls of files are on its threads"), "{text}");
+
+    let counted = Arc::new(Counted);
+    let waker = Waker::from(Arc::clone(&counted));
+    let mut closed = driver.clone().close();
+    for waker in [&waker, &waker.clone(), Waker::noop(), &waker] {
+        assert!(poll_once(&mut closed, waker).is_pending());
+    }
+    drop((closed, waker));
+    assert_eq!(Arc::strong_count(&counted), 1, "a waker is left");
+    drop(go_on);
+    block_on(driver.close());
     Ok(())
 }

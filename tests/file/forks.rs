@@ -6,14 +6,21 @@ use crate::common;
 use common::child::{Ended, in_child, wait_for};
 use common::device::Mount;
 use common::files::{file_with, open_direct, pattern};
-use common::{Watchdog, is_root, say_skipped, skip};
+use common::users_code::WakerCode;
+use common::{Watchdog, is_root, poll_once, say_skipped, skip};
+use core::panic::AssertUnwindSafe;
+use core::pin::pin;
 use core::sync::atomic::{AtomicBool, AtomicI32, Ordering};
-use linux_aio::{Direct, DirectState, Driver, File};
+use core::task::Waker;
+use linux_aio::op::Poll;
+use linux_aio::{Direct, DirectState, Driver, EventFd, File, LocalDriver, PollEvents};
 use pollster::block_on;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::panic::catch_unwind;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 /// Opens a file for which no second descriptor is to be had: /proc is hidden.
@@ -148,4 +155,77 @@ fn a_child_of_a_buffer_does_not_write() {
         let driver = Driver::on_thread(4).expect("a driver");
         write_and_write_again(&open_without_second(&driver, path));
     });
+}
+
+/// A buffer that holds the thread which asks for its bytes.
+struct Hangs(Mutex<Receiver<()>>, Sender<()>);
+
+impl AsRef<[u8]> for Hangs {
+    fn as_ref(&self) -> &[u8] {
+        if thread::current().name() == Some("linux-aio-write") {
+            let _ = self.1.send(());
+            let _ = self.0.lock().expect("one thread asks").recv();
+        }
+        b"late"
+    }
+}
+
+/// Goal: the clone of a waker may fork. In the child, a request that the parent has started panics,
+/// and the end of the driver is there at once; neither takes a lock. Method: a write hangs on its
+/// thread. Each poll by a waker that forks returns twice.
+#[test]
+fn a_waker_that_forks_when_it_is_cloned_waits_for_nothing_in_the_child() {
+    let _watchdog = Watchdog::new();
+    let (_dir, path, _) = file_with(b"content");
+    let ended = in_child(|| {
+        let driver = Driver::on_thread(4).expect("a driver");
+        let options = File::options().write(true).direct(Direct::Never);
+        let file = block_on(options.open(&driver, &path)).expect("a file");
+        let ((go_on, goes_on), (begun, has_begun)) = (channel(), channel());
+        let mut write = pin!(file.write_at(Hangs(Mutex::new(goes_on), begun), 2));
+        assert!(poll_once(&mut write, Waker::noop()).is_pending());
+        has_begun.recv().expect("a thread has begun it");
+        let parent = std::process::id();
+        let child = Arc::new(AtomicI32::new(0));
+        let forks = |clones: u32, polled: &mut dyn FnMut(&Waker) -> i32| {
+            let (code, pid) = (Arc::new(WakerCode::default()), Arc::clone(&child));
+            code.clone.arm(move || {
+                // SAFETY: The child calls what is under test, and leaves by `_exit` below.
+                pid.store(unsafe { libc::fork() }, Ordering::SeqCst);
+            });
+            // What is armed last comes first.
+            (1..clones).for_each(|_| code.clone.arm(|| ()));
+            let waker = code.waker();
+            let code = polled(&waker);
+            if std::process::id() != parent {
+                // SAFETY: Ends the child.
+                unsafe { libc::_exit(code) };
+            }
+            assert_eq!(code, 1, "it is pending in the parent");
+            assert_eq!(wait_for(child.load(Ordering::SeqCst)), Ended::Exited(7));
+        };
+        forks(1, &mut |waker| {
+            let poll = AssertUnwindSafe(|| poll_once(&mut write, waker).is_pending());
+            catch_unwind(poll).map_or(7, i32::from)
+        });
+        let mut closed = driver.clone().close();
+        // One clone is for the context, and one for the call.
+        for clones in [1, 2] {
+            forks(clones, &mut |waker| {
+                if poll_once(&mut closed, waker).is_ready() { 7 } else { 1 }
+            });
+        }
+        drop(go_on);
+        block_on(closed);
+
+        let local = LocalDriver::new(4).expect("a driver");
+        let silent = EventFd::new().expect("an eventfd");
+        let mut poll = pin!(local.perform(Poll::new(silent, PollEvents::IN)));
+        assert!(poll_once(&mut poll, Waker::noop()).is_pending());
+        forks(1, &mut |waker| {
+            let poll = AssertUnwindSafe(|| poll_once(&mut poll, waker).is_pending());
+            catch_unwind(poll).map_or(7, i32::from)
+        });
+    });
+    assert_eq!(ended, Ended::WELL);
 }
