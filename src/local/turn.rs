@@ -113,8 +113,8 @@ impl LocalDriver {
     }
 }
 
-/// Says that a turn is under way, until it is dropped: also if the turn unwinds, as a system call of
-/// a simulation may.
+/// Says that a turn is under way, until it is dropped: also if the turn unwinds, as a system call
+/// of a simulation may.
 pub(super) struct Turning<'i>(&'i Inner);
 
 impl<'i> Turning<'i> {
