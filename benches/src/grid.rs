@@ -73,7 +73,7 @@ pub fn cells(device: device::Kind, quick: bool) -> Vec<Cell> {
     }
     match device {
         device::Kind::Zero => {
-            let mut cells = of(Read, &[(1, 1), (8, 8), (32, 32), (256, 1), (256, 32)]);
+            let mut cells = of(Read, &[(1, 1), (8, 8), (32, 32), (256, 1), (256, 32), (256, 256)]);
             let depths = [1, 8, 64, 512, 4096]
                 .map(|depth| Cell { group: Group::Depths, ..Cell::of(device, Read, depth, 1) });
             let files = [1, 100, 10_000].map(|files| Cell {

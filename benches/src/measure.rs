@@ -68,6 +68,12 @@ impl Outcome {
     pub fn cpu_to(&self, other: &Self) -> Estimate {
         ratio(&self.cpu, &other.cpu)
     }
+
+    /// Returns the nanoseconds of processor time over those of another, round by round.
+    pub fn cpu_over(&self, other: &Self) -> Estimate {
+        let pairs = self.cpu.iter().zip(&other.cpu);
+        Estimate::of(&pairs.map(|(ours, theirs)| ours - theirs).collect::<Vec<_>>())
+    }
 }
 
 fn ratio(ours: &[f64], theirs: &[f64]) -> Estimate {

@@ -73,6 +73,8 @@ pub fn verdicts(report: &Report) -> Vec<Verdict> {
         |estimate| estimate.median < 1.0,
     ));
     verdicts.extend(instructions());
+    verdicts.extend(instructions_of_local());
+    verdicts.extend(added_by_local(report));
     verdicts.push(times_more(report));
     let is_task = |outcome: &Outcome| TASKS.contains(&&*outcome.way);
     verdicts.push(not_slower_on_disk(report, "other futures and threads", is_task));
@@ -102,6 +104,45 @@ fn instructions() -> Vec<Verdict> {
         })
     };
     more.into_iter().flat_map(each).collect()
+}
+
+/// Returns how many more than the bare calls a future of one thread takes.
+fn instructions_of_local() -> Vec<Verdict> {
+    let each = |(way, most): (&str, f64)| {
+        let target = format!("{way}, depth 32: at most {most} instructions over {}", ways::RAW);
+        let ours = recorded::instructions(&format!("{way}, depth 32"));
+        let raw = recorded::instructions(&format!("{}, batch 32", ways::RAW));
+        let Some((ours, raw)) = ours.zip(raw) else { return unknown(target) };
+        verdict(target, ours - raw <= most, format!("{:.1}: {ours:.1} and {raw:.1}", ours - raw))
+    };
+    [(ways::LOCAL, 280.0), (ways::LOCAL_SET, 500.0)].map(each).into()
+}
+
+/// Returns what futures of one thread add to the bare calls, beside what tokio-uring adds to the
+/// bare loop on io_uring.
+fn added_by_local(report: &Report) -> Vec<Verdict> {
+    let mut verdicts = Vec::new();
+    for (way, share) in [(ways::LOCAL, 0.6), (ways::LOCAL_SET, 0.8)] {
+        for depth in [1, 8, 32, 256] {
+            let most = if depth == 1 { 1.0 } else { share };
+            let target = format!(
+                "{way} on /dev/zero, depth {depth}: adds at most {most} of what {} adds",
+                ways::TOKIO_URING
+            );
+            let added = |way, to| {
+                let cell = report.cell(Device::Zero, Read, depth, depth)?;
+                Some(cell.of(way)?.cpu_over(cell.of(to)?))
+            };
+            let both = added(way, ways::RAW).zip(added(ways::TOKIO_URING, ways::URING));
+            let Some((ours, theirs)) = both else {
+                verdicts.push(unknown(target));
+                continue;
+            };
+            let found = format!("{:.0} ns and {:.0} ns", ours.median, theirs.median);
+            verdicts.push(verdict(target, ours.median <= most * theirs.median, found));
+        }
+    }
+    verdicts
 }
 
 fn unknown(target: String) -> Verdict {
