@@ -1,4 +1,4 @@
-//! Floor 4: [`Stall`], how long a driver retries while the kernel has no resources.
+//! [`Stall`], how long a driver retries while the kernel has no resources.
 
 use core::time::Duration;
 use std::time::Instant;
