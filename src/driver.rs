@@ -72,6 +72,7 @@ pub use stats::DriverStats;
 pub use timed_out::TimedOut;
 
 use crate::clock;
+use crate::machine::Machine;
 use crate::raw::ForkGuard;
 use crate::{EventFd, IoContext, Operation, Queue};
 use alloc::sync::{Arc, Weak};
@@ -311,6 +312,7 @@ impl Driver {
             helper,
             blocking: BlockingThreads::new(process),
             process,
+            machine: Machine::entered(),
         });
         // The reactor learns whom to wake.
         shared.run_event_loop();

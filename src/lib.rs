@@ -52,6 +52,8 @@ mod file;
 pub mod geometry;
 #[cfg(feature = "std")]
 mod local;
+#[cfg(feature = "std")]
+mod machine;
 mod operation;
 mod part;
 #[cfg(feature = "std")]

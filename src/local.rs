@@ -56,6 +56,7 @@ use crate::driver::stall::RETRY_LIMIT;
 use crate::driver::stats::SubmitCounts;
 use crate::driver::thread::ThreadError;
 use crate::fd::OwnedFd;
+use crate::machine::Machine;
 use crate::op::Fsync;
 use crate::raw::ForkGuard;
 use crate::{DriverStats, Errno, EventFd, IoContext, Operation, Queue, Stats};
@@ -253,6 +254,7 @@ impl LocalDriver {
             bell_waker: Waker::from(Arc::clone(&bell)),
             bell,
             threads: BlockingThreads::new(process),
+            machine: Machine::entered(),
         };
         Ok(Self { inner: Handle(Rc::new(inner)) })
     }
@@ -387,6 +389,7 @@ struct Inner {
     bell_waker: Waker,
     /// The threads that make calls for files.
     threads: BlockingThreads,
+    machine: Machine,
 }
 
 /// The reference to the driver that a [`LocalDriver`] or a future has. A forked child leaks it, and

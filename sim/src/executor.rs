@@ -175,8 +175,8 @@ impl Executor {
         assert!(
             self.go_on(),
             "linux-aio-sim: {alive} tasks wait, but no task can run and nothing is in flight. They \
-             wait for one another, or for a driver of another simulation: each needs an Executor \
-             of its own simulation"
+             wait for one another, or for a driver that nobody serves: one that the end of its \
+             Executor has stopped, or one with a reactor or a block_on of its own. Make it by Driver::on_thread, after this Executor"
         );
     }
 
@@ -199,6 +199,7 @@ impl Executor {
         let Some(mut task) = task else { return };
         let waker = Waker::from(Arc::new(TaskWaker { number, ready: Arc::clone(&inner.ready) }));
         let _entered = inner.sim.enter();
+        let _polling = inner.sim.shared.polling();
         match in_executor(|| task.as_mut().poll(&mut Context::from_waker(&waker))) {
             Poll::Ready(()) => inner.alive.set(inner.alive.get() - 1),
             Poll::Pending => inner.tasks.borrow_mut()[number] = Some(task),

@@ -19,8 +19,9 @@ use linux_aio::sys::sim::FileCall;
 use rustix::fd::{IntoRawFd, OwnedFd};
 use rustix::fs::{FallocateFlags, OFlags};
 
-/// The directory of all simulated files. No machine has it, so what bypasses the simulation fails.
-pub(crate) const ROOT: &str = "/linux-aio-sim";
+/// The directory of all simulated files. No machine has it, and none can make it, so what bypasses
+/// the simulation fails.
+pub(crate) const ROOT: &str = "/dev/null/linux-aio-sim";
 
 /// Returns the name of a file by its path, if it is one of a simulation.
 pub(crate) fn name_of_path(path: &[u8]) -> Option<&str> {

@@ -22,6 +22,7 @@ mod seam;
 mod shared;
 mod sim;
 mod threads;
+mod watch;
 mod world;
 
 pub use check::{Failure, check, check_seeds};

@@ -9,6 +9,7 @@ use crate::descriptor::{self, name_of_simulated};
 use crate::files::name_of_path;
 use crate::monitor::Killed;
 use crate::shared::Shared;
+use crate::watch;
 use crate::world::{Stop, World, negative};
 use linux_aio::Errno;
 use linux_aio::abi::{__kernel_long_t, aio_context_t, io_event, iocb};
@@ -50,8 +51,10 @@ fn enter(shared: &Arc<Shared>) {
     static KERNEL: &'static dyn Kernel = &Simulations;
     INSTALL.call_once(|| {
         assert!(install(&KERNEL), "another simulated kernel is installed in this process");
+        watch::start();
     });
     ENTERED.with_borrow_mut(|entered| entered.push(Arc::clone(shared)));
+    shared.note_enter();
 }
 
 /// Undoes [`enter`].
@@ -60,7 +63,7 @@ fn leave(shared: &Arc<Shared>) {
     let _ = ENTERED.try_with(|entered| {
         let mut entered = entered.borrow_mut();
         if let Some(last) = entered.iter().rposition(|it| Arc::ptr_eq(it, shared)) {
-            entered.remove(last);
+            entered.remove(last).note_leave();
         }
     });
 }
@@ -230,13 +233,16 @@ unsafe fn check_real(iocbs: &[*mut iocb]) {
         // SAFETY: The caller's promise, for pointers that are not null.
         let Some(operation) = (unsafe { pointer.as_ref() }) else { continue };
         if let Some(name) = name_of_simulated(operation.aio_fildes as i32) {
-            panic!(
-                "linux-aio-sim: the simulated file {name:?} is used in a context of the running \
-                 kernel; the thread that makes the context must enter the simulation before, by \
-                 Sim::enter"
-            );
+            panic!("linux-aio-sim: {}", in_real_context(&name));
         }
     }
+}
+
+fn in_real_context(name: &str) -> String {
+    format!(
+        "the simulated file {name:?} is used in a context of the running kernel; the thread that \
+         makes the context must enter the simulation before, by Sim::enter"
+    )
 }
 
 /// All simulations of this process, as the library sees them.
@@ -415,18 +421,56 @@ unsafe impl Kernel for Simulations {
         world.monitor.is_none().then(|| Duration::from_nanos(world.now))
     }
 
-    fn future_starts(&self) {
-        let waits_in_vain = || current().is_some_and(|shared| shared.needs_executor());
+    fn machine(&self) -> Option<usize> {
+        let shared = current()?;
+        let has_clock = shared.world().monitor.is_none();
+        has_clock.then_some(shared.number)
+    }
+
+    fn driver_is_used(&self, machine: Option<usize>) {
+        let why = match (machine, self.machine()) {
+            (Some(its), Some(here)) if its != here => {
+                "a driver of one simulation is used in a thread that has entered another; each \
+                 machine has its own files, contexts and drivers, and an Executor of its own"
+            }
+            (Some(_), None) => {
+                "a driver of a simulation is used in a thread that has entered none; enter it \
+                 before, by Sim::enter, or run the future by Executor::block_on or Executor::spawn"
+            }
+            (None, Some(_)) => {
+                "a driver of the running kernel is used in a thread that has entered a simulation; \
+                 make the driver after Sim::enter"
+            }
+            _ => return,
+        };
+        assert!(thread::panicking(), "linux-aio-sim: {why}");
+    }
+
+    fn future_is_polled(&self, machine: Option<usize>) {
+        self.driver_is_used(machine);
+        if machine.is_none() || thread::panicking() {
+            return;
+        }
+        let Some(shared) = current() else { return };
         assert!(
-            thread::panicking() || is_in_executor() || !waits_in_vain(),
+            is_in_executor() || !shared.needs_executor(),
             "linux-aio-sim: a future of a Driver is polled, but not by the Executor of its \
              simulation, so no time would pass while it waits; run it by Executor::block_on or \
              Executor::spawn"
         );
+        assert!(
+            shared.has_helpers(),
+            "linux-aio-sim: a future of a Driver is polled whose Executor has been dropped, so \
+             nobody does the driver's work; keep the Executor for as long as the driver"
+        );
     }
 
-    fn adopts(&self) -> bool {
-        current().is_some_and(|shared| shared.world().monitor.is_none())
+    fn operation_is_prepared(&self, fd: i32) {
+        if descriptor::exists() && current().is_none() && !thread::panicking() {
+            if let Some(name) = name_of_simulated(fd) {
+                panic!("linux-aio-sim: {}", in_real_context(&name));
+            }
+        }
     }
 
     fn adopt(&self, step: Step) {

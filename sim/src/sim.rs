@@ -6,6 +6,7 @@ use crate::files::ROOT;
 use crate::random::Random;
 use crate::seam::{Entering, PowerFailure};
 use crate::shared::Shared;
+use crate::watch::watch;
 use crate::world::{End, World};
 use linux_aio::sys::sim::now;
 use rustix::fd::OwnedFd;
@@ -84,7 +85,9 @@ impl Sim {
     }
 
     fn with(seed: u64, faults: Faults, traced: bool) -> Self {
-        Self { shared: Arc::new(Shared::new(seed, World::new(Random::new(seed), faults, traced))) }
+        let shared = Arc::new(Shared::new(seed, World::new(Random::new(seed), faults, traced)));
+        watch(&shared);
+        Self { shared }
     }
 
     /// Makes this machine the one in which the thread makes contexts, until the guard is dropped.

@@ -265,6 +265,12 @@ impl World {
         }
     }
 
+    /// Returns the number of operations of the disk that are in flight.
+    pub(crate) fn in_flight(&self) -> usize {
+        let all = self.contexts.values().flat_map(|it| &it.in_flight);
+        all.filter(|operation| operation.is_of_disk()).count()
+    }
+
     pub(crate) fn has_polls(&self) -> bool {
         let mut all = self.contexts.values().flat_map(|it| &it.in_flight);
         all.any(|operation| matches!(operation.on, On::Polled(_)))

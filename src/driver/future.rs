@@ -88,8 +88,6 @@ impl<O: Operation + Send + 'static> OpFuture<O> {
     /// Gives the operation to the driver.
     #[inline(always)]
     fn start(&mut self, waker: &Waker) -> Poll<InHeld<O>> {
-        #[cfg(feature = "sim")]
-        crate::sys::sim::future_starts();
         // The clones may panic. Until then the future keeps its operation.
         let (waker, span) = (waker.clone(), self.span.clone());
         let op = erase(self.take_op(), span);
@@ -164,6 +162,7 @@ impl<O: Operation + Send + 'static> OpFuture<O> {
         cx: &mut Context<'_>,
         output: impl FnOnce(Result<u32, Errno>, Held<O>) -> Poll<T>,
     ) -> Poll<T> {
+        self.shared.machine.check_executor();
         let span = self.span.clone();
         let _entered = span.enter();
         let ended = match self.phase {
@@ -323,6 +322,7 @@ impl Future for Close {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.shared.machine.check_executor();
         let waker = cx.waker().clone();
         let destroyed = self
             .shared

@@ -9,6 +9,7 @@ use super::queued_operation::QueuedOperation;
 use super::reactor::Contained;
 use super::run_lock::{ReactorPolling, RunLock};
 use super::state::State;
+use crate::machine::Machine;
 use crate::raw::ForkGuard;
 use crate::{Errno, EventFd, Queue};
 use alloc::sync::{Arc, Weak};
@@ -46,6 +47,7 @@ pub(super) struct Shared {
     /// The threads that make calls for files, and the clock.
     pub(super) blocking: BlockingThreads,
     pub(super) process: ForkGuard,
+    pub(super) machine: Machine,
 }
 
 /// The reference to the driver that a [`Driver`] or a future has.

@@ -1,6 +1,7 @@
 //! Runs users' code for drivers: `prepare` and `goes_on`, whose panics belong to the operation's
 //! future, and wakers and drops, whose panics end here.
 
+use crate::machine::checked;
 use crate::{EventResult, Operation, Prepared};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -18,7 +19,7 @@ pub(crate) fn prepare<O: Operation + ?Sized>(op: &mut O) -> Result<Prepared<'_>,
     // Moved through the closure, as the loan outlives it.
     caught(move || {
         let op = op;
-        op.prepare()
+        checked(op.prepare())
     })
 }
 

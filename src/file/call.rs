@@ -11,7 +11,7 @@ use crate::sys::sim::FileCall;
 use rustix::fd::{AsFd, AsRawFd};
 use rustix::fs::{FallocateFlags, OFlags};
 use rustix::io::retry_on_intr;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::path::Path;
 
@@ -62,6 +62,14 @@ pub(super) fn is_simulated(file: &File) -> bool {
         let _ = file;
         false
     }
+}
+
+/// `fstat(2)`.
+pub(super) fn metadata(file: &File) -> io::Result<Metadata> {
+    // Its answer is right in a simulation, too, unless the file is from before a crash.
+    #[cfg(feature = "sim")]
+    let _ = simulated::call(file.as_fd(), FileCall::Flags);
+    file.metadata()
 }
 
 /// `ftruncate(2)`.

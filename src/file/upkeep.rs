@@ -149,7 +149,7 @@ impl<D: FileDriver> File<D> {
     /// Those of `fstat(2)`.
     #[doc(alias = "fstat")]
     pub fn metadata(&self) -> io::Result<Metadata> {
-        self.get_ref().metadata()
+        call::metadata(self.get_ref())
     }
 
     /// Closes the file on a thread of the driver, and tells whether that failed.

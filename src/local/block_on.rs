@@ -129,6 +129,7 @@ impl Inner {
             !self.turning.get(),
             "block_on was called by a waker or an operation that its LocalDriver runs"
         );
+        self.machine.check();
         self.blocking.set(true);
         let _entered = Entered(self);
         let mut cx = Context::from_waker(&self.bell_waker);

@@ -116,6 +116,7 @@ impl Future for LocalClose {
         if self.inner.check_process().is_err() {
             return Poll::Ready(());
         }
+        self.inner.machine.check();
         let waker = cx.waker().clone();
         if self.inner.check_process().is_err() {
             // The clone has forked: it may belong to a runtime of the parent's.

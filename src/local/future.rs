@@ -9,6 +9,7 @@ use super::{Handle, Inner};
 use crate::driver::InBox;
 use crate::driver::batching::Decision;
 use crate::driver::timed_out::TimedOut;
+use crate::machine::checked;
 use crate::{Errno, Operation, Queue};
 use alloc::boxed::Box;
 use core::fmt;
@@ -75,6 +76,7 @@ impl<O: Operation + 'static> LocalFuture<O> {
         let Some(entry) = self.entry else { polled_after_its_end() };
         // SAFETY: This is the future that has the entry.
         let inner = unsafe { entry.driver() };
+        inner.machine.check();
         if !(entry.phase() == Phase::ENDED && inner.check_process().is_ok())
             && Self::poll_pending(&mut self.entry, entry, cx.waker()).is_pending()
         {
@@ -179,7 +181,7 @@ impl<O: Operation + 'static> LocalFuture<O> {
         // it any more until it has ended, and the driver does nothing with it before.
         let op = unsafe { entry.operation::<O>() };
         let plain = op.is_plain();
-        let prepared = op.prepare();
+        let prepared = checked(op.prepare());
         let of = unprepared.prepared();
         let prepared = inner.announcing.announce::<MEASURED>(prepared, plain, &entry);
         // SAFETY: As above, the operation is lent until it has ended.

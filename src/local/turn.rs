@@ -8,6 +8,7 @@ use super::{Inner, LocalDriver};
 use crate::clock;
 use crate::driver::stall::Stall;
 use crate::driver::users_code::{call_each, catch_and_forget, caught};
+use crate::machine::checked;
 use crate::{Errno, EventFd, Queue};
 use core::task::Waker;
 use core::time::Duration;
@@ -247,7 +248,8 @@ impl Inner {
         // it in the phases `Flying` and `Abandoned`, nor does anybody else, until the queue says
         // that it has ended: that is when the loan ends.
         // The payload of its panic is users' code, too: it stays in the entry whatever follows.
-        let prepared = caught(|| unsafe { entry.prepare() }).map_err(|it| entry.set_panic(it));
+        let prepared =
+            caught(|| checked(unsafe { entry.prepare() })).map_err(|it| entry.set_panic(it));
         if self.check_process().is_err() {
             return;
         }

@@ -102,14 +102,27 @@ pub unsafe trait Kernel: Sync {
         None
     }
 
-    /// Hears that a future of a driver is about to start its operation, which the executor that
-    /// polls it must be able to wait for. It may unwind.
-    fn future_starts(&self) {}
+    /// Returns the number of the simulation that the calling thread has entered: contexts that it
+    /// makes belong to that, and the work of threads that the library is about to start is for
+    /// [`adopt`](Self::adopt).
+    fn machine(&self) -> Option<usize> {
+        None
+    }
 
-    /// Returns whether the work of a thread that the library is about to start is for
-    /// [`adopt`](Self::adopt): the calling thread makes its contexts in a simulation.
-    fn adopts(&self) -> bool {
-        false
+    /// Hears that a driver is used, which was made in that simulation or in none. It may unwind.
+    fn driver_is_used(&self, machine: Option<usize>) {
+        let _ = machine;
+    }
+
+    /// Hears that a future is polled of a driver that was made in that simulation or in none, and
+    /// whose work the executor must do. It may unwind.
+    fn future_is_polled(&self, machine: Option<usize>) {
+        let _ = machine;
+    }
+
+    /// Hears that an operation on that descriptor has been prepared for a driver. It may unwind.
+    fn operation_is_prepared(&self, fd: i32) {
+        let _ = fd;
     }
 
     /// Takes over the work of a thread, in steps that do not block.
@@ -194,10 +207,30 @@ pub fn open(path: &[u8], flags: i32) -> Option<isize> {
     installed()?.open(path, flags)
 }
 
-/// Tells the simulated kernel that a future of a driver is about to start its operation.
-pub fn future_starts() {
+/// Returns the number of the simulation that the calling thread has entered.
+pub fn machine() -> Option<usize> {
+    installed()?.machine()
+}
+
+/// Tells the simulated kernel that a driver is used, which was made in that simulation or in none.
+pub fn driver_is_used(machine: Option<usize>) {
     if let Some(kernel) = installed() {
-        kernel.future_starts();
+        kernel.driver_is_used(machine);
+    }
+}
+
+/// Tells the simulated kernel that a future is polled of a driver that was made in that simulation
+/// or in none.
+pub fn future_is_polled(machine: Option<usize>) {
+    if let Some(kernel) = installed() {
+        kernel.future_is_polled(machine);
+    }
+}
+
+/// Tells the simulated kernel that an operation on that descriptor has been prepared for a driver.
+pub fn operation_is_prepared(fd: i32) {
+    if let Some(kernel) = installed() {
+        kernel.operation_is_prepared(fd);
     }
 }
 
@@ -222,7 +255,9 @@ pub enum Stepped {
 /// calling thread is in none: then the result is `false`, and the thread must be started.
 #[cfg(feature = "alloc")]
 pub fn adopt(step: impl FnOnce() -> Step) -> bool {
-    let Some(kernel) = installed().filter(|kernel| kernel.adopts()) else { return false };
+    let Some(kernel) = installed().filter(|kernel| kernel.machine().is_some()) else {
+        return false;
+    };
     kernel.adopt(step());
     true
 }

@@ -2,8 +2,8 @@
 
 use crate::local_waker::waker;
 use crate::{Outcome, panic_of, read, write};
-use linux_aio::op::{Any, Fdsync, Write};
-use linux_aio::{Direct, Driver, Errno, LocalDriver, Queue};
+use linux_aio::op::{Any, Fdsync, Read, Write};
+use linux_aio::{Direct, Driver, Errno, LocalDriver, Queue, blocking};
 use linux_aio_sim::{Executor, Faults, Sim, check, check_seeds};
 use std::cell::{Cell, RefCell};
 use std::fs::File;
@@ -13,6 +13,8 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
+
+const TIME: Duration = Duration::from_secs(1);
 
 #[test]
 fn a_thread_that_has_not_entered_is_told_so() {
@@ -55,7 +57,8 @@ fn files_and_drivers_of_two_simulations_are_told_apart() {
     let options = linux_aio::File::options().write(true).create(true);
     let file = driver.block_on(options.open(&driver, first.path("log"))).expect("a file");
     let _entered = second.enter();
-    let text = panic_of(|| drop(driver.block_on(file.set_len(1))));
+    let other = LocalDriver::new(1).expect("a context");
+    let text = panic_of(|| drop(other.block_on(file.set_len(1))));
     assert!(text.contains("\"log\") is of another simulation"), "{text}");
 
     let _entered = first.enter();
@@ -65,7 +68,8 @@ fn files_and_drivers_of_two_simulations_are_told_apart() {
     let text = panic_of(|| {
         Executor::new(&second).block_on(async move { driver.perform(sync).await.0 }).expect("0");
     });
-    assert!(text.contains("each needs an Executor of its own simulation"), "{text}");
+    assert!(text.contains("a driver of one simulation is used"), "{text}");
+    assert!(text.contains("an Executor of its own"), "{text}");
 }
 
 /// Goal: a driver of the process that has ended is named, at its first use. Method: an operation of
@@ -176,9 +180,152 @@ fn a_future_that_another_executor_polls_is_told_so() {
     let sync = driver.perform(Fdsync::new(sim.file("log")));
     let text = panic_of(|| drop(pollster::block_on(sync)));
     assert!(text.contains("run it by Executor::block_on or Executor::spawn"), "{text}");
+    // Nor do those that the right one has started, and those that end the driver.
+    let sync = started(&executor, driver.perform(Fdsync::new(sim.file("log"))));
+    let text = panic_of(|| drop(pollster::block_on(sync)));
+    assert!(text.contains("run it by Executor::block_on or Executor::spawn"), "{text}");
+    let text = panic_of(|| pollster::block_on(driver.clone().close_within(TIME)).expect("an end"));
+    assert!(text.contains("run it by Executor::block_on or Executor::spawn"), "{text}");
+    let driver = Driver::on_thread(1).expect("a context");
     // By the right one it runs.
     let sync = driver.perform(Fdsync::new(sim.file("log")));
     assert_eq!(executor.block_on(sync).0, Ok(0));
+}
+
+/// Polls a future once by an executor.
+fn started<F: Future + Unpin + 'static>(executor: &Executor, future: F) -> F {
+    let mut future = Some(future);
+    executor.block_on(poll_fn(move |cx| {
+        let mut future = future.take().expect("one poll");
+        assert!(Pin::new(&mut future).poll(cx).is_pending());
+        Poll::Ready(future)
+    }))
+}
+
+/// Returns the text of the panic of another thread, which enters no simulation.
+fn panic_elsewhere(call: impl FnOnce() + Send + 'static) -> String {
+    std::thread::spawn(|| panic_of(call)).join().expect("the panic was caught")
+}
+
+/// Goal: a future that has gone to another thread does not wait there for ever.
+#[test]
+fn a_future_in_a_thread_that_has_not_entered_is_told_so() {
+    let sim = Sim::new(1, Faults::none());
+    let _entered = sim.enter();
+    let executor = Executor::new(&sim);
+    let driver = Driver::on_thread(2).expect("a context");
+    let sync = || driver.perform(Fdsync::new(sim.file("log")));
+    let (new, started) = (sync(), started(&executor, sync()));
+    let close = driver.clone().close();
+    for text in [
+        panic_elsewhere(|| drop(pollster::block_on(new))),
+        panic_elsewhere(|| drop(pollster::block_on(started))),
+        panic_elsewhere(|| pollster::block_on(close)),
+    ] {
+        assert!(text.contains("a driver of a simulation"), "{text}");
+        assert!(text.contains("Sim::enter") && text.contains("Executor::block_on"), "{text}");
+    }
+}
+
+/// Goal: the same where other threads' work is done for a runtime, which may have several threads.
+#[test]
+fn a_task_of_a_thread_that_has_not_entered_is_told_so() {
+    let sim = Sim::new(1, Faults::none());
+    let _entered = sim.enter();
+    sim.adopt_threads();
+    let driver = Driver::on_thread(1).expect("a context");
+    let sync = driver.perform(Fdsync::new(sim.file("log")));
+    let text = panic_elsewhere(|| drop(pollster::block_on(sync)));
+    assert!(text.contains("a driver of a simulation") && text.contains("Sim::enter"), "{text}");
+}
+
+#[test]
+fn a_driver_whose_executor_has_gone_is_told_so() {
+    let sim = Sim::new(1, Faults::none());
+    let _entered = sim.enter();
+    let executor = Executor::new(&sim);
+    let driver = Driver::on_thread(1).expect("a context");
+    drop(executor);
+    let sync = driver.perform(Fdsync::new(sim.file("log")));
+    let text = panic_of(|| drop(pollster::block_on(sync)));
+    assert!(text.contains("whose Executor has been dropped"), "{text}");
+    let executor = Executor::new(&sim);
+    let sync = driver.perform(Fdsync::new(sim.file("log")));
+    let text = panic_of(|| drop(executor.block_on(sync)));
+    assert!(text.contains("the end of its Executor"), "{text}");
+}
+
+/// Goal: a driver keeps to the clock of its own kernel. Method: one of the running kernel in a
+/// simulation, where its deadlines would never come; and one of a simulation outside of it, and in
+/// another.
+#[test]
+fn a_driver_on_the_wrong_side_is_told_so() {
+    let (shared, local) = (Driver::on_thread(1), LocalDriver::new(1));
+    let (shared, local) = (shared.expect("a context"), local.expect("a context"));
+    let zero = || Read::new(File::open("/dev/zero").expect("a device"), vec![1; 4], 0);
+    let sim = Sim::new(1, Faults::none());
+    let entered = sim.enter();
+    let executor = Executor::new(&sim);
+    let [read, timed] = [(); 2].map(|()| shared.perform(zero()));
+    for text in [
+        panic_of(|| drop(pollster::block_on(read))),
+        panic_of(|| drop(executor.block_on(timed))),
+        panic_of(|| drop(local.block_on(local.perform(zero()).timeout(TIME)))),
+        panic_of(|| drop(pollster::block_on(local.perform(zero())))),
+    ] {
+        assert!(text.contains("a driver of the running kernel"), "{text}");
+        assert!(text.contains("after Sim::enter"), "{text}");
+    }
+
+    let simulated = LocalDriver::new(1).expect("a context");
+    let sync = || simulated.perform(Fdsync::new(sim.file("log")));
+    let other = Sim::new(2, Faults::none());
+    let entered_other = other.enter();
+    let text = panic_of(|| drop(simulated.block_on(sync())));
+    assert!(text.contains("a driver of one simulation"), "{text}");
+    drop((entered_other, entered));
+    let text = panic_of(|| drop(simulated.block_on(sync())));
+    assert!(text.contains("a driver of a simulation") && text.contains("Sim::enter"), "{text}");
+    // Each has stayed whole.
+    assert_eq!(local.block_on(local.perform(zero())).0, Ok(4));
+    assert_eq!(pollster::block_on(shared.perform(zero())).0, Ok(4));
+    let _entered = sim.enter();
+    assert_eq!(simulated.block_on(sync()).0, Ok(0));
+}
+
+/// Goal: a simulated file in a driver of the running kernel is named where the future is awaited,
+/// although another thread submits. Method: each driver, and a read of a real file after it.
+#[test]
+fn a_simulated_file_in_a_driver_of_the_running_kernel_is_named() {
+    let sim = Sim::new(1, Faults::none());
+    let (shared, local) = (Driver::on_thread(1), LocalDriver::new(1));
+    let (shared, local) = (shared.expect("a context"), local.expect("a context"));
+    let sync = || Fdsync::new(sim.file("log"));
+    for text in [
+        panic_of(|| drop(pollster::block_on(shared.perform(sync())))),
+        panic_of(|| drop(local.block_on(local.perform(sync())))),
+    ] {
+        assert!(text.contains("\"log\"") && text.contains("Sim::enter"), "{text}");
+    }
+    let zero = || Read::new(File::open("/dev/zero").expect("a device"), vec![1; 4], 0);
+    assert_eq!(pollster::block_on(shared.perform(zero())).0, Ok(4));
+    assert_eq!(local.block_on(local.perform(zero())).0, Ok(4));
+}
+
+/// Goal: what `std` does to the path of a simulated file fails, also where root may make anything.
+#[test]
+fn nothing_can_be_made_at_the_path_of_a_simulated_file() {
+    let sim = Sim::new(1, Faults::none());
+    drop(sim.file("log"));
+    for made in [
+        std::fs::create_dir_all(sim.path("")),
+        std::fs::create_dir_all(sim.path("a/b")),
+        std::fs::write(sim.path("log"), "x"),
+        std::fs::rename(sim.path("log"), sim.path("old")),
+    ] {
+        assert_eq!(made.expect_err("it fails").kind(), std::io::ErrorKind::NotADirectory);
+    }
+    assert_eq!(sim.names(), ["log"]);
 }
 
 #[test]
@@ -319,18 +466,58 @@ fn a_file_from_before_a_crash_is_named() {
         end(&sim);
         // Another process, which has kept the file.
         let driver = LocalDriver::new(1).expect("a context");
-        for call in 0..3 {
+        for call in 0..4 {
             let text = panic_of(|| {
                 driver.block_on(async {
                     match call {
                         0 => drop(file.read_at(vec![0; 1], 0).await),
                         1 => drop(file.write_at("x", 0).await),
+                        2 => drop(file.metadata()),
                         _ => drop(file.set_len(1).await),
                     }
                 });
             });
             assert!(text.contains("\"log\"") && text.contains("open the file again"), "{text}");
         }
+    }
+}
+
+/// Goal: a file without a driver keeps to its machine, too. Method: each call outside of the
+/// simulation, in another one, and after a crash; and a real file.
+#[test]
+fn a_blocking_file_on_the_wrong_side_is_named() {
+    fn calls(file: &blocking::File) -> [String; 4] {
+        [
+            panic_of(|| drop(file.read_at(&mut [0; 1], 0))),
+            panic_of(|| drop(file.write_at(b"x", 0))),
+            panic_of(|| drop(file.sync_data())),
+            panic_of(|| drop(file.metadata())),
+        ]
+    }
+    let sim = Sim::new(1, Faults::none());
+    let entered = sim.enter();
+    let options = blocking::File::options().read(true).write(true).create(true);
+    let file = options.open_blocking(sim.path("log")).expect("a file");
+    drop(entered);
+    for text in calls(&file) {
+        assert!(text.contains("\"log\"") && text.contains("Sim::enter"), "{text}");
+    }
+    let text = panic_of(|| drop(options.open_blocking(sim.path("log"))));
+    assert!(text.contains("log is a simulated file") && text.contains("Sim::enter"), "{text}");
+    let other = Sim::new(2, Faults::none());
+    let entered = other.enter();
+    for text in calls(&file) {
+        assert!(text.contains("\"log\") is of another simulation"), "{text}");
+    }
+    drop(entered);
+    let real = blocking::File::open("/etc/os-release").expect("a file that is everywhere");
+    let _entered = sim.enter();
+    sim.crash();
+    for text in calls(&file) {
+        assert!(text.contains("\"log\"") && text.contains("open the file again"), "{text}");
+    }
+    for text in calls(&real) {
+        assert!(text.contains("os-release") && text.contains("Sim::path"), "{text}");
     }
 }
 
