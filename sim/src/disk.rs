@@ -7,7 +7,8 @@
 use crate::faults::Faults;
 use crate::inode::Inode;
 use crate::random::Random;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
 
 /// The number of a file, whatever its name.
 pub(crate) type FileNumber = usize;
@@ -28,7 +29,7 @@ pub(crate) struct Disk {
 
 #[derive(Debug)]
 struct File {
-    /// The name by which it was made, for traces and texts.
+    /// Its name, or its last one, for traces and texts.
     label: String,
     inode: Inode,
 }
@@ -58,6 +59,7 @@ impl Disk {
     pub(crate) fn rename(&mut self, from: &str, to: &str) -> bool {
         let Some(file) = self.names.remove(from) else { return false };
         self.names.insert(to.into(), file);
+        self.files[file].label = to.into();
         self.note_names();
         true
     }
@@ -123,10 +125,22 @@ impl Disk {
             self.durable_names = names;
         }
         self.log.clear();
-        self.names = self.durable_names.clone();
-        for File { label, inode } in &mut self.files {
+        let before = mem::replace(&mut self.names, self.durable_names.clone());
+        if before != self.names {
+            let names: Vec<_> = self.names().collect();
+            lines.push(format!("names: there are [{}]", names.join(", ")));
+        }
+        for (name, &file) in &self.names {
+            self.files[file].label.clone_from(name);
+        }
+        let named: BTreeSet<_> = before.values().chain(self.names.values()).copied().collect();
+        for (number, File { label, inode }) in self.files.iter_mut().enumerate() {
             let uncovered = inode.uncovered();
             let line = inode.crash(faults, random);
+            if !named.contains(&number) {
+                // Nothing can reach it any more.
+                continue;
+            }
             lines.push(format!("{label}: {line}"));
             if uncovered > 0 {
                 lines.push(format!("{label}: no sync of the file covered {uncovered} changes"));
@@ -211,5 +225,40 @@ mod tests {
             }
         });
         assert_eq!(left, sets(&[&[], &["a"], &["a", "b"], &["a", "b", "c"]]));
+    }
+
+    /// Goal: a trace names files as the program does. Method: a file that is renamed over another,
+    /// and a crash that may undo it.
+    #[test]
+    fn a_file_is_called_by_its_present_name() {
+        let (mut kept, mut random) = (BTreeSet::new(), Random::new(1));
+        for _ in 0..20 {
+            let mut disk = Disk::default();
+            let old = disk.open("name");
+            disk.force_names(disk.name_changes());
+            let new = disk.open("temporary");
+            assert!(disk.rename("temporary", "name"));
+            assert_eq!(disk.label(new), "name");
+            let lines = disk.crash(&Faults::legal(), &mut random).join("\n");
+            let file = disk.find("name").expect("one of the two");
+            assert_eq!(disk.label(file), "name");
+            let has_temporary =
+                disk.find("temporary").is_some_and(|it| disk.label(it) == "temporary");
+            kept.insert((file == old, has_temporary));
+            assert_eq!(
+                lines.contains("there are [name]"),
+                file == old && !has_temporary,
+                "{lines}"
+            );
+            assert_eq!(lines.contains("there are [name, temporary]"), has_temporary, "{lines}");
+        }
+        assert_eq!(kept, [(true, false), (true, true), (false, false)].into());
+        // What has been replaced for good is not listed.
+        let mut disk = Disk::default();
+        disk.open("name");
+        disk.open("temporary");
+        disk.rename("temporary", "name");
+        disk.force_names(disk.name_changes());
+        assert_eq!(disk.crash(&Faults::legal(), &mut random).len(), 1);
     }
 }
