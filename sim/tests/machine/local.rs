@@ -3,10 +3,13 @@
 
 use crate::local_waker::waker;
 use linux_aio::op::{self, Fdsync, Read, Write};
-use linux_aio::{EventFd, LocalDriver, LocalFuture, Operation, PollEvents, Prepared};
+use linux_aio::{
+    Errno, EventFd, LocalDriver, LocalFuture, Operation, PollEvents, Prepared, Reactor,
+};
 use linux_aio_sim::{Faults, Sim};
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -244,5 +247,79 @@ fn local_drivers_are_closed_in_time_without_a_thread() {
     on_two_slots(|scene| {
         let closed = scene.driver.clone().close_within(Duration::from_secs(1));
         assert_eq!(scene.driver.block_on(closed), Ok(()));
+    });
+}
+
+/// Goal: an operation that waits for a slot comes back at its deadline. Method: two operations have
+/// the slots for longer.
+#[test]
+fn local_operations_come_back_that_wait_for_room() {
+    on_two_slots(|scene| {
+        let mut first = [(); 2].map(|()| scene.op::<600>(false));
+        let third = scene.op::<8>(false).timeout(Duration::from_micros(1));
+        let late = scene.driver.block_on(async {
+            for op in &mut first {
+                let started = poll_fn(|cx| Poll::Ready(Pin::new(&mut *op).poll(cx))).await;
+                assert!(started.is_pending());
+            }
+            third.await
+        });
+        let late = late.map(drop).expect_err("two are before it");
+        assert!(late.into_operation().is_some(), "the kernel never had it");
+        for op in first {
+            assert!(scene.driver.block_on(op).0.is_ok());
+        }
+        assert_eq!(scene.drops.get(), 3);
+    });
+}
+
+/// Goal: a driver that is closed ends its operations, and drops each once. Method: some that the
+/// kernel has and one that waits, awaited and left.
+#[test]
+fn local_drivers_end_what_they_have() {
+    on_two_slots(|scene| {
+        let [mut held, mut left, mut waiting] = [(); 3].map(|()| scene.op::<600>(false));
+        let driver = scene.driver.clone();
+        scene.driver.block_on(async {
+            for op in [&mut held, &mut left, &mut waiting] {
+                let started = poll_fn(|cx| Poll::Ready(Pin::new(&mut *op).poll(cx))).await;
+                assert!(started.is_pending());
+            }
+            drop(left);
+            driver.close().await;
+        });
+        assert!(scene.driver.block_on(held).0.is_ok());
+        assert!(scene.driver.block_on(waiting).0.is_ok());
+        assert_eq!(scene.driver.block_on(scene.op::<8>(false)).0, Err(Errno::ECANCELED));
+        assert_eq!(scene.drops.get(), 4);
+    });
+}
+
+/// Goal: a task of an executor does the work. Method: the executor is a loop, and the reactor looks
+/// at the eventfd.
+#[test]
+fn local_drivers_run_as_a_task() {
+    struct Looks(Arc<EventFd>);
+    impl Reactor for Looks {
+        fn poll_readable(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.0.take()?.map_or(Poll::Pending, |_| Poll::Ready(Ok(())))
+        }
+    }
+    on_two_slots(|scene| {
+        let run = || scene.driver.run_on(|eventfd| Ok(Looks(eventfd))).expect("an eventfd");
+        // The second task finds the eventfd of the first.
+        for _ in 0..2 {
+            let mut run = run();
+            let mut ops: Vec<_> = (0..4).map(|_| scene.op::<8>(false)).collect();
+            let mut rounds = 0;
+            while !ops.is_empty() {
+                ops.retain_mut(|op| poll_once(op, Waker::noop()).is_pending());
+                assert!(poll_once(&mut run, Waker::noop()).is_pending());
+                scene.sim.run_next();
+                rounds += 1;
+                assert!(rounds < 100, "a task that does nothing");
+            }
+        }
+        assert_eq!(scene.drops.get(), 8);
     });
 }
