@@ -153,7 +153,7 @@ const TRIED: &[(&str, &str)] = &[
 const OF_DEADLINES: &[(&str, &str)] = &[
     ("Alarm", "Drop Rings"),
     ("Close", "Closes"),
-    ("Closes", "alarm give_up"),
+    ("Closes", "alarm calls give_up"),
     ("GivesUp", "alarm can_be_refused give_up poll_op refuse"),
     ("LocalAlarm", "Drop Rings"),
     ("LocalClose", "Closes"),
