@@ -92,7 +92,7 @@ impl LocalDriver {
     ///
     /// # Panics
     /// Inside of another `block_on` of the same driver, and in code that the driver calls: a waker,
-    /// the drop or the [`prepare`](Operation::prepare) of an operation.
+    /// the drop or the [`prepare`](crate::Operation::prepare) of an operation.
     ///
     /// # Examples
     ///

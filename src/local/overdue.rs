@@ -50,7 +50,7 @@ impl LocalDriver {
     /// deadline. An operation that the kernel has had no resources for counts from its first
     /// submit. One that waits for a slot is not listed. Returns nothing in a forked child, and in
     /// code that the driver calls while it works: wakers, and the
-    /// [`prepare`](Operation::prepare) and the drop of operations.
+    /// [`prepare`](crate::Operation::prepare) and the drop of operations.
     ///
     /// # Examples
     ///
