@@ -12,7 +12,7 @@
 //!   `Batching::decide`;
 //! - the reactor, once the runtime has run the tasks that were ready ([`Reactor::wake_later`]);
 //! - the helper thread, while the kernel has no resources ([`stall`]), while operations are in the
-//!   kernel that do not name the eventfd ([`announcing`]), when a future gives up at its deadline,
+//!   kernel that do not name the eventfd ([`announced`]), when a future gives up at its deadline,
 //!   and for good once the reactor has failed because its runtime is gone.
 //!
 //! Deadlines have a thread of their own ([`alarm_clock`]).
@@ -28,25 +28,23 @@
 
 pub(crate) mod alarm_clock;
 pub(crate) mod announced;
-mod announcing;
 pub(crate) mod batching;
 mod blocking;
 pub(crate) mod close_within;
 pub(crate) mod deadline;
 pub(crate) mod default_deadline;
 mod deferred;
+pub(crate) mod entry;
 mod event_loop;
 #[cfg(feature = "metrics")]
 mod export;
 mod future;
-pub(crate) mod held;
 mod helper;
 pub(crate) mod meter;
 mod metrics;
 #[cfg(all(test, loom))]
 mod model;
 pub(crate) mod overdue;
-mod queued_operation;
 pub(crate) mod reactor;
 pub(crate) mod rounds;
 mod run_lock;
@@ -77,12 +75,12 @@ use crate::raw::ForkGuard;
 use crate::{EventFd, IoContext, Operation, Queue};
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
-use announcing::Announcing;
+use announced::Announcing;
 use core::fmt;
 use core::sync::atomic::AtomicBool;
 use core::time::Duration;
+use entry::Held;
 use event_loop::EventLoop;
-use held::Held;
 use helper::Helper;
 use reactor::{Contained, NoReactor};
 use run_lock::{ReactorPolling, RunLock};
@@ -349,13 +347,7 @@ impl Driver {
     #[doc(alias = "io_submit")]
     #[inline(always)]
     pub fn perform<O: Operation + Send + 'static>(&self, op: O) -> OpFuture<O> {
-        OpFuture::new(self.shared.clone(), Held::new(op))
-    }
-
-    /// Does the same for an operation that is in its place already.
-    #[inline(always)]
-    pub(crate) fn perform_held<O: Operation + Send + 'static>(&self, op: Held<O>) -> OpFuture<O> {
-        OpFuture::new(self.shared.clone(), op)
+        OpFuture::new(self, Held::new(op))
     }
 
     /// Sets for how long the driver retries where the kernel has no resources for the operations

@@ -329,7 +329,7 @@ impl<O> Engine<O> {
     /// The submit queue has room for every slot. The engine is not used while the iocb is.
     #[cfg(feature = "std")]
     #[inline(always)]
-    pub(crate) unsafe fn push_and_show(&self, op: O) -> Result<(Token, &Iocb), PushError<O>>
+    pub(crate) unsafe fn push_and_show(&self, op: O) -> Result<(Tag, &Iocb), PushError<O>>
     where
         O: Operation,
     {
@@ -340,7 +340,7 @@ impl<O> Engine<O> {
         // SAFETY: The slot stays as long as the engine. Nobody writes the iocb meanwhile: it is the
         // engine that does, or has the kernel do it, and the caller does not use the engine.
         let iocb = unsafe { &*slot.iocb.get() };
-        Ok((self.token(tag), iocb))
+        Ok((tag, iocb))
     }
 
     /// Moves `op` into a free slot and prepares it there.
@@ -562,8 +562,9 @@ impl<O> Engine<O> {
 
     /// Returns the iocb of a live operation.
     #[cfg(feature = "std")]
-    pub(crate) fn iocb(&self, token: Token) -> Option<Iocb> {
-        Some(self.named(token.tag_in(self.id)?)?.iocb())
+    #[inline]
+    pub(crate) fn iocb(&self, tag: Tag) -> Option<Iocb> {
+        Some(self.named(tag)?.iocb())
     }
 
     /// Returns where the operations lie that have not ended, and how they were prepared. They are
@@ -575,6 +576,7 @@ impl<O> Engine<O> {
     }
 
     /// Returns the slot of the operation that a token names.
+    #[inline]
     fn named(&self, tag: Tag) -> Option<&Slot<O>> {
         let slot = self.slots().get(tag.index() as usize)?;
         if slot.tag().without_fills() == tag { Some(slot) } else { None }

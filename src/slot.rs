@@ -206,6 +206,12 @@ impl Token {
         Self { tag, engine }
     }
 
+    /// Returns the operation's tag. The engine is known to be the one that it is of.
+    #[cfg(feature = "std")]
+    pub(crate) fn tag(self) -> Tag {
+        self.tag
+    }
+
     /// Returns the operation's tag, if it is one of this engine's.
     pub(crate) fn tag_in(self, engine: EngineId) -> Option<Tag> {
         (self.engine == engine).then_some(self.tag)

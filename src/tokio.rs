@@ -26,18 +26,15 @@
 //! have. Cargo has no way to say that, so a lock file with one of them does not build. `cargo
 //! update -p tokio` mends it.
 
-mod after_ready_tasks;
+mod reactor;
 
 use crate::EventFd;
 use crate::{Driver, LocalDriver, Reactor};
 use ::tokio::io::Interest;
 use ::tokio::io::unix::AsyncFd;
-use ::tokio::task::unconstrained;
-use after_ready_tasks::AfterReadyTasks;
 use alloc::sync::Arc;
-use core::future::poll_fn;
-use core::pin::pin;
-use core::task::{Context, Poll, Waker};
+use core::task::{Context, Poll};
+use reactor::TokioReactor;
 use std::io;
 
 /// A driver for up to `capacity` operations in flight, watched by the current tokio runtime.
@@ -51,12 +48,7 @@ use std::io;
 /// # Panics
 /// Outside of a tokio runtime, or in one without I/O enabled.
 pub fn driver(capacity: u32) -> io::Result<Driver> {
-    Driver::new(capacity, |eventfd| {
-        // SAFETY: An `EventFd` has one descriptor, open until it is dropped, and the `AsyncFd`
-        // holds it by an `Arc`.
-        let readable = unsafe { AsyncFd::register_with_interest(eventfd, Interest::READABLE) };
-        Ok(TokioReactor { readable: readable?, later: AfterReadyTasks::spawn() })
-    })
+    Driver::new(capacity, TokioReactor::new)
 }
 
 /// Makes a [`LocalDriver`] for up to `capacity` operations in flight, watched by the current tokio
@@ -122,28 +114,5 @@ impl Reactor for Watched {
     /// Returns `true`, as for all that tokio registers with epoll.
     fn is_edge_triggered(&self) -> bool {
         true
-    }
-}
-
-struct TokioReactor {
-    readable: AsyncFd<Arc<EventFd>>,
-    later: AfterReadyTasks,
-}
-
-impl Reactor for TokioReactor {
-    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Without a task's budget: it is not the task that happens to run that is served here, and
-        // a budget that is used up would call the waker from inside.
-        let ready = pin!(unconstrained(poll_fn(|cx| self.readable.poll_read_ready(cx)))).poll(cx);
-        ready.map(|ready| ready.map(|mut ready| ready.clear_ready()))
-    }
-
-    /// Returns `true`, as for all that tokio registers with epoll is.
-    fn is_edge_triggered(&self) -> bool {
-        true
-    }
-
-    fn wake_later(&self, waker: &Waker) -> bool {
-        self.later.wake(waker)
     }
 }

@@ -1,17 +1,15 @@
 //! [`Deferred`], what must be done when the lock is released.
 
-use super::held::Held;
-use super::queued_operation::{Ended, Sent};
+use super::entry::{EntryRef, Orphan};
 use super::users_code::{Payload, call_each};
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::task::Waker;
 
 /// Keeps what is to be dropped when nothing is locked, since its drop is users' code.
 enum Discarded {
     Waker(Waker),
-    Op(Held<Sent>),
-    Payload(Box<Payload>),
+    Op(Orphan),
+    Payload(Payload),
 }
 
 /// See the [module](self).
@@ -32,19 +30,25 @@ impl Deferred {
         self.wakers.push(waker);
     }
 
+    /// Makes room for so many wakers.
+    #[inline(always)]
+    pub(super) fn reserve(&mut self, count: usize) {
+        self.wakers.reserve(count);
+    }
+
     pub(super) fn drop_waker(&mut self, waker: Waker) {
         self.discarded.push(Discarded::Waker(waker));
     }
 
-    pub(super) fn drop_op(&mut self, op: Held<Sent>) {
-        self.discarded.push(Discarded::Op(op));
-    }
-
-    /// Has what is in an outcome dropped, which no future takes.
+    /// Has an operation dropped that no future takes, and the payload of its panic.
+    ///
+    /// # Safety
+    /// Those of [`EntryRef::orphan`].
     #[cold]
-    pub(super) fn discard(&mut self, ended: Ended) {
-        self.discarded.push(Discarded::Op(ended.op));
-        self.discarded.extend(ended.panic.map(Discarded::Payload));
+    pub(super) unsafe fn discard(&mut self, entry: EntryRef) {
+        self.discarded.extend(entry.take_panic().map(Discarded::Payload));
+        // SAFETY: The promises of the caller.
+        self.discarded.push(Discarded::Op(unsafe { entry.orphan() }));
     }
 
     /// Begins with an empty list of wakers, whose allocation is used again.

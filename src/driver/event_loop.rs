@@ -1,17 +1,16 @@
 //! [`EventLoop`], which moves operations to the kernel and completions back.
 
 use super::Shared;
-use super::announced::{Announced, Kind, transfers};
-use super::announcing::Announcing;
+use super::announced::{Announced, Announcing, Kind};
 use super::deferred::Deferred;
+use super::entry::{EntryRef, QueuedOperation};
 use super::helper::Purpose;
 use super::overdue::Facts;
-use super::queued_operation::{Ended, QueuedOperation};
 use super::stall::Stall;
-use super::state::{Pushed, Waiting};
 use super::stats::SubmitCounts;
 use crate::clock;
-use crate::{CallError, Errno, EventFd, Fd, Iocb, Queue, Token};
+use crate::slot::Tag;
+use crate::{CallError, Errno, EventFd, Fd, Queue};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::mem;
@@ -25,13 +24,13 @@ pub(super) struct EventLoop {
     queue: Option<Queue<QueuedOperation>>,
     eventfd: Arc<EventFd>,
     /// Taken from the state, and not pushed yet; its allocation is kept.
-    admitted: Vec<Waiting>,
+    admitted: Vec<EntryRef>,
     /// Pushed, and not submitted yet. Emptied by each submit; its allocation is kept.
-    pushed: Vec<Pushed>,
+    pushed: Vec<EntryRef>,
     /// The beginning of the last submit and its time, until the next step.
     last_submit: Option<(Instant, Duration)>,
     /// Taken from the queue, and not given to the state yet; its allocation is kept.
-    completed: Vec<(usize, Ended)>,
+    completed: Vec<EntryRef>,
     /// An empty list, for its allocation.
     wakers: Vec<Waker>,
     /// Operations have left the queue since the completions were taken.
@@ -74,9 +73,7 @@ impl EventLoop {
         if let Some((at, took)) = self.last_submit.take() {
             state.meter.returned(at, took);
         }
-        for (entry, ended) in self.completed.drain(..) {
-            state.complete(entry, ended, &mut deferred);
-        }
+        state.complete_all(&mut self.completed, &mut deferred);
         if mem::take(&mut self.submitted) {
             state.note_submitted();
             self.announcing.submitted();
@@ -128,27 +125,27 @@ impl EventLoop {
             if ready.goes_on() && shared.is_awaited(entry) {
                 let names = self.announcing.names();
                 ready.op_mut().announced.names = names;
-                let token = ready.push_again();
-                if let Some(iocb) = queue.iocb(token) {
-                    note(&mut self.pushed, &mut self.announcing, entry, token, names, &iocb);
-                }
+                let tag = ready.push_again().tag();
+                let Some(iocb) = queue.iocb_of(tag) else { continue };
+                self.announcing.pushed(Kind::of(&iocb, names));
                 // It may be cancelled before it is submitted.
                 if let Ok(mut state) = shared.lock() {
-                    state.note_token(entry, token);
+                    entry.tag.set(tag);
+                    state.note_submit(entry, Facts::of(&iocb), clock::now());
                 }
             } else {
-                let done = ready.take();
-                self.completed.push((entry, done.op.ended(done.result)));
+                entry.set_result(ready.take().result);
+                self.completed.push(entry);
             }
         }
     }
 
     /// Returns `true` if an operation was cancelled: it ends without a signal if the kernel did not
     /// have it.
-    fn cancel(&mut self, tokens: &[Token]) -> bool {
+    fn cancel(&mut self, tags: &[Tag]) -> bool {
         let Some(queue) = &mut self.queue else { return false };
         // What cannot be cancelled runs to its end.
-        tokens.iter().filter(|&&token| queue.cancel(token).is_ok()).count() > 0
+        tags.iter().filter(|&&tag| queue.cancel_tag(tag).is_ok()).count() > 0
     }
 
     #[inline(always)]
@@ -157,11 +154,14 @@ impl EventLoop {
         // SAFETY: The event loop keeps it open, and the queue is submitted by the event loop alone.
         let eventfd = unsafe { Fd::<'static>::borrow_raw(self.eventfd.fd().as_raw()) };
         let names = self.announcing.names();
-        for Waiting { entry, op } in self.admitted.drain(..) {
+        // Off the list first: one that is unwound over is not pushed twice.
+        for entry in self.admitted.drain(..) {
             let announced = Announced { eventfd, names, kind: Kind::Other };
-            match queue.push_and_show(QueuedOperation { op, panic: None, entry, announced }) {
-                Ok((token, iocb)) => {
-                    note(&mut self.pushed, &mut self.announcing, entry, token, names, iocb);
+            match queue.push_and_show(QueuedOperation { entry, announced }) {
+                Ok((tag, iocb)) => {
+                    entry.tag.set(tag);
+                    self.announcing.pushed(Kind::of(iocb, names));
+                    self.pushed.push(entry);
                 }
                 Err(_) => unreachable!("no more are admitted than there are slots"),
             }
@@ -178,7 +178,7 @@ impl EventLoop {
             return false;
         }
         let start = clock::now();
-        note_submits(&mut self.pushed, shared, start);
+        note_submits(&mut self.pushed, queue, shared, start);
         let submitted = queue.submit();
         let took = clock::now() - start;
         self.last_submit = Some((start, took));
@@ -224,10 +224,12 @@ impl EventLoop {
             if let Some((at, took)) = last_submit {
                 state.meter.returned(at, took);
             }
-            while let Some(op) = queue.take_queued() {
-                self.announcing.ended(op.announced.kind);
-                state.complete(op.entry, op.ended(Err(errno)), deferred);
+            while let Some(QueuedOperation { entry, announced }) = queue.take_queued() {
+                self.announcing.ended(announced.kind);
+                entry.set_result(Err(errno));
+                self.completed.push(entry);
             }
+            state.complete_all(&mut self.completed, deferred);
         });
         true
     }
@@ -246,29 +248,22 @@ impl EventLoop {
     }
 }
 
-/// Notes an operation that has just been pushed.
-#[inline(always)]
-fn note(
-    pushed: &mut Vec<Pushed>,
-    announcing: &mut Announcing,
-    entry: usize,
-    token: Token,
-    names: bool,
-    iocb: &Iocb,
-) {
-    announcing.pushed(Kind::new(transfers(iocb.opcode()), names));
-    pushed.push(Pushed { entry, token, facts: Facts::of(iocb) });
-}
-
 /// Notes what is about to be submitted, before the call, which may block.
 #[inline(always)]
-fn note_submits(pushed: &mut Vec<Pushed>, shared: &Shared, at: Instant) {
+fn note_submits(
+    pushed: &mut Vec<EntryRef>,
+    queue: &Queue<QueuedOperation>,
+    shared: &Shared,
+    at: Instant,
+) {
     if pushed.is_empty() {
         return;
     }
     if let Ok(mut state) = shared.lock() {
-        for pushed in &*pushed {
-            state.note_submit(pushed, at);
+        for &entry in &*pushed {
+            if let Some(iocb) = queue.iocb_of(entry.tag.get()) {
+                state.note_submit(entry, Facts::of(&iocb), at);
+            }
         }
     }
     pushed.clear();

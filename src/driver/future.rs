@@ -1,16 +1,16 @@
 //! The futures of a driver.
 
-use super::Handle;
-use super::held::Held;
-use super::queued_operation::{Ended, Sent};
+use super::entry::{EntryRef, Held};
 use super::state::GivenUp;
 use super::timed_out::TimedOut;
-use super::tracing::{Span, downcast, erase};
+use super::tracing::Span;
 use super::users_code::{Payload, catch_and_forget};
+use super::{Driver, Handle};
 use crate::{Errno, Operation};
 use alloc::boxed::Box;
 use core::fmt;
 use core::future::Future;
+use core::marker::PhantomData;
 use core::mem;
 use core::pin::Pin;
 use core::task::{Context, Poll, Waker};
@@ -52,32 +52,35 @@ pub(crate) type InBox<O> = (Result<u32, Errno>, Box<O>);
 #[must_use = "a future does nothing unless it is polled"]
 pub struct OpFuture<O> {
     pub(super) shared: Handle,
-    phase: Phase<O>,
+    /// The operation's. It is this future's but while the phase is `Started`, and not there any
+    /// more once it is `Finished`.
+    entry: EntryRef,
+    phase: Phase,
     span: Span,
+    op: PhantomData<O>,
 }
 
-enum Phase<O> {
-    New(Held<O>),
-    /// The driver has it, at this entry.
-    Started(usize),
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// The operation is this future's.
+    New,
+    /// The driver has it.
+    Started,
     Finished,
 }
 
+/// Tells what has become of a future on its first poll.
+enum Start {
+    /// The operation will end, or has.
+    Pending,
+    /// The event loop has run, and the operation may have ended.
+    Run,
+    Refused(Errno),
+}
+
 impl<O> OpFuture<O> {
-    pub(super) fn new(shared: Handle, op: Held<O>) -> Self {
-        Self { shared, phase: Phase::New(op), span: Span::new() }
-    }
-
-    /// Sets the phase once the operation has been taken. To assign would also drop the operation.
-    #[inline(always)]
-    fn set_phase(&mut self, phase: Phase<O>) {
-        let before = mem::replace(&mut self.phase, phase);
-        debug_assert!(!matches!(before, Phase::New(_)));
-        mem::forget(before);
-    }
-
     pub(super) fn is_new(&self) -> bool {
-        matches!(self.phase, Phase::New(_))
+        self.phase == Phase::New
     }
 }
 
@@ -85,64 +88,63 @@ impl<O> OpFuture<O> {
 impl<O> Unpin for OpFuture<O> {}
 
 impl<O: Operation + Send + 'static> OpFuture<O> {
+    /// Performs an operation that is in its place already.
+    #[inline(always)]
+    pub(crate) fn new(driver: &Driver, op: Held<O>) -> Self {
+        let shared = driver.shared.clone();
+        let entry = op.share();
+        // It is this future's from now on.
+        mem::forget(op);
+        Self { shared, entry, phase: Phase::New, span: Span::new(), op: PhantomData }
+    }
+
     /// Gives the operation to the driver.
     #[inline(always)]
-    fn start(&mut self, waker: &Waker) -> Poll<InHeld<O>> {
+    fn start(&mut self, waker: &Waker) -> Start {
         // The clones may panic. Until then the future keeps its operation.
-        let (waker, span) = (waker.clone(), self.span.clone());
-        let op = erase(self.take_op(), span);
+        let (waker, traced) = (waker.clone(), self.span.traced());
+        // SAFETY: It has not started, so the operation is this future's.
+        unsafe { self.entry.trace(traced) };
         let mut state = match self.shared.lock() {
             Ok(state) => state,
-            Err(errno) => return Poll::Ready(self.refused(errno, op, waker)),
+            Err(errno) => return refused(errno, waker),
         };
         if let Some(errno) = state.refusal() {
             drop(state);
-            return Poll::Ready(self.refused(errno, op, waker));
+            return refused(errno, waker);
         }
-        let (entry, decision) = state.start(op, waker);
+        self.phase = Phase::Started;
+        let decision = state.start(self.entry, waker);
         drop(state);
-        self.set_phase(Phase::Started(entry));
-        if self.shared.submit(decision) { self.take_end(entry) } else { Poll::Pending }
-    }
-
-    /// Gives an operation back that the driver does not take.
-    #[cold]
-    fn refused(&self, errno: Errno, op: Held<Sent>, waker: Waker) -> InHeld<O> {
-        catch_and_forget(|| drop(waker));
-        self.span.ended(Err(errno));
-        (Err(errno), downcast(op))
-    }
-
-    /// Looks whether the operation has ended inside of `io_submit`.
-    #[inline(never)]
-    fn take_end(&mut self, entry: usize) -> Poll<InHeld<O>> {
-        let ended = in_parent_only(self.shared.lock()).take_end(entry);
-        ended.map_or(Poll::Pending, |ended| Poll::Ready(self.finish(ended)))
-    }
-
-    /// Takes the operation of a future that has not started.
-    fn take_op(&mut self) -> Held<O> {
-        match mem::replace(&mut self.phase, Phase::Finished) {
-            Phase::New(op) => op,
-            _ => unreachable!("only the first poll takes it"),
-        }
+        if self.shared.submit(decision) { Start::Run } else { Start::Pending }
     }
 
     /// Has `waker` called when the operation ends, unless it just has.
     #[cold]
-    fn wait(&mut self, entry: usize, waker: &Waker) -> Poll<InHeld<O>> {
+    fn wait(&mut self, waker: &Waker) {
         let waker = waker.clone();
-        let ended = in_parent_only(self.shared.with_state(|state, deferred| {
-            state.set_waker(entry, waker, deferred);
-            state.take_end(entry)
-        }));
-        ended.map_or(Poll::Pending, |ended| Poll::Ready(self.finish(ended)))
+        in_parent_only(
+            self.shared.with_state(|state, deferred| state.set_waker(self.entry, waker, deferred)),
+        );
+    }
+
+    /// Takes the operation, which is this future's.
+    ///
+    /// # Safety
+    /// The future has not started, or its operation has ended or was never admitted.
+    #[inline(always)]
+    unsafe fn take_op(&mut self) -> Held<O> {
+        debug_assert!(self.phase != Phase::Finished);
+        self.phase = Phase::Finished;
+        // SAFETY: The promise of the caller. It is called once, as the phase says.
+        unsafe { self.entry.hold() }
     }
 }
 
 impl<O: Operation + Send + 'static> Future for OpFuture<O> {
     type Output = (Result<u32, Errno>, O);
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.poll_as(cx, |result, op| op.take(|op| Poll::Ready((result, op))))
     }
@@ -165,67 +167,108 @@ impl<O: Operation + Send + 'static> OpFuture<O> {
         self.shared.machine.check_executor();
         let span = self.span.clone();
         let _entered = span.enter();
-        let ended = match self.phase {
-            Phase::New(_) => self.start(cx.waker()),
-            Phase::Started(entry) => {
-                let mut state = in_parent_only(self.shared.lock());
-                if let Some(ended) = state.take_end(entry) {
-                    drop(state);
-                    let (result, op) = self.finish(ended);
-                    return output(result, op);
+        match self.phase {
+            Phase::New => match self.start(cx.waker()) {
+                Start::Pending => return Poll::Pending,
+                Start::Run => in_parent_only(self.shared.check_process()),
+                Start::Refused(errno) => {
+                    self.span.ended(Err(errno));
+                    // SAFETY: The driver has not taken it.
+                    return output(Err(errno), unsafe { self.take_op() });
                 }
-                // Mostly it is the same one, and its clone is saved.
-                let is_set = state.will_wake(entry, cx.waker());
-                drop(state);
-                if is_set { Poll::Pending } else { self.wait(entry, cx.waker()) }
+            },
+            Phase::Started => {
+                in_parent_only(self.shared.check_process());
+                if !self.entry.has_ended() && !self.will_wake(cx.waker()) {
+                    self.wait(cx.waker());
+                }
             }
             Phase::Finished => polled_after_end(),
-        };
-        match ended {
-            Poll::Ready((result, op)) => output(result, op),
-            Poll::Pending => Poll::Pending,
         }
+        if !self.entry.has_ended() {
+            return Poll::Pending;
+        }
+        // SAFETY: It has ended.
+        let (result, op) = unsafe { self.finish() };
+        output(result, op)
     }
 
+    /// Returns whether the end of the operation calls this waker, or one that does the same. Mostly
+    /// it does, and a clone is saved.
+    fn will_wake(&self, waker: &Waker) -> bool {
+        let _state = in_parent_only(self.shared.lock());
+        self.entry.will_wake(waker)
+    }
+
+    /// Takes the outcome.
+    ///
+    /// # Safety
+    /// The operation has ended.
     #[inline(always)]
-    fn finish(&mut self, ended: Ended) -> InHeld<O> {
-        self.set_phase(Phase::Finished);
-        let Ended { op, result, panic } = ended;
+    unsafe fn finish(&mut self) -> InHeld<O> {
+        let entry = self.entry;
+        if entry.is_measured.get() {
+            self.polled();
+        }
+        let result = entry.result();
+        let panic = entry.take_panic();
+        // SAFETY: The promise of the caller.
+        let op = unsafe { self.take_op() };
         if let Some(payload) = panic {
-            go_on_panicking(op, *payload);
+            go_on_panicking(op, payload);
         }
         self.span.ended(result);
-        (result, downcast(op))
+        (result, op)
+    }
+
+    /// Ends the measurement of the operation.
+    #[cold]
+    fn polled(&self) {
+        in_parent_only(self.shared.lock()).polled(self.entry);
     }
 
     /// Takes the operation of a future that has not started, since its deadline has passed.
     pub(super) fn refuse_new(&mut self) -> O {
+        assert!(self.is_new(), "only a future that has not started is refused");
         self.span.left("deadline");
-        self.take_op().into_inner()
+        // SAFETY: It has not started.
+        unsafe { self.take_op() }.into_inner()
     }
 
     /// Leaves the operation to the driver, since its deadline has passed. If it has just completed,
     /// returns that.
     pub(super) fn give_up(&mut self) -> Result<(Result<u32, Errno>, O), TimedOut<O>> {
-        let Phase::Started(entry) = self.phase else {
-            unreachable!("a future that is pending has started")
-        };
+        assert!(self.phase == Phase::Started, "a future that is pending has started");
+        let entry = self.entry;
         let given_up = in_parent_only(
             self.shared.with_state(|state, deferred| state.give_up(entry, deferred)),
         );
-        self.phase = Phase::Finished;
-        if !matches!(given_up, GivenUp::Ended(_)) {
-            self.span.left("deadline");
-        }
         match given_up {
-            GivenUp::Ended(ended) => {
-                let (result, op) = self.finish(ended);
+            GivenUp::Ended => {
+                // SAFETY: It has ended.
+                let (result, op) = unsafe { self.finish() };
                 Ok((result, op.into_inner()))
             }
-            GivenUp::NotAdmitted(op) => Err(TimedOut::new(Some(downcast::<O>(op).into_inner()))),
-            GivenUp::Left => Err(TimedOut::new(None)),
+            GivenUp::NotAdmitted => {
+                // SAFETY: It was never admitted, and the driver has forgotten it.
+                let op = unsafe { self.take_op() };
+                self.span.left("deadline");
+                Err(TimedOut::new(Some(op.into_inner())))
+            }
+            GivenUp::Left => {
+                self.phase = Phase::Finished;
+                self.span.left("deadline");
+                Err(TimedOut::new(None))
+            }
         }
     }
+}
+
+/// Gives an operation back that the driver does not take.
+#[cold]
+fn refused(errno: Errno, waker: Waker) -> Start {
+    catch_and_forget(|| drop(waker));
+    Start::Refused(errno)
 }
 
 #[cold]
@@ -235,7 +278,7 @@ fn polled_after_end() -> ! {
 
 /// Panics with the payload of an operation's own panic.
 #[cold]
-fn go_on_panicking(op: Held<Sent>, payload: Payload) -> ! {
+fn go_on_panicking<O>(op: Held<O>, payload: Payload) -> ! {
     // Its drop must not panic while this one unwinds.
     catch_and_forget(|| drop(op));
     resume_unwind(payload)
@@ -263,11 +306,19 @@ impl<O> OpFuture<O> {
     /// Leaves the operation of a future that is dropped before its end.
     #[cold]
     fn leave(&mut self) {
-        // A new one is dropped with the future.
-        if let Phase::Started(entry) = self.phase {
-            // In a forked child the operation is left to the parent.
-            let _ = self.shared.with_state(|state, deferred| state.abandon(entry, deferred));
-            self.span.left("dropped");
+        match mem::replace(&mut self.phase, Phase::Finished) {
+            // SAFETY: It has not started, so the operation is this future's, which is dropped.
+            Phase::New => drop(unsafe { self.entry.hold::<O>() }),
+            Phase::Started => {
+                let entry = self.entry;
+                // In a forked child the operation is left to the parent.
+                let _ = self.shared.with_state(|state, deferred| {
+                    // SAFETY: This is its future, which has started it and is dropped.
+                    unsafe { state.abandon(entry, deferred) }
+                });
+                self.span.left("dropped");
+            }
+            Phase::Finished => {}
         }
     }
 }
@@ -275,7 +326,7 @@ impl<O> OpFuture<O> {
 impl<O> Drop for OpFuture<O> {
     #[inline(always)]
     fn drop(&mut self) {
-        if !matches!(self.phase, Phase::Finished) {
+        if self.phase != Phase::Finished {
             self.leave();
         }
     }
@@ -284,8 +335,8 @@ impl<O> Drop for OpFuture<O> {
 impl<O> fmt::Debug for OpFuture<O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let phase = match self.phase {
-            Phase::New(_) => "new",
-            Phase::Started(_) => "started",
+            Phase::New => "new",
+            Phase::Started => "started",
             Phase::Finished => "finished",
         };
         f.debug_struct("OpFuture").field("phase", &phase).finish_non_exhaustive()

@@ -1,6 +1,6 @@
 //! The driver's helper thread, which waits where no task may.
 
-use super::queued_operation::QueuedOperation;
+use super::entry::QueuedOperation;
 use super::thread::{Thread, ThreadError};
 use super::users_code::catch_and_forget;
 use super::{Handle, Shared};
@@ -8,9 +8,10 @@ use crate::clock;
 use crate::{Errno, EventFd, Queue};
 use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
 use core::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SendError, Sender, channel};
 use std::time::Instant;
 
 /// The thread sleeps until it has a job, and ends with the context.
@@ -57,9 +58,12 @@ impl Helper {
 
     /// Ends the context of `queue` on the thread, and the thread.
     pub(super) fn destroy(&self, queue: Queue<QueuedOperation>, shared: Weak<Shared>) {
-        // The thread waits for this. Were it gone, the queue would be dropped here: slow, but
-        // right.
-        let _ = self.jobs.send(Job::Destroy(Box::new(queue), shared));
+        // The thread waits for this. Were it gone, the queue ends here: slow, but right.
+        if let Err(SendError(Job::Destroy(queue, shared))) =
+            self.jobs.send(Job::Destroy(Box::new(queue), shared))
+        {
+            destroy(*queue, &shared);
+        }
     }
 
     /// Makes the thread watch the eventfd.
@@ -164,18 +168,21 @@ fn run_event_loop(shared: &Weak<Shared>) {
 /// ends now, with the reason.
 fn destroy(queue: Queue<QueuedOperation>, shared: &Weak<Shared>) {
     let reason = queue.poll_failure().unwrap_or(Errno::ECANCELED);
-    let left = queue.into_operations();
+    let mut left: Vec<_> = queue.into_operations().into_iter().map(|op| op.entry).collect();
+    left.iter().for_each(|entry| entry.set_result(Err(reason)));
     let Some(shared) = Handle::upgrade(shared) else {
-        for op in left {
-            catch_and_forget(|| drop(op));
+        for entry in left {
+            catch_and_forget(|| drop(entry.take_panic()));
+            // SAFETY: The kernel is finished with the operation, which has left the queue. Its
+            // future is gone: futures keep the driver.
+            let orphan = unsafe { entry.orphan() };
+            catch_and_forget(|| drop(orphan));
         }
         return;
     };
     let _ = shared.with_state(|state, deferred| {
         state.meter.step();
-        for op in left {
-            state.complete(op.entry, op.ended(Err(reason)), deferred);
-        }
+        state.complete_all(&mut left, deferred);
     });
     // When this is known, operations of nobody have been dropped.
     let _ = shared.with_state(|state, deferred| state.set_destroyed(deferred));

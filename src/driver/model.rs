@@ -9,14 +9,12 @@
 //! ```
 
 use super::alarm_clock::{Alarms, Key};
-use super::announced::Kind;
-use super::announcing::{Announcing, PAUSE};
+use super::announced::{Announcing, Kind, PAUSE};
 use super::batching::Decision;
 use super::deferred::Deferred;
-use super::held::Held;
-use super::queued_operation::{Ended, Sent};
+use super::entry::{EntryRef, Held};
 use super::run_lock::{ReactorPolling, RunLock};
-use super::state::{State, Waiting};
+use super::state::{GivenUp, State};
 use crate::{Operation, Prepared};
 use alloc::vec::Vec;
 use core::future::poll_fn;
@@ -48,8 +46,8 @@ impl Drop for Op {
 /// The part outside of the driver: the kernel's operations, and the eventfd with its reactor.
 #[derive(Default)]
 struct Outside {
-    in_flight: Vec<(usize, Kind)>,
-    completed: Vec<usize>,
+    in_flight: Vec<(EntryRef, Kind)>,
+    completed: Vec<EntryRef>,
     readable: bool,
     /// The helper thread is to look for operations that nobody announces.
     look: bool,
@@ -62,8 +60,8 @@ struct Outside {
 
 #[derive(Default)]
 struct EventLoop {
-    /// The operations in the kernel, each with its entry.
-    ops: Vec<(usize, Kind, Held<Sent>)>,
+    /// The operations in the kernel.
+    ops: Vec<(EntryRef, Kind)>,
     announcing: Announcing,
     submitted: bool,
 }
@@ -140,16 +138,18 @@ impl Model {
         let event_loop = self.event_loop.get_mut();
         // SAFETY: Only in a step, which loom checks: it notices every other access during this one.
         let event_loop = unsafe { event_loop.deref() };
-        let completed = mem::take(&mut lock(&self.outside).completed);
+        let mut completed = mem::take(&mut lock(&self.outside).completed);
+        let has_completed = !completed.is_empty();
         let mut admitted = Vec::new();
         self.with_state(|state, deferred| {
             for &entry in &completed {
                 let at =
                     event_loop.ops.iter().position(|op| op.0 == entry).expect("it was submitted");
-                let (_, kind, op) = event_loop.ops.swap_remove(at);
+                let (_, kind) = event_loop.ops.swap_remove(at);
                 event_loop.announcing.ended(kind);
-                state.complete(entry, Ended { op, result: Ok(0), panic: None }, deferred);
+                entry.set_result(Ok(0));
             }
+            state.complete_all(&mut completed, deferred);
             // Reads cannot be cancelled.
             state.take_cancels();
             state.admit(&mut admitted);
@@ -167,14 +167,14 @@ impl Model {
         }
         let names = event_loop.announcing.names();
         event_loop.submitted = !admitted.is_empty();
-        for Waiting { entry, op } in admitted {
+        for entry in admitted {
             let kind = if names { Kind::Transfer } else { Kind::SilentTransfer };
             event_loop.announcing.pushed(kind);
-            event_loop.ops.push((entry, kind, op));
+            event_loop.ops.push((entry, kind));
             self.change(|outside| outside.in_flight.push((entry, kind)));
         }
         // What was submitted silently may have completed inside, and must be looked for.
-        !completed.is_empty() || event_loop.submitted && !names
+        has_completed || event_loop.submitted && !names
     }
 
     /// The kernel and the reactor, on their thread, until all has ended and nothing is left to do.
@@ -212,11 +212,24 @@ impl Model {
         result
     }
 
-    fn start(&self, waker: Waker) -> usize {
-        let op = Held::new(Op(Arc::clone(&self.dropped))).erase_sent();
-        let (entry, decision) = lock(&self.state).start(op, waker);
+    fn start(&self, waker: Waker) -> EntryRef {
+        let op = Held::new(Op(Arc::clone(&self.dropped)));
+        let entry = op.share();
+        mem::forget(op);
+        let decision = lock(&self.state).start(entry, waker);
         self.submit(decision);
         entry
+    }
+
+    /// Looks whether the operation has ended, without the lock, and takes it then.
+    fn take_end(&self, entry: EntryRef) -> bool {
+        let has_ended = entry.has_ended();
+        if has_ended {
+            assert_eq!(entry.result(), Ok(0));
+            // SAFETY: It has ended, and the caller, its future, asks no more.
+            drop(unsafe { entry.hold::<Op>() });
+        }
+        has_ended
     }
 
     fn submit(&self, decision: Decision) {
@@ -231,19 +244,22 @@ impl Model {
     fn run(&self) {
         let mut started = None;
         block_on(poll_fn(|cx| {
-            let waker = cx.waker().clone();
-            let ended = match started {
-                None => {
-                    let entry = *started.insert(self.start(waker));
-                    lock(&self.state).take_end(entry)
-                }
-                Some(entry) => self.with_state(|state, deferred| {
-                    state.set_waker(entry, waker, deferred);
-                    state.take_end(entry)
-                }),
-            };
-            if ended.is_some() { Poll::Ready(()) } else { Poll::Pending }
+            let entry = self.poll(&mut started, cx.waker());
+            if self.take_end(entry) { Poll::Ready(()) } else { Poll::Pending }
         }));
+    }
+
+    /// Starts an operation, or sets the waker of one that has started.
+    fn poll(&self, started: &mut Option<EntryRef>, waker: &Waker) -> EntryRef {
+        match *started {
+            None => *started.insert(self.start(waker.clone())),
+            Some(entry) => {
+                self.with_state(|state, deferred| {
+                    state.set_waker(entry, waker.clone(), deferred);
+                });
+                entry
+            }
+        }
     }
 
     /// A future with a deadline, as it is: it ends with its operation, or when the clock has come
@@ -252,27 +268,20 @@ impl Model {
         let mut started = None;
         let mut key = None;
         block_on(poll_fn(|cx| {
-            let waker = cx.waker().clone();
-            let (entry, ended) = match started {
-                None => {
-                    let entry = self.start(waker);
-                    (*started.insert(entry), lock(&self.state).take_end(entry))
-                }
-                Some(entry) => self.with_state(|state, deferred| {
-                    state.set_waker(entry, waker, deferred);
-                    (entry, state.take_end(entry))
-                }),
-            };
-            if ended.is_some() {
+            let entry = self.poll(&mut started, cx.waker());
+            if self.take_end(entry) {
                 return Poll::Ready(());
             }
             self.set_alarm(&mut key, cx.waker());
             if !self.late.load(Ordering::SeqCst) {
                 return Poll::Pending;
             }
-            // It may have ended since, or never been admitted: it is dropped here then.
             let given_up = self.with_state(|state, deferred| state.give_up(entry, deferred));
-            drop(given_up);
+            // It may have ended since, or never been admitted: it is dropped here then.
+            if given_up != GivenUp::Left {
+                // SAFETY: It is its future's, which asks no more.
+                drop(unsafe { entry.hold::<Op>() });
+            }
             Poll::Ready(())
         }));
         key.map(|key| lock(&self.alarms).clear(key));
@@ -305,7 +314,10 @@ impl Model {
     /// A future that is polled once, and dropped.
     fn run_and_drop(&self) {
         let entry = self.start(Waker::noop().clone());
-        self.with_state(|state, deferred| state.abandon(entry, deferred));
+        self.with_state(|state, deferred| {
+            // SAFETY: The caller is its future, which has started it and forgets it.
+            unsafe { state.abandon(entry, deferred) }
+        });
     }
 
     fn check(&self, operations: usize) {

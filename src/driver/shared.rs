@@ -3,9 +3,9 @@
 use super::batching::Decision;
 use super::blocking::BlockingThreads;
 use super::deferred::Deferred;
+use super::entry::{EntryRef, QueuedOperation};
 use super::event_loop::EventLoop;
 use super::helper::{Helper, Purpose};
-use super::queued_operation::QueuedOperation;
 use super::reactor::Contained;
 use super::run_lock::{ReactorPolling, RunLock};
 use super::state::State;
@@ -117,8 +117,8 @@ impl Shared {
     }
 
     /// Returns whether somebody waits for the operation of an entry.
-    pub(super) fn is_awaited(&self, entry: usize) -> bool {
-        self.lock().is_ok_and(|state| state.is_awaited(entry))
+    pub(super) fn is_awaited(&self, entry: EntryRef) -> bool {
+        self.lock().is_ok_and(|_state| !entry.is_abandoned.get())
     }
 
     /// Calls `step` under the lock, and does what it defers after it. Does neither in a forked

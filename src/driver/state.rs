@@ -1,123 +1,68 @@
-//! [`State`], the table of a driver's operations. Plain data behind the driver's lock.
+//! [`State`], what a driver knows of its operations. Plain data behind the driver's lock.
 
 use super::batching::{Batching, Decision};
 use super::deferred::Deferred;
-use super::held::Held;
+use super::entry::EntryRef;
 use super::meter::Meter;
 use super::overdue::{Facts, Overdue, Submitted};
-use super::queued_operation::{Ended, Sent};
 use super::stall::RETRY_LIMIT;
 use super::stats::DriverStats;
-use super::users_code::Payload;
-use crate::{Errno, Token};
-use alloc::boxed::Box;
+use crate::Errno;
+use crate::slot::Tag;
 use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec;
 use alloc::vec::Vec;
 use core::mem;
 use core::task::Waker;
 use core::time::Duration;
 use std::time::Instant;
 
-/// The operation of one future: from its first poll until the future has the outcome or the kernel
-/// is finished, whichever is later.
-///
-/// Each step writes what it changes, in place: the entry is not moved as an enum with fields would
-/// be.
-struct Entry {
-    phase: Phase,
-    /// There from the start to the end of the operation, unless its future is gone.
-    waker: Option<Waker>,
-    /// The number of the operation. It waits for a slot if this is above [`State::admitted_to`].
-    ticket: u64,
-    /// There once the operation has ended, until the future takes it.
-    op: Option<Held<Sent>>,
-    /// The rest of its outcome, then.
-    result: Result<u32, Errno>,
-    panic: Option<Box<Payload>>,
-    /// The operation in the queue or the kernel, once it has been submitted.
-    submitted: Option<Submitted>,
-    /// The token of its last piece.
-    token: Option<Token>,
-}
-
-impl Entry {
-    const VACANT: Self = Self {
-        phase: Phase::Vacant,
-        waker: None,
-        ticket: 0,
-        op: None,
-        result: Ok(0),
-        panic: None,
-        submitted: None,
-        token: None,
-    };
-
-    /// Stores the outcome of the operation, and has its future woken.
-    #[inline(always)]
-    fn end(&mut self, ended: Ended, deferred: &mut Deferred) {
-        let Ended { op, result, panic } = ended;
-        fill(&mut self.op, Some(op));
-        fill(&mut self.panic, panic);
-        self.result = result;
-        if let Some(waker) = self.waker.take() {
-            deferred.wake(waker);
-        }
-    }
-
-    /// Takes the outcome of an operation that has ended.
-    #[inline(always)]
-    fn take_ended(&mut self) -> Option<Ended> {
-        let op = self.op.take()?;
-        Some(Ended { op, result: self.result, panic: self.panic.take() })
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    Vacant,
-    /// Waits for a slot, or is in the queue, in the kernel, or not taken by its future yet.
-    Started,
-    /// In the queue or in the kernel. Its future has gone.
-    Abandoned,
-}
-
-/// An operation that waits for a slot.
-pub(super) struct Waiting {
-    pub(super) entry: usize,
-    pub(super) op: Held<Sent>,
-}
-
-/// An operation that has been pushed, and is to be submitted.
-pub(super) struct Pushed {
-    pub(super) entry: usize,
-    pub(super) token: Token,
-    pub(super) facts: Facts,
-}
-
 /// Tells what has become of an operation whose future gives it up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum GivenUp {
-    Ended(Ended),
-    /// It waited for a slot.
-    NotAdmitted(Held<Sent>),
+    /// It has ended, and is its future's.
+    Ended,
+    /// It waited for a slot, and is its future's again.
+    NotAdmitted,
     /// It is in the queue or in the kernel, and stays with the driver.
     Left,
 }
 
-pub(super) struct State {
-    entries: Vec<Entry>,
+/// An operation that was given to the kernel.
+#[derive(Clone, Copy)]
+struct InKernel {
+    submitted: Submitted,
+    is_abandoned: bool,
+}
+
+/// Gives numbers to the operations that are measured.
+#[derive(Default)]
+struct Marks {
+    /// All numbers are below this.
+    count: usize,
+    /// The numbers below that are in use by no operation.
     vacant: Vec<usize>,
+}
+
+pub(super) struct State {
     /// Those that wait for a slot, oldest first, which is by ticket: first all of `held`, which a
     /// step has found no slot for.
-    held: VecDeque<Waiting>,
-    waiting: Vec<Waiting>,
+    held: VecDeque<EntryRef>,
+    waiting: Vec<EntryRef>,
+    /// So many operations may come, less one, before there is to be decided when they are
+    /// submitted.
+    credit: i32,
     last_ticket: u64,
     /// The ticket of the last operation that was admitted: all up to it have been.
     admitted_to: u64,
     /// The number of operations that were admitted and have not ended; at most `capacity`.
     admitted: usize,
     capacity: usize,
-    /// Entries that have been abandoned and are to be cancelled.
-    cancels: Vec<usize>,
+    /// Operations that have been submitted and abandoned, and are to be cancelled.
+    cancels: Vec<Tag>,
+    /// The operations in the queue or the kernel that have been submitted, by slot.
+    in_kernel: Vec<Option<InKernel>>,
+    marks: Marks,
     batching: Batching,
     pub(super) meter: Meter,
     /// The reason if no more operations are taken.
@@ -134,15 +79,16 @@ pub(super) struct State {
 impl State {
     pub(super) fn new(capacity: usize) -> Self {
         Self {
-            entries: Vec::new(),
-            vacant: Vec::new(),
             held: VecDeque::new(),
             waiting: Vec::new(),
+            credit: 0,
             last_ticket: 0,
             admitted_to: 0,
             admitted: 0,
             capacity,
             cancels: Vec::new(),
+            in_kernel: vec![None; capacity],
+            marks: Marks::default(),
             batching: Batching::default(),
             meter: Meter::default(),
             refusal: None,
@@ -180,71 +126,82 @@ impl State {
         self.refusal
     }
 
-    /// Takes over the operation of a future. Returns its entry, and when it is submitted. Only if
-    /// operations are taken.
+    /// Takes over the operation of a future. Returns when it is submitted. Only if operations are
+    /// taken.
     #[inline(always)]
-    pub(super) fn start(&mut self, op: Held<Sent>, waker: Waker) -> (usize, Decision) {
-        let entry = match self.vacant.pop() {
-            Some(entry) => entry,
-            None => self.grow(),
-        };
-        let ticket = self.ticket();
-        let started = &mut self.entries[entry];
-        debug_assert!(started.phase == Phase::Vacant && started.op.is_none());
-        (started.phase, started.ticket) = (Phase::Started, ticket);
-        fill(&mut started.waker, Some(waker));
-        self.waiting.push(Waiting { entry, op });
+    pub(super) fn start(&mut self, entry: EntryRef, waker: Waker) -> Decision {
+        entry.ticket.set(self.ticket());
+        entry.fill_waker(waker);
+        self.waiting.push(entry);
         self.stats.submitted += 1;
-        self.meter.started(entry);
+        if self.meter.is_on() {
+            self.mark(entry);
+        }
+        self.credit -= 1;
+        if self.credit > 0 { Decision::WithNextStep } else { self.decide() }
+    }
+
+    /// Decides when the operation that has come last is submitted.
+    #[inline(never)]
+    fn decide(&mut self) -> Decision {
         let (waiting, admitted) = (self.waiting(), self.admitted);
-        (entry, self.batching.decide(ticket, waiting, admitted, self.capacity))
+        let decision = self.batching.decide(self.last_ticket, waiting, admitted, self.capacity);
+        self.credit = self.batching.until_look(waiting, admitted);
+        decision
     }
 
+    /// Begins to measure an operation.
     #[cold]
-    fn grow(&mut self) -> usize {
-        self.entries.push(Entry::VACANT);
-        self.entries.len() - 1
+    fn mark(&mut self, entry: EntryRef) {
+        let mark = self.marks.vacant.pop().unwrap_or_else(|| {
+            self.marks.count += 1;
+            self.marks.count - 1
+        });
+        entry.mark.set(mark);
+        entry.is_measured.set(true);
+        self.meter.started(mark);
     }
 
-    /// Takes the outcome of an entry's operation. Returns `None` if it has not ended.
-    #[inline(always)]
-    pub(super) fn take_end(&mut self, entry: usize) -> Option<Ended> {
-        let ended = self.entries[entry].take_ended()?;
-        self.meter.polled(entry);
-        self.vacate(entry);
-        Some(ended)
+    /// Notes that the future of an operation that is measured has its outcome.
+    #[cold]
+    pub(super) fn polled(&mut self, entry: EntryRef) {
+        self.meter.polled(entry.mark.get());
+        self.unmark(entry);
     }
 
-    /// Returns whether the end of an entry that has not ended calls a waker that does the same.
-    #[inline(always)]
-    pub(super) fn will_wake(&self, entry: usize, waker: &Waker) -> bool {
-        self.entries[entry].waker.as_ref().is_some_and(|own| own.will_wake(waker))
+    /// Forgets the mark of an operation that is measured, if it is.
+    fn unmark(&mut self, entry: EntryRef) {
+        if entry.is_measured.replace(false) {
+            self.marks.vacant.push(entry.mark.get());
+        }
     }
 
-    /// Replaces the waker of an entry that has not ended.
-    pub(super) fn set_waker(&mut self, entry: usize, new: Waker, deferred: &mut Deferred) {
-        let unused = match &mut self.entries[entry].waker {
-            Some(waker) => mem::replace(waker, new),
-            None => new,
+    /// Replaces the waker of an entry, unless its operation has ended.
+    pub(super) fn set_waker(&mut self, entry: EntryRef, new: Waker, deferred: &mut Deferred) {
+        let unused = match entry.has_ended() {
+            true => Some(new),
+            false => entry.waker.replace(Some(new)),
         };
-        deferred.drop_waker(unused);
+        unused.into_iter().for_each(|waker| deferred.drop_waker(waker));
     }
 
     /// Handles the drop of an entry's future. Cancels the operation if the kernel can; otherwise it
     /// keeps its slot and its buffer to its end.
-    pub(super) fn abandon(&mut self, entry: usize, deferred: &mut Deferred) {
+    ///
+    /// # Safety
+    /// The caller is the future of the entry, has started it, and forgets it.
+    pub(super) unsafe fn abandon(&mut self, entry: EntryRef, deferred: &mut Deferred) {
         let (left, run) = self.leave(entry, deferred);
-        match left {
-            GivenUp::NotAdmitted(op) => deferred.drop_op(op),
-            GivenUp::Ended(ended) => deferred.discard(ended),
-            GivenUp::Left => {}
+        if left != GivenUp::Left {
+            // SAFETY: The entry is its future's again, which forgets it (promise of the caller).
+            unsafe { deferred.discard(entry) };
         }
         deferred.run_now = run;
     }
 
-    /// Does the same for a future whose deadline has passed. Gives back what the kernel does not
-    /// have.
-    pub(super) fn give_up(&mut self, entry: usize, deferred: &mut Deferred) -> GivenUp {
+    /// Does the same for a future whose deadline has passed. Unless the operation is left with the
+    /// driver, the entry is the future's then.
+    pub(super) fn give_up(&mut self, entry: EntryRef, deferred: &mut Deferred) -> GivenUp {
         let (left, run) = self.leave(entry, deferred);
         // The task has asked for a bound, and `io_submit` has none.
         deferred.run_on_helper = run;
@@ -252,42 +209,43 @@ impl State {
     }
 
     /// Parts an entry from its future. Returns also whether the event loop is to run.
-    fn leave(&mut self, entry: usize, deferred: &mut Deferred) -> (GivenUp, bool) {
-        let left = &mut self.entries[entry];
-        left.waker.take().into_iter().for_each(|waker| deferred.drop_waker(waker));
-        debug_assert_eq!(left.phase, Phase::Started, "a future is dropped once");
-        if let Some(ended) = left.take_ended() {
-            self.vacate(entry);
-            return (GivenUp::Ended(ended), false);
+    fn leave(&mut self, entry: EntryRef, deferred: &mut Deferred) -> (GivenUp, bool) {
+        if entry.has_ended() {
+            self.unmark(entry);
+            return (GivenUp::Ended, false);
         }
-        let ticket = left.ticket;
+        entry.waker.take().into_iter().for_each(|waker| deferred.drop_waker(waker));
+        let ticket = entry.ticket.get();
         if ticket <= self.admitted_to {
-            left.phase = Phase::Abandoned;
-            self.cancels.push(entry);
+            debug_assert!(!entry.is_abandoned.get(), "a future is dropped once");
+            entry.is_abandoned.set(true);
+            // One that is being prepared is cancelled when it has been submitted.
+            if entry.is_submitted.get() {
+                let tag = entry.tag.get();
+                self.cancels.push(tag);
+                if let Some(in_kernel) = self.in_kernel_at(tag) {
+                    in_kernel.is_abandoned = true;
+                }
+            }
             return (GivenUp::Left, true);
         }
         self.hold();
-        let at = self.held.binary_search_by_key(&ticket, |it| self.entries[it.entry].ticket);
+        let at = self.held.binary_search_by_key(&ticket, |entry| entry.ticket.get());
         let waiting = at.ok().and_then(|at| self.held.remove(at));
-        let Waiting { op, .. } = waiting.expect("every entry that waits is on the list");
-        self.vacate(entry);
+        assert!(waiting == Some(entry), "every entry that waits is on the list");
+        self.unmark(entry);
         self.stats.completed += 1;
         // Perhaps it was the last.
-        (GivenUp::NotAdmitted(op), self.is_drained())
-    }
-
-    #[inline(always)]
-    fn vacate(&mut self, entry: usize) {
-        self.entries[entry].phase = Phase::Vacant;
-        self.vacant.push(entry);
+        (GivenUp::NotAdmitted, self.is_drained())
     }
 
     // ---- the event loop's side ----
 
     /// Moves operations that wait to `admitted`, oldest first, while there are free slots.
-    pub(super) fn admit(&mut self, admitted: &mut Vec<Waiting>) {
+    pub(super) fn admit(&mut self, admitted: &mut Vec<EntryRef>) {
         let (waiting, free) = (self.waiting(), self.capacity - self.admitted);
         self.batching.note_step(waiting);
+        self.credit = 0;
         if self.held.is_empty() && waiting <= free && admitted.is_empty() {
             // All at once, and none is looked at.
             mem::swap(admitted, &mut self.waiting);
@@ -299,12 +257,12 @@ impl State {
     }
 
     #[cold]
-    fn admit_some(&mut self, count: usize, admitted: &mut Vec<Waiting>) {
+    fn admit_some(&mut self, count: usize, admitted: &mut Vec<EntryRef>) {
         self.hold();
-        for waiting in self.held.drain(..count) {
+        for entry in self.held.drain(..count) {
             self.admitted += 1;
-            self.admitted_to = self.entries[waiting.entry].ticket;
-            admitted.push(waiting);
+            self.admitted_to = entry.ticket.get();
+            admitted.push(entry);
         }
     }
 
@@ -313,38 +271,36 @@ impl State {
         self.held.extend(self.waiting.drain(..));
     }
 
-    /// Notes that an operation is about to be submitted.
+    /// Notes that an operation, whose tag the entry has, is about to be submitted.
     #[inline(always)]
-    pub(super) fn note_submit(&mut self, pushed: &Pushed, at: Instant) {
-        let &Pushed { entry, token, facts } = pushed;
-        if self.meter.is_on() {
-            self.meter.submits(entry, &Submitted { facts, at });
+    pub(super) fn note_submit(&mut self, entry: EntryRef, facts: Facts, at: Instant) {
+        let (tag, is_abandoned) = (entry.tag.get(), entry.is_abandoned.get());
+        let submitted = Submitted { facts, at };
+        if entry.is_measured.get() {
+            self.meter.submits(entry.mark.get(), &submitted);
         }
-        let entry = &mut self.entries[entry];
-        (entry.submitted, entry.token) = (Some(Submitted { facts, at }), Some(token));
+        entry.is_submitted.set(true);
+        if is_abandoned {
+            self.cancels.push(tag);
+        }
+        if let Some(in_kernel) = self.in_kernel.get_mut(tag.index() as usize) {
+            *in_kernel = Some(InKernel { submitted, is_abandoned });
+        }
     }
 
-    /// Notes the token of an operation that goes on.
-    pub(super) fn note_token(&mut self, entry: usize, token: Token) {
-        self.entries[entry].token = Some(token);
+    fn in_kernel_at(&mut self, tag: Tag) -> Option<&mut InKernel> {
+        self.in_kernel.get_mut(tag.index() as usize)?.as_mut()
     }
 
     /// Lists the operations that were submitted so long before `now`, the oldest first.
     pub(super) fn overdue(&self, age: Duration, now: Instant) -> Vec<Overdue> {
-        let of_entry = |entry: &Entry| {
-            let submitted = entry.submitted.as_ref()?;
+        let late = |&InKernel { submitted, is_abandoned }: &InKernel| {
             let since = now.saturating_duration_since(submitted.at);
-            let abandoned = entry.phase == Phase::Abandoned;
-            (since >= age).then(|| submitted.overdue(since, abandoned))
+            (since >= age).then(|| submitted.overdue(since, is_abandoned))
         };
-        let mut overdue: Vec<_> = self.entries.iter().filter_map(of_entry).collect();
+        let mut overdue: Vec<_> = self.in_kernel.iter().flatten().filter_map(late).collect();
         overdue.sort_by_key(|operation| core::cmp::Reverse(operation.age));
         overdue
-    }
-
-    /// Returns whether the future of an entry is there.
-    pub(super) fn is_awaited(&self, entry: usize) -> bool {
-        self.entries[entry].phase == Phase::Started
     }
 
     /// Notes that operations were submitted, and that those which ended inside of `io_submit` have
@@ -353,34 +309,40 @@ impl State {
         self.batching.note_submitted(self.admitted);
     }
 
-    /// Takes the tokens of the operations that have been abandoned since the last call.
-    pub(super) fn take_cancels(&mut self) -> Vec<Token> {
-        // Collecting no elements allocates nothing.
-        self.cancels.drain(..).filter_map(|entry| self.entries[entry].token).collect()
+    /// Takes the tags of the operations that have been abandoned since the last call.
+    pub(super) fn take_cancels(&mut self) -> Vec<Tag> {
+        mem::take(&mut self.cancels)
     }
 
-    /// Stores the outcome of an operation that was admitted, and has its future woken.
+    /// Ends operations that were admitted, whose outcomes are in their entries, and has their
+    /// futures woken. Empties the list.
     #[inline(always)]
-    pub(super) fn complete(&mut self, entry: usize, ended: Ended, deferred: &mut Deferred) {
-        self.admitted -= 1;
-        self.stats.completed += 1;
-        if self.meter.is_on() {
-            self.meter.completed(entry, ended.count());
-        }
-        let completed = &mut self.entries[entry];
-        completed.submitted = None;
-        if completed.phase == Phase::Started {
-            completed.end(ended, deferred);
-        } else {
-            self.discard(entry, ended, deferred);
+    pub(super) fn complete_all(&mut self, entries: &mut Vec<EntryRef>, deferred: &mut Deferred) {
+        self.admitted -= entries.len();
+        self.stats.completed += entries.len() as u64;
+        deferred.reserve(entries.len());
+        for entry in entries.drain(..) {
+            if let Some(in_kernel) = self.in_kernel.get_mut(entry.tag.get().index() as usize) {
+                *in_kernel = None;
+            }
+            if entry.is_measured.get() {
+                self.meter.completed(entry.mark.get(), entry.count());
+            }
+            if entry.is_abandoned.get() {
+                self.discard(entry, deferred);
+            } else {
+                end(entry, deferred);
+            }
         }
     }
 
     /// Ends an operation whose future has gone.
     #[cold]
-    fn discard(&mut self, entry: usize, ended: Ended, deferred: &mut Deferred) {
-        self.vacate(entry);
-        deferred.discard(ended);
+    fn discard(&mut self, entry: EntryRef, deferred: &mut Deferred) {
+        self.unmark(entry);
+        // SAFETY: The operation has ended, its future has gone, and the driver's lists have
+        // forgotten it.
+        unsafe { deferred.discard(entry) };
     }
 
     // ---- the end ----
@@ -402,8 +364,9 @@ impl State {
     /// Ends the operations that wait for a slot.
     pub(super) fn end_waiting(&mut self, errno: Errno, deferred: &mut Deferred) {
         self.hold();
-        for Waiting { entry, op } in self.held.drain(..) {
-            self.entries[entry].end(Ended { op, result: Err(errno), panic: None }, deferred);
+        for entry in self.held.drain(..) {
+            entry.set_result(Err(errno));
+            end(entry, deferred);
             self.stats.completed += 1;
         }
     }
@@ -439,10 +402,11 @@ impl State {
     }
 }
 
-/// Fills an empty place. To assign to it would also drop what is in it, which is nothing.
+/// Gives an entry, whose outcome is there, to its future, and has the future woken.
 #[inline(always)]
-fn fill<T>(place: &mut Option<T>, value: Option<T>) {
-    let empty = mem::replace(place, value);
-    debug_assert!(empty.is_none());
-    mem::forget(empty);
+fn end(entry: EntryRef, deferred: &mut Deferred) {
+    if let Some(waker) = entry.waker.take() {
+        deferred.wake(waker);
+    }
+    entry.end();
 }

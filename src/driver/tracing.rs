@@ -5,69 +5,55 @@
 //! be called as well: never under a lock of the driver. Without the feature, everything here is of
 //! no size and does nothing.
 
-use super::held::{Erased, Held};
-use crate::{Errno, Operation};
+#[cfg(feature = "tracing")]
+use super::users_code::caught;
+use super::users_code::{Payload, prepare};
+use crate::{Errno, Operation, Prepared};
 
 #[cfg(not(feature = "tracing"))]
-pub(super) use off::{Span, downcast, erase};
+pub(super) use off::{Span, Traced};
 #[cfg(feature = "tracing")]
-pub(super) use on::{Span, downcast, erase};
+pub(super) use on::{Span, Traced};
 
 #[cfg(feature = "tracing")]
 mod on {
-    use super::{Erased, Errno, Held, Operation};
+    use super::{Errno, Operation, Payload, Prepared, caught, prepare};
+    use crate::Iocb;
     use crate::driver::announced::transfers;
     use crate::driver::metrics::name;
-    use crate::{EventResult, Iocb, Prepared};
     use ::tracing::field::{Empty, debug};
     use ::tracing::span::Entered;
     use ::tracing::trace_span;
-    use core::any::TypeId;
 
-    /// An operation whose span somebody wants.
-    struct Traced<O> {
-        op: Held<O>,
+    /// The span of an operation on its way through the driver, if somebody wants it.
+    pub(in crate::driver) struct Traced {
         span: Span,
         /// True once the span has what the kernel is asked for. Further pieces add nothing.
         prepared: bool,
     }
 
-    impl<O: Operation> Operation for Traced<O> {
-        fn prepare(&mut self) -> Prepared<'_> {
-            let prepared = self.op.prepare();
-            if !self.prepared {
-                self.prepared = true;
-                self.span.prepared(prepared.iocb());
+    impl Traced {
+        /// Makes one of no span.
+        pub(in crate::driver) fn new() -> Self {
+            Self { span: Span(::tracing::Span::none()), prepared: false }
+        }
+
+        /// Calls `prepare`. Returns the payload if it, or a subscriber, panicked.
+        pub(in crate::driver) fn prepare<'op, O: Operation>(
+            &mut self,
+            op: &'op mut O,
+        ) -> Result<Prepared<'op>, Payload> {
+            if self.prepared || self.span.0.is_disabled() {
+                return prepare(op);
             }
-            prepared
+            self.prepared = true;
+            caught(move || {
+                let op = op;
+                let prepared = op.prepare();
+                self.span.prepared(prepared.iocb());
+                prepared
+            })
         }
-
-        fn goes_on(&mut self, outcome: EventResult) -> bool {
-            self.op.goes_on(outcome)
-        }
-    }
-
-    /// Gives the operation its span for the way through the driver, if that is enabled.
-    pub(in crate::driver) fn erase<O>(op: Held<O>, span: Span) -> Held<dyn Erased + Send>
-    where
-        O: Operation + Send + 'static,
-    {
-        if span.0.is_disabled() {
-            return op.erase_sent();
-        }
-        Held::new(Traced { op, span, prepared: false }).erase_sent()
-    }
-
-    /// Returns the operation in its own type again.
-    pub(in crate::driver) fn downcast<O>(op: Held<dyn Erased + Send>) -> Held<O>
-    where
-        O: Operation + 'static,
-    {
-        if op.id() != TypeId::of::<Traced<O>>() {
-            return op.downcast();
-        }
-        let Traced { op, .. } = op.downcast::<Traced<O>>().into_inner();
-        op
     }
 
     /// The span of an operation. It is disabled unless a subscriber wants it.
@@ -88,6 +74,11 @@ mod on {
                 error = Empty,
                 left = Empty,
             ))
+        }
+
+        /// Returns the same for the way through the driver.
+        pub(in crate::driver) fn traced(&self) -> Traced {
+            Traced { span: self.clone(), prepared: false }
         }
 
         pub(in crate::driver) fn enter(&self) -> Entered<'_> {
@@ -120,30 +111,39 @@ mod on {
 
 #[cfg(not(feature = "tracing"))]
 mod off {
-    use super::{Erased, Errno, Held, Operation};
+    use super::{Errno, Operation, Payload, Prepared, prepare};
 
-    #[inline(always)]
-    pub(in crate::driver) fn erase<O>(op: Held<O>, _: Span) -> Held<dyn Erased + Send>
-    where
-        O: Operation + Send + 'static,
-    {
-        op.erase_sent()
-    }
+    pub(in crate::driver) struct Traced;
 
-    #[inline(always)]
-    pub(in crate::driver) fn downcast<O: 'static>(op: Held<dyn Erased + Send>) -> Held<O> {
-        op.downcast()
+    impl Traced {
+        #[inline(always)]
+        pub(in crate::driver) fn new() -> Self {
+            Self
+        }
+
+        #[inline(always)]
+        pub(in crate::driver) fn prepare<'op, O: Operation>(
+            &mut self,
+            op: &'op mut O,
+        ) -> Result<Prepared<'op>, Payload> {
+            prepare(op)
+        }
     }
 
     #[derive(Clone)]
     pub(in crate::driver) struct Span;
 
-    const _: () = assert!(size_of::<Span>() == 0);
+    const _: () = assert!(size_of::<Span>() == 0 && size_of::<Traced>() == 0);
 
     impl Span {
         #[inline(always)]
         pub(in crate::driver) fn new() -> Self {
             Self
+        }
+
+        #[inline(always)]
+        pub(in crate::driver) fn traced(&self) -> Traced {
+            Traced
         }
 
         #[inline(always)]

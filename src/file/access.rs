@@ -2,7 +2,7 @@
 
 use super::FileDriver;
 use super::drivers::{FileOperation, Place};
-use super::memory::{Memory, Span};
+use super::memory::Memory;
 use super::open::Open;
 use super::sides::{Entered, Side};
 use super::step::Step;
@@ -30,21 +30,6 @@ impl<D: FileDriver> Access<D> {
     pub(super) fn appends(&self) -> bool {
         let flags = self.rw_flags;
         flags.contains(RwFlags::APPEND) || self.open.appends && !flags.contains(RwFlags::NOAPPEND)
-    }
-
-    /// Makes the step that moves all `len` bytes of `memory`.
-    #[inline(always)]
-    pub(super) fn step<M: Memory>(&self, memory: M, len: usize, offset: u64) -> Step<M> {
-        Step {
-            open: Arc::clone(&self.open),
-            direct: true,
-            span: Span { skip: 0, len },
-            memory,
-            offset,
-            rw_flags: self.rw_flags,
-            ioprio: self.ioprio,
-            entered: None,
-        }
     }
 
     /// Waits until a write of a direct file may be on this side of the page cache.

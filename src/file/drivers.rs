@@ -3,7 +3,7 @@
 use super::FileDriver;
 use crate::driver::BlockingThreads;
 use crate::driver::alarm_clock::{Alarm, Rings};
-use crate::driver::held::Held;
+use crate::driver::entry::Held;
 use crate::driver::thread::ThreadError;
 use crate::local::alarm::LocalAlarm;
 use crate::raw::ForkGuard;
@@ -90,7 +90,7 @@ impl<O> Place<O> for Box<O> {
     }
 }
 
-impl<O> Place<O> for Held<O> {
+impl<O: Operation + 'static> Place<O> for Held<O> {
     #[inline(always)]
     fn hold(make: impl FnOnce() -> O) -> Self {
         Self::new_with(make)
@@ -116,7 +116,7 @@ impl Performs for Driver {
 
     #[inline(always)]
     fn perform<O: FileOperation>(&self, op: Held<O>) -> OpFuture<O> {
-        self.perform_held(op)
+        OpFuture::new(self, op)
     }
 
     #[inline(always)]

@@ -8,7 +8,7 @@ use super::access::{Access, Stepped};
 use super::direct;
 use super::drivers::Place;
 use super::fair::{self, Turn};
-use super::memory::Memory;
+use super::memory::{Memory, Span};
 use super::open::DirectState;
 use super::sides::Side;
 use super::step::{LARGEST, Step};
@@ -16,7 +16,9 @@ use super::whole::{self, Moved};
 use super::work::Work;
 use crate::{Errno, RwFlags};
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use core::future::{Future, poll_fn};
+use core::mem;
 use core::pin::Pin;
 use core::sync::atomic::Ordering;
 use core::task::{Context, Poll};
@@ -103,7 +105,10 @@ impl<D: FileDriver, M: Memory, T, E: Fn(Moved, M) -> T> Transfer<'_, D, M, E> {
                 self.after(step, way, result, cx)
             }
             Poll::Pending => {
-                self.stage = Stage::Performed(performed, way);
+                // To assign would also look for what to drop, which is nothing.
+                let idle = mem::replace(&mut self.stage, Stage::Performed(performed, way));
+                debug_assert!(matches!(idle, Stage::Idle));
+                mem::forget(idle);
                 Poll::Pending
             }
         }
@@ -208,6 +213,21 @@ impl<D: FileDriver> Access<D> {
     ) -> Transfer<'_, D, M, E> {
         let (stage, memory) = (Stage::Idle, Some(memory));
         Transfer { access: self, stage, memory, offset, turn: Turn::default(), end }
+    }
+
+    /// Makes the step that moves all `len` bytes of `memory`.
+    #[inline(always)]
+    pub(super) fn step<M: Memory>(&self, memory: M, len: usize, offset: u64) -> Step<M> {
+        Step {
+            open: Arc::clone(&self.open),
+            direct: true,
+            span: Span { skip: 0, len },
+            memory,
+            offset,
+            rw_flags: self.rw_flags,
+            ioprio: self.ioprio,
+            entered: None,
+        }
     }
 
     /// Checks a request, and does it if it is in the page cache.

@@ -3,22 +3,22 @@
 use super::Queue;
 use super::ready::Ready;
 use crate::engine::Engine;
-use crate::slot::{PushError, Tag, Token};
+use crate::slot::{PushError, Tag};
 use crate::{CallError, Errno, IoContext, Iocb, Operation, Prepared};
 use alloc::vec::Vec;
 
 impl<O: Operation + 'static> Queue<O> {
     /// Pushes as [`push`](Self::push) does, and shows the iocb, too.
     #[inline(always)]
-    pub(crate) fn push_and_show(&mut self, op: O) -> Result<(Token, &Iocb), PushError<O>> {
+    pub(crate) fn push_and_show(&mut self, op: O) -> Result<(Tag, &Iocb), PushError<O>> {
         // SAFETY: `Boxes::new` made room for every slot in the submit queue. The iocb borrows the
         // queue, whose engine is not used meanwhile.
         unsafe { self.engine.push_and_show(op) }
     }
 
-    /// Returns the operation of a token as it was prepared, if it has not completed.
-    pub(crate) fn iocb(&self, token: Token) -> Option<Iocb> {
-        self.engine.iocb(token)
+    /// Cancels the operation of a tag, as [`cancel`](Self::cancel) does.
+    pub(crate) fn cancel_tag(&mut self, tag: Tag) -> Result<(), Errno> {
+        self.engine.cancel(&self.context, self.engine.token(tag))
     }
 
     /// Returns the next operation that has ended, as [`ready`](Self::ready) does, also if it goes
@@ -36,7 +36,7 @@ impl<O: Operation + 'static> Queue<O> {
 
     /// Returns the operation of a tag as it was prepared, if it has not completed.
     pub(crate) fn iocb_of(&self, tag: Tag) -> Option<Iocb> {
-        self.engine.iocb(self.engine.token(tag))
+        self.engine.iocb(tag)
     }
 
     /// Returns where the operations lie that have not completed, and how they were prepared.

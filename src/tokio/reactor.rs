@@ -1,17 +1,56 @@
-//! [`AfterReadyTasks`], by which a waker is called after the tasks that are ready.
+//! [`TokioReactor`], which watches the eventfd of a driver, and calls the driver's waker after the
+//! tasks that are ready.
 
-use crate::Errno;
 use crate::raw::ForkGuard;
-use ::tokio::task;
+use crate::{Errno, EventFd, Reactor};
+use ::tokio::io::Interest;
+use ::tokio::io::unix::AsyncFd;
+use ::tokio::task::{self, unconstrained};
 use alloc::sync::Arc;
-use core::future::Future;
+use core::future::{Future, poll_fn};
 use core::mem;
-use core::pin::Pin;
+use core::pin::{Pin, pin};
 use core::task::{Context, Poll, Waker};
+use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+/// See the [module](self).
+pub(super) struct TokioReactor {
+    readable: AsyncFd<Arc<EventFd>>,
+    later: AfterReadyTasks,
+}
+
+impl TokioReactor {
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub(super) fn new(eventfd: Arc<EventFd>) -> io::Result<Self> {
+        // SAFETY: An `EventFd` has one descriptor, open until it is dropped, and the `AsyncFd`
+        // holds it by an `Arc`.
+        let readable = unsafe { AsyncFd::register_with_interest(eventfd, Interest::READABLE) };
+        Ok(Self { readable: readable?, later: AfterReadyTasks::spawn() })
+    }
+}
+
+impl Reactor for TokioReactor {
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Without a task's budget: it is not the task that happens to run that is served here, and
+        // a budget that is used up would call the waker from inside.
+        let ready = pin!(unconstrained(poll_fn(|cx| self.readable.poll_read_ready(cx)))).poll(cx);
+        ready.map(|ready| ready.map(|mut ready| ready.clear_ready()))
+    }
+
+    /// Returns `true`, as for all that tokio registers with epoll is.
+    fn is_edge_triggered(&self) -> bool {
+        true
+    }
+
+    fn wake_later(&self, waker: &Waker) -> bool {
+        self.later.wake(waker)
+    }
+}
+
 /// A task of the runtime, which ends when this is dropped.
-pub(super) struct AfterReadyTasks(Shared);
+struct AfterReadyTasks(Shared);
 
 /// The state that the task and its owner share.
 #[derive(Clone)]
@@ -53,14 +92,14 @@ impl Shared {
 impl AfterReadyTasks {
     /// # Panics
     /// Outside of a tokio runtime.
-    pub(super) fn spawn() -> Self {
+    fn spawn() -> Self {
         let shared = Shared::new();
         task::spawn(Task { shared: shared.clone(), has_yielded: false });
         Self(shared)
     }
 
     /// Has `waker` called, once for all calls until then. `false` if the task is gone.
-    pub(super) fn wake(&self, waker: &Waker) -> bool {
+    fn wake(&self, waker: &Waker) -> bool {
         let Ok(mut state) = self.0.lock() else { return false };
         if state.over || state.waker.is_some() {
             return !state.over;

@@ -1,0 +1,767 @@
+//! [`Entry`], the one record of an operation of a driver, from [`perform`](super::Driver::perform)
+//! until its future has taken it or the kernel is finished, whichever is later.
+//!
+//! The operation moves once, into its entry, and stays there. What the driver knows of it lies
+//! beside it. So every list and every slot of the queue has one pointer, nothing is looked up, and
+//! nothing is moved from one table to another.
+//!
+//! # Whose an entry is
+//!
+//! | stage | who has the operation | who frees the entry |
+//! |---|---|---|
+//! | before the first poll | the future, by a [`Held`] | the future |
+//! | waits for a slot | nobody | the future, which takes it off the list |
+//! | admitted, queued, in the kernel | the event loop, or the kernel | nobody yet |
+//! | ended | the future, since `ended` is set | the future |
+//! | abandoned by its future | the event loop, or the kernel | the driver, by an [`Orphan`] |
+//!
+//! The lock of the [`State`](super::state::State) decides between the last two: an entry ends, or
+//! is abandoned, under it. A future sees without the lock that its operation has ended.
+//!
+//! # The memory
+//!
+//! A `Box` for each operation costs 130 instructions for `malloc` and `free`. All entries have one
+//! size, and each thread keeps some that are free. An operation may end on another thread: a free
+//! entry belongs to nobody.
+
+use super::announced::Announced;
+use super::tracing::Traced;
+use super::users_code::{Payload, goes_on};
+use crate::primitive::{AtomicBool, Ordering};
+use crate::slot::Tag;
+use crate::{Errno, EventResult, Operation, Prepared};
+use alloc::alloc::{alloc, dealloc, handle_alloc_error};
+use alloc::boxed::Box;
+use core::alloc::Layout;
+use core::cell::{Cell, UnsafeCell};
+use core::marker::PhantomData;
+use core::mem::{self, MaybeUninit};
+use core::ops::{Deref, DerefMut};
+use core::panic::{RefUnwindSafe, UnwindSafe};
+use core::ptr::NonNull;
+use core::task::Waker;
+
+/// The room for an operation, in bytes. One that is larger has a box of its own.
+const ROOM: usize = 128;
+
+/// The number of free entries that a thread keeps at most.
+const KEPT: usize = 256;
+
+const LAYOUT: Layout = Layout::new::<Entry>();
+
+#[repr(align(16))]
+struct Room {
+    _bytes: [MaybeUninit<u8>; ROOM],
+}
+
+/// See the [module](self).
+///
+/// # Invariants
+/// - There is an operation in `room`, of the type that `kind` is of.
+/// - `waker`, `ticket`, `mark`, `is_submitted` and `is_abandoned` are used by the future before its
+///   first poll, and then under the driver's lock.
+/// - `tag` is written by the event loop: before `is_submitted` is set, or under the lock. It is
+///   read by the event loop, or under the lock once `is_submitted` is set.
+/// - Everything else belongs to whoever has the operation.
+pub(super) struct Entry {
+    kind: &'static Kind,
+    /// The outcome is there. Set under the driver's lock, after which the driver has forgotten the
+    /// entry.
+    ended: AtomicBool,
+    /// `tag` is set for those who have the lock.
+    pub(super) is_submitted: Cell<bool>,
+    /// The future is gone.
+    pub(super) is_abandoned: Cell<bool>,
+    /// The operation is measured, under `mark`.
+    pub(super) is_measured: Cell<bool>,
+    /// There from the start to the end of the operation, unless its future is gone.
+    pub(super) waker: Cell<Option<Waker>>,
+    /// The number of the operation. It waits for a slot if this is above
+    /// [`State::admitted_to`](super::state::State).
+    pub(super) ticket: Cell<u64>,
+    pub(super) mark: Cell<usize>,
+    /// The tag of its slot; an index above every capacity until it is pushed.
+    pub(super) tag: Cell<Tag>,
+    result: Cell<Result<u32, Errno>>,
+    /// The payload, if `prepare` or `goes_on` of the operation panicked.
+    panic: Cell<Option<Payload>>,
+    traced: UnsafeCell<Traced>,
+    room: UnsafeCell<Room>,
+}
+
+/// Lists what is done with an operation whose type only its future knows.
+struct Kind {
+    /// See [`EntryRef::prepare`].
+    prepare: unsafe fn(&Entry, &mut Announced) -> Prepared<'static>,
+    /// See [`EntryRef::goes_on`].
+    goes_on: unsafe fn(&Entry, EventResult) -> bool,
+    /// Drops the operation.
+    drop: unsafe fn(&Entry),
+}
+
+/// Says what is done with an operation of this type.
+struct Of<O>(PhantomData<O>);
+
+impl<O: Operation + 'static> Of<O> {
+    const KIND: &'static Kind = &Kind {
+        prepare: |entry, announced| {
+            // SAFETY: The entry has the kind of this type, and the caller of `EntryRef::prepare`
+            // has the operation.
+            let op = unsafe { entry.operation::<O>() };
+            // SAFETY: It belongs to whoever has the operation.
+            let traced = unsafe { &mut *entry.traced.get() };
+            match traced.prepare(op) {
+                Ok(prepared) => announced.announce(prepared),
+                Err(payload) => {
+                    entry.panic.set(Some(payload));
+                    announced.refused()
+                }
+            }
+        },
+        goes_on: |entry, outcome| {
+            let mut panic = None;
+            // SAFETY: As above, by the caller of `EntryRef::goes_on`.
+            let goes_on = goes_on(unsafe { entry.operation::<O>() }, outcome, &mut panic);
+            if panic.is_some() {
+                entry.panic.set(panic);
+            }
+            goes_on
+        },
+        // SAFETY: As above, by the one caller, `Orphan::drop`, which drops it once.
+        drop: |entry| drop(unsafe { entry.take::<O>() }),
+    };
+}
+
+/// Returns whether an operation of the type lies in the entry itself.
+const fn is_inside<O>() -> bool {
+    size_of::<O>() <= ROOM && align_of::<O>() <= align_of::<Room>()
+}
+
+impl Entry {
+    /// Returns the address of the operation.
+    ///
+    /// # Safety
+    /// The operation is of this type.
+    #[inline(always)]
+    unsafe fn place<O>(&self) -> *mut O {
+        if is_inside::<O>() {
+            return self.room.get().cast();
+        }
+        // SAFETY: An operation of this type is in a box, to which `Held::from_box` has put the
+        // pointer there.
+        unsafe { self.room.get().cast::<NonNull<O>>().read() }.as_ptr()
+    }
+
+    /// Returns the operation.
+    ///
+    /// # Safety
+    /// The operation is of this type, and the caller has it: nobody else refers to it.
+    #[inline(always)]
+    unsafe fn operation<'op, O>(&self) -> &'op mut O {
+        // SAFETY: The promise of the caller.
+        let place = unsafe { self.place::<O>() };
+        // SAFETY: It is initialised, and nobody else refers to it (promise of the caller).
+        unsafe { &mut *place }
+    }
+
+    /// Moves the operation out.
+    ///
+    /// # Safety
+    /// As for [`operation`](Self::operation); and it is not used again.
+    #[inline(always)]
+    unsafe fn take<O>(&self) -> O {
+        // SAFETY: The promise of the caller.
+        let place = unsafe { self.place::<O>() };
+        if is_inside::<O>() {
+            // SAFETY: It is initialised, and read once, as it is not used again.
+            return unsafe { place.read() };
+        }
+        // SAFETY: The box was leaked by `Held::from_box`, and nobody else makes one of it, as the
+        // operation is not used again.
+        *unsafe { Box::from_raw(place) }
+    }
+}
+
+/// Leads to an entry.
+///
+/// # Invariants
+/// The entry is there: the driver has it on a list or in its queue, or the future has it that keeps
+/// this. The [module](self) says who frees it, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct EntryRef(NonNull<Entry>);
+
+// SAFETY: Its operation may be sent (`Held::share`), as may wakers and payloads. Threads that share
+// an entry use its fields as the invariants of `Entry` say.
+unsafe impl Send for EntryRef {}
+// SAFETY: As above.
+unsafe impl Sync for EntryRef {}
+// An operation that has panicked is seen by its future alone, which goes on with the panic.
+impl UnwindSafe for EntryRef {}
+impl RefUnwindSafe for EntryRef {}
+
+impl Deref for EntryRef {
+    type Target = Entry;
+
+    #[inline(always)]
+    fn deref(&self) -> &Entry {
+        // SAFETY: The entry is there (invariant), and is borrowed by `&` alone: all that changes
+        // lies in cells.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl EntryRef {
+    /// Returns whether the operation has ended. Everything in the entry is the future's then.
+    #[inline(always)]
+    pub(super) fn has_ended(self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    /// Notes that the operation has ended, whose outcome is there: from now on the entry is its
+    /// future's. The driver has forgotten it. Only under the driver's lock.
+    #[inline(always)]
+    pub(super) fn end(self) {
+        self.ended.store(true, Ordering::Release);
+    }
+
+    /// Sets the result. That of an operation that has panicked counts for nothing.
+    #[inline(always)]
+    pub(super) fn set_result(self, result: Result<u32, Errno>) {
+        self.result.set(result);
+    }
+
+    /// Returns the result.
+    #[inline(always)]
+    pub(super) fn result(self) -> Result<u32, Errno> {
+        self.result.get()
+    }
+
+    /// Takes the payload of the operation's panic.
+    #[inline(always)]
+    pub(super) fn take_panic(self) -> Option<Payload> {
+        self.panic.take()
+    }
+
+    /// Returns whether the operation has panicked.
+    #[inline(always)]
+    pub(super) fn has_panicked(self) -> bool {
+        // SAFETY: Nobody writes the cell during this statement.
+        unsafe { &*self.panic.as_ptr() }.is_some()
+    }
+
+    /// Returns the count, unless the operation has failed or panicked.
+    pub(super) fn count(self) -> Option<u32> {
+        self.result().ok().filter(|_| !self.has_panicked())
+    }
+
+    /// Returns whether the entry's waker wakes the same task. Only under the driver's lock.
+    #[inline(always)]
+    pub(super) fn will_wake(self, waker: &Waker) -> bool {
+        // SAFETY: Nobody writes the cell while this is used: pointers are compared, and no code of
+        // a user is called.
+        unsafe { &*self.waker.as_ptr() }.as_ref().is_some_and(|own| own.will_wake(waker))
+    }
+
+    /// Fills the empty place of the waker. To set it would also drop what is in it, which is
+    /// nothing.
+    #[inline(always)]
+    pub(super) fn fill_waker(self, waker: Waker) {
+        let empty = self.waker.replace(Some(waker));
+        debug_assert!(empty.is_none());
+        mem::forget(empty);
+    }
+
+    /// Sets the span of the operation for its way through the driver.
+    ///
+    /// # Safety
+    /// The caller has the operation.
+    #[inline(always)]
+    pub(super) unsafe fn trace(self, traced: Traced) {
+        // SAFETY: It belongs to whoever has the operation. A span is dropped here that is disabled.
+        unsafe { *self.traced.get() = traced };
+    }
+
+    /// Prepares the operation.
+    ///
+    /// # Safety
+    /// The caller has the operation, and leaves it alone while what the result lends is used.
+    #[inline(always)]
+    pub(super) unsafe fn prepare<'op>(self, announced: &mut Announced) -> Prepared<'op> {
+        // SAFETY: The promises of the caller.
+        unsafe { (self.kind.prepare)(&self, announced) }
+    }
+
+    /// Asks whether the operation goes on.
+    ///
+    /// # Safety
+    /// The caller has the operation.
+    #[inline(always)]
+    pub(super) unsafe fn goes_on(self, outcome: EventResult) -> bool {
+        // SAFETY: The promise of the caller.
+        unsafe { (self.kind.goes_on)(&self, outcome) }
+    }
+
+    /// Gives the operation of an entry to its future.
+    ///
+    /// # Safety
+    /// The operation is of this type. It has ended, or was never admitted, and the caller is its
+    /// future, which calls this once.
+    #[inline(always)]
+    pub(super) unsafe fn hold<O>(self) -> Held<O> {
+        Held { entry: self, op: PhantomData }
+    }
+
+    /// Gives an operation without a future to be dropped.
+    ///
+    /// # Safety
+    /// The operation has ended, or was never admitted. Its future is gone, or is the caller and
+    /// forgets it. This is called once.
+    pub(super) unsafe fn orphan(self) -> Orphan {
+        Orphan(self)
+    }
+}
+
+/// Leads from a slot of the queue to the entry of an operation.
+///
+/// It has no drop: the operation is never lost with a slot, since its future may have the entry.
+///
+/// # Invariants
+/// The driver has the operation of the entry.
+pub(super) struct QueuedOperation {
+    pub(super) entry: EntryRef,
+    pub(super) announced: Announced,
+}
+
+impl Operation for QueuedOperation {
+    #[inline(always)]
+    fn prepare(&mut self) -> Prepared<'_> {
+        // SAFETY: The driver has the operation (invariant), and leaves it alone until the kernel is
+        // finished with it, which is when it takes this out of the queue or prepares it again.
+        unsafe { self.entry.prepare(&mut self.announced) }
+    }
+
+    #[inline(always)]
+    fn goes_on(&mut self, outcome: EventResult) -> bool {
+        // SAFETY: The driver has the operation (invariant), and the kernel is finished with it.
+        !self.entry.has_panicked() && unsafe { self.entry.goes_on(outcome) }
+    }
+}
+
+/// Owns an operation in its entry, as a `Box` does.
+///
+/// # Invariants
+/// The entry has an operation of this type, and belongs to this one alone. It has neither a waker
+/// nor the payload of a panic.
+pub struct Held<O> {
+    entry: EntryRef,
+    op: PhantomData<O>,
+}
+
+// SAFETY: It owns the operation, and sends nothing else.
+unsafe impl<O: Send> Send for Held<O> {}
+// SAFETY: A shared reference leads to a shared reference to the operation, and to nothing else.
+unsafe impl<O: Sync> Sync for Held<O> {}
+// As a `Box`: the operation has memory of its own.
+impl<O> Unpin for Held<O> {}
+
+impl<O: Operation + 'static> Held<O> {
+    #[inline(always)]
+    pub(crate) fn new(op: O) -> Self {
+        Self::new_with(|| op)
+    }
+
+    /// Holds what `make` makes, straight in its memory.
+    #[inline(always)]
+    pub(crate) fn new_with(make: impl FnOnce() -> O) -> Self {
+        if !is_inside::<O>() {
+            return Self::from_box(Box::new(make()));
+        }
+        let unfilled = Free(allocate());
+        let op = make();
+        // SAFETY: The memory is that of an entry, and nobody else's.
+        let room = unsafe { Self::begin(&unfilled) };
+        // SAFETY: The room has the size and the alignment of the type, and nobody refers to it.
+        unsafe { room.cast::<O>().write(op) };
+        Self { entry: EntryRef(unfilled.keep()), op: PhantomData }
+    }
+
+    /// Takes a boxed operation. One that is larger than the room stays where it is.
+    #[inline]
+    pub(crate) fn from_box(op: Box<O>) -> Self {
+        if is_inside::<O>() {
+            return Self::new(*op);
+        }
+        let unfilled = Free(allocate());
+        // SAFETY: The memory is that of an entry, and nobody else's.
+        let room = unsafe { Self::begin(&unfilled) };
+        let op = NonNull::from(Box::leak(op));
+        // SAFETY: The room has the size and the alignment of a pointer, and nobody refers to it.
+        unsafe { room.cast::<NonNull<O>>().write(op) };
+        Self { entry: EntryRef(unfilled.keep()), op: PhantomData }
+    }
+
+    /// Writes all of an entry but the operation. Returns the room for that.
+    ///
+    /// # Safety
+    /// The memory is nobody else's, and has no operation.
+    #[inline(always)]
+    unsafe fn begin(memory: &Free) -> *mut Room {
+        let entry = memory.0.as_ptr();
+        macro_rules! write {
+            ($($field:ident: $value:expr,)*) => {
+                $(
+                    // SAFETY: The memory has the layout of an entry, and is the caller's.
+                    let field = unsafe { &raw mut (*entry).$field };
+                    // SAFETY: As above.
+                    unsafe { field.write($value) };
+                )*
+            };
+        }
+        write! {
+            kind: Of::<O>::KIND,
+            ended: AtomicBool::new(false),
+            is_submitted: Cell::new(false),
+            is_abandoned: Cell::new(false),
+            is_measured: Cell::new(false),
+            waker: Cell::new(None),
+            ticket: Cell::new(0),
+            mark: Cell::new(0),
+            tag: Cell::new(Tag::from_user_data(u64::MAX)),
+            result: Cell::new(Ok(0)),
+            panic: Cell::new(None),
+            traced: UnsafeCell::new(Traced::new()),
+        }
+        // SAFETY: As above. An `UnsafeCell` has the layout of what is in it.
+        unsafe { &raw mut (*entry).room }.cast()
+    }
+
+    /// Shares the entry with the driver, of which this may be sent to any thread. The future that
+    /// forgets this one gets it back by [`EntryRef::hold`].
+    #[inline(always)]
+    pub(super) fn share(&self) -> EntryRef
+    where
+        O: Send,
+    {
+        self.entry
+    }
+}
+
+impl<O> Held<O> {
+    /// Moves the operation out.
+    #[inline]
+    pub(crate) fn into_inner(self) -> O {
+        self.take(|op| op)
+    }
+
+    /// Moves the operation to where `place` puts it.
+    #[inline(always)]
+    pub(crate) fn take<T>(self, place: impl FnOnce(O) -> T) -> T {
+        let entry = self.into_entry();
+        // Freed at the end, when the operation is where the caller wants it.
+        let _emptied = Emptied(entry);
+        // SAFETY: The entry was this one's alone, has an operation of this type, and is freed.
+        place(unsafe { entry.take() })
+    }
+
+    /// Gives the operation in a box. One that is larger than the room stays where it is.
+    #[inline]
+    pub(crate) fn into_box(self) -> Box<O> {
+        if is_inside::<O>() {
+            return Box::new(self.into_inner());
+        }
+        let entry = self.into_entry();
+        let _emptied = Emptied(entry);
+        // SAFETY: The operation is of this type.
+        let op = unsafe { entry.place::<O>() };
+        // SAFETY: The box was leaked by `from_box`. The entry was this one's alone, and is freed.
+        unsafe { Box::from_raw(op) }
+    }
+
+    #[inline(always)]
+    fn into_entry(self) -> EntryRef {
+        let entry = self.entry;
+        mem::forget(self);
+        entry
+    }
+}
+
+impl<O> Deref for Held<O> {
+    type Target = O;
+
+    #[inline]
+    fn deref(&self) -> &O {
+        // SAFETY: The operation is of this type.
+        let op = unsafe { self.entry.place::<O>() };
+        // SAFETY: It is initialised, and borrowed as this is.
+        unsafe { &*op }
+    }
+}
+
+impl<O> DerefMut for Held<O> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut O {
+        // SAFETY: It is this one's alone, and borrowed as this is.
+        unsafe { self.entry.operation() }
+    }
+}
+
+impl<O> Drop for Held<O> {
+    fn drop(&mut self) {
+        // Frees the memory even if the drop of the operation panics.
+        let _emptied = Emptied(self.entry);
+        // SAFETY: The entry is this one's alone, and is freed.
+        drop(unsafe { self.entry.take::<O>() });
+    }
+}
+
+/// Owns an operation whose type nobody knows any more, to drop it.
+///
+/// # Invariants
+/// As for [`Held`].
+pub(super) struct Orphan(EntryRef);
+
+impl Drop for Orphan {
+    fn drop(&mut self) {
+        let _emptied = Emptied(self.0);
+        // SAFETY: The entry is this one's alone, and is freed. The kind is that of its operation.
+        unsafe { (self.0.kind.drop)(&self.0) };
+    }
+}
+
+/// An entry whose operation has been taken, or whose operation's drop panics. It is freed when this
+/// is dropped.
+///
+/// # Invariants
+/// The entry is this one's alone.
+struct Emptied(EntryRef);
+
+impl Drop for Emptied {
+    #[inline(always)]
+    fn drop(&mut self) {
+        let _free = Free(self.0.0);
+        // SAFETY: It is this one's alone, initialised, and dropped once, as the entry is freed.
+        unsafe { self.0.traced.get().drop_in_place() };
+    }
+}
+
+/// The memory of an entry in which nothing is. Frees it when it is dropped.
+struct Free(NonNull<Entry>);
+
+impl Free {
+    /// Keeps the memory, for the operation that is there now.
+    #[inline(always)]
+    fn keep(self) -> NonNull<Entry> {
+        let entry = self.0;
+        mem::forget(self);
+        entry
+    }
+}
+
+impl Drop for Free {
+    #[inline(always)]
+    fn drop(&mut self) {
+        let memory = self.0.cast();
+        if SPARE.try_with(|spare| spare.push(memory)) != Ok(true) {
+            // SAFETY: `new` allocated it with this layout, and nobody uses it any more.
+            unsafe { dealloc(memory.as_ptr(), LAYOUT) };
+        }
+    }
+}
+
+/// Returns memory for an entry.
+#[inline(always)]
+fn allocate() -> NonNull<Entry> {
+    SPARE.try_with(Spare::pop).ok().flatten().unwrap_or_else(new).cast()
+}
+
+#[cold]
+fn new() -> NonNull<u8> {
+    // SAFETY: The size is not 0.
+    let memory = unsafe { alloc(LAYOUT) };
+    NonNull::new(memory).unwrap_or_else(|| handle_alloc_error(LAYOUT))
+}
+
+std::thread_local! {
+    static SPARE: Spare = const { Spare { first: Cell::new(None), count: Cell::new(0) } };
+}
+/// The free blocks of a thread: a list, whose links lie in the blocks.
+///
+/// # Invariants
+/// Each block has the layout [`LAYOUT`], belongs to the list alone, and begins with the pointer to
+/// the next.
+struct Spare {
+    first: Cell<Option<NonNull<u8>>>,
+    count: Cell<usize>,
+}
+
+impl Spare {
+    /// Takes a block. Returns `None` if there is none.
+    #[inline(always)]
+    fn pop(&self) -> Option<NonNull<u8>> {
+        let first = self.first.get()?;
+        // SAFETY: The block is the list's and begins with the pointer to the next, aligned as a
+        // block is.
+        self.first.set(unsafe { first.cast::<Option<NonNull<u8>>>().read() });
+        self.count.set(self.count.get() - 1);
+        Some(first)
+    }
+
+    /// Keeps a block, which nobody else uses. Returns `false` if there are enough.
+    #[inline(always)]
+    fn push(&self, block: NonNull<u8>) -> bool {
+        if self.count.get() == KEPT {
+            return false;
+        }
+        // SAFETY: The block is the list's now. A pointer fits, and is aligned as a block is.
+        unsafe { block.cast::<Option<NonNull<u8>>>().write(self.first.get()) };
+        self.first.set(Some(block));
+        self.count.set(self.count.get() + 1);
+        true
+    }
+}
+
+impl Drop for Spare {
+    fn drop(&mut self) {
+        while let Some(block) = self.pop() {
+            // SAFETY: It was allocated with this layout, and is on the list no longer.
+            unsafe { dealloc(block.as_ptr(), LAYOUT) };
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::{Held, KEPT, Orphan, ROOM};
+    use crate::{Operation, Prepared};
+    use alloc::boxed::Box;
+    use alloc::sync::Arc;
+    use alloc::vec::Vec;
+    use core::mem;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::thread;
+
+    /// An operation of some size, which counts by `Arc` whether it was dropped.
+    struct Sized<const N: usize> {
+        _alive: Arc<()>,
+        bytes: [u8; N],
+    }
+
+    impl<const N: usize> Operation for Sized<N> {
+        fn prepare(&mut self) -> Prepared<'_> {
+            unreachable!("it is not prepared")
+        }
+    }
+
+    /// Forgets the type of an operation.
+    fn orphan<O: Operation + Send + 'static>(held: Held<O>) -> Orphan {
+        let entry = held.share();
+        mem::forget(held);
+        // SAFETY: It has no future, and is held by nobody any more.
+        unsafe { entry.orphan() }
+    }
+
+    /// Goal: operations below, at and above the size of an entry come back whole, on any thread, and
+    /// are dropped once. Method: more than a thread keeps, half of them ended on another thread.
+    fn come_back<const N: usize>() {
+        let alive = Arc::new(());
+        let held: Vec<Held<Sized<N>>> = (0..3 * KEPT)
+            .map(|at| Held::new(Sized { _alive: Arc::clone(&alive), bytes: [at as u8; N] }))
+            .collect();
+        let end = move |held: Vec<Held<Sized<N>>>| {
+            for (at, held) in held.into_iter().enumerate() {
+                match at % 3 {
+                    0 => drop(held),
+                    1 => drop(orphan(held)),
+                    _ => assert_eq!(held.into_inner().bytes, [at as u8; N]),
+                }
+            }
+        };
+        thread::spawn(move || end(held)).join().expect("no panic");
+        assert_eq!(Arc::strong_count(&alive), 1);
+    }
+
+    /// Goal: a boxed operation comes back in a box, and a large one is not moved.
+    #[test]
+    fn boxed_operations_come_back_in_their_boxes() {
+        fn through<const N: usize>() -> bool {
+            let (alive, bytes) = (Arc::new(()), [7; N]);
+            let boxed = Box::new(Sized { _alive: Arc::clone(&alive), bytes });
+            let place = (&raw const *boxed).addr();
+            let back = Held::from_box(boxed).into_box();
+            assert_eq!((back.bytes, Arc::strong_count(&alive)), (bytes, 2));
+            (&raw const *back).addr() == place
+        }
+        through::<8>();
+        assert!(through::<{ ROOM + 1 }>());
+        assert!(through::<4096>());
+        through::<0>();
+    }
+
+    #[test]
+    fn operations_of_any_size_come_back() {
+        come_back::<0>();
+        come_back::<{ ROOM - 8 }>();
+        come_back::<{ ROOM - 7 }>();
+        come_back::<4096>();
+    }
+
+    /// Goal: an operation without bytes, or that must lie at a large alignment, has a place,
+    /// even one without bytes at a large alignment.
+    #[test]
+    fn operations_of_any_alignment_have_a_place() {
+        #[repr(align(4096))]
+        struct Page([u8; 4096]);
+        impl Operation for Page {
+            fn prepare(&mut self) -> Prepared<'_> {
+                unreachable!("it is not prepared")
+            }
+        }
+        struct Nothing;
+        impl Operation for Nothing {
+            fn prepare(&mut self) -> Prepared<'_> {
+                unreachable!("it is not prepared")
+            }
+        }
+        let page = Held::new(Page([7; 4096]));
+        assert_eq!((&raw const page.0).addr() % 4096, 0);
+        assert_eq!(page.into_inner().0, [7; 4096]);
+        #[repr(align(64))]
+        struct Far;
+        impl Operation for Far {
+            fn prepare(&mut self) -> Prepared<'_> {
+                unreachable!("it is not prepared")
+            }
+        }
+        let far = Held::new(Far);
+        assert_eq!((&raw const *far).addr() % 64, 0);
+        let _ = far.into_inner();
+        drop(orphan(Held::new(Far)));
+        let _ = Held::new(Nothing).into_inner();
+        drop(orphan(Held::new(Nothing)));
+    }
+
+    /// Goal: the memory of an operation whose drop panics is free again. Method: Miri and valgrind
+    /// would see a leak; the next operation gets the same block.
+    #[test]
+    fn a_panic_in_a_drop_frees_the_memory() {
+        struct Panics;
+        impl Operation for Panics {
+            fn prepare(&mut self) -> Prepared<'_> {
+                unreachable!("it is not prepared")
+            }
+        }
+        impl Drop for Panics {
+            fn drop(&mut self) {
+                panic!("intended");
+            }
+        }
+        let drops: [fn(Held<Panics>); 2] = [drop, |held| drop(orphan(held))];
+        for drops in drops {
+            let held = Held::new(Panics);
+            let place = (&raw const *held).addr();
+            assert!(catch_unwind(AssertUnwindSafe(|| drops(held))).is_err());
+            let next = Held::new(Sized { _alive: Arc::new(()), bytes: [0; 8] });
+            assert_eq!((&raw const *next).addr(), place);
+        }
+    }
+}
