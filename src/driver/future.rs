@@ -239,11 +239,18 @@ impl<O: Operation + Send + 'static> OpFuture<O> {
     /// returns that.
     pub(super) fn give_up(&mut self) -> Result<(Result<u32, Errno>, O), TimedOut<O>> {
         assert!(self.phase == Phase::Started, "a future that is pending has started");
-        let entry = self.entry;
-        let given_up = in_parent_only(
-            self.shared.with_state(|state, deferred| state.give_up(entry, deferred)),
-        );
-        match given_up {
+        let (entry, phase) = (self.entry, &mut self.phase);
+        let given_up = self.shared.with_state(|state, deferred| {
+            let given_up = state.give_up(entry, deferred);
+            // At once: what is deferred may unwind, and then this future is dropped.
+            *phase = match given_up {
+                GivenUp::Ended => Phase::Started,
+                GivenUp::NotAdmitted => Phase::New,
+                GivenUp::Left => Phase::Finished,
+            };
+            given_up
+        });
+        match in_parent_only(given_up) {
             GivenUp::Ended => {
                 // SAFETY: It has ended.
                 let (result, op) = unsafe { self.finish() };
@@ -256,7 +263,6 @@ impl<O: Operation + Send + 'static> OpFuture<O> {
                 Err(TimedOut::new(Some(op.into_inner())))
             }
             GivenUp::Left => {
-                self.phase = Phase::Finished;
                 self.span.left("deadline");
                 Err(TimedOut::new(None))
             }
