@@ -130,6 +130,10 @@ impl EventLoop {
                 self.announcing.pushed(Kind::of(&iocb, names));
                 // It may be cancelled before it is submitted.
                 if let Ok(mut state) = shared.lock() {
+                    // The submit of the piece before ends first.
+                    if let Some((at, took)) = self.last_submit.take() {
+                        state.meter.returned(at, took);
+                    }
                     entry.tag.set(tag);
                     state.note_submit(entry, Facts::of(&iocb), clock::now());
                 }
