@@ -660,8 +660,8 @@ mod tests {
         unsafe { entry.orphan() }
     }
 
-    /// Goal: operations below, at and above the size of an entry come back whole, on any thread, and
-    /// are dropped once. Method: more than a thread keeps, half of them ended on another thread.
+    /// Goal: operations below, at and above the size of an entry come back whole, on any thread,
+    /// and are dropped once. Method: more than a thread keeps, half of them ended on another thread.
     fn come_back<const N: usize>() {
         let alive = Arc::new(());
         let held: Vec<Held<Sized<N>>> = (0..3 * KEPT)
