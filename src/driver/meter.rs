@@ -3,8 +3,8 @@
 //! The meter of a shared driver lives behind the lock of the [`State`](super::state::State), which
 //! is held at each event anyway. It reads the clock twice for each operation, and twice for each
 //! step and submit. `local/meter.rs` has that of a local driver.
-//! It allocates when it is turned on, and when the table of operations grows. While it is off, each
-//! event costs one comparison and reads no clock.
+//! It allocates when it is turned on, and when there are more operations than ever before. While it
+//! is off, each event costs one comparison and reads no clock.
 
 use super::announced::transfers;
 use super::metrics::{Counts, Metrics};
@@ -26,15 +26,15 @@ pub(crate) struct Meter {
 /// The counts, and the operations that are on their way.
 struct Measured {
     counts: Box<Counts>,
-    /// By entry. Operations that were started before the meter was turned on have none.
+    /// By the operation's number. Operations that were started before the meter was turned on have none.
     marks: Vec<Mark>,
-    /// Entries whose call of `io_submit` has not returned.
+    /// The numbers of operations whose call of `io_submit` has not returned.
     submitting: Vec<usize>,
     /// The time of the present step.
     step: Instant,
 }
 
-/// The facts about the operation of an entry.
+/// The facts about an operation.
 #[derive(Clone, Copy, Default)]
 struct Mark {
     /// The index of its kind.

@@ -165,11 +165,9 @@ const OF_DEADLINES: &[(&str, &str)] = &[
 /// What files ask of their driver. The checks of `File` and of `LocalDriver: Performs` try it.
 const OF_FILES: &[(&str, &str)] = &[
     ("Access", "Clone Debug Drop"),
-    ("Announced", "Drop"),
     ("blocking::BlockingThreads", "Clone Drop"),
     ("Box", "Place<O>"),
     ("Driver", "Performs"),
-    ("Erased", "goes_on_or_panics id prepare_or_panics"),
     ("Fdsync", "FileOperation"),
     ("FileOperation", "call"),
     ("Fsync", "FileOperation"),
@@ -177,7 +175,6 @@ const OF_FILES: &[(&str, &str)] = &[
     ("Held", "Deref DerefMut Drop Place<O>"),
     ("Memory", "call is_straight len prepare put take"),
     ("Moved", "Drop"),
-    ("O", "Erased"),
     ("Performs", "alarm perform poll threads"),
     ("Place", "from_box hold into_box take"),
     ("Step", "Drop FileOperation Operation"),
