@@ -661,7 +661,7 @@ mod tests {
     }
 
     /// Goal: operations below, at and above the size of an entry come back whole, on any thread,
-    /// and are dropped once. Method: more than a thread keeps, half of them ended on another thread.
+    /// and are dropped once. Method: more than a thread keeps, all ended on another thread.
     fn come_back<const N: usize>() {
         let alive = Arc::new(());
         let held: Vec<Held<Sized<N>>> = (0..3 * KEPT)

@@ -26,7 +26,8 @@ pub(crate) struct Meter {
 /// The counts, and the operations that are on their way.
 struct Measured {
     counts: Box<Counts>,
-    /// By the operation's number. Operations that were started before the meter was turned on have none.
+    /// By the number of the operation. Those that were started before the meter was turned on have
+    /// none.
     marks: Vec<Mark>,
     /// The numbers of operations whose call of `io_submit` has not returned.
     submitting: Vec<usize>,
