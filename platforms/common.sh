@@ -266,7 +266,8 @@ need_standard_library() {
     OPTIONS=(--target "$target" --manifest-path "$manifest" --target-dir "$CACHE/musl")
     # For another architecture there would be no linker.
     if [[ $target == "$NATIVE_MUSL" ]] && compgen -G "$library/libstd-*.rlib" >/dev/null; then
-        BUILD=(cargo)
+        # With the compiler that has the library, not the one of need_toolchain.
+        BUILD=(env --unset=RUSTC --unset=RUSTC_BOOTSTRAP cargo)
         return
     fi
     need_toolchain
