@@ -49,15 +49,10 @@ const KEPT: usize = 256;
 
 const LAYOUT: Layout = Layout::new::<Entry>();
 
-#[repr(align(16))]
-struct Room {
-    _bytes: [MaybeUninit<u8>; ROOM],
-}
-
 /// See the [module](self).
 ///
 /// # Invariants
-/// - There is an operation in `room`, of the type that `kind` is of.
+/// - There is an operation in `op`, of the type that `kind` is of.
 /// - `waker`, `ticket`, `mark`, `is_submitted` and `is_abandoned` are used by the future before its
 ///   first poll, and then under the driver's lock.
 /// - `tag` is written by the event loop: before `is_submitted` is set, or under the lock. It is
@@ -86,7 +81,7 @@ pub(super) struct Entry {
     /// The payload, if `prepare` or `goes_on` of the operation panicked.
     panic: Cell<Option<Payload>>,
     traced: UnsafeCell<Traced>,
-    room: UnsafeCell<Room>,
+    op: OpStorage<ROOM>,
 }
 
 /// Lists what is done with an operation whose type only its future knows.
@@ -107,7 +102,7 @@ impl<O: Operation + 'static> Of<O> {
         prepare: |entry, announced| {
             // SAFETY: The entry has the kind of this type, and the caller of `EntryRef::prepare`
             // has the operation.
-            let op = unsafe { entry.operation::<O>() };
+            let op = unsafe { entry.op.get::<O>() };
             // SAFETY: It belongs to whoever has the operation.
             let traced = unsafe { &mut *entry.traced.get() };
             match traced.prepare(op) {
@@ -121,65 +116,15 @@ impl<O: Operation + 'static> Of<O> {
         goes_on: |entry, outcome| {
             let mut panic = None;
             // SAFETY: As above, by the caller of `EntryRef::goes_on`.
-            let goes_on = goes_on(unsafe { entry.operation::<O>() }, outcome, &mut panic);
+            let goes_on = goes_on(unsafe { entry.op.get::<O>() }, outcome, &mut panic);
             if panic.is_some() {
                 entry.panic.set(panic);
             }
             goes_on
         },
         // SAFETY: As above, by the one caller, `Orphan::drop`, which drops it once.
-        drop: |entry| drop(unsafe { entry.take::<O>() }),
+        drop: |entry| drop(unsafe { entry.op.take::<O>() }),
     };
-}
-
-/// Returns whether an operation of the type lies in the entry itself.
-const fn is_inside<O>() -> bool {
-    size_of::<O>() <= ROOM && align_of::<O>() <= align_of::<Room>()
-}
-
-impl Entry {
-    /// Returns the address of the operation.
-    ///
-    /// # Safety
-    /// The operation is of this type.
-    #[inline(always)]
-    unsafe fn place<O>(&self) -> *mut O {
-        if is_inside::<O>() {
-            return self.room.get().cast();
-        }
-        // SAFETY: An operation of this type is in a box, to which `Held::from_box` has put the
-        // pointer there.
-        unsafe { self.room.get().cast::<NonNull<O>>().read() }.as_ptr()
-    }
-
-    /// Returns the operation.
-    ///
-    /// # Safety
-    /// The operation is of this type, and the caller has it: nobody else refers to it.
-    #[inline(always)]
-    unsafe fn operation<'op, O>(&self) -> &'op mut O {
-        // SAFETY: The promise of the caller.
-        let place = unsafe { self.place::<O>() };
-        // SAFETY: It is initialised, and nobody else refers to it (promise of the caller).
-        unsafe { &mut *place }
-    }
-
-    /// Moves the operation out.
-    ///
-    /// # Safety
-    /// As for [`operation`](Self::operation); and it is not used again.
-    #[inline(always)]
-    unsafe fn take<O>(&self) -> O {
-        // SAFETY: The promise of the caller.
-        let place = unsafe { self.place::<O>() };
-        if is_inside::<O>() {
-            // SAFETY: It is initialised, and read once, as it is not used again.
-            return unsafe { place.read() };
-        }
-        // SAFETY: The box was leaked by `Held::from_box`, and nobody else makes one of it, as the
-        // operation is not used again.
-        *unsafe { Box::from_raw(place) }
-    }
 }
 
 /// Leads to an entry.
@@ -373,39 +318,35 @@ impl<O: Operation + 'static> Held<O> {
     /// Holds what `make` makes, straight in its memory.
     #[inline(always)]
     pub(crate) fn new_with(make: impl FnOnce() -> O) -> Self {
-        if !is_inside::<O>() {
+        if !OpStorage::<ROOM>::has_room::<O>() {
             return Self::from_box(Box::new(make()));
         }
         let unfilled = Free(allocate());
         let op = make();
         // SAFETY: The memory is that of an entry, and nobody else's.
-        let room = unsafe { Self::begin(&unfilled) };
-        // SAFETY: The room has the size and the alignment of the type, and nobody refers to it.
-        unsafe { room.cast::<O>().write(op) };
+        let storage = unsafe { Self::begin(&unfilled) };
+        // SAFETY: The storage is empty, and nobody refers to it.
+        unsafe { storage.put(op) };
         Self { entry: EntryRef(unfilled.keep()), op: PhantomData }
     }
 
     /// Takes a boxed operation. One that is larger than the room stays where it is.
     #[inline]
     pub(crate) fn from_box(op: Box<O>) -> Self {
-        if is_inside::<O>() {
-            return Self::new(*op);
-        }
         let unfilled = Free(allocate());
         // SAFETY: The memory is that of an entry, and nobody else's.
-        let room = unsafe { Self::begin(&unfilled) };
-        let op = NonNull::from(Box::leak(op));
-        // SAFETY: The room has the size and the alignment of a pointer, and nobody refers to it.
-        unsafe { room.cast::<NonNull<O>>().write(op) };
+        let storage = unsafe { Self::begin(&unfilled) };
+        // SAFETY: The storage is empty, and nobody refers to it.
+        unsafe { storage.put_box(op) };
         Self { entry: EntryRef(unfilled.keep()), op: PhantomData }
     }
 
-    /// Writes all of an entry but the operation. Returns the room for that.
+    /// Writes all of an entry but the operation. Returns the storage for that.
     ///
     /// # Safety
     /// The memory is nobody else's, and has no operation.
     #[inline(always)]
-    unsafe fn begin(memory: &Free) -> *mut Room {
+    unsafe fn begin(memory: &Free) -> &OpStorage<ROOM> {
         let entry = memory.0.as_ptr();
         macro_rules! write {
             ($($field:ident: $value:expr,)*) => {
@@ -431,8 +372,8 @@ impl<O: Operation + 'static> Held<O> {
             panic: Cell::new(None),
             traced: UnsafeCell::new(Traced::new()),
         }
-        // SAFETY: As above. An `UnsafeCell` has the layout of what is in it.
-        unsafe { &raw mut (*entry).room }.cast()
+        // SAFETY: As above. A storage is valid whatever its bytes are.
+        unsafe { &(*entry).op }
     }
 
     /// Shares the entry with the driver, of which this may be sent to any thread. The future that
@@ -460,21 +401,16 @@ impl<O> Held<O> {
         // Freed at the end, when the operation is where the caller wants it.
         let _emptied = Emptied(entry);
         // SAFETY: The entry was this one's alone, has an operation of this type, and is freed.
-        place(unsafe { entry.take() })
+        place(unsafe { entry.op.take() })
     }
 
     /// Gives the operation in a box. One that is larger than the room stays where it is.
     #[inline]
     pub(crate) fn into_box(self) -> Box<O> {
-        if is_inside::<O>() {
-            return Box::new(self.into_inner());
-        }
         let entry = self.into_entry();
         let _emptied = Emptied(entry);
-        // SAFETY: The operation is of this type.
-        let op = unsafe { entry.place::<O>() };
-        // SAFETY: The box was leaked by `from_box`. The entry was this one's alone, and is freed.
-        unsafe { Box::from_raw(op) }
+        // SAFETY: The entry was this one's alone, has an operation of this type, and is freed.
+        unsafe { entry.op.take_box() }
     }
 
     #[inline(always)]
@@ -490,10 +426,9 @@ impl<O> Deref for Held<O> {
 
     #[inline]
     fn deref(&self) -> &O {
-        // SAFETY: The operation is of this type.
-        let op = unsafe { self.entry.place::<O>() };
-        // SAFETY: It is initialised, and borrowed as this is.
-        unsafe { &*op }
+        // SAFETY: The operation is of this type, and borrowed as this is: nobody refers to it
+        // otherwise.
+        unsafe { self.entry.op.get_shared() }
     }
 }
 
@@ -501,7 +436,7 @@ impl<O> DerefMut for Held<O> {
     #[inline]
     fn deref_mut(&mut self) -> &mut O {
         // SAFETY: It is this one's alone, and borrowed as this is.
-        unsafe { self.entry.operation() }
+        unsafe { self.entry.op.get() }
     }
 }
 
@@ -510,7 +445,7 @@ impl<O> Drop for Held<O> {
         // Frees the memory even if the drop of the operation panics.
         let _emptied = Emptied(self.entry);
         // SAFETY: The entry is this one's alone, and is freed.
-        drop(unsafe { self.entry.take::<O>() });
+        drop(unsafe { self.entry.op.take::<O>() });
     }
 }
 
@@ -541,6 +476,125 @@ impl Drop for Emptied {
         let _free = Free(self.0.0);
         // SAFETY: It is this one's alone, initialised, and dropped once, as the entry is freed.
         unsafe { self.0.traced.get().drop_in_place() };
+    }
+}
+
+/// The storage of an operation whose type only its future knows. One that does not fit in `ROOM`
+/// bytes lies in a box, to which the storage has the pointer.
+#[repr(C, align(16))]
+pub(crate) struct OpStorage<const ROOM: usize>(UnsafeCell<[MaybeUninit<u8>; ROOM]>);
+
+impl<const ROOM: usize> OpStorage<ROOM> {
+    /// Makes an empty storage.
+    pub(crate) const fn new() -> Self {
+        Self(UnsafeCell::new([MaybeUninit::uninit(); ROOM]))
+    }
+
+    /// Returns whether an operation of the type lies in the storage itself.
+    pub(crate) const fn has_room<O>() -> bool {
+        size_of::<O>() <= ROOM && align_of::<O>() <= align_of::<Self>()
+    }
+
+    /// Moves an operation in.
+    ///
+    /// # Safety
+    /// The storage is empty, and nobody refers to what is in it.
+    #[inline(always)]
+    pub(crate) unsafe fn put<O>(&self, op: O) {
+        if !Self::has_room::<O>() {
+            // SAFETY: The promise of the caller.
+            return unsafe { self.put_box(Box::new(op)) };
+        }
+        // SAFETY: The storage has the size and the alignment of the type, and nobody refers to it.
+        unsafe { self.0.get().cast::<O>().write(op) };
+    }
+
+    /// Moves an operation in. One that has no room stays in its box.
+    ///
+    /// # Safety
+    /// As for [`put`](Self::put).
+    #[inline]
+    pub(crate) unsafe fn put_box<O>(&self, op: Box<O>) {
+        if Self::has_room::<O>() {
+            // SAFETY: The promise of the caller.
+            return unsafe { self.put(*op) };
+        }
+        const { assert!(Self::has_room::<*mut ()>()) };
+        let op = NonNull::from(Box::leak(op));
+        // SAFETY: The storage has the size and the alignment of a pointer, and nobody refers to it.
+        unsafe { self.0.get().cast::<NonNull<O>>().write(op) };
+    }
+
+    /// Returns the address of the operation.
+    ///
+    /// # Safety
+    /// There is an operation, of this type.
+    #[inline(always)]
+    unsafe fn place<O>(&self) -> *mut O {
+        if Self::has_room::<O>() {
+            return self.0.get().cast();
+        }
+        // SAFETY: An operation of this type is in a box, to which `put_box` has put the pointer
+        // there.
+        unsafe { self.0.get().cast::<NonNull<O>>().read() }.as_ptr()
+    }
+
+    /// Returns the operation.
+    ///
+    /// # Safety
+    /// There is an operation, of this type, to which nobody refers as long as the result is used.
+    #[inline(always)]
+    pub(crate) unsafe fn get<'op, O>(&self) -> &'op mut O {
+        // SAFETY: The promise of the caller.
+        let place = unsafe { self.place::<O>() };
+        // SAFETY: It is initialised, and nobody else refers to it (promise of the caller).
+        unsafe { &mut *place }
+    }
+
+    /// Returns the operation, to be shared.
+    ///
+    /// # Safety
+    /// There is an operation, of this type, which nobody changes as long as the result is used.
+    #[inline(always)]
+    unsafe fn get_shared<O>(&self) -> &O {
+        // SAFETY: The promise of the caller.
+        let place = unsafe { self.place::<O>() };
+        // SAFETY: It is initialised, and nobody changes it (promise of the caller).
+        unsafe { &*place }
+    }
+
+    /// Moves the operation out.
+    ///
+    /// # Safety
+    /// There is an operation, of this type. Nobody refers to it, and it is not used again.
+    #[inline(always)]
+    pub(crate) unsafe fn take<O>(&self) -> O {
+        if !Self::has_room::<O>() {
+            // SAFETY: The promises of the caller.
+            return *unsafe { self.take_box() };
+        }
+        // SAFETY: There is an operation of this type (promise of the caller).
+        let place = unsafe { self.place::<O>() };
+        // SAFETY: It is initialised, and read once, as it is not used again (promise of the
+        // caller).
+        unsafe { place.read() }
+    }
+
+    /// Moves the operation out, into a box. One that had no room is in its box already.
+    ///
+    /// # Safety
+    /// As for [`take`](Self::take).
+    #[inline]
+    pub(crate) unsafe fn take_box<O>(&self) -> Box<O> {
+        if Self::has_room::<O>() {
+            // SAFETY: The promises of the caller.
+            return Box::new(unsafe { self.take() });
+        }
+        // SAFETY: There is an operation of this type (promise of the caller).
+        let place = unsafe { self.place::<O>() };
+        // SAFETY: The box was leaked by `put_box`, and nobody else makes one of it: the operation
+        // is not used again (promise of the caller).
+        unsafe { Box::from_raw(place) }
     }
 }
 
@@ -584,6 +638,7 @@ fn new() -> NonNull<u8> {
 std::thread_local! {
     static SPARE: Spare = const { Spare { first: Cell::new(None), count: Cell::new(0) } };
 }
+
 /// The free blocks of a thread: a list, whose links lie in the blocks.
 ///
 /// # Invariants
@@ -630,138 +685,4 @@ impl Drop for Spare {
 }
 
 #[cfg(all(test, not(loom)))]
-mod tests {
-    use super::{Held, KEPT, Orphan, ROOM};
-    use crate::{Operation, Prepared};
-    use alloc::boxed::Box;
-    use alloc::sync::Arc;
-    use alloc::vec::Vec;
-    use core::mem;
-    use std::panic::{AssertUnwindSafe, catch_unwind};
-    use std::thread;
-
-    /// An operation of some size, which counts by `Arc` whether it was dropped.
-    struct Sized<const N: usize> {
-        _alive: Arc<()>,
-        bytes: [u8; N],
-    }
-
-    impl<const N: usize> Operation for Sized<N> {
-        fn prepare(&mut self) -> Prepared<'_> {
-            unreachable!("it is not prepared")
-        }
-    }
-
-    /// Forgets the type of an operation.
-    fn orphan<O: Operation + Send + 'static>(held: Held<O>) -> Orphan {
-        let entry = held.share();
-        mem::forget(held);
-        // SAFETY: It has no future, and is held by nobody any more.
-        unsafe { entry.orphan() }
-    }
-
-    /// Goal: operations below, at and above the size of an entry come back whole, on any thread,
-    /// and are dropped once. Method: more than a thread keeps, all ended on another thread.
-    fn come_back<const N: usize>() {
-        let alive = Arc::new(());
-        let held: Vec<Held<Sized<N>>> = (0..3 * KEPT)
-            .map(|at| Held::new(Sized { _alive: Arc::clone(&alive), bytes: [at as u8; N] }))
-            .collect();
-        let end = move |held: Vec<Held<Sized<N>>>| {
-            for (at, held) in held.into_iter().enumerate() {
-                match at % 3 {
-                    0 => drop(held),
-                    1 => drop(orphan(held)),
-                    _ => assert_eq!(held.into_inner().bytes, [at as u8; N]),
-                }
-            }
-        };
-        thread::spawn(move || end(held)).join().expect("no panic");
-        assert_eq!(Arc::strong_count(&alive), 1);
-    }
-
-    /// Goal: a boxed operation comes back in a box, and a large one is not moved.
-    #[test]
-    fn boxed_operations_come_back_in_their_boxes() {
-        fn through<const N: usize>() -> bool {
-            let (alive, bytes) = (Arc::new(()), [7; N]);
-            let boxed = Box::new(Sized { _alive: Arc::clone(&alive), bytes });
-            let place = (&raw const *boxed).addr();
-            let back = Held::from_box(boxed).into_box();
-            assert_eq!((back.bytes, Arc::strong_count(&alive)), (bytes, 2));
-            (&raw const *back).addr() == place
-        }
-        through::<8>();
-        assert!(through::<{ ROOM + 1 }>());
-        assert!(through::<4096>());
-        through::<0>();
-    }
-
-    #[test]
-    fn operations_of_any_size_come_back() {
-        come_back::<0>();
-        come_back::<{ ROOM - 8 }>();
-        come_back::<{ ROOM - 7 }>();
-        come_back::<4096>();
-    }
-
-    /// Goal: an operation without bytes, or that must lie at a large alignment, has a place,
-    /// even one without bytes at a large alignment.
-    #[test]
-    fn operations_of_any_alignment_have_a_place() {
-        #[repr(align(4096))]
-        struct Page([u8; 4096]);
-        impl Operation for Page {
-            fn prepare(&mut self) -> Prepared<'_> {
-                unreachable!("it is not prepared")
-            }
-        }
-        struct Nothing;
-        impl Operation for Nothing {
-            fn prepare(&mut self) -> Prepared<'_> {
-                unreachable!("it is not prepared")
-            }
-        }
-        let page = Held::new(Page([7; 4096]));
-        assert_eq!((&raw const page.0).addr() % 4096, 0);
-        assert_eq!(page.into_inner().0, [7; 4096]);
-        #[repr(align(64))]
-        struct Far;
-        impl Operation for Far {
-            fn prepare(&mut self) -> Prepared<'_> {
-                unreachable!("it is not prepared")
-            }
-        }
-        let far = Held::new(Far);
-        assert_eq!((&raw const *far).addr() % 64, 0);
-        let _ = far.into_inner();
-        drop(orphan(Held::new(Far)));
-        let _ = Held::new(Nothing).into_inner();
-        drop(orphan(Held::new(Nothing)));
-    }
-
-    /// Goal: the memory of an operation whose drop panics is free again. Method: Miri and valgrind
-    /// would see a leak; the next operation gets the same block.
-    #[test]
-    fn a_panic_in_a_drop_frees_the_memory() {
-        struct Panics;
-        impl Operation for Panics {
-            fn prepare(&mut self) -> Prepared<'_> {
-                unreachable!("it is not prepared")
-            }
-        }
-        impl Drop for Panics {
-            fn drop(&mut self) {
-                panic!("intended");
-            }
-        }
-        let drops: [fn(Held<Panics>); 2] = [drop, |held| drop(orphan(held))];
-        for drops in drops {
-            let held = Held::new(Panics);
-            let place = (&raw const *held).addr();
-            assert!(catch_unwind(AssertUnwindSafe(|| drops(held))).is_err());
-            let next = Held::new(Sized { _alive: Arc::new(()), bytes: [0; 8] });
-            assert_eq!((&raw const *next).addr(), place);
-        }
-    }
-}
+mod tests;

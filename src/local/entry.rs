@@ -7,23 +7,18 @@
 
 use super::Inner;
 use super::stage::{Note, Outcome, Phase, Stage};
+use crate::driver::entry::OpStorage;
 use crate::driver::users_code::{Payload, goes_on};
 use crate::slot::Tag;
 use crate::{EventResult, Operation, Prepared};
 use alloc::boxed::Box;
-use core::cell::{Cell, UnsafeCell};
+use core::cell::Cell;
 use core::marker::PhantomData;
-use core::mem::MaybeUninit;
 use core::ptr::{self, NonNull};
 use core::task::Waker;
 
 /// The room for an operation, in bytes. One that is larger has a box of its own.
 const ROOM: usize = 64;
-
-#[repr(align(16))]
-struct Room {
-    _bytes: [MaybeUninit<u8>; ROOM],
-}
 
 /// Says what [`Operation::goes_on`] has answered.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -63,7 +58,7 @@ pub(super) struct Entry {
     pub(super) next: Cell<Option<NonNull<Entry>>>,
     panic: Cell<Option<Payload>>,
     kind: Cell<&'static Kind>,
-    room: UnsafeCell<Room>,
+    pub(super) op: OpStorage<ROOM>,
 }
 
 /// Lists what is done with an operation whose type only its future knows.
@@ -84,12 +79,12 @@ impl<O: Operation + 'static> Of<O> {
         prepare: |entry| {
             // SAFETY: The promises of the caller, that of `Entry::prepare`. `Entry::fill` has set
             // the kind of this type.
-            unsafe { entry.operation::<O>() }.prepare()
+            unsafe { entry.op.get::<O>() }.prepare()
         },
         goes_on: |entry, outcome| {
             let mut panic = None;
             // SAFETY: As above, by the caller of `Entry::goes_on`.
-            let goes_on = goes_on(unsafe { entry.operation::<O>() }, outcome, &mut panic);
+            let goes_on = goes_on(unsafe { entry.op.get::<O>() }, outcome, &mut panic);
             if panic.is_some() {
                 entry.panic.set(panic);
                 return Answer::Panicked;
@@ -97,13 +92,8 @@ impl<O: Operation + 'static> Of<O> {
             if goes_on { Answer::On } else { Answer::Over }
         },
         // SAFETY: As above, by the caller of `Entry::drop_op`.
-        drop: |entry| drop(unsafe { entry.take::<O>() }),
+        drop: |entry| drop(unsafe { entry.op.take::<O>() }),
     };
-}
-
-/// Returns whether an operation of the type lies in the entry itself.
-const fn is_inside<O>() -> bool {
-    size_of::<O>() <= ROOM && align_of::<O>() <= align_of::<Room>()
 }
 
 impl Entry {
@@ -127,7 +117,7 @@ impl Entry {
             next: Cell::new(None),
             panic: Cell::new(None),
             kind: Cell::new(Of::<Nothing>::KIND),
-            room: UnsafeCell::new(Room { _bytes: [MaybeUninit::uninit(); ROOM] }),
+            op: OpStorage::new(),
         }
     }
 
@@ -147,26 +137,17 @@ impl Entry {
     /// Moves an operation into a vacant entry.
     #[inline(always)]
     pub(super) fn fill<O: Operation + 'static>(&self, op: O) {
-        if !is_inside::<O>() {
-            return self.fill_boxed(Box::new(op));
-        }
         self.begin::<O>();
-        // SAFETY: The room has the size and the alignment of the type. The entry was vacant, so
-        // nothing is in it and nobody refers to it.
-        unsafe { self.room.get().cast::<O>().write(op) };
+        // SAFETY: The entry was vacant, so its storage is empty and nobody refers to it.
+        unsafe { self.op.put(op) };
     }
 
     /// Takes over an operation in a box. One that is larger than the room stays where it is.
     #[inline]
     pub(super) fn fill_boxed<O: Operation + 'static>(&self, op: Box<O>) {
-        if is_inside::<O>() {
-            return self.fill(*op);
-        }
         self.begin::<O>();
-        let op = NonNull::from(Box::leak(op));
-        // SAFETY: The room has the size and the alignment of a pointer. The entry was vacant, so
-        // nobody refers to it.
-        unsafe { self.room.get().cast::<NonNull<O>>().write(op) };
+        // SAFETY: As in `fill`.
+        unsafe { self.op.put_box(op) };
     }
 
     #[inline(always)]
@@ -174,67 +155,6 @@ impl Entry {
         debug_assert_eq!(self.phase(), Phase::VACANT);
         self.stage.set(Stage::new(Phase::NEW, Note::NONE));
         self.kind.set(Of::<O>::KIND);
-    }
-
-    /// Returns the address of the operation.
-    ///
-    /// # Safety
-    /// There is an operation, of this type.
-    #[inline(always)]
-    unsafe fn place<O>(&self) -> *mut O {
-        if is_inside::<O>() {
-            return self.room.get().cast();
-        }
-        // SAFETY: An operation of this type is in a box, to which `fill_boxed` has put the pointer
-        // there.
-        unsafe { self.room.get().cast::<NonNull<O>>().read() }.as_ptr()
-    }
-
-    /// Returns the operation.
-    ///
-    /// # Safety
-    /// There is an operation, of this type, to which nobody refers. The kernel does not have it.
-    #[inline(always)]
-    #[expect(clippy::mut_from_ref, reason = "it lies in a cell, and the caller has it alone")]
-    pub(super) unsafe fn operation<O>(&self) -> &mut O {
-        // SAFETY: The promise of the caller.
-        let place = unsafe { self.place::<O>() };
-        // SAFETY: It is initialised, and nobody else refers to it (promise of the caller).
-        unsafe { &mut *place }
-    }
-
-    /// Moves the operation out.
-    ///
-    /// # Safety
-    /// There is an operation, of this type. Nobody refers to it, and it is not used again.
-    #[inline(always)]
-    pub(super) unsafe fn take<O>(&self) -> O {
-        if !is_inside::<O>() {
-            // SAFETY: The promises of the caller are those that this asks for.
-            return *unsafe { self.take_boxed() };
-        }
-        // SAFETY: There is an operation of this type (promise of the caller).
-        let place = unsafe { self.place::<O>() };
-        // SAFETY: It is initialised, and read once, as it is not used again (promise of the
-        // caller).
-        unsafe { place.read() }
-    }
-
-    /// Moves the operation out, into a box. One that is larger than the room stays where it is.
-    ///
-    /// # Safety
-    /// As for [`take`](Self::take).
-    #[inline]
-    pub(super) unsafe fn take_boxed<O>(&self) -> Box<O> {
-        if is_inside::<O>() {
-            // SAFETY: The promises of the caller are those that this asks for.
-            return Box::new(unsafe { self.take() });
-        }
-        // SAFETY: It is the pointer of a box, by `fill_boxed`.
-        let place = unsafe { self.place::<O>() };
-        // SAFETY: The box was leaked, and nobody else makes one of it: the operation is not used
-        // again (promise of the caller).
-        unsafe { Box::from_raw(place) }
     }
 
     /// Prepares the operation.
@@ -261,7 +181,7 @@ impl Entry {
     /// Drops the operation.
     ///
     /// # Safety
-    /// As for [`take`](Self::take).
+    /// As for [`OpStorage::take`].
     pub(super) unsafe fn drop_op(&self) {
         // SAFETY: The promises of the caller.
         unsafe { (self.kind.get().drop)(self) };

@@ -179,7 +179,7 @@ impl<O: Operation + 'static> LocalFuture<O> {
         // SAFETY: There is an operation of this type, as this future has put it there. The kernel
         // does not have it, and nobody refers to it: its future is this one, which does not touch
         // it any more until it has ended, and the driver does nothing with it before.
-        let op = unsafe { entry.operation::<O>() };
+        let op = unsafe { entry.op.get::<O>() };
         let plain = op.is_plain();
         let prepared = checked(op.prepare());
         let of = unprepared.prepared();
@@ -244,7 +244,7 @@ impl<O: Operation + 'static> LocalFuture<O> {
         let result = entry.outcome.get().result();
         // SAFETY: The operation has ended or was not taken, so nobody refers to it. It is of this
         // type, and not used again: this future has just given the entry up.
-        let op = unsafe { entry.take_boxed() };
+        let op = unsafe { entry.op.take_box() };
         // SAFETY: The future has had the entry, and has forgotten it. No users' code has run since
         // the process was checked; in a forked child it leaks the driver first.
         unsafe { entry.give_back() };
@@ -260,7 +260,7 @@ impl<O: Operation + 'static> Future for LocalFuture<O> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Poll::Ready(entry) = self.poll_entry(cx) else { return Poll::Pending };
         // SAFETY: As in `poll_boxed`.
-        let op = unsafe { entry.take() };
+        let op = unsafe { entry.op.take() };
         let ready = Poll::Ready((entry.outcome.get().result(), op));
         // SAFETY: As in `poll_boxed`.
         unsafe { entry.give_back() };
@@ -275,7 +275,7 @@ impl<O: Operation + 'static> Future for LocalFuture<O> {
 /// A future has had the entry. There is an operation, of this type, to which nobody refers.
 unsafe fn take<O>(entry: EntryRef) -> O {
     // SAFETY: The promises of the caller; the operation is not used again.
-    let op = unsafe { entry.take::<O>() };
+    let op = unsafe { entry.op.take::<O>() };
     // SAFETY: The future has had the entry until now.
     let inner = unsafe { entry.driver() };
     inner.entries.give_back(entry);
