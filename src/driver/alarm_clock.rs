@@ -45,7 +45,7 @@ use crate::raw::ForkGuard;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, Ordering};
-use core::task::Waker;
+use core::task::{Context, Waker};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -105,6 +105,26 @@ pub trait Rings: Unpin {
 
     /// Returns whether the time has come.
     fn is_due(&self) -> bool;
+}
+
+/// Sets the alarm of a future whose deadline is `at`, and returns whether its time has come. `make`
+/// makes the alarm if there is none yet. Without a deadline it never comes.
+///
+/// # Errors
+/// Those of starting a thread. Nobody would tell that the time has come then.
+pub(super) fn is_up<A: Rings>(
+    alarm: &mut Option<A>,
+    at: Option<Instant>,
+    make: impl FnOnce(Instant) -> Result<A, ThreadError>,
+    cx: &Context<'_>,
+) -> Result<bool, ThreadError> {
+    let Some(at) = at else { return Ok(false) };
+    let alarm = match alarm {
+        Some(alarm) => alarm,
+        None => alarm.insert(make(at)?),
+    };
+    alarm.set(cx.waker())?;
+    Ok(alarm.is_due())
 }
 
 /// Calls wakers at their times, on a thread that starts with the first alarm.

@@ -1,7 +1,7 @@
 //! [`CloseWithin`], the end of a driver that is not waited for longer than a given time, and
 //! [`Unfinished`], which names the operations that keep the driver open.
 
-use super::alarm_clock::{Alarm, Rings};
+use super::alarm_clock::{Alarm, Rings, is_up};
 use super::future::Close;
 use super::overdue::Overdue;
 use super::thread::ThreadError;
@@ -64,20 +64,6 @@ impl<C: Closes> CloseWithin<C> {
     pub(crate) fn new(close: C, time: Duration) -> Self {
         Self { close, deadline: clock::now().checked_add(time), alarm: None }
     }
-
-    /// Sets the alarm, and returns whether its time has come.
-    ///
-    /// # Errors
-    /// Those of starting a thread. Nobody would tell that the time has come then.
-    fn is_up(&mut self, cx: &Context<'_>) -> Result<bool, ThreadError> {
-        let Some(at) = self.deadline else { return Ok(false) };
-        let alarm = match &mut self.alarm {
-            Some(alarm) => alarm,
-            None => self.alarm.insert(self.close.alarm(at)?),
-        };
-        alarm.set(cx.waker())?;
-        Ok(alarm.is_due())
-    }
 }
 
 impl<C: Closes> Future for CloseWithin<C> {
@@ -90,11 +76,12 @@ impl<C: Closes> Future for CloseWithin<C> {
             return Poll::Ready(Ok(()));
         }
         // After the waker was stored, as in `WithDeadline`.
-        match this.is_up(cx) {
+        let Self { close, deadline, alarm } = this;
+        match is_up(alarm, *deadline, |at| close.alarm(at), cx) {
             Ok(false) => Poll::Pending,
             up => {
-                this.alarm = None;
-                let (operations, calls) = (this.close.give_up(), this.close.calls());
+                *alarm = None;
+                let (operations, calls) = (close.give_up(), close.calls());
                 Poll::Ready(Err(Unfinished { operations, calls, no_timer: up.err() }))
             }
         }

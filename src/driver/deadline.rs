@@ -3,7 +3,7 @@
 //! It is a future of an operation and an alarm (`alarm_clock.rs`). Both drivers use it: what it
 //! asks of a future is [`GivesUp`].
 
-use super::alarm_clock::{Alarm, Rings};
+use super::alarm_clock::{Alarm, Rings, is_up};
 use super::future::OpFuture;
 use super::thread::ThreadError;
 use super::timed_out::TimedOut;
@@ -231,20 +231,6 @@ impl<F: GivesUp> WithDeadline<F> {
     }
 }
 
-impl<F: GivesUp> WithDeadline<F> {
-    /// Sets the alarm, and returns whether its time has come.
-    fn is_up(&mut self, cx: &Context<'_>) -> Result<bool, ThreadError> {
-        let Some(at) = self.deadline else { return Ok(false) };
-        let alarm = match &mut self.alarm {
-            Some(alarm) => alarm,
-            // The deadline was set after the first poll.
-            None => self.alarm.insert(self.future.alarm(at)?),
-        };
-        alarm.set(cx.waker())?;
-        Ok(alarm.is_due())
-    }
-}
-
 impl<F: GivesUp> Future for WithDeadline<F> {
     type Output = Result<Outcome<F::Op>, TimedOut<F::Op>>;
 
@@ -264,11 +250,13 @@ impl<F: GivesUp> Future for WithDeadline<F> {
             return Poll::Ready(Ok(outcome));
         }
         // The look at the clock comes last. If the alarm has called an older waker, the time is up.
-        match this.is_up(cx) {
+        let Self { future, alarm, deadline } = this;
+        // The alarm is there, unless the deadline was set after the first poll.
+        match is_up(alarm, *deadline, |at| future.alarm(at), cx) {
             Ok(false) => Poll::Pending,
             up => {
-                this.alarm = None;
-                let timed_out = this.future.give_up();
+                *alarm = None;
+                let timed_out = future.give_up();
                 Poll::Ready(timed_out.map_err(|timed_out| timed_out.without(up.err())))
             }
         }
