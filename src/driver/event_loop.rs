@@ -7,6 +7,7 @@ use super::entry::{EntryRef, QueuedOperation};
 use super::helper::Purpose;
 use super::overdue::Facts;
 use super::stall::Stall;
+use super::state::State;
 use super::stats::SubmitCounts;
 use crate::clock;
 use crate::slot::Tag;
@@ -70,9 +71,7 @@ impl EventLoop {
         let Ok(mut state) = shared.lock() else { return false };
         let mut deferred = Deferred::with_list(mem::take(&mut self.wakers));
         state.meter.step();
-        if let Some((at, took)) = self.last_submit.take() {
-            state.meter.returned(at, took);
-        }
+        note_return(&mut self.last_submit, &mut state);
         state.complete_all(&mut self.completed, &mut deferred);
         if mem::take(&mut self.submitted) {
             state.note_submitted();
@@ -131,9 +130,7 @@ impl EventLoop {
                 // It may be cancelled before it is submitted.
                 if let Ok(mut state) = shared.lock() {
                     // The submit of the piece before ends first.
-                    if let Some((at, took)) = self.last_submit.take() {
-                        state.meter.returned(at, took);
-                    }
+                    note_return(&mut self.last_submit, &mut state);
                     entry.tag.set(tag);
                     state.note_submit(entry, Facts::of(&iocb), clock::now());
                 }
@@ -223,11 +220,8 @@ impl EventLoop {
             Err(errno) => errno,
         };
         let Some(queue) = &mut self.queue else { return false };
-        let last_submit = self.last_submit.take();
         let _ = shared.with_state(|state, deferred| {
-            if let Some((at, took)) = last_submit {
-                state.meter.returned(at, took);
-            }
+            note_return(&mut self.last_submit, state);
             while let Some(QueuedOperation { entry, announced }) = queue.take_queued() {
                 self.announcing.ended(announced.kind);
                 entry.set_result(Err(errno));
@@ -249,6 +243,14 @@ impl EventLoop {
     /// Takes the queue, to be destroyed.
     pub(super) fn take_queue(&mut self) -> Option<Queue<QueuedOperation>> {
         mem::take(&mut self.queue)
+    }
+}
+
+/// Notes how long the last submit took, once.
+#[inline(always)]
+fn note_return(last_submit: &mut Option<(Instant, Duration)>, state: &mut State) {
+    if let Some((at, took)) = last_submit.take() {
+        state.meter.returned(at, took);
     }
 }
 
