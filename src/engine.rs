@@ -45,7 +45,7 @@
 //!
 //! `next_in_batch`, `poll_ring` and `end` are the hot path: an operation that finishes passes no
 //! other of these functions. `poll_slowly` and everything behind the gate are cold. So is
-//! `end_filling_or_next`, to which both of them give an event that `end` does not know: it is of an
+//! `end_filling_or_next`, which gets an event that `end` does not know. Such an event is of an
 //! operation that fills, or it is stray, and `poll_slowly` goes on.
 //!
 //! # Invariants

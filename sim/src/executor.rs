@@ -176,7 +176,8 @@ impl Executor {
             self.go_on(),
             "linux-aio-sim: {alive} tasks wait, but no task can run and nothing is in flight. They \
              wait for one another, or for a driver that nobody serves: one that the end of its \
-             Executor has stopped, or one with a reactor or a block_on of its own. Make it by Driver::on_thread, after this Executor"
+             Executor has stopped, or one with a reactor or a block_on of its own. Make it by \
+             Driver::on_thread, after this Executor"
         );
     }
 

@@ -90,7 +90,7 @@ mod tests {
     use std::sync::Arc;
     use std::task::{Context, Waker};
 
-    /// What is said while nothing happens for twice as long as it takes.
+    /// Tells what is said while nothing happens for twice as long as it takes.
     fn said(sim: &Sim) -> Vec<String> {
         let mut watched = Watched { shared: Arc::downgrade(&sim.shared), uses: 0, looks: 0 };
         (0..=2 * LOOKS).filter_map(|_| watched.look()).collect()

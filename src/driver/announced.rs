@@ -1,5 +1,5 @@
-//! How a driver learns that an operation has ended: [`Announcing`] decides whether operations name
-//! the driver's eventfd, and [`Announced`] has one name it.
+//! Tells a driver that an operation has ended. [`Announcing`] decides whether operations name the
+//! driver's eventfd, and [`Announced`] has one name it.
 //!
 //! The kernel signals the eventfd that an operation names, and wakes the reactor by it. That costs
 //! 0.2 µs for each operation, and gains nothing if the operation completes inside of `io_submit`:

@@ -1,4 +1,4 @@
-//! What is done to a [`File`] beside reads and writes: syncs, its length and blocks, its end.
+//! Syncs a [`File`], changes its length and blocks, and closes it.
 
 use super::drivers::FileOperation;
 use super::open::Open;

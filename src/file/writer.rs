@@ -74,10 +74,10 @@ use std::io;
 /// name, and rename it after `finish`, if nobody may see that. If another program has made the
 /// file longer than the writer did, `finish` leaves its length alone.
 ///
-/// What others write behind the writer and within these steps is cut off by `finish`. So if several
-/// writers make one file longer, or other requests do so meanwhile, give the file its length before
-/// the first of them begins ([`File::set_len`]): a writer never makes a file shorter than it was.
-/// Or allocate nothing ahead ([`WriterOptions::allocation_step`]).
+/// `finish` cuts off what others have written behind the writer within these steps. Several writers
+/// may make one file longer, or other requests meanwhile. Then give the file its length before the
+/// first of them begins ([`File::set_len`]): a writer never makes a file shorter than it was. Or
+/// allocate nothing ahead ([`WriterOptions::allocation_step`]).
 ///
 /// A flush in the middle of a page or block writes that piece through the page cache, as
 /// [`File`] says. To flush often is right for a log, and slow for a copy: `tokio::io::copy` flushes

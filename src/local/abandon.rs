@@ -5,8 +5,9 @@ use super::complete::drop_caught;
 use super::entries::EntryRef;
 use super::stage::{Note, Phase, Stage};
 
-/// Gives up the reference to the driver of a future that has forgotten its entry, also if what
-/// comes before unwinds: the drop of an operation, or a system call of a simulation.
+/// Gives up the reference to the driver that a future has, when the future has forgotten its entry.
+/// It does so also if something before it unwinds: the drop of an operation, or a system call of a
+/// simulation.
 pub(super) struct Leave(pub(super) EntryRef);
 
 impl Drop for Leave {

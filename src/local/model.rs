@@ -14,7 +14,7 @@ use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 
-/// What ends a sleep, and lasts until there is one: a readable eventfd, or the token of a thread
+/// Ends a sleep, and lasts until there is one: a readable eventfd, or the token of a thread
 /// that is parked.
 #[derive(Default)]
 struct End {

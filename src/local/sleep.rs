@@ -5,9 +5,9 @@
 //! Both are one word. The thread goes to sleep by an exchange that fails once it has been woken. A
 //! waker swaps in that it has, and so learns how the thread sleeps. The two have an order: either
 //! the thread does not sleep, or the waker sees a sleeper and ends the sleep. What ends it lasts
-//! until the thread really sleeps: a readable eventfd, whose POLL is in flight before the thread
-//! says that it sleeps in the kernel, or the token of a parked thread. The model (`model.rs`) tries
-//! every order.
+//! until the thread really sleeps. That is the token of a parked thread, or a readable eventfd: its
+//! POLL is in flight before the thread says that it sleeps in the kernel. The model (`model.rs`)
+//! tries every order.
 
 use crate::primitive::{AtomicU8, Ordering};
 

@@ -1,4 +1,4 @@
-//! What drivers need of a [`Queue`] beside what its users have.
+//! Gives drivers what they need of a [`Queue`] beside what its users have.
 
 use super::Queue;
 use super::ready::Ready;

@@ -102,8 +102,8 @@ pub unsafe trait Kernel: Sync {
         None
     }
 
-    /// Returns the number of the simulation that the calling thread has entered: contexts that it
-    /// makes belong to that, and the work of threads that the library is about to start is for
+    /// Returns the number of the simulation that the calling thread has entered. The contexts that
+    /// it makes belong to that. The work of threads that the library is about to start is for
     /// [`adopt`](Self::adopt).
     fn machine(&self) -> Option<usize> {
         None
