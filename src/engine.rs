@@ -87,7 +87,7 @@ mod tests;
 pub(crate) use batch::{BATCH, BatchBuffer};
 pub(crate) use finished::Finished;
 
-use crate::raw::ForkGuard;
+use crate::raw::{ForkGuard, sys};
 use crate::slot::{EngineId, Link, PushError, Slot, Tag, Token};
 use crate::{Errno, IoContext, Iocb, Opcode, Operation, Prepared};
 use batch::Batch;
@@ -493,12 +493,11 @@ impl<O> Engine<O> {
         self.count(|stats| stats.submit_calls += 1);
         // SAFETY: No code that queues an operation runs during the call.
         let iocbs = unsafe { self.queued.iocbs(first) };
-        // SAFETY:
-        // - The iocbs lie in slots, which stay in place. Each was prepared from an operation whose
-        //   loan lasts until its event, which the live tag sees to.
-        // - The process is the caller's promise.
-        // - Nobody else submits to the context or reaps from it (`new`).
-        unsafe { context.submit_in_process(iocbs) }
+        let (count, first) = (iocbs.len() as _, iocbs.as_ptr().cast());
+        // SAFETY: The slice is valid for its length, and `Iocb` is a transparent `iocb`. The iocbs
+        // lie in slots, which stay in place. Each was prepared from an operation whose loan lasts
+        // until its event, which the live tag sees to.
+        Errno::check(unsafe { sys::io_submit(context.as_raw(), count, first) })
     }
 
     #[inline]

@@ -290,24 +290,6 @@ impl IoContext {
     #[inline(always)]
     pub(crate) unsafe fn submit(&self, iocbs: &[*mut crate::Iocb]) -> Result<usize, Errno> {
         self.check_process()?;
-        // SAFETY: The caller's promise, and the process has just been checked.
-        unsafe { self.submit_in_process(iocbs) }
-    }
-
-    /// Submits operations that [`in_flight`](Self::in_flight) does not count, and does not
-    /// check the process. For a layer that keeps count of its own operations.
-    ///
-    /// # Errors
-    /// Those of `io_submit(2)` for the first operation: `EAGAIN`, `EBADF`, `EFAULT`, `EINVAL`,
-    /// `EOPNOTSUPP` and others. A later one that is refused ends the count.
-    ///
-    /// # Safety
-    /// - The iocbs and their buffers are as [`Submitter::submit`] asks.
-    /// - [`check_process`](Self::check_process) has succeeded in this process.
-    /// - The caller takes the events of these operations, or ends the context, before anyone else
-    ///   submits to the context or reaps from it: nothing else knows that they are in flight.
-    #[inline(always)]
-    pub unsafe fn submit_in_process(&self, iocbs: &[*mut crate::Iocb]) -> Result<usize, Errno> {
         // SAFETY: The slice is valid for its length; `Iocb` is a transparent `iocb`; the rest is
         // the caller's promise.
         Errno::check(unsafe { sys::io_submit(self.id, iocbs.len() as _, iocbs.as_ptr().cast()) })

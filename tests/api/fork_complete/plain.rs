@@ -131,10 +131,10 @@ const CALLS: &[(&str, &str)] = &[(
      open_for_reading read_to sleep sync_file_range wipe_on_fork",
 )];
 
-/// None may be called in a child, by the contract of `IoContext::ring`, which gives the ring, or by
-/// its own: both are `unsafe`.
+/// None may be called in a child, by the contract of `IoContext::ring`, which gives the ring and is
+/// `unsafe`.
 const FORBIDDEN: &[(&str, &str)] = &[
-    ("IoContext", "ring submit_in_process"),
+    ("IoContext", "ring"),
     ("Ring", "advance batch exists none position positions take take_only"),
 ];
 
