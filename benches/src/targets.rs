@@ -73,8 +73,9 @@ pub fn verdicts(report: &Report) -> Vec<Verdict> {
         |estimate| estimate.median < 1.0,
     ));
     verdicts.extend(instructions());
-    verdicts.extend(instructions_of_local());
-    verdicts.extend(added_by_local(report));
+    verdicts.extend(instructions_of_futures());
+    verdicts.extend(added_by_futures(report));
+    verdicts.extend(cpu_on_disk(report));
     verdicts.push(times_more(report));
     let is_task = |outcome: &Outcome| TASKS.contains(&&*outcome.way);
     verdicts.push(not_slower_on_disk(report, "other futures and threads", is_task));
@@ -106,8 +107,8 @@ fn instructions() -> Vec<Verdict> {
     more.into_iter().flat_map(each).collect()
 }
 
-/// Returns how many more than the bare calls a future of one thread takes.
-fn instructions_of_local() -> Vec<Verdict> {
+/// Returns how many instructions more than the bare calls a future takes.
+fn instructions_of_futures() -> Vec<Verdict> {
     let each = |(way, most): (&str, f64)| {
         let target = format!("{way}, depth 32: at most {most} instructions over {}", ways::RAW);
         let ours = recorded::instructions(&format!("{way}, depth 32"));
@@ -115,14 +116,14 @@ fn instructions_of_local() -> Vec<Verdict> {
         let Some((ours, raw)) = ours.zip(raw) else { return unknown(target) };
         verdict(target, ours - raw <= most, format!("{:.1}: {ours:.1} and {raw:.1}", ours - raw))
     };
-    [(ways::LOCAL, 280.0), (ways::LOCAL_SET, 500.0)].map(each).into()
+    [(ways::LOCAL, 280.0), (ways::LOCAL_SET, 500.0), (ways::SHARED, 700.0)].map(each).into()
 }
 
-/// Returns what futures of one thread add to the bare calls, beside what tokio-uring adds to the
-/// bare loop on io_uring.
-fn added_by_local(report: &Report) -> Vec<Verdict> {
+/// Returns what futures add to the bare calls, beside what tokio-uring adds to the bare loop on
+/// io_uring.
+fn added_by_futures(report: &Report) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
-    for (way, share) in [(ways::LOCAL, 0.6), (ways::LOCAL_SET, 0.8)] {
+    for (way, share) in [(ways::LOCAL, 0.6), (ways::LOCAL_SET, 0.8), (ways::SHARED, 1.2)] {
         for depth in [1, 8, 32, 256] {
             let most = if depth == 1 { 1.0 } else { share };
             let target = format!(
@@ -241,6 +242,28 @@ fn least_cpu_on_disk(report: &Report) -> Verdict {
         let found = format!("{:.1} µs, {} {:.1} µs", ours / 1e3, least.way, theirs / 1e3);
         Some((ours < theirs, found))
     })
+}
+
+/// Returns the processor time of futures on a busy disk, as a part of tokio-uring's.
+fn cpu_on_disk(report: &Report) -> Vec<Verdict> {
+    let mut verdicts = Vec::new();
+    for way in [ways::LOCAL, ways::LOCAL_SET, ways::SHARED] {
+        for depth in [128, 256] {
+            let target = format!(
+                "{way} on a disk, depth {depth}: at most the processor time of {}",
+                ways::TOKIO_URING
+            );
+            let cell = report.cell(Device::File, Read, depth, 1);
+            let both = cell.and_then(|cell| Some((cell.of(way)?, cell.of(ways::TOKIO_URING)?)));
+            let Some((ours, theirs)) = both else {
+                verdicts.push(unknown(target));
+                continue;
+            };
+            let estimate = ours.cpu_to(theirs);
+            verdicts.push(verdict(target, estimate.median <= 1.0, interval(estimate)));
+        }
+    }
+    verdicts
 }
 
 /// The ratio to the loop in C may grow by this over a group: the layer's share of the cost.
