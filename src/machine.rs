@@ -1,6 +1,7 @@
 //! [`Machine`], by which the simulations of a process are told apart.
 
 use crate::Prepared;
+use core::task::Waker;
 
 /// The simulation that a driver was made in, if any. Without the feature `sim` this is no code.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +29,16 @@ impl Machine {
     pub(crate) fn check_executor(self) {
         #[cfg(feature = "sim")]
         crate::sys::sim::future_is_polled(self.0);
+    }
+
+    /// Unwinds if nobody lets time pass while a future of a local driver waits, outside of the
+    /// driver's `block_on`.
+    #[inline(always)]
+    pub(crate) fn check_waits(self, waker: &Waker) {
+        #[cfg(feature = "sim")]
+        crate::sys::sim::future_waits(self.0, waker);
+        #[cfg(not(feature = "sim"))]
+        let _ = waker;
     }
 }
 

@@ -22,6 +22,7 @@ use std::panic::panic_any;
 use std::process;
 use std::ptr;
 use std::sync::{Arc, LazyLock, Once, PoisonError, RwLock};
+use std::task::Waker;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -462,6 +463,24 @@ unsafe impl Kernel for Simulations {
             shared.has_helpers(),
             "linux-aio-sim: a future of a Driver is polled whose Executor has been dropped, so \
              nobody does the driver's work; keep the Executor for as long as the driver"
+        );
+    }
+
+    fn future_waits(&self, machine: Option<usize>, waker: &Waker) {
+        // A waker without data leads to no task: the future is polled by hand. `Waker::noop` is one,
+        // with a table of functions that is not the same everywhere. An Executor says itself that
+        // its tasks wait for ever.
+        let nobody_sleeps = waker.data().is_null() || is_in_executor();
+        if machine.is_none() || nobody_sleeps || thread::panicking() {
+            return;
+        }
+        let Some(shared) = current() else { return };
+        assert!(
+            shared.has_helpers() && !shared.needs_executor(),
+            "linux-aio-sim: a future of a LocalDriver waits outside of the driver's block_on, so no \
+             time would pass; run it by LocalDriver::block_on. Where a runtime calls Sim::park \
+             before it sleeps, or a loop of the test calls Sim::run_next between the polls, call \
+             Sim::adopt_threads first"
         );
     }
 

@@ -370,6 +370,10 @@ impl Sim {
     /// Has this machine do the work of the threads of drivers that are made from now on, between
     /// the tasks of a runtime: in [`run_next`](Self::run_next) and [`park`](Self::park). An
     /// [`Executor`](crate::Executor) does so by itself.
+    ///
+    /// It also says that a runtime or loop makes these calls while futures of a
+    /// [`LocalDriver`](linux_aio::LocalDriver) wait. Otherwise such a future panics that waits
+    /// outside of its driver's `block_on`.
     pub fn adopt_threads(&self) {
         self.shared.expect_helpers(false);
     }

@@ -3,6 +3,7 @@
 use linux_aio::op::{Fdsync, Read, Write};
 use linux_aio_sim::{Faults, Sim};
 use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,6 +76,39 @@ fn the_same_seed_runs_tasks_of_tokio_in_the_same_order() {
     });
     let runs: Vec<_> = runs.collect();
     assert!(cfg!(miri) || runs.windows(2).any(|two| two[0] != two[1]), "other seeds, other orders");
+}
+
+/// Goal: the same for a local driver, whose work is a task of tokio's, and which is told so if the
+/// runtime lets no time pass. Method: a runtime that serves the disk, and one that does not.
+#[test]
+fn a_local_driver_runs_as_a_task_of_tokio() {
+    let run = |runtime: Runtime, sim: &Sim| {
+        LocalSet::new().block_on(&runtime, async {
+            let driver = linux_aio::tokio::local_driver(4).expect("a context");
+            let file = Rc::new(sim.file("data"));
+            for round in 0..3 {
+                sleep(Duration::from_secs(1)).await;
+                let write = Write::new(Rc::clone(&file), vec![round; 100], 0);
+                let count = driver.perform(write).await.0.expect("a write") as usize;
+                let read = Read::new(Rc::clone(&file), vec![9; count], 0);
+                let (result, read) = driver.perform(read).await;
+                let count = result.expect("a read") as usize;
+                assert!(read.buf[..count].iter().all(|&byte| byte == round));
+            }
+            driver.perform(Fdsync::new(file)).await.0.expect("a sync");
+            driver.close().await;
+        });
+    };
+    let sim = Sim::new(1, Faults::legal());
+    let _entered = sim.enter();
+    run(runtime(&sim), &sim);
+    let sim = Sim::new(1, Faults::legal());
+    let _entered = sim.enter();
+    let without = Builder::new_current_thread().enable_all().start_paused(true).build();
+    let waits = || run(without.expect("a runtime"), &sim);
+    let payload = catch_unwind(AssertUnwindSafe(waits)).expect_err("it would wait for ever");
+    let text = payload.downcast::<&str>().expect("a panic with a message");
+    assert!(text.contains("Sim::park") && text.contains("Sim::adopt_threads"), "{text}");
 }
 
 /// Goal: a deadline of tokio's fires although operations are in flight that never end.

@@ -133,7 +133,11 @@ impl Future for LocalClose {
         if self.inner.check_process().is_err() {
             return Poll::Ready(());
         }
-        if self.inner.state.borrow().destroyed { calls } else { Poll::Pending }
+        let ended = if self.inner.state.borrow().destroyed { calls } else { Poll::Pending };
+        if ended.is_pending() {
+            self.inner.check_waits(cx.waker());
+        }
+        ended
     }
 }
 

@@ -80,6 +80,8 @@ impl<O: Operation + 'static> LocalFuture<O> {
         if !(entry.phase() == Phase::ENDED && inner.check_process().is_ok())
             && Self::poll_pending(&mut self.entry, entry, cx.waker()).is_pending()
         {
+            // SAFETY: The future has the entry as long as it is pending.
+            unsafe { entry.driver() }.check_waits(cx.waker());
             return Poll::Pending;
         }
         Poll::Ready(entry)
@@ -435,6 +437,14 @@ fn ended(of: &mut Option<EntryRef>, entry: EntryRef) -> Poll<()> {
 }
 
 impl Inner {
+    /// Unwinds in a simulation where nobody lets time pass while a future waits.
+    #[inline(always)]
+    pub(super) fn check_waits(&self, waker: &Waker) {
+        if cfg!(feature = "sim") && !self.blocking.get() {
+            self.machine.check_waits(waker);
+        }
+    }
+
     /// Panics in a forked child.
     ///
     /// There is no better answer there: the kernel may be using the buffer, and nobody in the child

@@ -7,6 +7,7 @@
 use crate::abi::{__kernel_long_t, aio_context_t, io_event, iocb, iovec};
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, Ordering};
+use core::task::Waker;
 use core::time::Duration;
 #[cfg(feature = "std")]
 use std::sync::LazyLock;
@@ -120,6 +121,12 @@ pub unsafe trait Kernel: Sync {
         let _ = machine;
     }
 
+    /// Hears that a future stays pending of a driver of one thread, which was made in that
+    /// simulation or in none, outside of a `block_on` of that driver. It may unwind.
+    fn future_waits(&self, machine: Option<usize>, waker: &Waker) {
+        let _ = (machine, waker);
+    }
+
     /// Hears that an operation on that descriptor has been prepared for a driver. It may unwind.
     fn operation_is_prepared(&self, fd: i32) {
         let _ = fd;
@@ -224,6 +231,14 @@ pub fn driver_is_used(machine: Option<usize>) {
 pub fn future_is_polled(machine: Option<usize>) {
     if let Some(kernel) = installed() {
         kernel.future_is_polled(machine);
+    }
+}
+
+/// Tells the simulated kernel that a future stays pending of a driver of one thread, which was made
+/// in that simulation or in none, outside of a `block_on` of that driver.
+pub fn future_waits(machine: Option<usize>, waker: &Waker) {
+    if let Some(kernel) = installed() {
+        kernel.future_waits(machine, waker);
     }
 }
 

@@ -130,6 +130,7 @@ fn local_wakers_do_what_they_want() {
     let drops = Rc::<Cell<u32>>::default();
     let sim = Sim::new(1, Faults::none());
     let _entered = sim.enter();
+    sim.adopt_threads();
     let driver = LocalDriver::new(2).expect("a context");
     let scene = Scene { sim: sim.clone(), driver, drops: Rc::clone(&drops) };
     let others: Vec<_> = (0..4)

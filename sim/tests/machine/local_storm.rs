@@ -302,6 +302,8 @@ fn run(seed: u64) -> Rc<Storm> {
     let _watched = watched(seed);
     let sim = Sim::new(seed, Faults::none());
     let _entered = sim.enter();
+    // The storm polls by wakers of its own, and lets time pass.
+    sim.adopt_threads();
     let driver = LocalDriver::new(3).expect("a context");
     let storm = Rc::new(Storm {
         sim: Some(sim.clone()),

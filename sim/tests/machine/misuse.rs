@@ -192,6 +192,92 @@ fn a_future_that_another_executor_polls_is_told_so() {
     assert_eq!(executor.block_on(sync).0, Ok(0));
 }
 
+/// Goal: futures of a local driver do not wait for ever where nobody lets time pass. Method: each
+/// kind of them in an executor that sleeps by the clock of the machine, and in the `block_on` of
+/// another driver.
+#[test]
+fn a_local_future_that_another_executor_polls_is_told_so() {
+    let sim = Sim::new(1, Faults::none());
+    let _entered = sim.enter();
+    let [driver, other] = [(); 2].map(|()| LocalDriver::new(2).expect("a context"));
+    let sync = || driver.perform(Fdsync::new(sim.file("log")));
+    let options = linux_aio::File::options().read(true).write(true).create(true);
+    let options = options.direct(Direct::Require);
+    let file = driver.block_on(options.open(&driver, sim.path("log"))).expect("a file");
+    let mut started = sync();
+    let check = || {
+        for text in [
+            panic_of(|| drop(pollster::block_on(sync()))),
+            panic_of(|| drop(pollster::block_on(sync().timeout(Duration::MAX)))),
+            panic_of(|| drop(pollster::block_on(file.sync_data()))),
+            panic_of(|| drop(other.block_on(sync()))),
+        ] {
+            assert!(text.contains("waits outside of the driver's block_on"), "{text}");
+            assert!(text.contains("Sim::park") && text.contains("Sim::adopt_threads"), "{text}");
+        }
+    };
+    check();
+    assert!(panic_of(|| drop(pollster::block_on(&mut started))).contains("LocalDriver::block_on"));
+    {
+        // An executor of this package cannot do it for others either.
+        let _executor = Executor::new(&sim);
+        check();
+    }
+    // The operations go on, and the driver with them.
+    assert_eq!(driver.block_on(started).0, Ok(0));
+    let _ = poll_once(&mut sync());
+    let text = panic_of(|| pollster::block_on(driver.clone().close()));
+    assert!(text.contains("LocalDriver::block_on"), "{text}");
+    driver.block_on(driver.clone().close());
+}
+
+fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+    Pin::new(future).poll(&mut Context::from_waker(std::task::Waker::noop()))
+}
+
+/// Goal: no program is told so that does not wait. Method: futures that are ready at once, those
+/// that are polled by hand, and those of which a loop takes care that has said so.
+#[test]
+fn a_local_future_that_does_not_wait_is_left_alone() {
+    let sim = Sim::new(1, Faults::none());
+    let _entered = sim.enter();
+    let driver = LocalDriver::new(1).expect("a context");
+    let sync = || driver.perform(Fdsync::new(sim.file("log")));
+    // By hand, beside others in its own `block_on`.
+    let mut by_hand = sync();
+    let mut rounds = 0;
+    while poll_once(&mut by_hand).is_pending() {
+        sim.run_next();
+        rounds += 1;
+        assert!(rounds < 100, "a future that does not end");
+    }
+    let mut first = sync();
+    assert!(poll_once(&mut first).is_pending());
+    let both = async { (sync().await.0, first.await.0) };
+    assert_eq!(driver.block_on(both), (Ok(0), Ok(0)));
+    // Calls are made in the poll.
+    let options = linux_aio::File::options().read(true).write(true).create(true);
+    let options = options.direct(Direct::Never);
+    let file = pollster::block_on(options.open(&driver, sim.path("log"))).expect("a file");
+    assert_eq!(pollster::block_on(file.write_at("x", 0)).0.expect("a write"), 1);
+    // A loop with a waker of its own.
+    sim.adopt_threads();
+    let woken = Rc::new(Cell::new(false));
+    let waker = waker({
+        let woken = Rc::clone(&woken);
+        move || woken.set(true)
+    });
+    let mut own = sync();
+    let mut poll = || Pin::new(&mut own).poll(&mut Context::from_waker(&waker));
+    assert!(poll().is_pending());
+    sim.run_next();
+    assert!(poll().is_ready());
+    // What is refused or has ended never waits.
+    driver.block_on(driver.clone().close());
+    pollster::block_on(driver.clone().close());
+    assert_eq!(pollster::block_on(sync()).0, Err(Errno::ECANCELED));
+}
+
 /// Polls a future once by an executor.
 fn started<F: Future + Unpin + 'static>(executor: &Executor, future: F) -> F {
     let mut future = Some(future);
