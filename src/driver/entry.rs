@@ -36,7 +36,7 @@ use core::alloc::Layout;
 use core::cell::{Cell, UnsafeCell};
 use core::marker::PhantomData;
 use core::mem::{self, MaybeUninit};
-use core::ops::{Deref, DerefMut};
+use core::ops::Deref;
 use core::panic::{RefUnwindSafe, UnwindSafe};
 use core::ptr::NonNull;
 use core::task::Waker;
@@ -388,6 +388,13 @@ impl<O: Operation + 'static> Held<O> {
 }
 
 impl<O> Held<O> {
+    /// Returns the operation.
+    #[inline]
+    pub(crate) fn op_mut(&mut self) -> &mut O {
+        // SAFETY: The operation is of this type, and this one's alone. It is borrowed as this is.
+        unsafe { self.entry.op.get() }
+    }
+
     /// Moves the operation out.
     #[inline]
     pub(crate) fn into_inner(self) -> O {
@@ -418,25 +425,6 @@ impl<O> Held<O> {
         let entry = self.entry;
         mem::forget(self);
         entry
-    }
-}
-
-impl<O> Deref for Held<O> {
-    type Target = O;
-
-    #[inline]
-    fn deref(&self) -> &O {
-        // SAFETY: The operation is of this type, and borrowed as this is: nobody refers to it
-        // otherwise.
-        unsafe { self.entry.op.get_shared() }
-    }
-}
-
-impl<O> DerefMut for Held<O> {
-    #[inline]
-    fn deref_mut(&mut self) -> &mut O {
-        // SAFETY: It is this one's alone, and borrowed as this is.
-        unsafe { self.entry.op.get() }
     }
 }
 
@@ -549,18 +537,6 @@ impl<const ROOM: usize> OpStorage<ROOM> {
         let place = unsafe { self.place::<O>() };
         // SAFETY: It is initialised, and nobody else refers to it (promise of the caller).
         unsafe { &mut *place }
-    }
-
-    /// Returns the operation, to be shared.
-    ///
-    /// # Safety
-    /// There is an operation, of this type, which nobody changes as long as the result is used.
-    #[inline(always)]
-    unsafe fn get_shared<O>(&self) -> &O {
-        // SAFETY: The promise of the caller.
-        let place = unsafe { self.place::<O>() };
-        // SAFETY: It is initialised, and nobody changes it (promise of the caller).
-        unsafe { &*place }
     }
 
     /// Moves the operation out.

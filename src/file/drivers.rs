@@ -10,7 +10,6 @@ use crate::raw::ForkGuard;
 use crate::{Driver, Errno, LocalDriver, LocalFuture, OpFuture, Operation};
 use alloc::boxed::Box;
 use core::fmt;
-use core::ops::DerefMut;
 use core::task::{Context, Poll};
 use std::time::Instant;
 
@@ -58,9 +57,11 @@ pub trait Performs: Clone + fmt::Debug + 'static {
 /// The memory of one operation, which does not move in it.
 // Rust 1.85 does not see that a bound of an associated type reaches it.
 #[allow(unreachable_pub)]
-pub trait Place<O>: DerefMut<Target = O> + Unpin {
+pub trait Place<O>: Unpin {
     /// Holds what `make` makes.
     fn hold(make: impl FnOnce() -> O) -> Self;
+
+    fn op_mut(&mut self) -> &mut O;
 
     /// Moves the operation to where `place` puts it.
     fn take<T>(self, place: impl FnOnce(O) -> T) -> T;
@@ -75,6 +76,10 @@ pub trait Place<O>: DerefMut<Target = O> + Unpin {
 impl<O> Place<O> for Box<O> {
     fn hold(make: impl FnOnce() -> O) -> Self {
         Self::new(make())
+    }
+
+    fn op_mut(&mut self) -> &mut O {
+        self
     }
 
     fn take<T>(self, place: impl FnOnce(O) -> T) -> T {
@@ -94,6 +99,11 @@ impl<O: Operation + 'static> Place<O> for Held<O> {
     #[inline(always)]
     fn hold(make: impl FnOnce() -> O) -> Self {
         Self::new_with(make)
+    }
+
+    #[inline(always)]
+    fn op_mut(&mut self) -> &mut O {
+        self.op_mut()
     }
 
     #[inline(always)]

@@ -93,7 +93,7 @@ impl<D: FileDriver, M: Memory, T, E: Fn(Moved, M) -> T> Transfer<'_, D, M, E> {
         }
         // In its place first, where memory that is in the value itself gets its address.
         let mut step = D::Place::hold(|| access.step(memory, len, offset));
-        let way = access.way(&mut step);
+        let way = access.way(step.op_mut());
         if let Way::Around = way {
             return self.go_on(step.into_box(), way, cx);
         }
@@ -132,7 +132,7 @@ impl<D: FileDriver, M: Memory, T, E: Fn(Moved, M) -> T> Transfer<'_, D, M, E> {
         result: Result<u32, Errno>,
         cx: &mut Context<'_>,
     ) -> Poll<T> {
-        let Some(moved) = self.access.is_over(&mut step, way, result) else {
+        let Some(moved) = self.access.is_over(step.op_mut(), way, result) else {
             return self.go_on(step.into_box(), way, cx);
         };
         self.stage = Stage::Idle;

@@ -91,8 +91,8 @@ fn operations_of_any_alignment_have_a_place() {
             unreachable!("it is not prepared")
         }
     }
-    let page = Held::new(Page([7; 4096]));
-    assert_eq!((&raw const page.0).addr() % 4096, 0);
+    let mut page = Held::new(Page([7; 4096]));
+    assert_eq!((&raw const page.op_mut().0).addr() % 4096, 0);
     assert_eq!(page.into_inner().0, [7; 4096]);
     #[repr(align(64))]
     struct Far;
@@ -101,8 +101,8 @@ fn operations_of_any_alignment_have_a_place() {
             unreachable!("it is not prepared")
         }
     }
-    let far = Held::new(Far);
-    assert_eq!((&raw const *far).addr() % 64, 0);
+    let mut far = Held::new(Far);
+    assert_eq!((&raw const *far.op_mut()).addr() % 64, 0);
     let _ = far.into_inner();
     drop(orphan(Held::new(Far)));
     let _ = Held::new(Nothing).into_inner();
@@ -126,10 +126,10 @@ fn a_panic_in_a_drop_frees_the_memory() {
     }
     let drops: [fn(Held<Panics>); 2] = [drop, |held| drop(orphan(held))];
     for drops in drops {
-        let held = Held::new(Panics);
-        let place = (&raw const *held).addr();
+        let mut held = Held::new(Panics);
+        let place = (&raw const *held.op_mut()).addr();
         assert!(catch_unwind(AssertUnwindSafe(|| drops(held))).is_err());
-        let next = Held::new(Sized { _alive: Arc::new(()), bytes: [0; 8] });
-        assert_eq!((&raw const *next).addr(), place);
+        let mut next = Held::new(Sized { _alive: Arc::new(()), bytes: [0; 8] });
+        assert_eq!((&raw const *next.op_mut()).addr(), place);
     }
 }
