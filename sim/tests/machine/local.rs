@@ -2,15 +2,17 @@
 //! operations that wait, end early, panic, outlive their futures and their driver.
 
 use crate::local_waker::waker;
+use crate::users_code::WakerCode;
 use linux_aio::op::{self, Fdsync, Read, Write};
 use linux_aio::{
     Errno, EventFd, LocalDriver, LocalFuture, Operation, PollEvents, Prepared, Reactor,
 };
+use linux_aio_sim::harness::{Filters, Kernel, Object, Script};
 use linux_aio_sim::{Faults, Sim};
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -272,6 +274,77 @@ fn local_operations_come_back_that_wait_for_room() {
         }
         assert_eq!(scene.drops.get(), 3);
     });
+}
+
+/// Goal: an operation that ends while its future gives it up is not lost. Method: it ends while the
+/// future sets its alarm, in the clone of a waker, which polls another future of the driver.
+#[test]
+fn local_operations_are_given_up_as_they_end() {
+    type Other = Pin<Box<dyn Future<Output = ()>>>;
+    thread_local! {
+        // The code of a waker must be `Send`, and a future is not.
+        static OTHER: RefCell<Option<Other>> = const { RefCell::new(None) };
+    }
+    on_two_slots(|scene| {
+        scene.sim.adopt_threads();
+        let other = scene.op::<600>(false);
+        let mut other: Other = Box::pin(async { drop(other.await) });
+        assert!(poll_once(&mut other, Waker::noop()).is_pending());
+        OTHER.set(Some(other));
+        let mut ends = scene.op::<8>(false).timeout(Duration::from_micros(10));
+        assert!(poll_once(&mut ends, Waker::noop()).is_pending());
+        let code = Arc::new(WakerCode::default());
+        let sim = scene.sim.clone();
+        code.clone.arm(move || {
+            sim.sleep(Duration::from_millis(1));
+            let mut other = OTHER.take().expect("it is there");
+            while poll_once(&mut other, Waker::noop()).is_pending() {}
+        });
+        // The waker of the operation is the first clone.
+        code.clone.arm(|| {});
+        let Poll::Ready(Ok((result, op))) = poll_once(&mut ends, &code.waker()) else {
+            panic!("it has ended, although it is late");
+        };
+        assert_eq!((result, op.write.buf, code.clone.calls()), (Ok(8), [7; 8], 2));
+    });
+}
+
+/// Goal: an operation comes back whose `prepare` ends its driver. Method: events can be taken no
+/// longer, which a turn inside of it finds.
+#[test]
+fn local_operations_come_back_whose_prepare_ends_the_driver() {
+    struct Ends<O, F>(O, Option<F>);
+    impl<O: Operation, F: FnOnce()> Operation for Ends<O, F> {
+        fn prepare(&mut self) -> Prepared<'_> {
+            if let Some(end) = self.1.take() {
+                end();
+            }
+            self.0.prepare()
+        }
+    }
+    let kernel = Kernel::new(Script::from_seed(1).with(&[]), |_, _| true);
+    let _entered = kernel.enter();
+    let driver = LocalDriver::new(4).expect("a context");
+    let eventfd = Arc::new(EventFd::new().expect("an eventfd"));
+    kernel.open(eventfd.as_fd(), Object::Polled);
+    let poll = || op::Poll::new(Arc::clone(&eventfd), PollEvents::IN);
+    let mut other = driver.perform(poll());
+    assert!(poll_once(&mut other, Waker::noop()).is_pending());
+    let filtered = kernel.clone();
+    let ends = move || {
+        // Without its ring, a context is asked for events by a call.
+        filtered.spoil_rings();
+        filtered.filter(Filters { getevents: Some(Errno::EPERM), ..Filters::default() });
+        assert!(poll_once(&mut other, Waker::noop()).is_ready(), "the driver has ended");
+    };
+    let mut ends = driver.perform(Ends(poll(), Some(ends)));
+    let Poll::Ready((result, op)) = poll_once(&mut ends, Waker::noop()) else {
+        panic!("nobody would end it");
+    };
+    assert_eq!((result, op.1.is_none()), (Err(Errno::EPERM), true));
+    drop((op, ends, driver));
+    assert_eq!(Arc::strong_count(&eventfd), 1);
+    kernel.end().expect("nothing was done wrongly");
 }
 
 /// Goal: a driver that is closed ends its operations, and drops each once. Method: some that the

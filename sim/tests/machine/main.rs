@@ -1,5 +1,6 @@
 //! What a simulated machine does for programs, and what it says to those that use it wrongly.
 
+mod driver;
 mod files;
 mod local;
 mod local_storm;
@@ -9,6 +10,8 @@ mod works;
 
 #[path = "../../../tests/common/local_waker.rs"]
 mod local_waker;
+#[path = "../../../tests/common/users_code.rs"]
+mod users_code;
 
 use linux_aio::op::{Fdsync, Read, Write};
 use linux_aio::{Errno, Queue};
