@@ -16,14 +16,14 @@ pub(super) fn has_all(file: impl AsFd, offset: u64, len: u64) -> Option<bool> {
 }
 
 /// Finds out what a stream can take from the page cache.
-pub(super) struct Look<D> {
+pub(super) struct PageCache<D> {
     /// False if the kernel does not tell, or the file cannot be read through the page cache.
     is_useful: bool,
     /// The same file without `O_DIRECT`, once some of a direct file was found in the page cache.
     through: Option<File<D>>,
 }
 
-impl<D: FileDriver> Look<D> {
+impl<D: FileDriver> PageCache<D> {
     pub(super) fn new() -> Self {
         Self { is_useful: true, through: None }
     }

@@ -11,7 +11,7 @@ mod plan;
 
 pub use options::RangesOptions;
 
-use super::cached::Look;
+use super::cached::PageCache;
 use super::work::Work;
 use super::{DirectState, File, FileDriver};
 use crate::{AlignedBuf, Driver, Errno, RwFlags};
@@ -63,7 +63,7 @@ use std::io;
 #[must_use = "it reads nothing unless it is polled"]
 pub struct ReadRanges<D: FileDriver = Driver> {
     file: File<D>,
-    look: Look<D>,
+    page_cache: PageCache<D>,
     options: RangesOptions,
     /// The memory alignment that the file needs.
     align: usize,
@@ -164,7 +164,7 @@ impl<D: FileDriver> File<D> {
         Ok(ReadRanges {
             // A count that may be short anywhere is no count.
             file: self.clone().without(RwFlags::NOWAIT),
-            look: Look::new(),
+            page_cache: PageCache::new(),
             options,
             align,
             reads: reads.collect(),
@@ -268,7 +268,7 @@ impl<D: FileDriver> ReadRanges<D> {
                 self.held = would_hold;
                 let range = read.range.clone();
                 let buf = AlignedBuf::with_alignment(read.len() as usize, self.align);
-                let file = self.look.file(&self.file, &range).clone();
+                let file = self.page_cache.file(&self.file, &range).clone();
                 let reading = buf.map(|buf| D::read(file, buf, range.start));
                 // If a waker panics in the poll, the read is over.
                 self.reads[index].state = State::Read(Err(Errno::ECANCELED.into()), Arc::default());

@@ -16,7 +16,7 @@ mod options;
 pub use options::ReaderOptions;
 
 use super::buffers::{Buffers, HasBuffers, InQueue};
-use super::cached::Look;
+use super::cached::PageCache;
 use super::chunk::Chunk;
 use super::open::DirectState;
 use super::work::Work;
@@ -97,7 +97,7 @@ const LARGEST: u64 = i64::MAX as u64;
 #[must_use = "a reader does nothing unless it is polled"]
 pub struct FileReader<D: FileDriver = Driver> {
     file: File<D>,
-    look: Look<D>,
+    page_cache: PageCache<D>,
     range: Range<u64>,
     /// The offset of the next byte for the user.
     position: u64,
@@ -187,7 +187,7 @@ impl<D: FileDriver> File<D> {
         FileReader {
             // A count that may be short anywhere is no count.
             file: self.clone().without(RwFlags::NOWAIT),
-            look: Look::new(),
+            page_cache: PageCache::new(),
             position: range.start,
             next: range.start,
             range,
@@ -404,7 +404,7 @@ impl<D: FileDriver> FileReader<D> {
         let start = self.next - self.next % block;
         let piece = (self.piece as u64).next_multiple_of(block).clamp(block, usable);
         let mut until = end.min(start + piece);
-        let cached = self.look.cached(&self.file, &(self.next..until)).cloned();
+        let cached = self.page_cache.cached(&self.file, &(self.next..until)).cloned();
         if cached.is_some() {
             if !due {
                 return Ok(Start::Enough);

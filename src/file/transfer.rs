@@ -185,13 +185,13 @@ pub enum Way {
     Straight,
     /// With `O_DIRECT`, and more.
     Around,
-    /// Through the page cache, after a look there that found it so.
-    Through(Look),
+    /// Through the page cache, after an attempt there that found it so.
+    Through(Found),
 }
 
 /// Says what an attempt to read from the page cache has found.
 #[derive(Clone, Copy)]
-pub enum Look {
+pub enum Found {
     /// All bytes, or the end of the file.
     Everything,
     /// Some bytes.
@@ -244,14 +244,14 @@ impl<D: FileDriver> Access<D> {
         }
         let without_waiting = self.rw_flags.contains(RwFlags::NOWAIT);
         if (M::WRITES || D::IN_PLACE) && !without_waiting {
-            return Begun::Step(Box::new(step), Way::Through(Look::Missing));
+            return Begun::Step(Box::new(step), Way::Through(Found::Missing));
         }
-        match self.look(&mut step) {
-            Ok(Look::Everything) => {
+        match self.try_page_cache(&mut step) {
+            Ok(Found::Everything) => {
                 fair::copied(MIN_COST);
                 Begun::Ended(Moved { done: step.span.skip, len, error: None }, step.memory)
             }
-            Ok(look) => Begun::Step(Box::new(step), Way::Through(look)),
+            Ok(found) => Begun::Step(Box::new(step), Way::Through(found)),
             Err(error) => {
                 let moved = Moved { done: step.span.skip, len, error: Some(error) };
                 Begun::Ended(moved, step.memory)
@@ -325,7 +325,7 @@ impl<D: FileDriver> Access<D> {
         let without_waiting = self.rw_flags.intersects(RwFlags::ATOMIC.union(RwFlags::NOWAIT));
         let len = step.span.skip + step.span.len;
         let (result, step) = match (self.open.state, way) {
-            (_, Way::Through(look)) => self.by_page_cache(step, look).await,
+            (_, Way::Through(found)) => self.by_page_cache(step, found).await,
             (DirectState::Direct { .. }, _) if M::WRITES && without_waiting => {
                 self.enter(&mut step.entered, Side::Around).await;
                 self.one(step).await
@@ -348,46 +348,46 @@ impl<D: FileDriver> Access<D> {
 
     /// Does a step by system calls that do not wait, here. What would wait goes to a thread, unless
     /// the handle would rather have the error.
-    async fn by_page_cache<M: Memory>(&self, mut step: Box<Step<M>>, look: Look) -> Stepped<M> {
-        let mut look = look;
-        while let Look::Some = look {
+    async fn by_page_cache<M: Memory>(&self, mut step: Box<Step<M>>, found: Found) -> Stepped<M> {
+        let mut found = found;
+        while let Found::Some = found {
             let mut turn = Turn::default();
             poll_fn(|cx| turn.poll(&self.driver, cx)).await;
-            look = match self.look(&mut step) {
-                Ok(look) => look,
+            found = match self.try_page_cache(&mut step) {
+                Ok(found) => found,
                 Err(error) => return (Err(error), step),
             };
         }
-        if let Look::Everything = look {
+        if let Found::Everything = found {
             return (Ok(()), step);
         }
         let (result, step) = self.on_thread(step).await;
         // Otherwise it was not NOWAIT that is not supported, but a flag of the handle.
-        if let (Look::Refused, Ok(())) = (look, &result) {
+        if let (Found::Refused, Ok(())) = (found, &result) {
             self.open.nowait_refused.store(true, Ordering::Relaxed);
         }
         (result, step)
     }
 
     /// Makes one attempt to do a step from the page cache.
-    fn look<M: Memory>(&self, step: &mut Step<M>) -> io::Result<Look> {
+    fn try_page_cache<M: Memory>(&self, step: &mut Step<M>) -> io::Result<Found> {
         let own = step.rw_flags.contains(RwFlags::NOWAIT);
         if step.span.len == 0 {
-            return Ok(Look::Everything);
+            return Ok(Found::Everything);
         }
         if !own && self.open.nowait_refused.load(Ordering::Relaxed) {
-            return Ok(Look::Missing);
+            return Ok(Found::Missing);
         }
         match step.call(RwFlags::NOWAIT, PIECE) {
             // Some kernels and file systems say so in the middle of a file, too.
-            Ok(0) if own || self.is_at_end(step) => Ok(Look::Everything),
-            Ok(0) | Err(Errno::EAGAIN) if !own => Ok(Look::Missing),
+            Ok(0) if own || self.is_at_end(step) => Ok(Found::Everything),
+            Ok(0) | Err(Errno::EAGAIN) if !own => Ok(Found::Missing),
             Ok(count) => {
                 fair::copied(count);
-                Ok(if step.span.len == 0 { Look::Everything } else { Look::Some })
+                Ok(if step.span.len == 0 { Found::Everything } else { Found::Some })
             }
-            Err(Errno::EOPNOTSUPP | Errno::ENOSYS) if !own => Ok(Look::Refused),
-            Err(Errno::EAGAIN) if step.span.skip > 0 => Ok(Look::Everything),
+            Err(Errno::EOPNOTSUPP | Errno::ENOSYS) if !own => Ok(Found::Refused),
+            Err(Errno::EAGAIN) if step.span.skip > 0 => Ok(Found::Everything),
             Err(errno) => Err(step.error(errno)),
         }
     }
