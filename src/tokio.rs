@@ -19,6 +19,13 @@
 //! # Ok(()) }
 //! ```
 //!
+//! # Waiting
+//!
+//! Await operations in tasks, or in the `block_on` of this runtime. On a current-thread runtime, do
+//! not wait for one by the `block_on` of another crate inside of a task: that keeps the runtime
+//! from watching the eventfd, and the operation never ends. Use [`Driver::on_thread`] for code that
+//! has to wait so.
+//!
 //! # Versions of tokio
 //!
 //! It needs tokio 1.51.6 or later, except 1.52 and 1.53.0 to 1.53.2: they lack

@@ -1,10 +1,12 @@
 //! [`LocalDriver::block_on`], which polls one future and sleeps in `io_getevents` meanwhile, and
 //! [`Bell`], by which other threads end the sleep.
 
+mod nested;
+
 use super::queued::Queued;
 use super::sleep::{How, Sleep};
 use super::turn::{BellPoll, Turning};
-use super::{Inner, LocalDriver};
+use super::{Handle, Inner, LocalDriver};
 use crate::driver::users_code::catch_and_forget;
 use crate::raw::ForkGuard;
 use crate::{Errno, EventFd, PollEvents, Prepared, Queue};
@@ -14,6 +16,7 @@ use core::future::Future;
 use core::pin::pin;
 use core::task::{Context, Poll};
 use core::time::Duration;
+use nested::Level;
 use std::thread::{self, Thread};
 
 /// The length of a sleep that nothing need end. The thread then looks, and sleeps again.
@@ -69,7 +72,7 @@ impl Wake for Bell {
 }
 
 /// Notes that `block_on` has ended, even by a panic.
-struct Entered<'i>(&'i Inner);
+struct Entered<'i>(&'i Inner, Level);
 
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
@@ -89,6 +92,10 @@ impl LocalDriver {
     ///
     /// Wakers of the future may be called on any thread, and end the sleep. Operations may be
     /// outstanding when it returns; the next call goes on with them.
+    ///
+    /// Inside of the `block_on` of another local driver the future may wait for operations of that
+    /// one, too. Their ends do not wake the thread, so it looks for them every millisecond: await
+    /// them outside, where you can.
     ///
     /// # Panics
     /// Inside of another `block_on` of the same driver, and in code that the driver calls: a waker,
@@ -118,7 +125,7 @@ impl LocalDriver {
     }
 }
 
-impl Inner {
+impl Handle {
     #[track_caller]
     fn block_on<F: Future>(&self, future: F) -> F::Output {
         assert!(
@@ -131,7 +138,7 @@ impl Inner {
         );
         self.machine.check();
         self.blocking.set(true);
-        let _entered = Entered(self);
+        let entered = Entered(self, Level::enter(self));
         let mut cx = Context::from_waker(&self.bell_waker);
         let mut future = pin!(future);
         loop {
@@ -152,19 +159,21 @@ impl Inner {
                     break;
                 }
                 if !more {
-                    self.sleep();
+                    self.sleep(if entered.1.serve_outer() { SHORT } else { LONG });
                 }
             }
         }
     }
+}
 
-    /// Sleeps until an operation ends or the future is woken; or for a moment.
-    fn sleep(&self) {
+impl Inner {
+    /// Sleeps until an operation ends or the future is woken, for `at_most`; or for a moment.
+    fn sleep(&self, at_most: Duration) {
         if self.check_process().is_err() {
             // A fork inside of the future: nothing of the driver is this process's.
             return self.bell.park(LONG);
         }
-        let long = self.alarms.bound(LONG);
+        let long = self.alarms.bound(at_most);
         let short = SHORT.min(long);
         let Some(queue) = self.queue.get() else { return self.bell.park(long) };
         let (engine, context) = queue.parts();
