@@ -25,7 +25,7 @@ const DEPTH: u32 = 16;
 /// Reads one block and writes it.
 async fn copy_block(source: &File, target: &File, offset: u64, count: usize) -> Result<()> {
     let (read, block) = source.read_exact_at(AlignedBuf::new(count)?, offset).await;
-    read.context("the source has become shorter")?;
+    read.context("the source cannot be read")?;
     target.write_all_at(block, offset).await.0?;
     Ok(())
 }

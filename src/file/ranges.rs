@@ -181,7 +181,7 @@ impl<D: FileDriver> ReadRanges<D> {
     /// Returns the bytes of the next range, or `None` behind the last.
     ///
     /// # Errors
-    /// `UnexpectedEof`: the file has become shorter meanwhile. Otherwise those of
+    /// `UnexpectedEof`: the file gives fewer bytes than it had. Otherwise those of
     /// [`File::read_at`]. The text names the range. The next call goes on with the next range.
     pub async fn next_range(&mut self) -> io::Result<Option<RangeBytes>> {
         poll_fn(|cx| self.poll_range(cx)).await
@@ -307,7 +307,7 @@ impl<D: FileDriver> ReadRanges<D> {
 }
 
 fn ends_at(end: u64) -> io::Error {
-    let text = format!("the file has become shorter: it ends at offset {end}");
+    let text = format!("no bytes can be read at offset {end}, though the file went on before");
     io::Error::new(io::ErrorKind::UnexpectedEof, text)
 }
 

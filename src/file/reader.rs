@@ -224,7 +224,7 @@ impl<D: FileDriver> FileReader<D> {
     /// not a copy, and goes back when it is dropped.
     ///
     /// # Errors
-    /// `UnexpectedEof`: the file has become shorter meanwhile. `InvalidInput`: the pool's buffers
+    /// `UnexpectedEof`: the file gives fewer bytes than it had. `InvalidInput`: the pool's buffers
     /// do not suit the file. Otherwise those of [`File::read_at`]. The text names the offset.
     pub async fn next_chunk(&mut self) -> io::Result<Option<Chunk>> {
         let this = InQueue(self);
@@ -361,7 +361,7 @@ impl<D: FileDriver> FileReader<D> {
         self.position = position;
         self.failed = end.map(|end| {
             let text = format!(
-                "the file has become shorter: it ends at offset {at}, and ended at {end} before"
+                "no bytes can be read at offset {at}, though the file went on to {end} before"
             );
             io::Error::new(io::ErrorKind::UnexpectedEof, text)
         });

@@ -173,8 +173,8 @@ impl<'a> Source<'a> {
         let reader = |range: &Range<_>| self.file.reader_with(range.clone(), options.clone());
         let chunks = stream::iter(ranges).map(reader).flatten_unordered(depth);
         let chunks = chunks.map_err(|error| match error.kind() {
-            UnexpectedEof => self.ended(),
-            _ => anyhow!(error).context(format!("reading {}", self.name)),
+            UnexpectedEof => self.ended(error.into()),
+            _ => self.unreadable(error.into()),
         });
         let each = chunks.try_for_each_concurrent(depth, |chunk| async move {
             let len = chunk.len() as u64;
@@ -183,12 +183,25 @@ impl<'a> Source<'a> {
             self.args.ensure_not_interrupted()
         });
         each.await?;
-        if progress.position() == length { Ok(()) } else { Err(self.ended()) }
+        let read = progress.position();
+        let missing = || anyhow!("{read} bytes can be read, though there should be {length}");
+        if read == length { Ok(()) } else { Err(self.ended(missing())) }
     }
 
-    fn ended(&self) -> anyhow::Error {
-        let end = seek(&self.file, SeekFrom::End(0)).unwrap_or_default();
-        anyhow!("{} ended at {end} while it was copied; it had {} bytes", self.name, self.size)
+    /// Returns the error of a read that gave no bytes. A file may do that although it is as long as
+    /// before, such as a file of the kernel's: then only the read itself can tell more.
+    fn ended(&self, error: anyhow::Error) -> anyhow::Error {
+        let (name, size) = (&self.name, self.size);
+        match seek(&self.file, SeekFrom::End(0)) {
+            Ok(end) if end < size => {
+                anyhow!("{name} ended at {end} while it was copied; it had {size} bytes")
+            }
+            _ => self.unreadable(error),
+        }
+    }
+
+    fn unreadable(&self, error: anyhow::Error) -> anyhow::Error {
+        error.context(format!("reading {}", self.name))
     }
 
     fn pool(&self) -> Result<BufferPool> {

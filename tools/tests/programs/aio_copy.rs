@@ -384,6 +384,30 @@ fn a_source_that_changes_is_an_error() {
     }
 }
 
+/// Goal: a source that gives fewer bytes than it has, but is as long as before, is an error that
+/// names the offset. Method: a file of sysfs, which has the length of a page and a few bytes.
+#[test]
+fn a_source_that_gives_no_bytes_before_its_end_is_an_error() {
+    let copy = Path::new(env!("CARGO_BIN_EXE_aio-copy"));
+    let files = ["/sys/kernel/uevent_seqnum", "/sys/kernel/fscaps"].map(Path::new);
+    let short = |path: &&Path| {
+        let (metadata, bytes) = (path.metadata(), fs::read(path));
+        metadata.is_ok_and(|metadata| bytes.is_ok_and(|bytes| metadata.len() > bytes.len() as u64))
+    };
+    let Some(source) = files.into_iter().find(short) else {
+        skip!("sysfs has no such file here");
+    };
+    let dir = tempfile::tempdir().expect("a directory");
+    let target = dir.path().join("target");
+    let printed = run(command(copy).args([source, &target]));
+    assert_eq!(printed.code, Some(1), "{}", printed.err);
+    let (name, at) = (source.display(), fs::read(source).expect("a file").len());
+    let text = format!("reading {name}: no bytes can be read at offset {at}, though");
+    assert!(printed.err.contains(&text), "{}", printed.err);
+    assert!(!printed.err.contains("ended at"), "{}", printed.err);
+    assert_eq!(names(dir.path()), [""; 0]);
+}
+
 /// Goal: --verify notices a copy that is not what was read. Method: spoil the first page of the
 /// target again and again while it is written and verified.
 #[test]
