@@ -467,9 +467,9 @@ unsafe impl Kernel for Simulations {
     }
 
     fn future_waits(&self, machine: Option<usize>, waker: &Waker) {
-        // A waker without data leads to no task: the future is polled by hand. `Waker::noop` is one,
-        // with a table of functions that is not the same everywhere. An Executor says itself that
-        // its tasks wait for ever.
+        // A waker without data leads to no task: the future is polled by hand. `Waker::noop` is
+        // one, with a table of functions that is not the same everywhere. An Executor says itself
+        // that its tasks wait for ever.
         let nobody_sleeps = waker.data().is_null() || is_in_executor();
         if machine.is_none() || nobody_sleeps || thread::panicking() {
             return;
