@@ -188,38 +188,40 @@ knows() {
 	echo | "$1" -x "$3" "-std=$2" -fsyntax-only - 2>/dev/null
 }
 
-for compiler in gcc clang; do
-	have "header with $compiler" "$compiler" "$compiler" || continue
-	for standard in c89 gnu89 c99 gnu99 c11 c17 c2x gnu2x c23; do
-		knows "$compiler" "$standard" c && check "header as $standard with $compiler" compiles \
-			"$compiler" "-std=$standard"
-	done
-done
-for compiler in g++ clang++; do
-	have "header with $compiler" "$compiler" "${compiler/clang++/clang}" || continue
-	for standard in c++98 c++03 c++11 c++14 c++17 c++20 c++2b; do
-		knows "$compiler" "$standard" c++ && check "header as $standard with $compiler" compiles \
-			"$compiler" -x c++ "-std=$standard"
-	done
-done
-# musl has no <linux/fs.h> beside it: the plain form only.
-have 'header with musl' musl-gcc musl-tools &&
-	check 'header with musl' musl-gcc -std=c89 "${strict[@]}" -fsyntax-only "$source/header.c"
-
 layout_on() {
 	clang "--target=$1" -std=c11 -nostdinc -isystem "$source/freestanding" \
 		-isystem "$(clang -print-resource-dir)/include" "${strict[@]}" -fsyntax-only "$source/layout.c"
 }
-if have 'layouts of other architectures' clang clang; then
-	# Both byte orders with both widths, and every architecture that the library knows.
-	for target in x86_64-linux-gnu x86_64-linux-gnux32 i686-linux-gnu aarch64-linux-gnu \
-		aarch64_be-linux-gnu \
-		armv7-linux-gnueabihf armv7eb-linux-gnueabihf riscv64-linux-gnu riscv32-linux-gnu \
-			s390x-linux-gnu \
-		powerpc-linux-gnu powerpc64-linux-gnu powerpc64le-linux-gnu mips-linux-gnu mipsel-linux-gnu \
-		mips64-linux-gnuabi64 mips64-linux-gnuabin32 sparc-linux-gnu sparc64-linux-gnu; do
-		check "layout on $target" layout_on "$target"
+# It is the same file where the libraries do not reap, and is checked once.
+if [[ ${REAP:-1} != 0 ]]; then
+	for compiler in gcc clang; do
+		have "header with $compiler" "$compiler" "$compiler" || continue
+		for standard in c89 gnu89 c99 gnu99 c11 c17 c2x gnu2x c23; do
+			knows "$compiler" "$standard" c && check "header as $standard with $compiler" compiles \
+				"$compiler" "-std=$standard"
+		done
 	done
+	for compiler in g++ clang++; do
+		have "header with $compiler" "$compiler" "${compiler/clang++/clang}" || continue
+		for standard in c++98 c++03 c++11 c++14 c++17 c++20 c++2b; do
+			knows "$compiler" "$standard" c++ && check "header as $standard with $compiler" compiles \
+				"$compiler" -x c++ "-std=$standard"
+		done
+	done
+	# musl has no <linux/fs.h> beside it: the plain form only.
+	have 'header with musl' musl-gcc musl-tools &&
+		check 'header with musl' musl-gcc -std=c89 "${strict[@]}" -fsyntax-only "$source/header.c"
+	if have 'layouts of other architectures' clang clang; then
+		# Both byte orders with both widths, and every architecture that the library knows.
+		for target in x86_64-linux-gnu x86_64-linux-gnux32 i686-linux-gnu aarch64-linux-gnu \
+			aarch64_be-linux-gnu \
+			armv7-linux-gnueabihf armv7eb-linux-gnueabihf riscv64-linux-gnu riscv32-linux-gnu \
+				s390x-linux-gnu \
+			powerpc-linux-gnu powerpc64-linux-gnu powerpc64le-linux-gnu mips-linux-gnu mipsel-linux-gnu \
+			mips64-linux-gnuabi64 mips64-linux-gnuabin32 sparc-linux-gnu sparc64-linux-gnu; do
+			check "layout on $target" layout_on "$target"
+		done
+	fi
 fi
 
 # --- C programs ----------------------------------------------------------------------------------
@@ -449,9 +451,10 @@ fi
 # --- other machines ------------------------------------------------------------------------------
 
 # build_for TARGET DIRECTORY: by rustup's target or Debian's sources of core. The compiler is the
-# Makefile's choice.
+# Makefile's choice. With reaping and without, `core` is the same.
 build_for() {
 	unset CC CXX
+	local -x CARGO_DIR=${libraries%-no-reap}-$1/cargo
 	if [[ -d $(rustc --print target-libdir --target "$1" 2>/dev/null) ]]; then
 		make -C "$capi" TARGET="$1" O="$2"
 	elif [[ -x /usr/bin/cargo && -d /usr/src/rustc-$(/usr/bin/rustc -V | cut -d' ' -f2) ]]; then
