@@ -104,32 +104,6 @@ impl<B: AsRef<[u8]>> WriteFrom for B {
     }
 }
 
-/// A buffer whose whole memory is initialised, so that several of them can be filled by one
-/// [`ReadV`](crate::op::ReadV).
-///
-/// ```
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// use linux_aio::{AlignedBuf, Plain, Queue, op::ReadV};
-/// use std::{fs::File, io};
-///
-/// /// Reads a header and a body by one operation.
-/// fn read_two<B: Plain + 'static>(file: File, parts: [B; 2]) -> io::Result<[B; 2]> {
-///     let mut queue = Queue::with_capacity(1)?;
-///     queue.push(ReadV::new(file, parts, 0)).map_err(|refused| refused.errno())?;
-///     let done = queue.wait()?.expect("a completion");
-///     done.result?;
-///     Ok(done.op.bufs)
-/// }
-///
-/// let zero = File::open("/dev/zero")?;
-/// let [header, body] = read_two(zero, [AlignedBuf::new(512)?, AlignedBuf::new(4096)?])?;
-/// assert_eq!((header.len(), body.len()), (512, 4096));
-/// # Ok(()) }
-/// ```
-pub trait Plain: ReadTo {}
-
-impl<B: AsMut<[u8]>> Plain for B {}
-
 /// Memory that other threads use while the kernel does: the memory of a virtual machine, or a
 /// mapping that processes share.
 ///
@@ -188,5 +162,3 @@ impl<T: AsRef<[AtomicU8]>> WriteFrom for Shared<T> {
         IoSlice::shared(self.0.as_ref())
     }
 }
-
-impl<T: AsRef<[AtomicU8]>> Plain for Shared<T> {}

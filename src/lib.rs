@@ -77,7 +77,7 @@ pub mod op;
 #[cfg(feature = "alloc")]
 pub use aligned_buf::AlignedBuf;
 #[cfg(feature = "alloc")]
-pub use buffer::{Plain, ReadTo, Shared, WriteFrom};
+pub use buffer::{ReadTo, Shared, WriteFrom};
 pub use call_error::CallError;
 #[cfg(feature = "std")]
 pub use driver::{

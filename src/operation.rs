@@ -18,7 +18,7 @@
 //! asks. Any other buffer (a local, the content of a lock's guard, a temporary) does not outlive
 //! `'op` and does not compile.
 
-use crate::room::Filled;
+use crate::room::{Filled, Rooms};
 use crate::{Diagnosis, Errno, Fd, IoPrio, IoSlice, IoSliceMut, Iocb, PollEvents, Room, RwFlags};
 use core::marker::PhantomData;
 use core::ptr::NonNull;
@@ -152,7 +152,7 @@ impl From<Result<u32, Errno>> for EventResult {
 #[must_use = "an operation is prepared to be returned from `Operation::prepare`"]
 pub struct Prepared<'op> {
     iocb: Iocb,
-    /// The record of memory that is not initialised.
+    /// The first record of memory that is not initialised.
     filled: Option<NonNull<Filled>>,
     loan: PhantomData<(&'op mut [u8], &'op mut Filled)>,
 }
@@ -185,7 +185,7 @@ impl<'op> Prepared<'op> {
     #[inline]
     pub fn read_to(fd: Fd<'op>, room: Room<'op>, offset: u64) -> Self {
         let iocb = Iocb::pread(fd.as_raw(), room.start(), room.len(), offset);
-        Self { filled: room.filled(), ..Self::new(iocb) }
+        Self::new(iocb).filling(Rooms::from(room))
     }
 
     /// Writes `bytes`, which may be memory that other threads change, at `offset` of the file.
@@ -275,6 +275,12 @@ impl<'op> Prepared<'op> {
         Self { iocb, filled: None, loan: PhantomData }
     }
 
+    /// Lends the rooms that the operation fills, with their records.
+    #[inline(always)]
+    pub(crate) fn filling(self, rooms: Rooms<'op>) -> Self {
+        Self { filled: rooms.filled(), ..self }
+    }
+
     /// Sets the flags of the operation. Only reads and writes take any; others complete with
     /// `EINVAL`.
     #[inline]
@@ -335,7 +341,7 @@ impl<'op> Prepared<'op> {
         }
     }
 
-    /// Returns the record that is lent with the memory.
+    /// Returns the first of the records that are lent with the memory.
     #[inline(always)]
     pub(crate) fn filled(&self) -> Option<NonNull<Filled>> {
         self.filled

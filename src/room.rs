@@ -11,8 +11,14 @@
 //! The record is counted only through the pointer that was lent, for as long as the loan lasts. So
 //! neither the memory nor the record can be freed, moved or replaced before. After the event they
 //! move together.
+//!
+//! A read to several rooms has one count, and a record for each room. [`Rooms`] chains the records:
+//! each says which bytes of the read are its own, and which record is the next. A record that is
+//! added is the end of its chain, whatever it was before. So a chain leads only to records that are
+//! lent with its first one, to the same operation and for as long.
 
 use crate::IoSliceMut;
+use crate::abi::iovec;
 use core::fmt;
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
@@ -36,17 +42,28 @@ use core::sync::atomic::Ordering;
 /// assert_eq!(room.len(), 64);
 /// assert_eq!(filled.count(), 0); // Nothing was read.
 /// ```
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Filled {
     count: usize,
     /// The place at which the room that was lent last begins, from the start of the memory.
     base: usize,
+    /// The number of bytes that the read fills before that room, and in it.
+    before: usize,
+    len: usize,
+    /// The record of the next room. It is there while that room is lent to the same read.
+    next: Option<NonNull<Filled>>,
 }
+
+// SAFETY: A record whose chain may be followed is lent, with the whole chain, to an operation. Like
+// every loan of a record, which is a number, it may be sent. No other chain is followed.
+unsafe impl Send for Filled {}
+// SAFETY: Through `&` only the count can be had, which nothing changes while it is borrowed.
+unsafe impl Sync for Filled {}
 
 impl Filled {
     /// Nothing has been filled.
     pub const fn new() -> Self {
-        Self { count: 0, base: 0 }
+        Self { count: 0, base: 0, before: 0, len: 0, next: None }
     }
 
     /// Returns how many bytes have been filled, from the start of the memory.
@@ -59,12 +76,38 @@ impl Filled {
         self.count = 0;
     }
 
-    /// Counts bytes that the kernel has written to the room that was lent last. A room that begins
-    /// behind what has been filled would leave a gap, so its bytes are not counted.
-    pub(crate) fn add(&mut self, bytes: usize) {
+    /// Counts the bytes of a read that the kernel has written to the room that was lent last, of
+    /// `bytes` in all its rooms. A room that begins behind what has been filled would leave a gap,
+    /// so its bytes are not counted.
+    fn add(&mut self, bytes: usize) {
+        // Never more than the kernel was asked for.
+        let bytes = bytes.saturating_sub(self.before).min(self.len);
         if self.base <= self.count {
             self.count = self.count.max(self.base.saturating_add(bytes));
         }
+    }
+
+    /// Counts `bytes` of a read in its first record, and in those of its other rooms.
+    ///
+    /// # Safety
+    /// The rooms of the read are lent, `first` is that of [`Rooms::filled`], and nobody else refers
+    /// to their records. The kernel has written the first `bytes` bytes of the rooms.
+    pub(crate) unsafe fn add_to_all(first: NonNull<Self>, bytes: usize) {
+        let mut next = Some(first);
+        while let Some(mut filled) = next {
+            // SAFETY: Each record that `Rooms::push` adds is the end of the chain, until the same
+            // `Rooms` gets another one. So this is a record of the read. The caller promises that
+            // its rooms are lent, each with its record, and that nobody else refers to these.
+            let filled = unsafe { filled.as_mut() };
+            filled.add(bytes);
+            next = filled.next.take();
+        }
+    }
+}
+
+impl fmt::Debug for Filled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Filled").field("count", &self.count).finish_non_exhaustive()
     }
 }
 
@@ -184,27 +227,9 @@ impl<'op> Room<'op> {
         Self { len: count, ..self }
     }
 
-    /// The record, whose loan is the caller's to keep.
-    #[inline(always)]
-    pub(crate) fn filled(&self) -> Option<NonNull<Filled>> {
-        self.filled
-    }
-
     #[inline]
     pub(crate) fn start(&self) -> *mut u8 {
         self.start.as_ptr()
-    }
-
-    /// Counts the first `count` bytes in the record, if there is one.
-    ///
-    /// # Safety
-    /// They have been written since the room was lent, and there are that many.
-    #[cfg(feature = "std")]
-    pub(crate) unsafe fn add_filled(self, count: usize) {
-        if let Some(mut filled) = self.filled {
-            // SAFETY: It was lent exclusively to this room, for longer than this call.
-            unsafe { filled.as_mut() }.add(count);
-        }
     }
 
     /// Copies bytes to the start of the room: as many as there are, or as it has room for.
@@ -227,7 +252,7 @@ impl<'op> Room<'op> {
             unsafe { from.copy_to_nonoverlapping(to, bytes.len()) };
         }
         // SAFETY: They were written just now.
-        unsafe { self.add_filled(bytes.len()) };
+        unsafe { Rooms::from(self).add_filled(bytes.len()) };
     }
 }
 
@@ -242,6 +267,68 @@ impl<'op> From<IoSliceMut<'op>> for Room<'op> {
         let start = NonNull::new(slice.as_mut_ptr()).unwrap_or(NonNull::dangling());
         // It may be one of `IoSliceMut::shared`.
         Self { start, len: slice.len(), filled: None, shared: true, loan: PhantomData }
+    }
+}
+
+/// Chains the records of the rooms that one read fills, one after the other, and keeps their loans.
+pub(crate) struct Rooms<'op> {
+    first: Option<NonNull<Filled>>,
+    last: Option<NonNull<Filled>>,
+    len: usize,
+    loan: PhantomData<Room<'op>>,
+}
+
+impl<'op> Rooms<'op> {
+    #[inline(always)]
+    pub(crate) fn new() -> Self {
+        Self { first: None, last: None, len: 0, loan: PhantomData }
+    }
+
+    /// Adds a room behind the others. Returns its memory, for the kernel.
+    #[inline(always)]
+    pub(crate) fn push(&mut self, room: Room<'op>) -> iovec {
+        if let Some(mut filled) = room.filled {
+            // SAFETY: It was lent exclusively to this room, for longer than this call.
+            let record = unsafe { filled.as_mut() };
+            (record.before, record.len, record.next) = (self.len, room.len, None);
+            match self.last.replace(filled) {
+                None => self.first = Some(filled),
+                // SAFETY: It was lent exclusively to a room that was pushed before, for 'op. Nobody
+                // refers to it: that room is gone, and this is another record.
+                Some(mut last) => unsafe { last.as_mut() }.next = Some(filled),
+            }
+        }
+        self.len = self.len.saturating_add(room.len);
+        iovec { iov_base: room.start().expose_provenance(), iov_len: room.len }
+    }
+
+    /// Returns the first of the records, which leads to the others. To keep up the loans is the
+    /// caller's business.
+    #[inline(always)]
+    pub(crate) fn filled(&self) -> Option<NonNull<Filled>> {
+        self.first
+    }
+
+    /// Counts the first `count` bytes in the records.
+    ///
+    /// # Safety
+    /// They have been written since the rooms were lent, and there are that many.
+    #[cfg(feature = "std")]
+    pub(crate) unsafe fn add_filled(self, count: usize) {
+        if let Some(first) = self.first {
+            // SAFETY: This value has the rooms, which have lent their records exclusively for
+            // longer than this call. The rest is the caller's promise.
+            unsafe { Filled::add_to_all(first, count) };
+        }
+    }
+}
+
+impl<'op> From<Room<'op>> for Rooms<'op> {
+    #[inline(always)]
+    fn from(room: Room<'op>) -> Self {
+        let mut rooms = Self::new();
+        rooms.push(room);
+        rooms
     }
 }
 

@@ -95,20 +95,13 @@ impl<O> Slot<O> {
         unsafe { (*self.iocb.get()).as_raw_mut().aio_data = tag.0 };
     }
 
-    /// Returns the count in the iocb: the bytes of a read or write with one buffer.
-    pub(crate) fn nbytes(&self) -> u64 {
-        // SAFETY: The field is read in place, without a reference, and nobody writes it meanwhile:
-        // the slot is not `Sync`, and of an iocb the kernel writes `aio_key` alone.
-        unsafe { (*self.iocb.get()).as_raw().aio_nbytes }
-    }
-
-    /// Notes the record that the operation has lent, while it is prepared.
+    /// Notes the first record that the operation has lent, while it is prepared.
     #[inline(always)]
     pub(crate) fn set_filled(&self, filled: NonNull<Filled>) {
         self.next.set(Some(filled.cast()));
     }
 
-    /// Returns the record that the operation has lent. Of a live tag that fills, it is there.
+    /// Returns the first record that the operation has lent. Of a live tag that fills, it is there.
     pub(crate) fn filled(&self) -> Option<NonNull<Filled>> {
         self.next.get().map(NonNull::cast)
     }

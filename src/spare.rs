@@ -31,14 +31,15 @@ use core::slice;
 /// After a short count, `Read { offset: at + count, ..done.op }` goes on behind the bytes that were
 /// read. To read the same memory again, [`clear`](Self::clear) it.
 ///
+/// Several of them can be the buffers of one [`ReadV`](crate::op::ReadV) or
+/// [`File::readv_at`](crate::File::readv_at): each has the bytes that were read to it.
+///
 /// As a buffer of a [`Write`](crate::op::Write), it is the bytes that were read.
 ///
 /// # Limits
 ///
-/// A [`ReadV`](crate::op::ReadV) takes buffers that are initialised alone. Read to one `Spare` of
-/// the whole length instead, and split the buffer: `BytesMut::split_to` copies nothing. A part of a
-/// `Spare` that does not begin at its start would leave a gap; use [`with_limit`](Self::with_limit)
-/// for a part at the start.
+/// A part of a `Spare` that does not begin at its start would leave a gap; use
+/// [`with_limit`](Self::with_limit) for a part at the start.
 pub struct Spare<B> {
     buf: B,
     /// The first `filled.count()` bytes of the memory are initialised. Lent only in `lend_again`,

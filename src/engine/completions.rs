@@ -4,6 +4,7 @@
 use super::Engine;
 use super::batch::NoRing;
 use super::finished::{Ended, Finished};
+use crate::room::Filled;
 use crate::slot::Tag;
 use crate::{CallError, Errno, IoContext, IoEvent, Operation};
 use core::mem;
@@ -323,14 +324,13 @@ impl<O> Engine<O> {
         if !tag.fills() || slot.tag() != tag {
             return None;
         }
-        if let (Some(mut filled), Ok(count)) = (slot.filled(), u64::try_from(event.res)) {
-            // Never more than the kernel was asked for.
-            let count = count.min(slot.nbytes()) as usize;
+        if let (Some(filled), Ok(count)) = (slot.filled(), u64::try_from(event.res)) {
+            let count = usize::try_from(count).unwrap_or(usize::MAX);
             // SAFETY: The tag is live and marked, so `prepare` has set the pointer, and the slot
-            // has been on no list since. The record was lent exclusively for as long as the tag is
-            // live, which it is until the next statement, so it is there and nobody else refers to
-            // it.
-            unsafe { filled.as_mut() }.add(count);
+            // has been on no list since. The rooms and their records were lent exclusively for as
+            // long as the tag is live, which it is until the next statement, so they are there and
+            // nobody else refers to them. The event says that the kernel has written that much.
+            unsafe { Filled::add_to_all(filled, count) };
         }
         slot.end_any_tag();
         // SAFETY: The tag was live, as that of `end`: the operation is initialised, its slot on no

@@ -6,7 +6,7 @@ use super::{File, Outcome};
 use crate::clock;
 use crate::driver::alarm_clock::Rings;
 use crate::op::Buffers;
-use crate::{Driver, DriverWithDeadline, Opcode, Plain, ReadTo, WriteFrom};
+use crate::{Driver, DriverWithDeadline, Opcode, ReadTo, WriteFrom};
 use alloc::string::String;
 use core::fmt;
 use core::future::{Future, poll_fn};
@@ -129,7 +129,7 @@ impl<D: FileDriver> FileWithDeadline<D> {
     /// Those of [`read_at`](Self::read_at). In the result those of [`File::readv_at`].
     pub async fn readv_at<S>(&self, bufs: S, offset: u64) -> io::Result<Outcome<S>>
     where
-        S: Buffers<Buffer: Plain> + Send + 'static,
+        S: Buffers<Buffer: ReadTo> + Send + 'static,
     {
         self.within(Opcode::PREADV, offset, self.file.readv_at(bufs, offset)).await
     }
@@ -140,7 +140,7 @@ impl<D: FileDriver> FileWithDeadline<D> {
     /// Those of [`read_at`](Self::read_at). In the result those of [`File::readv_exact_at`].
     pub async fn readv_exact_at<S>(&self, bufs: S, offset: u64) -> io::Result<Outcome<S, ()>>
     where
-        S: Buffers<Buffer: Plain> + Send + 'static,
+        S: Buffers<Buffer: ReadTo> + Send + 'static,
     {
         self.within(Opcode::PREADV, offset, self.file.readv_exact_at(bufs, offset)).await
     }

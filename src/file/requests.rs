@@ -3,7 +3,7 @@
 use super::memory::{Fill, FillAll, Give, GiveAll};
 use super::{File, FileDriver, Outcome, whole};
 use crate::op::Buffers;
-use crate::{Plain, ReadTo, WriteFrom};
+use crate::{ReadTo, WriteFrom};
 
 /// Reads and writes.
 impl<D: FileDriver> File<D> {
@@ -68,7 +68,7 @@ impl<D: FileDriver> File<D> {
     #[doc(alias("preadv", "preadv2", "io_prep_preadv"))]
     pub fn readv_at<S>(&self, bufs: S, offset: u64) -> impl Future<Output = Outcome<S>>
     where
-        S: Buffers<Buffer: Plain> + Send + 'static,
+        S: Buffers<Buffer: ReadTo> + Send + 'static,
     {
         let end = |moved, memory: FillAll<_>| (whole::count(moved), memory.bufs);
         self.access.transfer(FillAll::new(bufs), offset, end)
@@ -78,7 +78,7 @@ impl<D: FileDriver> File<D> {
     ///
     /// ```
     /// # fn main() -> std::io::Result<()> {
-    /// use linux_aio::{Driver, File};
+    /// use linux_aio::{Driver, File, Spare};
     ///
     /// let driver = Driver::on_thread(8)?;
     /// # pollster::block_on(async {
@@ -86,6 +86,12 @@ impl<D: FileDriver> File<D> {
     /// let (result, bufs) = file.readv_exact_at([vec![0; 1], vec![0; 8]], 0).await;
     /// result?;
     /// assert_eq!(bufs.concat(), b"[workspac");
+    ///
+    /// // Into memory that is not initialised.
+    /// let spares = vec![Spare::new(Vec::with_capacity(16)), Spare::new(Vec::with_capacity(64))];
+    /// let (result, spares) = file.readv_exact_at(spares, 0).await;
+    /// result?;
+    /// assert!(spares[0].as_ref().starts_with(b"[workspace"));
     /// # Ok(()) }) }
     /// ```
     ///
@@ -96,7 +102,7 @@ impl<D: FileDriver> File<D> {
     #[doc(alias("preadv", "read_vectored_exact_at"))]
     pub fn readv_exact_at<S>(&self, bufs: S, offset: u64) -> impl Future<Output = Outcome<S, ()>>
     where
-        S: Buffers<Buffer: Plain> + Send + 'static,
+        S: Buffers<Buffer: ReadTo> + Send + 'static,
     {
         let end = move |moved, memory: FillAll<_>| (whole::exact(moved, offset), memory.bufs);
         self.access.transfer(FillAll::new(bufs), offset, end)

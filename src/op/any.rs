@@ -1,7 +1,7 @@
 //! [`Any`].
 
 use super::{Fdsync, Fsync, Poll, Read, ReadV, Write, WriteV};
-use crate::buffer::{Plain, WriteFrom};
+use crate::buffer::{ReadTo, WriteFrom};
 use crate::fd::AsFd;
 use crate::{Operation, Prepared};
 use alloc::vec::Vec;
@@ -43,7 +43,7 @@ pub enum Any<F, R, W = R> {
     Poll(Poll<F>),
 }
 
-impl<F: AsFd, R: Plain, W: WriteFrom> Operation for Any<F, R, W> {
+impl<F: AsFd, R: ReadTo, W: WriteFrom> Operation for Any<F, R, W> {
     #[inline]
     fn prepare(&mut self) -> Prepared<'_> {
         match self {

@@ -2,8 +2,9 @@
 
 use super::buffers::{Buffers, Scratch};
 use crate::abi::iovec;
-use crate::buffer::{Plain, ReadTo, WriteFrom};
+use crate::buffer::{ReadTo, WriteFrom};
 use crate::fd::AsFd;
+use crate::room::Rooms;
 use crate::{IoPrio, Iocb, Operation, Prepared, RwFlags};
 
 /// Reads at an offset of a file to several buffers, one after the other. Completes with the count,
@@ -26,6 +27,24 @@ use crate::{IoPrio, Iocb, Operation, Prepared, RwFlags};
 /// let next = ReadV { offset: 6 * 512, ..done.op }; // the same file and buffers again
 /// queue.push(next)?;
 /// # queue.wait()?.expect("a completion").result?;
+/// # Ok(()) }
+/// ```
+///
+/// Memory that is not initialised is filled buffer by buffer, too. Each [`Spare`](crate::Spare) has
+/// what was read to it:
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use linux_aio::{Queue, Spare, op::ReadV};
+///
+/// let mut queue = Queue::with_capacity(1)?;
+/// let zero = std::fs::File::open("/dev/zero")?;
+/// let spare = |len| Spare::with_limit(Vec::with_capacity(len), len);
+/// queue.push(ReadV::new(zero, vec![spare(16), spare(4096)], 0))?;
+/// let done = queue.wait()?.expect("a completion");
+/// assert_eq!(done.result?, 4112);
+/// let bufs: Vec<Vec<u8>> = done.op.bufs.into_iter().map(Spare::into_inner).collect();
+/// assert_eq!(bufs, [vec![0; 16], vec![0; 4096]]);
 /// # Ok(()) }
 /// ```
 #[doc(alias("io_prep_preadv", "io_prep_preadv2", "preadv", "preadv2", "readv"))]
@@ -53,16 +72,14 @@ impl<F, S: Buffers> ReadV<F, S> {
     }
 }
 
-impl<F: AsFd, S: Buffers<Buffer: Plain>> Operation for ReadV<F, S> {
+impl<F: AsFd, S: Buffers<Buffer: ReadTo>> Operation for ReadV<F, S> {
     #[inline]
     fn prepare(&mut self) -> Prepared<'_> {
         let bufs = self.bufs.as_buffers_mut();
         let iovecs = self.iovecs.entries(bufs.len());
-        let mut count = 0;
+        let (mut rooms, mut count) = (Rooms::new(), 0);
         for (buf, entry) in bufs.iter_mut().zip(&mut *iovecs) {
-            let room = buf.lend();
-            let iov_base = room.start().expose_provenance();
-            *entry = iovec { iov_base, iov_len: room.len() };
+            *entry = rooms.push(buf.lend());
             count += 1;
         }
         let fd = crate::Fd::from(self.fd.as_fd());
@@ -71,7 +88,7 @@ impl<F: AsFd, S: Buffers<Buffer: Plain>> Operation for ReadV<F, S> {
         // of `self.bufs` have lent, and `self.iovecs` holds the entries. All of that is borrowed
         // from `self` for `'op`, as is the descriptor, which is open while `self.fd` is there.
         let prepared = unsafe { Prepared::from_iocb(iocb) };
-        prepared.rw_flags(self.rw_flags).ioprio(self.ioprio)
+        prepared.filling(rooms).rw_flags(self.rw_flags).ioprio(self.ioprio)
     }
 
     #[inline(always)]

@@ -3,8 +3,9 @@
 use crate::common::files::{file_with, pattern};
 use crate::common::{Watchdog, queue};
 use crate::run;
-use linux_aio::Errno;
 use linux_aio::op::{Any, Buffers, IovecArray, IovecVec, Read, ReadV, Write, WriteV};
+use linux_aio::{Driver, Errno, IoContext, LocalDriver, Slot, Spare};
+use std::mem::MaybeUninit;
 use std::sync::Arc;
 
 /// Goal: vectors and boxed slices behave as arrays do. Method: the same reads and writes by each.
@@ -103,6 +104,61 @@ fn a_collection_that_lies_gets_no_more_than_its_table() {
     let done = run(ReadV::new(Arc::clone(&file), liar(6, 1), 0));
     assert_eq!((done.result, done.op.bufs.many.concat()), (Ok(8), pattern(8)));
     assert_eq!(run(WriteV::new(file, liar(9, 0), 0)).result, Ok(32));
+}
+
+/// Goal: each of several `Spare`s has what was read to it, up to the end of the file, by a queue, a
+/// scope and both drivers; pushed again, the read goes on behind it.
+#[test]
+fn several_spares_are_filled_in_order() {
+    let _watchdog = Watchdog::new();
+    let (_dir, _path, file) = file_with(&pattern(5000));
+    let file = Arc::new(file);
+    let spares = |lens: &[usize]| -> Vec<_> {
+        let spare = |&len: &usize| Spare::with_limit(Vec::with_capacity(len), len);
+        lens.iter().map(spare).collect()
+    };
+    let read = |offset| ReadV::new(Arc::clone(&file), spares(&[1, 0, 1000, 3000, 9]), offset);
+    let bytes = |bufs: Vec<Spare<Vec<u8>>>| bufs.into_iter().map(Spare::into_inner).collect();
+    let look = |bufs, offset: usize, counts: [usize; 5]| {
+        let bufs: Vec<Vec<u8>> = bytes(bufs);
+        assert_eq!(bufs.iter().map(Vec::len).collect::<Vec<_>>(), counts);
+        let count: usize = counts.iter().sum();
+        assert!(bufs.concat() == pattern(5000)[offset..][..count]);
+    };
+    for (offset, counts) in [
+        (0, [1, 0, 1000, 3000, 9]),
+        (2000, [1, 0, 1000, 1999, 0]),
+        (4500, [1, 0, 499, 0, 0]),
+        (5000, [0; 5]),
+    ] {
+        let at = offset as u64;
+        let done = run(read(at));
+        assert_eq!(done.result, Ok(counts.iter().sum::<usize>() as u32));
+        look(done.op.bufs, offset, counts);
+
+        let mut context = IoContext::new(1).expect("a context");
+        let done = linux_aio::scope(&mut context, &mut [const { Slot::new() }; 1], |io| {
+            io.push(read(at)).map_err(drop).expect("a slot");
+            io.wait().expect("a wait").expect("a completion")
+        });
+        look(done.expect("a scope").op.bufs, offset, counts);
+
+        let driver = Driver::on_thread(1).expect("a driver");
+        let (result, read_again) = pollster::block_on(driver.perform(read(at)));
+        assert!(result.is_ok());
+        // What is full is asked for nothing, and nothing of it changes.
+        let op = ReadV { offset: at + result.map_or(0, u64::from), ..read_again };
+        let (result, op) = pollster::block_on(driver.perform(op));
+        assert_eq!(result.map_err(drop), Ok(0));
+        look(op.bufs, offset, counts);
+
+        let driver = LocalDriver::new(1).expect("a driver");
+        let (_, op) = driver.block_on(driver.perform(read(at)));
+        look(op.bufs, offset, counts);
+    }
+    let done = run(ReadV::new(file, [(); 2].map(|()| Spare::new([MaybeUninit::uninit(); 8])), 8));
+    let halves = done.op.bufs.each_ref().map(|half| half.as_ref().to_vec());
+    assert_eq!(halves.concat(), pattern(24)[8..]);
 }
 
 /// Goal: operations are compared by what they are to do, also after the table was filled.

@@ -3,6 +3,6 @@
 use linux_aio::Filled;
 
 fn main() {
-    let filled = Filled { count: 64, base: 0 }; //~
+    let filled = Filled { count: 64, base: 0, before: 0, len: 64, next: None }; //~
     println!("{filled:?}");
 }

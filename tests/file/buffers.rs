@@ -6,6 +6,7 @@ use crate::drivers::{AnyDriver, on_each_driver};
 use common::files::{file_with, pattern};
 use core::cell::Cell;
 use core::sync::atomic::{AtomicU8, Ordering};
+use linux_aio::op::{Buffers, IovecVec};
 use linux_aio::{
     AlignedBuf, BufferPool, Direct, File, IoSlice, ReadTo, Room, Shared, Slice, Spare,
     UnexpectedEnd, WriteFrom,
@@ -18,6 +19,8 @@ use tempfile::TempDir;
 on_each_driver![
     memory_that_is_not_initialised_is_filled,
     a_spare_shows_what_was_read_and_no_more,
+    several_spares_are_filled_in_order,
+    a_collection_that_changes_its_mind_shows_what_was_read,
     memory_of_other_threads_is_read_and_written,
     pooled_parts_and_aligned_buffers_are_filled,
     a_buffer_of_ones_own_is_read_and_written,
@@ -103,6 +106,100 @@ fn a_spare_shows_what_was_read_and_no_more<D: AnyDriver>() -> io::Result<()> {
         let (result, spare) = driver.block_on(file.read_at(Spare::new(vec![0; 0]), 0));
         assert_eq!(result.expect_err("no room").kind(), io::ErrorKind::InvalidInput);
         assert_eq!(spare.len(), 0);
+    }
+    Ok(())
+}
+
+/// A vector with spare memory of this length, behind two bytes.
+fn spare_behind(len: usize) -> Spare<Vec<u8>> {
+    let mut buf = Vec::with_capacity(len + 2);
+    buf.extend_from_slice(b"ab");
+    Spare::with_limit(buf, len)
+}
+
+/// Goal: one request fills several `Spare`s in order, however it is cut into operations, calls and
+/// copies, and up to the end of the file; each keeps the bytes that it had. Method: lengths that
+/// are aligned, and that are not, also empty ones, and more of them than one call takes; offsets
+/// from which the file ends in each of the buffers.
+fn several_spares_are_filled_in_order<D: AnyDriver>() -> io::Result<()> {
+    let content = pattern(200_000);
+    let (_dir, driver, files) = files::<D>(&content)?;
+    let many = [vec![0, 3], vec![64; 1500]].concat();
+    for file in files {
+        for lens in [&[4096, 8192, 4096][..], &[1, 0, 5000, 70_000, 511], &many] {
+            let sum: usize = lens.iter().sum();
+            let ends = lens.iter().scan(0, |end, len| {
+                *end += len;
+                Some(content.len() - *end + len / 2)
+            });
+            for offset in [0, 4096, 12_345].into_iter().chain(ends.take(5)) {
+                let bufs: Vec<_> = lens.iter().map(|&len| spare_behind(len)).collect();
+                let (result, bufs) = driver.block_on(file.readv_at(bufs, offset as u64));
+                let mut rest = &content[offset..][..sum.min(content.len() - offset)];
+                assert_eq!(result?, rest.len(), "{sum} at {offset}, {}", file.direct());
+                for (buf, len) in bufs.into_iter().zip(lens) {
+                    let (now, later) = rest.split_at(rest.len().min(*len));
+                    rest = later;
+                    assert_eq!((buf.len(), buf.room()), (now.len(), len - now.len()));
+                    let buf = buf.into_inner();
+                    assert!(buf[..2] == *b"ab" && buf[2..] == *now, "{sum} at {offset}");
+                }
+            }
+        }
+        // A request that goes on, at other places of the file.
+        let spares = vec![spare_behind(100), spare_behind(9000)];
+        let (result, spares) = driver.block_on(file.readv_exact_at(spares, 195_000));
+        let error = result.expect_err("the file has 5000 more");
+        let end = error.get_ref().and_then(|error| error.downcast_ref::<UnexpectedEnd>());
+        assert_eq!(end.map(UnexpectedEnd::read), Some(5000));
+        let (result, spares) = driver.block_on(file.readv_exact_at(spares, 7));
+        result?;
+        let [first, second] = [0, 1].map(|at| &spares[at]);
+        assert!(*first.as_ref() == content[195_000..195_100]);
+        assert!(*second.as_ref() == [&content[195_100..], &content[7..4107]].concat());
+        let (result, _) = driver.block_on(file.readv_at(spares, 7));
+        assert_eq!(result.expect_err("no room").kind(), io::ErrorKind::InvalidInput);
+    }
+    Ok(())
+}
+
+/// A collection that has other buffers, and another number of them, each time that it is asked.
+struct Unsettled {
+    bufs: [Vec<Spare<Vec<u8>>>; 2],
+    asked: usize,
+}
+
+impl Buffers for Unsettled {
+    type Buffer = Spare<Vec<u8>>;
+    type Iovecs = IovecVec;
+
+    fn iovecs(&self) -> IovecVec {
+        IovecVec::default()
+    }
+    fn as_buffers(&self) -> &[Spare<Vec<u8>>] {
+        &self.bufs[self.asked % 2]
+    }
+    fn as_buffers_mut(&mut self) -> &mut [Spare<Vec<u8>>] {
+        self.asked += 1;
+        &mut self.bufs[self.asked % 2]
+    }
+}
+
+/// Goal: whatever a collection lends, each buffer shows bytes of the file alone. (Under Miri, on a
+/// simulated disk, that they were written: `sim/tests/machine/memory.rs`.)
+fn a_collection_that_changes_its_mind_shows_what_was_read<D: AnyDriver>() -> io::Result<()> {
+    let content = vec![7; 100_000];
+    let (_dir, driver, files) = files::<D>(&content)?;
+    for (file, offset) in files.iter().flat_map(|file| [(file, 0), (file, 777)]) {
+        for (few, many) in [(1, 9), (9, 1), (0, 3), (3, 3)] {
+            let bufs = [few, many].map(|count| (0..count).map(|_| spare_behind(4096)).collect());
+            let read = file.readv_at(Unsettled { bufs, asked: 0 }, offset);
+            let (_, Unsettled { bufs, .. }) = driver.block_on(read);
+            for buf in bufs.into_iter().flatten() {
+                assert!(buf.as_ref().iter().all(|&byte| byte == 7));
+                assert!(buf.into_inner().starts_with(b"ab"));
+            }
+        }
     }
     Ok(())
 }

@@ -1,10 +1,10 @@
 //! A kernel without a ring, which does nothing but what a test tells it. What it tells may be
 //! wrong.
 
-use linux_aio::abi::{__kernel_long_t, aio_context_t, aio_ring, io_event, iocb};
+use linux_aio::abi::{__kernel_long_t, aio_context_t, aio_ring, io_event, iocb, iovec};
 use linux_aio::op::Read;
 use linux_aio::sys::sim::{Kernel, install};
-use linux_aio::{Errno, Operation, Queue, Spare};
+use linux_aio::{Errno, Opcode, Operation, Queue, Spare};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
@@ -116,10 +116,28 @@ pub(crate) fn event(data: u64, res: i64) {
     EVENTS.with_borrow_mut(|events| events.push_back(event));
 }
 
-/// Writes to the buffer of an operation as the kernel does.
+/// Writes to the buffers of an operation as the kernel does.
 pub(crate) fn write(iocb: &iocb, count: usize) {
-    assert!(count <= iocb.aio_nbytes as usize);
-    let start = std::ptr::with_exposed_provenance_mut::<u8>(iocb.aio_buf as usize);
+    let one = iovec { iov_base: iocb.aio_buf as usize, iov_len: iocb.aio_nbytes as usize };
+    if iocb.aio_lio_opcode != Opcode::PREADV.as_raw() {
+        return write_to(&one, count);
+    }
+    let mut rest = count;
+    for at in 0..one.iov_len {
+        let table = std::ptr::with_exposed_provenance::<iovec>(one.iov_base);
+        // SAFETY: The table has as many entries as the operation says, and it is in flight.
+        let place = unsafe { table.add(at) };
+        // SAFETY: It is an entry of that table.
+        let entry = unsafe { place.read() };
+        write_to(&entry, rest.min(entry.iov_len));
+        rest -= rest.min(entry.iov_len);
+    }
+    assert_eq!(rest, 0);
+}
+
+fn write_to(entry: &iovec, count: usize) {
+    assert!(count <= entry.iov_len);
+    let start = std::ptr::with_exposed_provenance_mut::<u8>(entry.iov_base);
     // SAFETY: The operation is in flight, so its buffer is the kernel's.
     unsafe { start.write_bytes(WRITTEN, count) };
 }
@@ -127,7 +145,7 @@ pub(crate) fn write(iocb: &iocb, count: usize) {
 /// Ends the oldest operation with this count, as a kernel does that tells the truth.
 pub(crate) fn complete(count: usize) {
     let iocb = next();
-    if iocb.aio_lio_opcode == linux_aio::Opcode::PREAD.as_raw() {
+    if [Opcode::PREAD, Opcode::PREADV].contains(&Opcode::from_raw(iocb.aio_lio_opcode)) {
         write(&iocb, count);
     }
     event(iocb.aio_data, count as i64);

@@ -14,3 +14,4 @@
 mod counts;
 mod kernel;
 mod transfers;
+mod vectors;

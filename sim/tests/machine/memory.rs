@@ -41,6 +41,10 @@ fn several_buffers_are_lent_by_a_queue() -> Outcome {
     Ok(())
 }
 
+/// A page of memory that is not initialised.
+#[repr(align(4096))]
+struct Page([MaybeUninit<u8>; 4096]);
+
 /// Goal: files lend several buffers, and memory that is not initialised, by operations, by calls
 /// and by copies. Method: aligned and unaligned requests, direct and through the page cache.
 #[test]
@@ -66,6 +70,22 @@ fn several_and_spare_buffers_are_lent_by_a_file() -> Outcome {
             let spare = spare.into_inner();
             assert_eq!((count?, spare.len()), (2 * unit, 2 * unit), "{direct:?}");
             assert_eq!((spare[unit - 1], spare[unit]), (1, 2), "{direct:?}");
+            // The file ends in the middle of the second.
+            let spares = [2, unit, unit].map(|len| Spare::with_limit(Vec::with_capacity(len), len));
+            let (count, spares) = file.readv_at(Vec::from(spares), 3 * unit as u64 / 2).await;
+            assert_eq!(count?, unit / 2, "{direct:?}");
+            let spares: Vec<_> = spares.into_iter().map(Spare::into_inner).collect();
+            assert_eq!(spares, [vec![2; 2], vec![2; unit / 2 - 2], vec![]], "{direct:?}");
+            // Aligned, so that one operation fills them.
+            let page = || {
+                let page = Box::leak(Box::new(Page([MaybeUninit::uninit(); 4096])));
+                Spare::new(&mut page.0[..])
+            };
+            let spares = vec![page(), page()];
+            let (count, spares) = file.readv_at(spares, unit as u64).await;
+            assert_eq!(count?, unit, "{direct:?}");
+            assert_eq!(spares[0].as_ref(), vec![2; unit], "{direct:?}");
+            assert_eq!(spares[1].as_ref(), [0u8; 0], "{direct:?}");
             // Memory that other threads may read meanwhile.
             let memory: Arc<[AtomicU8]> = (0..unit).map(|_| AtomicU8::new(0)).collect();
             let (count, _) = file.read_at(Shared(Arc::clone(&memory)), 1).await;
