@@ -71,7 +71,7 @@ impl Announcing {
     #[inline(always)]
     pub(super) fn submitted(&mut self) {
         let transfers = self.pushed[Kind::Transfer as usize] + self.silent();
-        let streaks = transfers == 0 && !self.always;
+        let streaks = transfers == 0 && !(cfg!(feature = "sim") && self.always);
         if streaks {
             self.streak = STREAK.min(self.streak + 1);
             return;

@@ -16,12 +16,15 @@ use std::io;
 use std::path::Path;
 
 /// `open(2)`, as `options` say. `flags` are the same options as a simulation takes them.
-pub(super) fn open(options: &OpenOptions, flags: OFlags, path: &Path) -> io::Result<File> {
+pub(super) fn open(
+    options: &OpenOptions,
+    #[cfg(feature = "sim")] flags: OFlags,
+    path: &Path,
+) -> io::Result<File> {
     #[cfg(feature = "sim")]
     if let Some(file) = simulated::open(path, flags) {
         return file.map_err(io::Error::from);
     }
-    let _ = flags;
     options.open(path)
 }
 

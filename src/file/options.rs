@@ -127,7 +127,8 @@ impl OpenOptions {
         options
     }
 
-    /// Returns the flags that these options are to the kernel.
+    /// Returns the flags that these options are to a simulated kernel.
+    #[cfg(feature = "sim")]
     fn to_flags(&self) -> OFlags {
         let flags = OFlags::from_bits_retain(self.flags as _) - OFlags::DIRECT - OFlags::ACCMODE;
         let access = match (self.read, self.write || self.append) {
@@ -150,7 +151,9 @@ impl OpenOptions {
         driver: &D,
         path: PathBuf,
     ) -> io::Result<Open> {
-        let (options, simulated) = (self.to_std(), self.to_flags());
+        let options = self.to_std();
+        #[cfg(feature = "sim")]
+        let simulated = self.to_flags();
         let Self { direct, flags, .. } = *self;
         let waits = flags & OFlags::NONBLOCK.bits() as i32 == 0;
         let call = driver.threads().call(Lane::Calls, path, move |path| {
@@ -159,7 +162,12 @@ impl OpenOptions {
             if waits && is_pipe(&*path) {
                 return Err(super::open::waits_without_end());
             }
-            let file = call::open(&options, simulated, path)?;
+            let file = call::open(
+                &options,
+                #[cfg(feature = "sim")]
+                simulated,
+                path,
+            )?;
             Open::with(file, direct)
         });
         let (result, path) = call.await;

@@ -10,10 +10,8 @@ use crate::Errno;
 use crate::driver::users_code::{catch_and_forget, caught};
 use crate::engine::Finished;
 use alloc::vec::Vec;
-use core::cell::Cell;
 use core::mem::{self, ManuallyDrop};
 use core::task::Waker;
-use std::panic::resume_unwind;
 
 const FLYING: Stage = Stage::new(Phase::FLYING, Note::NONE);
 pub(super) const ENDED: Stage = Stage::new(Phase::ENDED, Note::NONE);
@@ -63,16 +61,19 @@ impl Inner {
         let (engine, context) = self.queue.get()?.parts();
         let mut failed = None;
         // In a simulation the power may fail in a system call, too, which unwinds like a panic.
-        let calls_users_code = Cell::new(!cfg!(feature = "sim"));
+        #[cfg(feature = "sim")]
+        let calls_users_code = std::cell::Cell::new(false);
         // One call for all of them, as long as no users' code panics.
         let mut take_all = || loop {
             match engine.poll_piece_in_process(context) {
                 Ok(Some(finished)) => {
+                    #[cfg(feature = "sim")]
                     calls_users_code.set(true);
                     if !self.complete(finished) {
                         break;
                     }
-                    calls_users_code.set(!cfg!(feature = "sim"));
+                    #[cfg(feature = "sim")]
+                    calls_users_code.set(false);
                 }
                 Ok(None) => break,
                 Err(error) => {
@@ -84,8 +85,9 @@ impl Inner {
         while self.check_process().is_ok() {
             match caught(&mut take_all) {
                 Ok(()) => break,
-                Err(payload) if !calls_users_code.replace(!cfg!(feature = "sim")) => {
-                    resume_unwind(payload)
+                #[cfg(feature = "sim")]
+                Err(payload) if !calls_users_code.replace(false) => {
+                    std::panic::resume_unwind(payload)
                 }
                 Err(payload) => _ = catch_and_forget(|| drop(payload)),
             }

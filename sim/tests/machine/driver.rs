@@ -2,8 +2,8 @@
 //! on a simulated kernel.
 
 use crate::users_code::WakerCode;
-use linux_aio::op::Write;
-use linux_aio::{Driver, Errno, OpFuture, Operation, Prepared};
+use linux_aio::op::{self, Write};
+use linux_aio::{Driver, Errno, EventFd, OpFuture, Operation, PollEvents, Prepared};
 use linux_aio_sim::{Executor, Faults, Sim};
 use std::future::Future;
 use std::os::fd::OwnedFd;
@@ -63,8 +63,9 @@ fn poll_once<F: Future + Unpin>(future: &mut F, waker: &Waker) -> Poll<F::Output
     Pin::new(future).poll(&mut Context::from_waker(waker))
 }
 
-/// Goal: operations that never start come back whole. Method: futures that are dropped new, whose
-/// deadline has passed, and of a driver that has been closed; inside of their entries and in boxes.
+/// Goal: operations that never start come back whole. Method: futures that are dropped new, more
+/// than a thread keeps entries of, whose deadline has passed, and of a driver that has been closed;
+/// inside of their entries and in boxes.
 #[test]
 fn operations_that_do_not_start_come_back() {
     async fn run<const N: usize>(scene: &Scene, closed: &Scene) {
@@ -81,6 +82,11 @@ fn operations_that_do_not_start_come_back() {
         closed.driver.clone().close().await;
         run::<8>(&scene, &closed).await;
         run::<600>(&scene, &closed).await;
+        let eventfd = Arc::new(EventFd::new().expect("an eventfd"));
+        let poll = || scene.driver.perform(op::Poll::new(Arc::clone(&eventfd), PollEvents::IN));
+        let new: Vec<_> = (0..300).map(|_| poll()).collect();
+        drop(new);
+        assert_eq!(Arc::strong_count(&eventfd), 1);
         drop(closed);
         scene.end().await;
     });
