@@ -244,7 +244,8 @@ fn the_same_seed_gives_the_same_trace() {
 }
 
 /// Goal: a seed means the same on every machine, in every build, and under Miri. Method: the hashes
-/// of traces. They change whenever the simulation does, and are then written anew.
+/// of traces. They change whenever the simulation does, and are then written anew. The traces
+/// themselves go to the folder that `LINUX_AIO_SIM_TRACES` names, to be compared.
 #[test]
 fn a_seed_means_the_same_everywhere() {
     let hashes = [(1, Faults::legal()), (2, Faults::failing())].map(|(seed, faults)| {
@@ -252,6 +253,10 @@ fn a_seed_means_the_same_everywhere() {
         let _entered = sim.enter();
         let result = Model::run(&sim, Mistake::None, SHORT);
         assert!(result.is_ok(), "seed {seed}: {result:?}");
+        if let Some(folder) = std::env::var_os("LINUX_AIO_SIM_TRACES") {
+            let path = std::path::Path::new(&folder).join(format!("seed-{seed}"));
+            std::fs::write(path, sim.trace()).expect("a folder");
+        }
         let hash = |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         sim.trace().bytes().fold(0xcbf2_9ce4_8422_2325, hash)
     });
