@@ -16,7 +16,7 @@ use core::pin::Pin;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::Poll;
 use fastrand::Rng;
-use linux_aio::{AlignedBuf, Direct, File, OpenOptions};
+use linux_aio::{AlignedBuf, Direct, File, OpenOptions, Spare};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -154,6 +154,29 @@ async fn write<D: AnyDriver>(file: &File<D>, rng: &mut Rng, model: &mut Vec<u8>)
     all(requests).await;
 }
 
+/// Cuts a length in up to five, of whole pages or of any.
+fn lengths(rng: &mut Rng, len: usize) -> impl Iterator<Item = usize> + use<> {
+    let unit = if rng.bool() { 4096 } else { 1 };
+    let cut = |_| rng.usize(..=len) / unit * unit;
+    let mut cuts: Vec<usize> = (0..4).map(cut).collect();
+    cuts.extend([0, len]);
+    cuts.sort_unstable();
+    (1..cuts.len()).map(move |at| cuts[at] - cuts[at - 1])
+}
+
+/// Makes memory that is not initialised, behind bytes that must stay.
+fn spare_anywhere(rng: &mut Rng, len: usize) -> Spare<Vec<u8>> {
+    let mut buf = Vec::<u8>::with_capacity(len + 8192);
+    let page = buf.as_ptr().align_offset(4096);
+    let at = match rng.u8(..3) {
+        0 => page,
+        1 => page + 512 * rng.usize(..8),
+        _ => rng.usize(..8192),
+    };
+    buf.resize(at, GUARD);
+    Spare::with_limit(buf, len)
+}
+
 /// Reads pieces, which may overlap and pass the end, all at once.
 async fn read<D: AnyDriver>(file: &File<D>, rng: &mut Rng, model: &[u8]) {
     let mut requests: Vec<Request<'_>> = Vec::new();
@@ -162,7 +185,20 @@ async fn read<D: AnyDriver>(file: &File<D>, rng: &mut Rng, model: &[u8]) {
         let len = some_length(rng, LARGEST);
         let there = model.get(offset..).unwrap_or_default();
         let there = &there[..there.len().min(len)];
-        if rng.u8(..4) == 0 {
+        let kind = rng.u8(..5);
+        if kind == 0 {
+            let bufs: Vec<_> = lengths(rng, len).map(|len| spare_anywhere(rng, len)).collect();
+            requests.push(Box::pin(async move {
+                let (result, bufs) = file.readv_at(bufs, offset as u64).await;
+                assert_eq!(result.expect("a read"), there.len(), "{len} bytes at {offset}");
+                let read: Vec<u8> = bufs.iter().flat_map(|buf| buf.as_ref()).copied().collect();
+                assert!(read == *there, "{len} bytes at {offset} in spare memory");
+                let before = |buf: Spare<Vec<u8>>| (buf.len(), buf.into_inner());
+                for (count, buf) in bufs.into_iter().map(before) {
+                    assert!(buf[..buf.len() - count].iter().all(|byte| *byte == GUARD));
+                }
+            }));
+        } else if kind == 1 {
             let first = rng.usize(..=len);
             let bufs = vec![Anywhere::new(rng, first), Anywhere::new(rng, len - first)];
             let exact = rng.bool() && there.len() == len && len > 0;

@@ -11,7 +11,7 @@ use core::num::NonZero;
 use core::task::{Context, Poll};
 use linux_aio::{
     AlignedBuf, Direct, DirectState, Driver, Errno, EventFd, File, LocalDriver, Reactor, RwFlags,
-    UnexpectedEnd,
+    Spare, SyncRange, UnexpectedEnd,
 };
 use pollster::block_on;
 use std::io;
@@ -370,7 +370,15 @@ fn dropped_futures_leave_nothing_behind() -> io::Result<()> {
                 let file = options.open(&driver, &path).await?;
                 poll_and_drop(file.write_all_at(vec![1; 100_000], 5), polls);
                 poll_and_drop(file.read_at(vec![1; 100_000], 7), polls);
+                poll_and_drop(file.read_exact_at(vec![1; 4096], 0), polls);
+                poll_and_drop(file.writev_all_at(vec![vec![1; 50_000]; 2], 3), polls);
+                let spares = [(); 2].map(|()| Spare::new(Vec::with_capacity(50_000)));
+                poll_and_drop(file.readv_exact_at(spares, 7), polls);
                 poll_and_drop(file.sync_all(), polls);
+                poll_and_drop(file.sync_data(), polls);
+                poll_and_drop(file.sync_range(0, 4096, SyncRange::Wait), polls);
+                poll_and_drop(file.allocate(0, 200_000), polls);
+                poll_and_drop(file.punch_hole(4096, 4096), polls);
                 poll_and_drop(file.set_len(10), polls);
                 poll_and_drop(file.clone().close(), polls);
                 // The calls of each thread are in order, so this comes after all of them.

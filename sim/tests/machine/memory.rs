@@ -41,10 +41,6 @@ fn several_buffers_are_lent_by_a_queue() -> Outcome {
     Ok(())
 }
 
-/// A page of memory that is not initialised.
-#[repr(align(4096))]
-struct Page([MaybeUninit<u8>; 4096]);
-
 /// Goal: files lend several buffers, and memory that is not initialised, by operations, by calls
 /// and by copies. Method: aligned and unaligned requests, direct and through the page cache.
 #[test]
@@ -78,8 +74,9 @@ fn several_and_spare_buffers_are_lent_by_a_file() -> Outcome {
             assert_eq!(spares, [vec![2; 2], vec![2; unit / 2 - 2], vec![]], "{direct:?}");
             // Aligned, so that one operation fills them.
             let page = || {
-                let page = Box::leak(Box::new(Page([MaybeUninit::uninit(); 4096])));
-                Spare::new(&mut page.0[..])
+                let mut buf = Vec::<u8>::with_capacity(2 * 4096);
+                buf.resize(buf.as_ptr().align_offset(4096), 0);
+                Spare::with_limit(buf, 4096)
             };
             let spares = vec![page(), page()];
             let (count, spares) = file.readv_at(spares, unit as u64).await;
