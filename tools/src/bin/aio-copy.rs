@@ -172,10 +172,7 @@ impl<'a> Source<'a> {
         let options = ReaderOptions::new().pool(self.pool()?).depth(depth);
         let reader = |range: &Range<_>| self.file.reader_with(range.clone(), options.clone());
         let chunks = stream::iter(ranges).map(reader).flatten_unordered(depth);
-        let chunks = chunks.map_err(|error| match error.kind() {
-            UnexpectedEof => self.ended(error.into()),
-            _ => self.unreadable(error.into()),
-        });
+        let chunks = chunks.map_err(|error| self.explain(error));
         let each = chunks.try_for_each_concurrent(depth, |chunk| async move {
             let len = chunk.len() as u64;
             done_with(chunk).await?;
@@ -183,25 +180,18 @@ impl<'a> Source<'a> {
             self.args.ensure_not_interrupted()
         });
         each.await?;
-        let read = progress.position();
-        let missing = || anyhow!("{read} bytes can be read, though there should be {length}");
-        if read == length { Ok(()) } else { Err(self.ended(missing())) }
+        if progress.position() == length { Ok(()) } else { Err(self.explain(UnexpectedEof.into())) }
     }
 
-    /// Returns the error of a read that gave no bytes. A file may do that although it is as long as
-    /// before, such as a file of the kernel's: then only the read itself can tell more.
-    fn ended(&self, error: anyhow::Error) -> anyhow::Error {
-        let (name, size) = (&self.name, self.size);
-        match seek(&self.file, SeekFrom::End(0)) {
-            Ok(end) if end < size => {
-                anyhow!("{name} ended at {end} while it was copied; it had {size} bytes")
-            }
-            _ => self.unreadable(error),
+    /// A read may give no bytes although the file is as long as before, as of a file of the
+    /// kernel's. Then only the error of the read can tell more.
+    fn explain(&self, error: std::io::Error) -> anyhow::Error {
+        let (name, was) = (&self.name, self.size);
+        let is = seek(&self.file, SeekFrom::End(0)).unwrap_or(was);
+        if is < was && error.kind() == UnexpectedEof {
+            return anyhow!("{name} ended at {is} while it was copied; it had {was} bytes");
         }
-    }
-
-    fn unreadable(&self, error: anyhow::Error) -> anyhow::Error {
-        error.context(format!("reading {}", self.name))
+        anyhow!(error).context(format!("reading {name}"))
     }
 
     fn pool(&self) -> Result<BufferPool> {
