@@ -57,7 +57,36 @@ nightly() {
     done
 }
 
-# run_steps STEP...: those that CI_ONLY names, or all.
+# feature_sets [OPTION...]: no warnings with any set of features. `default` is the same as `std`.
+feature_sets() {
+    tool cargo-hack
+    cargo hack clippy -p linux-aio --feature-powerset --exclude-features default \
+        --group-features metrics,tracing --group-features futures-io,stream "$@" -- -D warnings
+    cargo hack clippy -p linux-aio-raw -p linux-aio-abi -p linux-aio-probe -p linux-aio-sim \
+        --feature-powerset --exclude-features default -- -D warnings
+}
+
+# libfuzzer SECONDS: each target under libFuzzer for so long, on the simulated kernel, as many at a
+# time as there are processors.
+libfuzzer() {
+    local found target
+    tool cargo-fuzz
+    nightly
+    local -x ASAN_OPTIONS=detect_leaks=0 RUSTFLAGS="$RUSTFLAGS --cfg linux_aio_simulated"
+    local -a options=(--fuzz-dir fuzz --target-dir fuzz/target/libfuzzer -s address)
+    cargo +nightly fuzz build "${options[@]}"
+    found=$(mktemp -d)
+    for target in $(cargo fuzz list --fuzz-dir fuzz); do
+        mkdir "$found/$target"
+        fuzz/seeds unpack "$target" "$found/$target-seeds" >&2
+        echo "$target"
+    done | xargs -P "$(nproc)" -I '{}' cargo +nightly fuzz run "${options[@]}" '{}' \
+        "$found/{}" "$found/{}-seeds" -- -max_len=4096 -max_total_time="$1" -verbosity=0
+    rm -r "$found"
+}
+
+# run_steps STEP...: those that CI_ONLY names, or all. Says how long each took by the clock, and of
+# the processors.
 run_steps() {
     local step TIMEFORMAT
     for step in ${CI_ONLY:-"$@"}; do
