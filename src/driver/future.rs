@@ -4,7 +4,7 @@ use super::entry::{EntryRef, Held};
 use super::state::GivenUp;
 use super::timed_out::TimedOut;
 use super::tracing::Span;
-use super::users_code::{Payload, catch_and_forget};
+use super::users_code::catch_and_forget;
 use super::{Driver, Handle};
 use crate::{Errno, Operation};
 use alloc::boxed::Box;
@@ -69,12 +69,12 @@ enum Phase {
     Finished,
 }
 
-/// Tells what has become of a future on its first poll.
-enum Start {
-    /// The operation will end, or has.
+/// Tells what a poll has found that found no outcome at first.
+enum Waited {
+    /// The waker will be called.
     Pending,
-    /// The event loop has run, and the operation may have ended.
-    Run,
+    Ended,
+    /// The driver does not take the operation, which is still the future's.
     Refused(Errno),
 }
 
@@ -98,9 +98,31 @@ impl<O: Operation + Send + 'static> OpFuture<O> {
         Self { shared, entry, phase: Phase::New, span: Span::new(), op: PhantomData }
     }
 
+    /// Starts the operation, or sets the waker of one that has started.
+    ///
+    /// A function of its own, so that a poll which finds the outcome saves no registers for it.
+    #[inline(never)]
+    fn wait(&mut self, waker: &Waker) -> Waited {
+        match self.phase {
+            Phase::New => return self.start(waker),
+            Phase::Started => in_parent_only(self.shared.check_process()),
+            Phase::Finished => polled_after_end(),
+        }
+        if !self.will_wake(waker) {
+            self.set_waker(waker);
+        }
+        self.look()
+    }
+
+    /// Returns whether the operation has ended by now.
+    #[inline(always)]
+    fn look(&self) -> Waited {
+        if self.entry.has_ended() { Waited::Ended } else { Waited::Pending }
+    }
+
     /// Gives the operation to the driver.
     #[inline(always)]
-    fn start(&mut self, waker: &Waker) -> Start {
+    fn start(&mut self, waker: &Waker) -> Waited {
         // The clones may panic. Until then the future keeps its operation.
         let (waker, traced) = (waker.clone(), self.span.traced());
         // SAFETY: It has not started, so the operation is this future's.
@@ -116,12 +138,17 @@ impl<O: Operation + Send + 'static> OpFuture<O> {
         self.phase = Phase::Started;
         let decision = state.start(self.entry, waker);
         drop(state);
-        if self.shared.submit(decision) { Start::Run } else { Start::Pending }
+        if !self.shared.submit(decision) {
+            return Waited::Pending;
+        }
+        // The event loop has run here, and so have users' wakers.
+        in_parent_only(self.shared.check_process());
+        self.look()
     }
 
     /// Has `waker` called when the operation ends, unless it just has.
     #[cold]
-    fn wait(&mut self, waker: &Waker) {
+    fn set_waker(&mut self, waker: &Waker) {
         let waker = waker.clone();
         in_parent_only(
             self.shared.with_state(|state, deferred| state.set_waker(self.entry, waker, deferred)),
@@ -144,7 +171,7 @@ impl<O: Operation + Send + 'static> OpFuture<O> {
 impl<O: Operation + Send + 'static> Future for OpFuture<O> {
     type Output = (Result<u32, Errno>, O);
 
-    #[inline]
+    #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.poll_as(cx, |result, op| op.take(|op| Poll::Ready((result, op))))
     }
@@ -167,27 +194,18 @@ impl<O: Operation + Send + 'static> OpFuture<O> {
         self.shared.machine.check_executor();
         let span = self.span.clone();
         let _entered = span.enter();
-        match self.phase {
-            Phase::New => match self.start(cx.waker()) {
-                Start::Pending => return Poll::Pending,
-                Start::Run => in_parent_only(self.shared.check_process()),
-                Start::Refused(errno) => {
+        if self.phase != Phase::Started || !self.entry.has_ended() {
+            match self.wait(cx.waker()) {
+                Waited::Pending => return Poll::Pending,
+                Waited::Ended => {}
+                Waited::Refused(errno) => {
                     self.span.ended(Err(errno));
                     // SAFETY: The driver has not taken it.
                     return output(Err(errno), unsafe { self.take_op() });
                 }
-            },
-            Phase::Started => {
-                in_parent_only(self.shared.check_process());
-                if !self.entry.has_ended() && !self.will_wake(cx.waker()) {
-                    self.wait(cx.waker());
-                }
             }
-            Phase::Finished => polled_after_end(),
         }
-        if !self.entry.has_ended() {
-            return Poll::Pending;
-        }
+        in_parent_only(self.shared.check_process());
         // SAFETY: It has ended.
         let (result, op) = unsafe { self.finish() };
         output(result, op)
@@ -211,11 +229,10 @@ impl<O: Operation + Send + 'static> OpFuture<O> {
             self.polled();
         }
         let result = entry.result();
-        let panic = entry.take_panic();
         // SAFETY: The promise of the caller.
         let op = unsafe { self.take_op() };
-        if let Some(payload) = panic {
-            go_on_panicking(op, payload);
+        if entry.has_panicked() {
+            go_on_panicking(op, entry);
         }
         self.span.ended(result);
         (result, op)
@@ -272,9 +289,9 @@ impl<O: Operation + Send + 'static> OpFuture<O> {
 
 /// Gives an operation back that the driver does not take.
 #[cold]
-fn refused(errno: Errno, waker: Waker) -> Start {
+fn refused(errno: Errno, waker: Waker) -> Waited {
     catch_and_forget(|| drop(waker));
-    Start::Refused(errno)
+    Waited::Refused(errno)
 }
 
 #[cold]
@@ -284,10 +301,14 @@ fn polled_after_end() -> ! {
 
 /// Panics with the payload of an operation's own panic.
 #[cold]
-fn go_on_panicking<O>(op: Held<O>, payload: Payload) -> ! {
-    // Its drop must not panic while this one unwinds.
+fn go_on_panicking<O>(op: Held<O>, entry: EntryRef) -> ! {
+    let payload = entry.take_panic();
+    // Its drop must not panic while this one unwinds. The entry goes with it.
     catch_and_forget(|| drop(op));
-    resume_unwind(payload)
+    match payload {
+        Some(payload) => resume_unwind(payload),
+        None => unreachable!("an operation that has panicked has a payload"),
+    }
 }
 
 /// Unwraps what the driver knows of an operation that has started. Panics in a forked child.
