@@ -88,6 +88,8 @@ pub(crate) use batch::{BATCH, BatchBuffer};
 pub(crate) use finished::Finished;
 
 use crate::raw::{ForkGuard, sys};
+#[cfg(feature = "std")]
+use crate::slot::Vacancy;
 use crate::slot::{EngineId, Link, PushError, Slot, Tag, Token};
 use crate::{Errno, IoContext, Iocb, Opcode, Operation, Prepared};
 use batch::Batch;
@@ -316,31 +318,39 @@ impl<O> Engine<O> {
         unsafe { slot.operation().write(op) };
         // SAFETY: The slot is on no list any more, and the kernel does not have its iocb: its last
         // operation has ended. The loan lasts (promise of the caller).
-        let tag = unsafe { self.begin(slot, prepared) };
+        let tag = unsafe { slot.begin(prepared) };
         // SAFETY: No slot is queued twice and there is room for each, so the queue is not full. The
         // slot stays as long as the engine.
         unsafe { self.queued.push(slot) };
         Ok(tag)
     }
 
-    /// Pushes as [`push_with_room`](Self::push_with_room) does, and shows the iocb, too.
+    /// Queues the operation that `make` makes and prepares, straight into the slot. Returns its
+    /// tag, or `None` if no slot is free.
     ///
     /// # Safety
-    /// The submit queue has room for every slot. The engine is not used while the iocb is.
+    /// - The submit queue has room for every slot.
+    /// - `make` does not use the engine. It returns what [`Vacancy::fill`] has returned, after
+    ///   which it does not unwind.
     #[cfg(feature = "std")]
     #[inline(always)]
-    pub(crate) unsafe fn push_and_show(&self, op: O) -> Result<(Tag, &Iocb), PushError<O>>
-    where
-        O: Operation,
-    {
-        let (slot, tag) = self.place_in_slot(op)?;
+    pub(crate) unsafe fn push_made(
+        &self,
+        make: impl FnOnce(Vacancy<'_, O>) -> (O, Tag),
+    ) -> Option<Tag> {
+        // SAFETY: This is a link of the free list.
+        let slot = unsafe { self.follow(self.free.get()) }?;
+        // To be filled may overwrite it.
+        let next = slot.next.get();
+        // SAFETY: The slot is on the free list. It comes off below, once it is filled.
+        let (op, tag) = make(unsafe { Vacancy::new(slot) });
+        self.free.set(next);
+        // SAFETY: The slot was free: nothing is in it, and nobody has a pointer into it.
+        unsafe { slot.operation().write(op) };
         // SAFETY: No slot is queued twice and there is room for each, so the queue is not full. The
         // slot stays as long as the engine.
         unsafe { self.queued.push(slot) };
-        // SAFETY: The slot stays as long as the engine. Nobody writes the iocb meanwhile: it is the
-        // engine that does, or has the kernel do it, and the caller does not use the engine.
-        let iocb = unsafe { &*slot.iocb.get() };
-        Ok((tag, iocb))
+        Some(tag)
     }
 
     /// Moves `op` into a free slot and prepares it there.
@@ -377,29 +387,7 @@ impl<O> Engine<O> {
         mem::forget(unprepared);
         // SAFETY: The slot is on no list and the kernel does not have its iocb, as the caller
         // promises. The operation stays in the slot, lent, while the tag is live.
-        unsafe { self.begin(slot, prepared) }
-    }
-
-    /// Makes the tag of a slot live, whose operation has been prepared.
-    ///
-    /// # Safety
-    /// - The slot is one of this engine and on no list, and the kernel does not have its iocb.
-    /// - What `prepared` lends stays lent while the tag is live.
-    #[inline(always)]
-    unsafe fn begin(&self, slot: &Slot<O>, prepared: Prepared<'_>) -> Tag {
-        // The loan ends for the compiler here; the live tag keeps it up.
-        let tag = slot.tag().next();
-        debug_assert!(tag.is_live());
-        let of_kernel = match prepared.filled() {
-            None => tag,
-            Some(filled) => {
-                slot.set_filled(filled);
-                tag.with_fills()
-            }
-        };
-        // SAFETY: The kernel does not have this iocb: its last operation has ended.
-        unsafe { slot.set_iocb(prepared.into_iocb().user_data(of_kernel.user_data())) };
-        tag
+        unsafe { slot.begin(prepared) }
     }
 
     // ---- submit ----

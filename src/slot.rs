@@ -2,7 +2,7 @@
 //! and completes it.
 
 use crate::room::Filled;
-use crate::{CallError, Diagnosis, Errno, Iocb, Opcode, Operation};
+use crate::{CallError, Diagnosis, Errno, Iocb, Opcode, Operation, Prepared};
 use core::cell::{Cell, UnsafeCell};
 use core::fmt;
 use core::mem::MaybeUninit;
@@ -139,6 +139,55 @@ impl<O> Slot<O> {
         // (promise of the caller).
         unsafe { self.iocb.get().write(iocb) };
     }
+
+    /// Makes the tag live, for an operation that has been prepared.
+    ///
+    /// # Safety
+    /// - The slot is one of an engine and on no list, or becomes so at once. The kernel does not
+    ///   have its iocb.
+    /// - What `prepared` lends stays lent while the tag is live.
+    #[inline(always)]
+    pub(crate) unsafe fn begin(&self, prepared: Prepared<'_>) -> Tag {
+        // The loan ends for the compiler here; the live tag keeps it up.
+        let tag = self.tag().next();
+        debug_assert!(tag.is_live());
+        let of_kernel = match prepared.filled() {
+            None => tag,
+            Some(filled) => {
+                self.set_filled(filled);
+                tag.with_fills()
+            }
+        };
+        // SAFETY: The kernel does not have this iocb (promise of the caller).
+        unsafe { self.set_iocb(prepared.into_iocb().user_data(of_kernel.user_data())) };
+        tag
+    }
+}
+
+/// A free slot, in which a driver prepares an operation.
+#[cfg(feature = "std")]
+pub(crate) struct Vacancy<'e, O>(&'e Slot<O>);
+
+#[cfg(feature = "std")]
+impl<'e, O> Vacancy<'e, O> {
+    /// # Safety
+    /// The slot is one of an engine. It is on the free list, and comes off it once it is filled.
+    #[inline(always)]
+    pub(crate) unsafe fn new(slot: &'e Slot<O>) -> Self {
+        Self(slot)
+    }
+
+    /// Writes the iocb of an operation to the slot, and makes the slot's tag live.
+    ///
+    /// # Safety
+    /// What `prepared` lends stays lent until the operation has ended.
+    #[inline(always)]
+    pub(crate) unsafe fn fill(self, prepared: Prepared<'_>) -> Tag {
+        // SAFETY: The slot comes off the free list now (`new`), and the kernel does not have the
+        // iocb of a free slot. The loan lasts (promise of the caller): the tag is live until the
+        // operation has ended.
+        unsafe { self.0.begin(prepared) }
+    }
 }
 
 impl<O> Default for Slot<O> {
@@ -197,12 +246,6 @@ impl Token {
     #[inline(always)]
     pub(crate) fn new(engine: EngineId, tag: Tag) -> Self {
         Self { tag, engine }
-    }
-
-    /// Returns the operation's tag. The engine is known to be the one that it is of.
-    #[cfg(feature = "std")]
-    pub(crate) fn tag(self) -> Tag {
-        self.tag
     }
 
     /// Returns the operation's tag, if it is one of this engine's.

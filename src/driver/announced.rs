@@ -112,33 +112,32 @@ impl Announcing {
     }
 }
 
-/// Says how an operation is announced.
+/// Says how the operations are announced that are prepared now.
+#[derive(Clone, Copy)]
 pub(super) struct Announced {
-    /// The driver's, which is open as long as the operation may be submitted.
+    /// The driver's, which is open as long as the operations may be submitted.
     pub(super) eventfd: Fd<'static>,
     /// True if reads and writes name the eventfd.
     pub(super) names: bool,
-    /// The kind of the operation, once it has been prepared.
-    pub(super) kind: Kind,
 }
 
 impl Announced {
-    /// Has an operation that was prepared name the eventfd, or not.
+    /// Has an operation that was prepared name the eventfd, or not. Returns also its kind.
     #[inline(always)]
-    pub(super) fn announce<'op>(&mut self, prepared: Prepared<'op>) -> Prepared<'op> {
-        self.kind = Kind::of(prepared.iocb(), self.names);
-        match self.kind {
+    pub(super) fn announce<'op>(self, prepared: Prepared<'op>) -> (Prepared<'op>, Kind) {
+        let kind = Kind::of(prepared.iocb(), self.names);
+        let prepared = match kind {
             Kind::SilentTransfer => prepared.without_eventfd(),
             Kind::Transfer | Kind::Other => prepared.eventfd(self.eventfd),
-        }
+        };
+        (prepared, kind)
     }
 
     /// Makes an operation that the kernel refuses at once, in place of one that panicked.
     #[cold]
-    pub(super) fn refused(&mut self) -> Prepared<'static> {
-        self.kind = Kind::Other;
+    pub(super) fn refused() -> (Prepared<'static>, Kind) {
         // SAFETY: The iocb names neither memory nor a file: no descriptor has this number.
-        unsafe { Prepared::from_iocb(Iocb::fsync(-1)) }
+        (unsafe { Prepared::from_iocb(Iocb::fsync(-1)) }, Kind::Other)
     }
 }
 

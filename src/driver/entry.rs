@@ -24,11 +24,12 @@
 //! size, and each thread keeps some that are free. An operation may end on another thread: a free
 //! entry belongs to nobody.
 
-use super::announced::Announced;
+use super::announced::{Announced, Kind as Announcement};
+use super::overdue::Facts;
 use super::tracing::Traced;
 use super::users_code::{Payload, goes_on};
 use crate::primitive::{AtomicBool, Ordering};
-use crate::slot::Tag;
+use crate::slot::{Tag, Vacancy};
 use crate::{Errno, EventResult, Operation, Prepared};
 use alloc::alloc::{alloc, dealloc, handle_alloc_error};
 use alloc::boxed::Box;
@@ -53,20 +54,21 @@ const LAYOUT: Layout = Layout::new::<Entry>();
 ///
 /// # Invariants
 /// - There is an operation in `op`, of the type that `kind` is of.
-/// - `waker`, `ticket`, `mark`, `is_submitted` and `is_abandoned` are used by the future before its
+/// - `waker`, `ticket`, `mark`, `is_measured` and `is_abandoned` are used by the future before its
 ///   first poll, and then under the driver's lock.
-/// - `tag` is written by the event loop: before `is_submitted` is set, or under the lock. It is
-///   read by the event loop, or under the lock once `is_submitted` is set.
+/// - `tag` and `facts` are written by the event loop, which has the operation, before the
+///   [`State`](super::state::State) notes its submit. They are read by the event loop, or under the
+///   lock from then on. A piece that follows is noted anew.
 /// - Everything else belongs to whoever has the operation.
 pub(super) struct Entry {
     kind: &'static Kind,
     /// The outcome is there. Set under the driver's lock, after which the driver has forgotten the
     /// entry.
     ended: AtomicBool,
-    /// `tag` is set for those who have the lock.
-    pub(super) is_submitted: Cell<bool>,
     /// The future is gone.
     pub(super) is_abandoned: Cell<bool>,
+    /// The operation never goes on, and need not be asked.
+    pub(super) is_plain: Cell<bool>,
     /// The operation is measured, under `mark`.
     pub(super) is_measured: Cell<bool>,
     /// There from the start to the end of the operation, unless its future is gone.
@@ -77,6 +79,8 @@ pub(super) struct Entry {
     pub(super) mark: Cell<usize>,
     /// The tag of its slot; an index above every capacity until it is pushed.
     pub(super) tag: Cell<Tag>,
+    /// What the kernel is asked for, once it is prepared.
+    pub(super) facts: Cell<Facts>,
     result: Cell<Result<u32, Errno>>,
     /// The payload, if `prepare` or `goes_on` of the operation panicked.
     panic: Cell<Option<Payload>>,
@@ -87,7 +91,7 @@ pub(super) struct Entry {
 /// Lists what is done with an operation whose type only its future knows.
 struct Kind {
     /// See [`EntryRef::prepare`].
-    prepare: unsafe fn(&Entry, &mut Announced) -> Prepared<'static>,
+    prepare: unsafe fn(&Entry, Announced, Vacancy<'_, QueuedOperation>) -> (Tag, Announcement),
     /// See [`EntryRef::goes_on`].
     goes_on: unsafe fn(&Entry, EventResult) -> bool,
     /// Drops the operation.
@@ -99,19 +103,23 @@ struct Of<O>(PhantomData<O>);
 
 impl<O: Operation + 'static> Of<O> {
     const KIND: &'static Kind = &Kind {
-        prepare: |entry, announced| {
+        prepare: |entry, announced, vacancy| {
             // SAFETY: The entry has the kind of this type, and the caller of `EntryRef::prepare`
             // has the operation.
             let op = unsafe { entry.op.get::<O>() };
             // SAFETY: It belongs to whoever has the operation.
             let traced = unsafe { &mut *entry.traced.get() };
-            match traced.prepare(op) {
+            let (prepared, announcement) = match traced.prepare(op) {
                 Ok(prepared) => announced.announce(prepared),
                 Err(payload) => {
                     entry.panic.set(Some(payload));
-                    announced.refused()
+                    Announced::refused()
                 }
-            }
+            };
+            entry.facts.set(Facts::of(prepared.iocb()));
+            // SAFETY: The caller of `EntryRef::prepare` leaves the operation alone until it has
+            // ended.
+            (unsafe { vacancy.fill(prepared) }, announcement)
         },
         goes_on: |entry, outcome| {
             let mut panic = None;
@@ -226,14 +234,18 @@ impl EntryRef {
         unsafe { *self.traced.get() = traced };
     }
 
-    /// Prepares the operation.
+    /// Prepares the operation into a slot. Returns what [`Vacancy::fill`] has returned.
     ///
     /// # Safety
-    /// The caller has the operation, and leaves it alone while what the result lends is used.
+    /// The caller has the operation, and leaves it alone until it has ended in the slot.
     #[inline(always)]
-    pub(super) unsafe fn prepare<'op>(self, announced: &mut Announced) -> Prepared<'op> {
+    pub(super) unsafe fn prepare(
+        self,
+        announced: Announced,
+        vacancy: Vacancy<'_, QueuedOperation>,
+    ) -> (Tag, Announcement) {
         // SAFETY: The promises of the caller.
-        unsafe { (self.kind.prepare)(&self, announced) }
+        unsafe { (self.kind.prepare)(&self, announced, vacancy) }
     }
 
     /// Asks whether the operation goes on.
@@ -274,15 +286,12 @@ impl EntryRef {
 /// The driver has the operation of the entry.
 pub(super) struct QueuedOperation {
     pub(super) entry: EntryRef,
-    pub(super) announced: Announced,
+    pub(super) announcement: Announcement,
 }
 
 impl Operation for QueuedOperation {
-    #[inline(always)]
     fn prepare(&mut self) -> Prepared<'_> {
-        // SAFETY: The driver has the operation (invariant), and leaves it alone until the kernel is
-        // finished with it, which is when it takes this out of the queue or prepares it again.
-        unsafe { self.entry.prepare(&mut self.announced) }
+        unreachable!("it is pushed prepared")
     }
 
     #[inline(always)]
@@ -324,7 +333,7 @@ impl<O: Operation + 'static> Held<O> {
         let unfilled = Free(allocate());
         let op = make();
         // SAFETY: The memory is that of an entry, and nobody else's.
-        let storage = unsafe { Self::begin(&unfilled) };
+        let storage = unsafe { Self::begin(&unfilled, op.is_plain()) };
         // SAFETY: The storage is empty, and nobody refers to it.
         unsafe { storage.put(op) };
         Self { entry: EntryRef(unfilled.keep()), op: PhantomData }
@@ -335,7 +344,7 @@ impl<O: Operation + 'static> Held<O> {
     pub(crate) fn from_box(op: Box<O>) -> Self {
         let unfilled = Free(allocate());
         // SAFETY: The memory is that of an entry, and nobody else's.
-        let storage = unsafe { Self::begin(&unfilled) };
+        let storage = unsafe { Self::begin(&unfilled, op.is_plain()) };
         // SAFETY: The storage is empty, and nobody refers to it.
         unsafe { storage.put_box(op) };
         Self { entry: EntryRef(unfilled.keep()), op: PhantomData }
@@ -346,7 +355,7 @@ impl<O: Operation + 'static> Held<O> {
     /// # Safety
     /// The memory is nobody else's, and has no operation.
     #[inline(always)]
-    unsafe fn begin(memory: &Free) -> &OpStorage<ROOM> {
+    unsafe fn begin(memory: &Free, is_plain: bool) -> &OpStorage<ROOM> {
         let entry = memory.0.as_ptr();
         macro_rules! write {
             ($($field:ident: $value:expr,)*) => {
@@ -361,13 +370,14 @@ impl<O: Operation + 'static> Held<O> {
         write! {
             kind: Of::<O>::KIND,
             ended: AtomicBool::new(false),
-            is_submitted: Cell::new(false),
             is_abandoned: Cell::new(false),
+            is_plain: Cell::new(is_plain),
             is_measured: Cell::new(false),
             waker: Cell::new(None),
             ticket: Cell::new(0),
             mark: Cell::new(0),
             tag: Cell::new(Tag::from_user_data(u64::MAX)),
+            facts: Cell::new(Facts::of_sync()),
             result: Cell::new(Ok(0)),
             panic: Cell::new(None),
             traced: UnsafeCell::new(Traced::new()),

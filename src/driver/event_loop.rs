@@ -1,16 +1,15 @@
 //! [`EventLoop`], which moves operations to the kernel and completions back.
 
 use super::Shared;
-use super::announced::{Announced, Announcing, Kind};
+use super::announced::{Announced, Announcing, Kind as Announcement};
 use super::deferred::Deferred;
 use super::entry::{EntryRef, QueuedOperation};
 use super::helper::Purpose;
-use super::overdue::Facts;
 use super::stall::Stall;
 use super::state::State;
 use super::stats::SubmitCounts;
 use crate::clock;
-use crate::slot::Tag;
+use crate::slot::{Tag, Vacancy};
 use crate::{CallError, Errno, EventFd, Fd, Queue};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -26,8 +25,8 @@ pub(super) struct EventLoop {
     eventfd: Arc<EventFd>,
     /// Taken from the state, and not pushed yet; its allocation is kept.
     admitted: Vec<EntryRef>,
-    /// Pushed, and not submitted yet. Emptied by each submit; its allocation is kept.
-    pushed: Vec<EntryRef>,
+    /// Prepared and queued, and not submitted yet. Emptied by each submit; its allocation is kept.
+    prepared: Vec<EntryRef>,
     /// The beginning of the last submit and its time, until the next step.
     last_submit: Option<(Instant, Duration)>,
     /// Taken from the queue, and not given to the state yet; its allocation is kept.
@@ -52,7 +51,7 @@ impl EventLoop {
             queue: Some(queue),
             eventfd,
             admitted: Vec::new(),
-            pushed: Vec::new(),
+            prepared: Vec::new(),
             last_submit: None,
             completed: Vec::new(),
             wakers: Vec::new(),
@@ -112,32 +111,37 @@ impl EventLoop {
     ///
     /// This runs users' code (`goes_on`, `prepare`), so the state is not locked.
     fn take_completed(&mut self, shared: &Shared) -> Option<Errno> {
+        let announced = self.announced();
         let queue = self.queue.as_mut()?;
+        // The reactor, which may have forked, has run since the last time.
+        shared.check_process().ok()?;
         loop {
             let mut ready = match queue.ready_piece() {
                 Ok(Some(ready)) => ready,
                 Ok(None) => return None,
                 Err(error) => return Some(error.errno()),
             };
-            let entry = ready.op().entry;
-            self.announcing.ended(ready.op().announced.kind);
-            if ready.goes_on() && shared.is_awaited(entry) {
-                let names = self.announcing.names();
-                ready.op_mut().announced.names = names;
-                let tag = ready.push_again().tag();
-                let Some(iocb) = queue.iocb_of(tag) else { continue };
-                self.announcing.pushed(Kind::of(&iocb, names));
-                // It may be cancelled before it is submitted.
-                if let Ok(mut state) = shared.lock() {
-                    // The submit of the piece before ends first.
-                    note_return(&mut self.last_submit, &mut state);
-                    entry.tag.set(tag);
-                    state.note_submit(entry, Facts::of(&iocb), clock::now());
-                }
-            } else {
-                entry.set_result(ready.take().result);
-                self.completed.push(entry);
+            let &QueuedOperation { entry, announcement } = ready.op();
+            self.announcing.ended(announcement);
+            let asked = !entry.is_plain.get();
+            let goes_on = asked && ready.goes_on();
+            let result = ready.take().result;
+            if asked {
+                // It may have forked.
+                shared.check_process().ok()?;
             }
+            if !(goes_on && shared.lock().ok()?.begin_piece(entry)) {
+                entry.set_result(result);
+                self.completed.push(entry);
+                continue;
+            }
+            let (tag, announcement) = push(queue, entry, announced);
+            self.announcing.pushed(announcement);
+            let mut state = shared.lock().ok()?;
+            // The submit of the piece before ends first.
+            note_return(&mut self.last_submit, &mut state);
+            // It may be cancelled before it is submitted.
+            state.note_piece(entry, tag, clock::now());
         }
     }
 
@@ -149,23 +153,24 @@ impl EventLoop {
         tags.iter().filter(|&&tag| queue.cancel_tag(tag).is_ok()).count() > 0
     }
 
-    #[inline(always)]
-    fn push(&mut self) {
-        let Some(queue) = &mut self.queue else { return };
+    fn announced(&self) -> Announced {
         // SAFETY: The event loop keeps it open, and the queue is submitted by the event loop alone.
         let eventfd = unsafe { Fd::<'static>::borrow_raw(self.eventfd.fd().as_raw()) };
-        let names = self.announcing.names();
+        Announced { eventfd, names: self.announcing.names() }
+    }
+
+    /// Prepares and queues the operations that were admitted.
+    #[inline(always)]
+    fn push(&mut self) {
+        let announced = self.announced();
+        let Some(queue) = &mut self.queue else { return };
         // Off the list first: one that is unwound over is not pushed twice.
-        for entry in self.admitted.drain(..) {
-            let announced = Announced { eventfd, names, kind: Kind::Other };
-            match queue.push_and_show(QueuedOperation { entry, announced }) {
-                Ok((tag, iocb)) => {
-                    entry.tag.set(tag);
-                    self.announcing.pushed(Kind::of(iocb, names));
-                    self.pushed.push(entry);
-                }
-                Err(_) => unreachable!("no more are admitted than there are slots"),
-            }
+        self.prepared.clear();
+        mem::swap(&mut self.prepared, &mut self.admitted);
+        for &entry in &self.prepared {
+            let (tag, announcement) = push(queue, entry, announced);
+            entry.tag.set(tag);
+            self.announcing.pushed(announcement);
         }
     }
 
@@ -179,7 +184,13 @@ impl EventLoop {
             return false;
         }
         let start = clock::now();
-        note_submits(&mut self.pushed, queue, shared, start);
+        // Before the call, which may block.
+        if !self.prepared.is_empty() {
+            if let Ok(mut state) = shared.lock() {
+                state.note_submit(&self.prepared, start);
+            }
+            self.prepared.clear();
+        }
         let submitted = queue.submit();
         let took = clock::now() - start;
         self.last_submit = Some((start, took));
@@ -222,8 +233,8 @@ impl EventLoop {
         let Some(queue) = &mut self.queue else { return false };
         let _ = shared.with_state(|state, deferred| {
             note_return(&mut self.last_submit, state);
-            while let Some(QueuedOperation { entry, announced }) = queue.take_queued() {
-                self.announcing.ended(announced.kind);
+            while let Some(QueuedOperation { entry, announcement }) = queue.take_queued() {
+                self.announcing.ended(announcement);
                 entry.set_result(Err(errno));
                 self.completed.push(entry);
             }
@@ -254,23 +265,25 @@ fn note_return(last_submit: &mut Option<(Instant, Duration)>, state: &mut State)
     }
 }
 
-/// Notes what is about to be submitted, before the call, which may block.
+/// Prepares an operation, and queues it.
 #[inline(always)]
-fn note_submits(
-    pushed: &mut Vec<EntryRef>,
-    queue: &Queue<QueuedOperation>,
-    shared: &Shared,
-    at: Instant,
-) {
-    if pushed.is_empty() {
-        return;
+fn push(
+    queue: &mut Queue<QueuedOperation>,
+    entry: EntryRef,
+    announced: Announced,
+) -> (Tag, Announcement) {
+    let mut announcement = Announcement::Other;
+    let make = |vacancy: Vacancy<'_, QueuedOperation>| {
+        let tag;
+        // SAFETY: The driver has the operation, as that of each entry that it pushes. It leaves it
+        // alone until it takes it out of the queue, which is when it has ended.
+        (tag, announcement) = unsafe { entry.prepare(announced, vacancy) };
+        (QueuedOperation { entry, announcement }, tag)
+    };
+    // SAFETY: The tag is that of `Vacancy::fill`, which is the last that `prepare` calls.
+    let pushed = unsafe { queue.push_made(make) };
+    match pushed {
+        Some(tag) => (tag, announcement),
+        None => unreachable!("no more are admitted than there are slots"),
     }
-    if let Ok(mut state) = shared.lock() {
-        for &entry in &*pushed {
-            if let Some(iocb) = queue.iocb_of(entry.tag.get()) {
-                state.note_submit(entry, Facts::of(&iocb), at);
-            }
-        }
-    }
-    pushed.clear();
 }

@@ -3,7 +3,7 @@
 use super::batching::Decision;
 use super::blocking::BlockingThreads;
 use super::deferred::Deferred;
-use super::entry::{EntryRef, QueuedOperation};
+use super::entry::QueuedOperation;
 use super::event_loop::EventLoop;
 use super::helper::{Helper, Purpose};
 use super::reactor::Contained;
@@ -114,11 +114,6 @@ impl Shared {
     pub(super) fn lock(&self) -> Result<MutexGuard<'_, State>, Errno> {
         self.check_process()?;
         Ok(self.state.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Returns whether somebody waits for the operation of an entry.
-    pub(super) fn is_awaited(&self, entry: EntryRef) -> bool {
-        self.lock().is_ok_and(|_state| !entry.is_abandoned.get())
     }
 
     /// Calls `step` under the lock, and does what it defers after it. Does neither in a forked

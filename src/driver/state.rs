@@ -4,7 +4,7 @@ use super::batching::{Batching, Decision};
 use super::deferred::Deferred;
 use super::entry::EntryRef;
 use super::meter::Meter;
-use super::overdue::{Facts, Overdue, Submitted};
+use super::overdue::{Overdue, Submitted};
 use super::stall::RETRY_LIMIT;
 use super::stats::DriverStats;
 use crate::Errno;
@@ -26,13 +26,6 @@ pub(super) enum GivenUp {
     NotAdmitted,
     /// It is in the queue or in the kernel, and stays with the driver.
     Left,
-}
-
-/// An operation that was given to the kernel.
-#[derive(Clone, Copy)]
-struct InKernel {
-    submitted: Submitted,
-    is_abandoned: bool,
 }
 
 /// Gives numbers to the operations that are measured.
@@ -58,10 +51,16 @@ pub(super) struct State {
     /// The number of operations that were admitted and have not ended; at most `capacity`.
     admitted: usize,
     capacity: usize,
+    /// The ticket of the last operation that was submitted: all up to it have been. Those above it
+    /// that were admitted are being prepared.
+    submitted_to: u64,
     /// Operations that have been submitted and abandoned, and are to be cancelled.
     cancels: Vec<Tag>,
+    /// Operations that were abandoned while they were being prepared.
+    abandoned_early: Vec<EntryRef>,
     /// The operations in the queue or the kernel that have been submitted, by slot.
-    in_kernel: Vec<Option<InKernel>>,
+    in_kernel: Vec<Option<EntryRef>>,
+    submits: Submits,
     marks: Marks,
     batching: Batching,
     pub(super) meter: Meter,
@@ -86,8 +85,11 @@ impl State {
             admitted_to: 0,
             admitted: 0,
             capacity,
+            submitted_to: 0,
             cancels: Vec::new(),
+            abandoned_early: Vec::new(),
             in_kernel: vec![None; capacity],
+            submits: Submits::default(),
             marks: Marks::default(),
             batching: Batching::default(),
             meter: Meter::default(),
@@ -219,13 +221,11 @@ impl State {
         if ticket <= self.admitted_to {
             debug_assert!(!entry.is_abandoned.get(), "a future is dropped once");
             entry.is_abandoned.set(true);
-            // One that is being prepared is cancelled when it has been submitted.
-            if entry.is_submitted.get() {
-                let tag = entry.tag.get();
-                self.cancels.push(tag);
-                if let Some(in_kernel) = self.in_kernel_at(tag) {
-                    in_kernel.is_abandoned = true;
-                }
+            if ticket <= self.submitted_to {
+                self.cancels.push(entry.tag.get());
+            } else {
+                // It is cancelled when it has been submitted.
+                self.abandoned_early.push(entry);
             }
             return (GivenUp::Left, true);
         }
@@ -271,32 +271,74 @@ impl State {
         self.held.extend(self.waiting.drain(..));
     }
 
-    /// Notes that an operation, whose tag the entry has, is about to be submitted.
+    /// Notes that all operations that were admitted are about to be submitted. Those which have
+    /// been prepared since the last time are `prepared`.
     #[inline(always)]
-    pub(super) fn note_submit(&mut self, entry: EntryRef, facts: Facts, at: Instant) {
-        let (tag, is_abandoned) = (entry.tag.get(), entry.is_abandoned.get());
-        let submitted = Submitted { facts, at };
-        if entry.is_measured.get() {
-            self.meter.submits(entry.mark.get(), &submitted);
+    pub(super) fn note_submit(&mut self, prepared: &[EntryRef], at: Instant) {
+        for &entry in prepared {
+            if let Some(place) = self.in_kernel.get_mut(entry.tag.get().index() as usize) {
+                *place = Some(entry);
+            }
         }
-        entry.is_submitted.set(true);
-        if is_abandoned {
-            self.cancels.push(tag);
+        if self.admitted == prepared.len() {
+            // All of those before have ended.
+            self.submits.clear();
         }
-        if let Some(in_kernel) = self.in_kernel.get_mut(tag.index() as usize) {
-            *in_kernel = Some(InKernel { submitted, is_abandoned });
+        self.submits.note(self.admitted_to, at, &self.in_kernel);
+        self.submitted_to = self.admitted_to;
+        if self.meter.is_on() || !self.abandoned_early.is_empty() {
+            self.note_rest(prepared, at);
         }
     }
 
-    fn in_kernel_at(&mut self, tag: Tag) -> Option<&mut InKernel> {
-        self.in_kernel.get_mut(tag.index() as usize)?.as_mut()
+    #[cold]
+    fn note_rest(&mut self, prepared: &[EntryRef], at: Instant) {
+        self.cancels.extend(self.abandoned_early.drain(..).map(|entry| entry.tag.get()));
+        prepared.iter().for_each(|&entry| self.measure_submit(entry, at));
+    }
+
+    fn measure_submit(&mut self, entry: EntryRef, at: Instant) {
+        if entry.is_measured.get() {
+            let facts = entry.facts.get();
+            self.meter.submits(entry.mark.get(), &Submitted { facts, at });
+        }
+    }
+
+    /// Lets the event loop prepare the next piece of an operation. Returns `false` if nobody waits
+    /// for it.
+    pub(super) fn begin_piece(&mut self, entry: EntryRef) -> bool {
+        self.forget_submit(entry);
+        !entry.is_abandoned.get()
+    }
+
+    /// Notes that the next piece of an operation, which has this tag, is about to be submitted.
+    pub(super) fn note_piece(&mut self, entry: EntryRef, tag: Tag, at: Instant) {
+        entry.tag.set(tag);
+        if let Some(place) = self.in_kernel.get_mut(tag.index() as usize) {
+            *place = Some(entry);
+        }
+        // It was abandoned while the piece was being prepared.
+        if entry.is_abandoned.get() {
+            self.cancels.push(tag);
+        }
+        self.measure_submit(entry, at);
+    }
+
+    /// Takes an operation off the list of those that have been submitted.
+    #[inline(always)]
+    fn forget_submit(&mut self, entry: EntryRef) {
+        if let Some(place) = self.in_kernel.get_mut(entry.tag.get().index() as usize) {
+            *place = None;
+        }
     }
 
     /// Lists the operations that were submitted so long before `now`, the oldest first.
     pub(super) fn overdue(&self, age: Duration, now: Instant) -> Vec<Overdue> {
-        let late = |&InKernel { submitted, is_abandoned }: &InKernel| {
-            let since = now.saturating_duration_since(submitted.at);
-            (since >= age).then(|| submitted.overdue(since, is_abandoned))
+        let late = |&entry: &EntryRef| {
+            let at = self.submits.time_of(entry.ticket.get())?;
+            let since = now.saturating_duration_since(at);
+            let submitted = Submitted { facts: entry.facts.get(), at };
+            (since >= age).then(|| submitted.overdue(since, entry.is_abandoned.get()))
         };
         let mut overdue: Vec<_> = self.in_kernel.iter().flatten().filter_map(late).collect();
         overdue.sort_by_key(|operation| core::cmp::Reverse(operation.age));
@@ -322,9 +364,7 @@ impl State {
         self.stats.completed += entries.len() as u64;
         deferred.reserve(entries.len());
         for entry in entries.drain(..) {
-            if let Some(in_kernel) = self.in_kernel.get_mut(entry.tag.get().index() as usize) {
-                *in_kernel = None;
-            }
+            self.forget_submit(entry);
             if entry.is_measured.get() {
                 self.meter.completed(entry.mark.get(), entry.count());
             }
@@ -340,6 +380,7 @@ impl State {
     #[cold]
     fn discard(&mut self, entry: EntryRef, deferred: &mut Deferred) {
         self.unmark(entry);
+        self.abandoned_early.retain(|&early| early != entry);
         // SAFETY: The operation has ended, its future has gone, and the driver's lists have
         // forgotten it.
         unsafe { deferred.discard(entry) };
@@ -399,6 +440,47 @@ impl State {
     pub(super) fn set_destroyed(&mut self, deferred: &mut Deferred) {
         self.destroyed = true;
         mem::take(&mut self.closers).into_values().for_each(|waker| deferred.wake(waker));
+    }
+}
+
+/// The times of the submits of which operations are in the kernel.
+#[derive(Default)]
+struct Submits(Vec<(u64, Instant)>);
+
+impl Submits {
+    /// The number of submits from which on those are forgotten whose operations have ended.
+    const MANY: usize = 64;
+
+    fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// Notes the time of a submit of all operations up to a ticket.
+    #[inline(always)]
+    fn note(&mut self, submitted_to: u64, at: Instant, in_kernel: &[Option<EntryRef>]) {
+        // No more submits than slots have operations in the kernel.
+        if self.0.len() >= Self::MANY.max(2 * in_kernel.len()) {
+            self.forget(in_kernel);
+        }
+        self.0.push((submitted_to, at));
+    }
+
+    #[cold]
+    fn forget(&mut self, in_kernel: &[Option<EntryRef>]) {
+        let tickets = in_kernel.iter().flatten().map(|entry| entry.ticket.get());
+        let mut tickets: Vec<_> = tickets.collect();
+        tickets.sort_unstable();
+        let mut before = 0;
+        self.0.retain(|&(submitted_to, _)| {
+            let up_to = tickets.partition_point(|&ticket| ticket <= submitted_to);
+            up_to > mem::replace(&mut before, up_to)
+        });
+    }
+
+    /// Returns the time of the first submit of an operation.
+    fn time_of(&self, ticket: u64) -> Option<Instant> {
+        let submit = self.0.partition_point(|&(submitted_to, _)| submitted_to < ticket);
+        self.0.get(submit).map(|&(_, at)| at)
     }
 }
 

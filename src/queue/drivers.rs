@@ -3,17 +3,25 @@
 use super::Queue;
 use super::ready::Ready;
 use crate::engine::Engine;
-use crate::slot::{PushError, Tag};
+use crate::slot::{Tag, Vacancy};
 use crate::{CallError, Errno, IoContext, Iocb, Operation, Prepared};
 use alloc::vec::Vec;
 
 impl<O: Operation + 'static> Queue<O> {
-    /// Pushes as [`push`](Self::push) does, and shows the iocb, too.
+    /// Queues the operation that `make` makes and prepares, straight into the slot. Returns its
+    /// tag, or `None` if no slot is free.
+    ///
+    /// # Safety
+    /// `make` returns what [`Vacancy::fill`] has returned, after which it does not unwind.
     #[inline(always)]
-    pub(crate) fn push_and_show(&mut self, op: O) -> Result<(Tag, &Iocb), PushError<O>> {
-        // SAFETY: `Boxes::new` made room for every slot in the submit queue. The iocb borrows the
-        // queue, whose engine is not used meanwhile.
-        unsafe { self.engine.push_and_show(op) }
+    pub(crate) unsafe fn push_made(
+        &mut self,
+        make: impl FnOnce(Vacancy<'_, O>) -> (O, Tag),
+    ) -> Option<Tag> {
+        // SAFETY: `Boxes::new` made room for every slot in the submit queue. `make` does not use
+        // the engine, which the queue has and which is borrowed exclusively. The rest is the
+        // promise of the caller.
+        unsafe { self.engine.push_made(make) }
     }
 
     /// Cancels the operation of a tag, as [`cancel`](Self::cancel) does.
@@ -22,9 +30,10 @@ impl<O: Operation + 'static> Queue<O> {
     }
 
     /// Returns the next operation that has ended, as [`ready`](Self::ready) does, also if it goes
-    /// on. The caller sees to that.
+    /// on. The caller sees to that, and has checked the process since it has run users' code.
+    #[inline(always)]
     pub(crate) fn ready_piece(&mut self) -> Result<Option<Ready<'_, O>>, CallError> {
-        Ok(self.engine.poll_piece(&self.context)?.map(Ready::new))
+        Ok(self.engine.poll_piece_in_process(&self.context)?.map(Ready::new))
     }
 
     /// Returns the engine and its context, for an owner that comes back in while users' code runs:
