@@ -516,7 +516,7 @@ impl Driver {
     /// ```
     pub fn measure(&self, on: bool) {
         if let Ok(mut state) = self.shared.lock() {
-            state.meter.turn(on);
+            state.measure(on);
         }
     }
 

@@ -316,11 +316,15 @@ impl<'op> Prepared<'op> {
         &self.iocb
     }
 
-    /// Names no eventfd.
+    /// Names this eventfd and no other, or none. The number of one that is not named says nothing
+    /// to the kernel.
     #[cfg(feature = "std")]
-    pub(crate) fn without_eventfd(mut self) -> Self {
-        self.iocb.as_raw_mut().aio_flags &= !crate::abi::IOCB_FLAG_RESFD;
-        self.iocb.as_raw_mut().aio_resfd = 0;
+    #[inline(always)]
+    pub(crate) fn signals(mut self, eventfd: Fd<'op>, names: bool) -> Self {
+        const _: () = assert!(crate::abi::IOCB_FLAG_RESFD == 1);
+        let raw = self.iocb.as_raw_mut();
+        raw.aio_flags = raw.aio_flags & !crate::abi::IOCB_FLAG_RESFD | u32::from(names);
+        raw.aio_resfd = eventfd.as_raw() as u32;
         self
     }
 

@@ -126,11 +126,7 @@ impl Announced {
     #[inline(always)]
     pub(super) fn announce<'op>(self, prepared: Prepared<'op>) -> (Prepared<'op>, Kind) {
         let kind = Kind::of(prepared.iocb(), self.names);
-        let prepared = match kind {
-            Kind::SilentTransfer => prepared.without_eventfd(),
-            Kind::Transfer | Kind::Other => prepared.eventfd(self.eventfd),
-        };
-        (prepared, kind)
+        (prepared.signals(self.eventfd, kind != Kind::SilentTransfer), kind)
     }
 
     /// Makes an operation that the kernel refuses at once, in place of one that panicked.

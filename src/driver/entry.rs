@@ -22,7 +22,8 @@
 //!
 //! A `Box` for each operation costs 130 instructions for `malloc` and `free`. All entries have one
 //! size, and each thread keeps some that are free. An operation may end on another thread: a free
-//! entry belongs to nobody.
+//! entry belongs to nobody. A free entry keeps what does not matter to its next operation: so not
+//! every field is written anew.
 
 use super::announced::{Announced, Kind as Announcement};
 use super::overdue::Facts;
@@ -49,6 +50,18 @@ const ROOM: usize = 128;
 const KEPT: usize = 256;
 
 const LAYOUT: Layout = Layout::new::<Entry>();
+
+/// Writes fields of an entry, which may be uninitialised, through a pointer to it.
+macro_rules! write_fields {
+    ($entry:ident, $($field:ident: $value:expr,)*) => {
+        $(
+            // SAFETY: The memory has the layout of an entry, and is the caller's.
+            let field = unsafe { &raw mut (*$entry).$field };
+            // SAFETY: As above.
+            unsafe { field.write($value) };
+        )*
+    };
+}
 
 /// See the [module](self).
 ///
@@ -330,9 +343,9 @@ impl<O: Operation + 'static> Held<O> {
         if !OpStorage::<ROOM>::has_room::<O>() {
             return Self::from_box(Box::new(make()));
         }
-        let unfilled = Free(allocate());
+        let unfilled = allocate();
         let op = make();
-        // SAFETY: The memory is that of an entry, and nobody else's.
+        // SAFETY: The entry is free, and this function's alone.
         let storage = unsafe { Self::begin(&unfilled, op.is_plain()) };
         // SAFETY: The storage is empty, and nobody refers to it.
         unsafe { storage.put(op) };
@@ -342,47 +355,31 @@ impl<O: Operation + 'static> Held<O> {
     /// Takes a boxed operation. One that is larger than the room stays where it is.
     #[inline]
     pub(crate) fn from_box(op: Box<O>) -> Self {
-        let unfilled = Free(allocate());
-        // SAFETY: The memory is that of an entry, and nobody else's.
+        let unfilled = allocate();
+        // SAFETY: The entry is free, and this function's alone.
         let storage = unsafe { Self::begin(&unfilled, op.is_plain()) };
         // SAFETY: The storage is empty, and nobody refers to it.
         unsafe { storage.put_box(op) };
         Self { entry: EntryRef(unfilled.keep()), op: PhantomData }
     }
 
-    /// Writes all of an entry but the operation. Returns the storage for that.
+    /// Writes what a free entry does not have, but the operation. Returns the storage for that.
     ///
     /// # Safety
-    /// The memory is nobody else's, and has no operation.
+    /// The entry is free, and nobody else's.
     #[inline(always)]
     unsafe fn begin(memory: &Free, is_plain: bool) -> &OpStorage<ROOM> {
         let entry = memory.0.as_ptr();
-        macro_rules! write {
-            ($($field:ident: $value:expr,)*) => {
-                $(
-                    // SAFETY: The memory has the layout of an entry, and is the caller's.
-                    let field = unsafe { &raw mut (*entry).$field };
-                    // SAFETY: As above.
-                    unsafe { field.write($value) };
-                )*
-            };
-        }
-        write! {
+        write_fields! { entry,
             kind: Of::<O>::KIND,
             ended: AtomicBool::new(false),
             is_abandoned: Cell::new(false),
             is_plain: Cell::new(is_plain),
             is_measured: Cell::new(false),
-            waker: Cell::new(None),
-            ticket: Cell::new(0),
-            mark: Cell::new(0),
             tag: Cell::new(Tag::from_user_data(u64::MAX)),
-            facts: Cell::new(Facts::of_sync()),
-            result: Cell::new(Ok(0)),
-            panic: Cell::new(None),
             traced: UnsafeCell::new(Traced::new()),
         }
-        // SAFETY: As above. A storage is valid whatever its bytes are.
+        // SAFETY: The entry is the caller's. A storage is valid whatever its bytes are.
         unsafe { &(*entry).op }
     }
 
@@ -471,6 +468,8 @@ struct Emptied(EntryRef);
 impl Drop for Emptied {
     #[inline(always)]
     fn drop(&mut self) {
+        // Taken when it ended or was abandoned.
+        debug_assert!(!self.0.has_panicked() && self.0.waker.take().is_none());
         let _free = Free(self.0.0);
         // SAFETY: It is this one's alone, initialised, and dropped once, as the entry is freed.
         unsafe { self.0.traced.get().drop_in_place() };
@@ -584,11 +583,15 @@ impl<const ROOM: usize> OpStorage<ROOM> {
     }
 }
 
-/// The memory of an entry in which nothing is. Frees it when it is dropped.
+/// A free entry. Gives it back when it is dropped.
+///
+/// # Invariants
+/// The entry is this one's alone. Its `waker` and its `panic` are there and `None`. Its `ticket`,
+/// `mark`, `facts` and `result` are there, whatever they are.
 struct Free(NonNull<Entry>);
 
 impl Free {
-    /// Keeps the memory, for the operation that is there now.
+    /// Keeps the entry, for the operation that is there now.
     #[inline(always)]
     fn keep(self) -> NonNull<Entry> {
         let entry = self.0;
@@ -600,62 +603,86 @@ impl Free {
 impl Drop for Free {
     #[inline(always)]
     fn drop(&mut self) {
-        let memory = self.0.cast();
-        if SPARE.try_with(|spare| spare.push(memory)) != Ok(true) {
-            // SAFETY: `new` allocated it with this layout, and nobody uses it any more.
-            unsafe { dealloc(memory.as_ptr(), LAYOUT) };
+        if SPARE.try_with(|spare| spare.push(self.0)) != Ok(true) {
+            // SAFETY: The entry is this one's alone, and goes.
+            unsafe { free(self.0) };
         }
     }
 }
 
-/// Returns memory for an entry.
+/// Returns a free entry.
 #[inline(always)]
-fn allocate() -> NonNull<Entry> {
-    SPARE.try_with(Spare::pop).ok().flatten().unwrap_or_else(new).cast()
+fn allocate() -> Free {
+    Free(SPARE.try_with(Spare::pop).ok().flatten().unwrap_or_else(new))
 }
 
 #[cold]
-fn new() -> NonNull<u8> {
+fn new() -> NonNull<Entry> {
     // SAFETY: The size is not 0.
     let memory = unsafe { alloc(LAYOUT) };
-    NonNull::new(memory).unwrap_or_else(|| handle_alloc_error(LAYOUT))
+    let Some(memory) = NonNull::new(memory) else { handle_alloc_error(LAYOUT) };
+    let entry = memory.cast::<Entry>().as_ptr();
+    write_fields! { entry,
+        waker: Cell::new(None),
+        ticket: Cell::new(0),
+        mark: Cell::new(0),
+        facts: Cell::new(Facts::of_sync()),
+        result: Cell::new(Ok(0)),
+        panic: Cell::new(None),
+    }
+    memory.cast()
+}
+
+/// Frees the memory of a free entry, which has nothing to be dropped.
+///
+/// # Safety
+/// The entry is the caller's alone, and is not used again.
+#[cold]
+unsafe fn free(entry: NonNull<Entry>) {
+    // SAFETY: `new` allocated it with this layout, and nobody uses it any more.
+    unsafe { dealloc(entry.as_ptr().cast(), LAYOUT) };
 }
 
 std::thread_local! {
     static SPARE: Spare = const { Spare { first: Cell::new(None), count: Cell::new(0) } };
 }
 
-/// The free blocks of a thread: a list, whose links lie in the blocks.
+/// The free entries of a thread: a list, whose links lie where the operations do.
 ///
 /// # Invariants
-/// Each block has the layout [`LAYOUT`], belongs to the list alone, and begins with the pointer to
-/// the next.
+/// Each entry belongs to the list alone, and is as [`Free`] says. In the place of its operation is
+/// the [`Link`] to the next.
 struct Spare {
-    first: Cell<Option<NonNull<u8>>>,
+    first: Cell<Link>,
     count: Cell<usize>,
 }
 
+type Link = Option<NonNull<Entry>>;
+
 impl Spare {
-    /// Takes a block. Returns `None` if there is none.
+    /// Takes an entry. Returns `None` if there is none.
     #[inline(always)]
-    fn pop(&self) -> Option<NonNull<u8>> {
+    fn pop(&self) -> Link {
         let first = self.first.get()?;
-        // SAFETY: The block is the list's and begins with the pointer to the next, aligned as a
-        // block is.
-        self.first.set(unsafe { first.cast::<Option<NonNull<u8>>>().read() });
+        // SAFETY: The entry is the list's alone. A storage is valid whatever its bytes are.
+        let storage = unsafe { &(*first.as_ptr()).op };
+        // SAFETY: A link is in it (invariant), which is taken once.
+        self.first.set(unsafe { storage.take::<Link>() });
         self.count.set(self.count.get() - 1);
         Some(first)
     }
 
-    /// Keeps a block, which nobody else uses. Returns `false` if there are enough.
+    /// Keeps an entry, which is free and nobody else's. Returns `false` if there are enough.
     #[inline(always)]
-    fn push(&self, block: NonNull<u8>) -> bool {
+    fn push(&self, entry: NonNull<Entry>) -> bool {
         if self.count.get() == KEPT {
             return false;
         }
-        // SAFETY: The block is the list's now. A pointer fits, and is aligned as a block is.
-        unsafe { block.cast::<Option<NonNull<u8>>>().write(self.first.get()) };
-        self.first.set(Some(block));
+        // SAFETY: The entry is the list's now. A storage is valid whatever its bytes are.
+        let storage = unsafe { &(*entry.as_ptr()).op };
+        // SAFETY: No operation is in it, and nobody refers to it.
+        unsafe { storage.put::<Link>(self.first.get()) };
+        self.first.set(Some(entry));
         self.count.set(self.count.get() + 1);
         true
     }
@@ -663,9 +690,9 @@ impl Spare {
 
 impl Drop for Spare {
     fn drop(&mut self) {
-        while let Some(block) = self.pop() {
-            // SAFETY: It was allocated with this layout, and is on the list no longer.
-            unsafe { dealloc(block.as_ptr(), LAYOUT) };
+        while let Some(entry) = self.pop() {
+            // SAFETY: It is on the list no longer.
+            unsafe { free(entry) };
         }
     }
 }

@@ -32,7 +32,7 @@ pub(super) struct EventLoop {
     /// Taken from the queue, and not given to the state yet; its allocation is kept.
     completed: Vec<EntryRef>,
     /// An empty list, for its allocation.
-    wakers: Vec<Waker>,
+    wakers: Vec<Option<Waker>>,
     /// Operations have left the queue since the completions were taken.
     submitted: bool,
     announcing: Announcing,

@@ -139,7 +139,7 @@ impl Shared {
     }
 
     /// Does what a step under the lock has left to do. Returns the list of wakers, which is empty.
-    pub(super) fn finish(self: &Arc<Self>, deferred: Deferred) -> Vec<Waker> {
+    pub(super) fn finish(self: &Arc<Self>, deferred: Deferred) -> Vec<Option<Waker>> {
         let run_now = deferred.run_now;
         if deferred.run_on_helper {
             self.run_on_helper();

@@ -1,7 +1,7 @@
 //! [`State`], what a driver knows of its operations. Plain data behind the driver's lock.
 
 use super::batching::{Batching, Decision};
-use super::deferred::Deferred;
+use super::deferred::{Deferred, Discards};
 use super::entry::EntryRef;
 use super::meter::Meter;
 use super::overdue::{Overdue, Submitted};
@@ -43,7 +43,8 @@ pub(super) struct State {
     held: VecDeque<EntryRef>,
     waiting: Vec<EntryRef>,
     /// So many operations may come, less one, before there is to be decided when they are
-    /// submitted.
+    /// submitted. Then nothing else of them need be looked at: operations are taken, and are not
+    /// measured.
     credit: i32,
     last_ticket: u64,
     /// The ticket of the last operation that was admitted: all up to it have been.
@@ -125,7 +126,20 @@ impl State {
     /// Returns why no more operations are taken, if that is so.
     #[inline(always)]
     pub(super) fn refusal(&self) -> Option<Errno> {
-        self.refusal
+        // With credit there is none.
+        if self.credit > 1 { None } else { self.refusal }
+    }
+
+    /// Sets why no more operations are taken.
+    fn refuse(&mut self, errno: Errno) {
+        self.refusal = Some(errno);
+        self.credit = 0;
+    }
+
+    /// Begins to measure operations, or ends it.
+    pub(super) fn measure(&mut self, on: bool) {
+        self.meter.turn(on);
+        self.credit = 0;
     }
 
     /// Takes over the operation of a future. Returns when it is submitted. Only if operations are
@@ -136,19 +150,20 @@ impl State {
         entry.fill_waker(waker);
         self.waiting.push(entry);
         self.stats.submitted += 1;
-        if self.meter.is_on() {
-            self.mark(entry);
-        }
         self.credit -= 1;
-        if self.credit > 0 { Decision::WithNextStep } else { self.decide() }
+        if self.credit > 0 { Decision::WithNextStep } else { self.decide(entry) }
     }
 
-    /// Decides when the operation that has come last is submitted.
+    /// Decides when the operation is submitted, which has come last.
     #[inline(never)]
-    fn decide(&mut self) -> Decision {
+    fn decide(&mut self, entry: EntryRef) -> Decision {
         let (waiting, admitted) = (self.waiting(), self.admitted);
         let decision = self.batching.decide(self.last_ticket, waiting, admitted, self.capacity);
         self.credit = self.batching.until_look(waiting, admitted);
+        if self.meter.is_on() {
+            self.mark(entry);
+            self.credit = 0;
+        }
         decision
     }
 
@@ -362,35 +377,36 @@ impl State {
     pub(super) fn complete_all(&mut self, entries: &mut Vec<EntryRef>, deferred: &mut Deferred) {
         self.admitted -= entries.len();
         self.stats.completed += entries.len() as u64;
-        deferred.reserve(entries.len());
-        for entry in entries.drain(..) {
+        deferred.end_all(entries, |entry, discards| {
             self.forget_submit(entry);
             if entry.is_measured.get() {
                 self.meter.completed(entry.mark.get(), entry.count());
             }
             if entry.is_abandoned.get() {
-                self.discard(entry, deferred);
-            } else {
-                end(entry, deferred);
+                self.discard(entry, discards);
+                return None;
             }
-        }
+            end(entry)
+        });
     }
 
     /// Ends an operation whose future has gone.
     #[cold]
-    fn discard(&mut self, entry: EntryRef, deferred: &mut Deferred) {
+    fn discard(&mut self, entry: EntryRef, discards: &mut Discards) {
         self.unmark(entry);
         self.abandoned_early.retain(|&early| early != entry);
         // SAFETY: The operation has ended, its future has gone, and the driver's lists have
         // forgotten it.
-        unsafe { deferred.discard(entry) };
+        unsafe { discards.add(entry) };
     }
 
     // ---- the end ----
 
     /// Takes no more operations. Returns the ticket of a caller that waits for the end.
     pub(super) fn close(&mut self, deferred: &mut Deferred) -> u64 {
-        self.refusal.get_or_insert(Errno::ECANCELED);
+        if self.refusal.is_none() {
+            self.refuse(Errno::ECANCELED);
+        }
         deferred.run_now = self.is_drained();
         self.ticket()
     }
@@ -398,7 +414,7 @@ impl State {
     /// Takes no more operations, since events cannot be had any more, for this reason. Ends those
     /// that wait for a slot; those that are admitted end with the context.
     pub(super) fn fail(&mut self, errno: Errno, deferred: &mut Deferred) {
-        self.refusal = Some(errno);
+        self.refuse(errno);
         self.end_waiting(errno, deferred);
     }
 
@@ -407,7 +423,7 @@ impl State {
         self.hold();
         for entry in self.held.drain(..) {
             entry.set_result(Err(errno));
-            end(entry, deferred);
+            end(entry).into_iter().for_each(|waker| deferred.wake(waker));
             self.stats.completed += 1;
         }
     }
@@ -484,11 +500,10 @@ impl Submits {
     }
 }
 
-/// Gives an entry, whose outcome is there, to its future, and has the future woken.
+/// Gives an entry, whose outcome is there, to its future. Returns the future's waker.
 #[inline(always)]
-fn end(entry: EntryRef, deferred: &mut Deferred) {
-    if let Some(waker) = entry.waker.take() {
-        deferred.wake(waker);
-    }
+fn end(entry: EntryRef) -> Option<Waker> {
+    let waker = entry.waker.take();
     entry.end();
+    waker
 }
