@@ -603,7 +603,7 @@ impl Free {
 impl Drop for Free {
     #[inline(always)]
     fn drop(&mut self) {
-        if SPARE.try_with(|spare| spare.push(self.0)) != Ok(true) {
+        if !SPARE.with(|spare| spare.push(self.0)) {
             // SAFETY: The entry is this one's alone, and goes.
             unsafe { free(self.0) };
         }
@@ -613,11 +613,13 @@ impl Drop for Free {
 /// Returns a free entry.
 #[inline(always)]
 fn allocate() -> Free {
-    Free(SPARE.try_with(Spare::pop).ok().flatten().unwrap_or_else(new))
+    Free(SPARE.with(Spare::pop).unwrap_or_else(|| new()))
 }
 
+/// Does not unwind, which `extern "C"` tells the compiler. Otherwise it would keep the operation in
+/// memory, to drop it then.
 #[cold]
-fn new() -> NonNull<Entry> {
+extern "C" fn new() -> NonNull<Entry> {
     // SAFETY: The size is not 0.
     let memory = unsafe { alloc(LAYOUT) };
     let Some(memory) = NonNull::new(memory) else { handle_alloc_error(LAYOUT) };
@@ -644,7 +646,18 @@ unsafe fn free(entry: NonNull<Entry>) {
 }
 
 std::thread_local! {
+    /// Has no drop, so that it is there without being looked at.
     static SPARE: Spare = const { Spare { first: Cell::new(None), count: Cell::new(0) } };
+    static EMPTIES: Empties = const { Empties };
+}
+
+/// Frees the entries of [`SPARE`] when the thread ends.
+struct Empties;
+
+impl Drop for Empties {
+    fn drop(&mut self) {
+        SPARE.with(Spare::clear);
+    }
 }
 
 /// The free entries of a thread: a list, whose links lie where the operations do.
@@ -675,7 +688,8 @@ impl Spare {
     /// Keeps an entry, which is free and nobody else's. Returns `false` if there are enough.
     #[inline(always)]
     fn push(&self, entry: NonNull<Entry>) -> bool {
-        if self.count.get() == KEPT {
+        let count = self.count.get();
+        if count.wrapping_sub(1) >= KEPT - 1 && !keeps(count) {
             return false;
         }
         // SAFETY: The entry is the list's now. A storage is valid whatever its bytes are.
@@ -683,18 +697,23 @@ impl Spare {
         // SAFETY: No operation is in it, and nobody refers to it.
         unsafe { storage.put::<Link>(self.first.get()) };
         self.first.set(Some(entry));
-        self.count.set(self.count.get() + 1);
+        self.count.set(count + 1);
         true
     }
-}
 
-impl Drop for Spare {
-    fn drop(&mut self) {
+    fn clear(&self) {
         while let Some(entry) = self.pop() {
             // SAFETY: It is on the list no longer.
             unsafe { free(entry) };
         }
     }
+}
+
+/// Returns whether one more entry is kept beside so many: not if there are enough, nor when the
+/// thread ends. With the first one, sees to it that all are freed then.
+#[cold]
+fn keeps(count: usize) -> bool {
+    count < KEPT && EMPTIES.try_with(|_| ()).is_ok()
 }
 
 #[cfg(all(test, not(loom)))]

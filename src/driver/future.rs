@@ -99,15 +99,20 @@ impl<O: Operation + Send + 'static> OpFuture<O> {
     }
 
     /// Starts the operation, or sets the waker of one that has started.
-    ///
-    /// A function of its own, so that a poll which finds the outcome saves no registers for it.
-    #[inline(never)]
+    #[inline(always)]
     fn wait(&mut self, waker: &Waker) -> Waited {
         match self.phase {
-            Phase::New => return self.start(waker),
-            Phase::Started => in_parent_only(self.shared.check_process()),
+            // The clone may panic. Until then the future keeps its operation.
+            Phase::New => self.start(waker.clone()),
+            Phase::Started => self.wait_on(waker),
             Phase::Finished => polled_after_end(),
         }
+    }
+
+    /// Has `waker` called when the operation ends.
+    #[cold]
+    fn wait_on(&mut self, waker: &Waker) -> Waited {
+        in_parent_only(self.shared.check_process());
         if !self.will_wake(waker) {
             self.set_waker(waker);
         }
@@ -121,10 +126,12 @@ impl<O: Operation + Send + 'static> OpFuture<O> {
     }
 
     /// Gives the operation to the driver.
-    #[inline(always)]
-    fn start(&mut self, waker: &Waker) -> Waited {
-        // The clones may panic. Until then the future keeps its operation.
-        let (waker, traced) = (waker.clone(), self.span.traced());
+    ///
+    /// A function of its own, so that a poll which finds the outcome saves no registers for it.
+    #[inline(never)]
+    fn start(&mut self, waker: Waker) -> Waited {
+        // The clone of the span may panic. Until then the future keeps its operation.
+        let traced = self.span.traced();
         // SAFETY: It has not started, so the operation is this future's.
         unsafe { self.entry.trace(traced) };
         let mut state = match self.shared.lock() {
@@ -146,8 +153,7 @@ impl<O: Operation + Send + 'static> OpFuture<O> {
         self.look()
     }
 
-    /// Has `waker` called when the operation ends, unless it just has.
-    #[cold]
+    /// Replaces the waker, unless the operation has just ended.
     fn set_waker(&mut self, waker: &Waker) {
         let waker = waker.clone();
         in_parent_only(

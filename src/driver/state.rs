@@ -127,7 +127,12 @@ impl State {
     #[inline(always)]
     pub(super) fn refusal(&self) -> Option<Errno> {
         // With credit there is none.
-        if self.credit > 1 { None } else { self.refusal }
+        if self.credit > 1 { None } else { self.looked_at_refusal() }
+    }
+
+    #[cold]
+    fn looked_at_refusal(&self) -> Option<Errno> {
+        self.refusal
     }
 
     /// Sets why no more operations are taken.

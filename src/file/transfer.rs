@@ -66,12 +66,8 @@ impl<D: FileDriver, M: Memory, T, E: Fn(Moved, M) -> T> Future for Transfer<'_, 
         if let Stage::Idle = this.stage {
             return this.begin(cx);
         }
-        if let Stage::Performed(performed, way) = &mut this.stage {
-            let way = *way;
-            return match D::poll(performed, cx) {
-                Poll::Ready((result, step)) => this.after(step, way, result, cx),
-                Poll::Pending => Poll::Pending,
-            };
+        if let Stage::Performed(..) = this.stage {
+            return this.poll_performed(cx);
         }
         this.poll_rest(cx)
     }
@@ -97,20 +93,27 @@ impl<D: FileDriver, M: Memory, T, E: Fn(Moved, M) -> T> Transfer<'_, D, M, E> {
         if let Way::Around = way {
             return self.go_on(step.into_box(), way, cx);
         }
-        let mut performed = access.driver.perform(step);
-        match D::poll(&mut performed, cx) {
-            Poll::Ready((result, step)) => {
-                // If it does not complete at once, the task gives way to others anyhow.
-                fair::copied(MIN_COST);
-                self.after(step, way, result, cx)
-            }
-            Poll::Pending => {
-                // To assign would also look for what to drop, which is nothing.
-                let idle = mem::replace(&mut self.stage, Stage::Performed(performed, way));
-                debug_assert!(matches!(idle, Stage::Idle));
-                mem::forget(idle);
-                Poll::Pending
-            }
+        let performed = access.driver.perform(step);
+        // To assign would also look for what to drop, which is nothing.
+        let idle = mem::replace(&mut self.stage, Stage::Performed(performed, way));
+        debug_assert!(matches!(idle, Stage::Idle));
+        mem::forget(idle);
+        let polled = self.poll_performed(cx);
+        if polled.is_ready() {
+            // If it does not complete at once, the task gives way to others anyhow.
+            fair::copied(MIN_COST);
+        }
+        polled
+    }
+
+    /// Polls the one operation, and goes on behind it.
+    #[inline(always)]
+    fn poll_performed(&mut self, cx: &mut Context<'_>) -> Poll<T> {
+        let Stage::Performed(performed, way) = &mut self.stage else { polled_after_end() };
+        let way = *way;
+        match D::poll(performed, cx) {
+            Poll::Ready((result, step)) => self.after(step, way, result, cx),
+            Poll::Pending => Poll::Pending,
         }
     }
 
@@ -135,8 +138,10 @@ impl<D: FileDriver, M: Memory, T, E: Fn(Moved, M) -> T> Transfer<'_, D, M, E> {
         let Some(moved) = self.access.is_over(step.op_mut(), way, result) else {
             return self.go_on(step.into_box(), way, cx);
         };
-        self.stage = Stage::Idle;
-        Poll::Ready((self.end)(moved, step.take(Step::into_memory)))
+        if let Stage::Performed(performed, _) = mem::replace(&mut self.stage, Stage::Idle) {
+            drop(performed);
+        }
+        Poll::Ready((self.end)(moved, step.take(|step| step.into_memory())))
     }
 
     #[cold]
