@@ -302,9 +302,14 @@ impl State {
         }
         if self.admitted == prepared.len() {
             // All of those before have ended.
-            self.submits.clear();
+            self.submits.0.clear();
         }
-        self.submits.note(self.admitted_to, at, &self.in_kernel);
+        if self.submits.0.len() >= Submits::MANY.max(2 * self.in_kernel.len()) {
+            // No more submits than slots have operations in the kernel.
+            let in_kernel = self.in_kernel.iter().flatten();
+            self.submits.keep_those_of(in_kernel.map(|entry| entry.ticket.get()).collect());
+        }
+        self.submits.0.push((self.admitted_to, at));
         self.submitted_to = self.admitted_to;
         if self.meter.is_on() || !self.abandoned_early.is_empty() {
             self.note_rest(prepared, at);
@@ -464,32 +469,18 @@ impl State {
     }
 }
 
-/// The times of the submits of which operations are in the kernel.
+/// The times of the submits of which operations are in the kernel, each with the ticket up to which
+/// operations had been submitted.
 #[derive(Default)]
 struct Submits(Vec<(u64, Instant)>);
 
 impl Submits {
-    /// The number of submits from which on those are forgotten whose operations have ended.
+    /// The number from which on those are forgotten whose operations have ended.
     const MANY: usize = 64;
 
-    fn clear(&mut self) {
-        self.0.clear();
-    }
-
-    /// Notes the time of a submit of all operations up to a ticket.
-    #[inline(always)]
-    fn note(&mut self, submitted_to: u64, at: Instant, in_kernel: &[Option<EntryRef>]) {
-        // No more submits than slots have operations in the kernel.
-        if self.0.len() >= Self::MANY.max(2 * in_kernel.len()) {
-            self.forget(in_kernel);
-        }
-        self.0.push((submitted_to, at));
-    }
-
+    /// Forgets the submits that are of none of these tickets.
     #[cold]
-    fn forget(&mut self, in_kernel: &[Option<EntryRef>]) {
-        let tickets = in_kernel.iter().flatten().map(|entry| entry.ticket.get());
-        let mut tickets: Vec<_> = tickets.collect();
+    fn keep_those_of(&mut self, mut tickets: Vec<u64>) {
         tickets.sort_unstable();
         let mut before = 0;
         self.0.retain(|&(submitted_to, _)| {
@@ -511,4 +502,27 @@ fn end(entry: EntryRef) -> Option<Waker> {
     let waker = entry.waker.take();
     entry.end();
     waker
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::Submits;
+    use core::time::Duration;
+    use std::time::Instant;
+
+    /// Goal: an operation has the time of its first submit, also when submits are forgotten whose
+    /// operations have ended. Method: the second of these submits repeats the first.
+    #[test]
+    fn a_submit_has_its_time() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut submits = Submits([(3, at(0)), (3, at(1)), (5, at(2)), (9, at(3))].into());
+        let times = |submits: &Submits| [1, 3, 4, 6, 9, 10].map(|ticket| submits.time_of(ticket));
+        let expected = [Some(0), Some(0), Some(2), Some(3), Some(3), None];
+        assert_eq!(times(&submits), expected.map(|seconds| seconds.map(at)));
+        submits.keep_those_of([9, 2].into());
+        assert_eq!(submits.0, [(3, at(0)), (9, at(3))]);
+        submits.keep_those_of([].into());
+        assert_eq!(submits.0, []);
+    }
 }

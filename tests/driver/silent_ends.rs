@@ -13,6 +13,7 @@ use linux_aio::{Driver, Errno, EventFd, PollEvents};
 use smol::future::{block_on, zip};
 use std::fs::{File, OpenOptions};
 use std::sync::Arc;
+use std::sync::mpsc::channel;
 
 /// A driver with a reactor, and one on a thread of its own.
 fn drivers(capacity: u32) -> [Driver; 2] {
@@ -84,4 +85,34 @@ fn operations_that_are_cancelled_before_their_submit_end() {
         drop(poll);
         block_on(driver.close());
     }
+}
+
+/// Goal: an operation whose future is dropped while its batch is being prepared is cancelled when
+/// it has been submitted. Method: `prepare` of a read drops the future of a POLL behind it. Both
+/// come together, since they wait until the thread has prepared another read.
+#[test]
+fn operations_that_are_abandoned_while_they_are_prepared_end() {
+    let _watchdog = Watchdog::new();
+    let driver = Driver::on_thread(4).expect("a driver");
+    let [first, second] = [(); 2].map(|()| Arc::<Code>::default());
+    let (begun, has_begun) = channel();
+    let (go_on, goes_on) = channel::<()>();
+    first.arm(move || {
+        begun.send(()).expect("the test waits");
+        goes_on.recv().expect("the test tells");
+    });
+    let mut before = driver.perform(Op::read(&first, &Arc::default()));
+    assert!(poll_once(&mut before, Waker::noop()).is_pending());
+    has_begun.recv().expect("it is prepared");
+    let mut read = driver.perform(Op::read(&second, &Arc::default()));
+    let mut poll = driver.perform(silent());
+    assert!(poll_once(&mut read, Waker::noop()).is_pending());
+    assert!(poll_once(&mut poll, Waker::noop()).is_pending());
+    second.arm(move || drop(poll));
+    go_on.send(()).expect("it waits");
+    let ((before, _), (read, _)) = block_on(zip(before, read));
+    assert_eq!((before, read), (Ok(8), Ok(8)));
+    // Not before the POLL has ended.
+    block_on(driver.clone().close());
+    assert_eq!(driver.stats().completed, 3);
 }
