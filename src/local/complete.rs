@@ -62,7 +62,7 @@ impl Inner {
         let mut failed = None;
         // In a simulation the power may fail in a system call, too, which unwinds like a panic.
         #[cfg(feature = "sim")]
-        let calls_users_code = std::cell::Cell::new(false);
+        let calls_users_code = core::cell::Cell::new(false);
         // One call for all of them, as long as no users' code panics.
         let mut take_all = || loop {
             match engine.poll_piece_in_process(context) {
