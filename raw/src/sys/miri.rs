@@ -59,6 +59,12 @@ pub(super) unsafe fn syscall3(number: u32, a: Word, b: Word, c: Word) -> isize {
         0
     } else if number == NATIVE.eventfd2 {
         answer(eventfd(a as u32, b as i32) as isize)
+    } else if cfg!(target_arch = "s390x") && number == NATIVE.mmap {
+        // This architecture takes the six arguments in memory.
+        // SAFETY: The caller has put them there, and keeps them during the call.
+        let [a, b, c, d, e, f] = unsafe { pointer(a).cast::<[Word; 6]>().read() };
+        // SAFETY: The caller answers for what the call does.
+        unsafe { syscall6(number, a, b, c, d, e, f) }
     } else if number == NATIVE.getpid {
         answer(getpid() as isize)
     } else {
