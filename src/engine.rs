@@ -88,10 +88,10 @@ pub(crate) use batch::{BATCH, BatchBuffer};
 pub(crate) use finished::Finished;
 
 use crate::raw::{ForkGuard, sys};
-#[cfg(feature = "std")]
-use crate::slot::Vacancy;
 use crate::slot::{EngineId, Link, PushError, Slot, Tag, Token};
-use crate::{Errno, IoContext, Iocb, Opcode, Operation, Prepared};
+use crate::{Errno, IoContext, Iocb, Opcode, Operation};
+#[cfg(feature = "std")]
+use crate::{Prepared, slot::Vacancy};
 use batch::Batch;
 use core::cell::Cell;
 use core::mem::{self, MaybeUninit};
