@@ -1,8 +1,6 @@
 //! Attacks on the records of a read to several buffers, which are chained.
 
-use crate::kernel::{
-    REFUSES, boot, complete, event, fd, look, next, queue, run, vec, wait, write,
-};
+use crate::kernel::{REFUSES, boot, complete, event, fd, look, next, queue, run, vec, wait, write};
 use linux_aio::op::{Buffers, IovecArray, Read, ReadV};
 use linux_aio::{
     Errno, Filled, IoContext, Operation, Prepared, ReadTo, Room, Slot, Spare, SpareMemory,

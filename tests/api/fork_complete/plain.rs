@@ -172,11 +172,11 @@ const OF_FILES: &[(&str, &str)] = &[
     ("FileOperation", "call"),
     ("Fsync", "FileOperation"),
     ("GoesOn", "go_on"),
-    ("Held", "Deref DerefMut Drop Place<O>"),
+    ("Held", "Drop Place<O>"),
     ("Memory", "call is_straight len prepare put take"),
     ("Moved", "Drop"),
     ("Performs", "alarm perform poll threads"),
-    ("Place", "from_box hold into_box take"),
+    ("Place", "from_box hold into_box op_mut take"),
     ("Step", "Drop FileOperation Operation"),
 ];
 
