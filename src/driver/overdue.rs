@@ -2,6 +2,8 @@
 
 use super::announced::transfers;
 use crate::{Iocb, Opcode};
+use alloc::vec::Vec;
+use core::cmp::Reverse;
 use core::fmt;
 use core::time::Duration;
 use std::time::Instant;
@@ -92,10 +94,26 @@ pub(crate) struct Submitted {
 }
 
 impl Submitted {
-    pub(crate) fn overdue(&self, age: Duration, abandoned: bool) -> Overdue {
+    fn overdue(&self, age: Duration, abandoned: bool) -> Overdue {
         let Facts { opcode, fd, offset, length } = self.facts;
         let of_transfer = |number| if transfers(opcode) { number } else { 0 };
         let (offset, length) = (of_transfer(offset), of_transfer(length));
         Overdue { opcode, fd, offset, length, age, abandoned }
     }
+}
+
+/// Lists those that were submitted so long before `now`, the oldest first. With each comes whether
+/// its future is gone.
+pub(crate) fn late(
+    submitted: impl Iterator<Item = (Submitted, bool)>,
+    age: Duration,
+    now: Instant,
+) -> Vec<Overdue> {
+    let late = |(submitted, abandoned): (Submitted, bool)| {
+        let since = now.saturating_duration_since(submitted.at);
+        (since >= age).then(|| submitted.overdue(since, abandoned))
+    };
+    let mut late: Vec<_> = submitted.filter_map(late).collect();
+    late.sort_by_key(|operation| Reverse(operation.age));
+    late
 }

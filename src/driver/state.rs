@@ -4,7 +4,7 @@ use super::batching::{Batching, Decision};
 use super::deferred::{Deferred, Discards};
 use super::entry::EntryRef;
 use super::meter::Meter;
-use super::overdue::{Overdue, Submitted};
+use super::overdue::{Overdue, Submitted, late};
 use super::stall::RETRY_LIMIT;
 use super::stats::DriverStats;
 use crate::Errno;
@@ -359,15 +359,11 @@ impl State {
 
     /// Lists the operations that were submitted so long before `now`, the oldest first.
     pub(super) fn overdue(&self, age: Duration, now: Instant) -> Vec<Overdue> {
-        let late = |&entry: &EntryRef| {
+        let submitted = self.in_kernel.iter().flatten().filter_map(|entry| {
             let at = self.submits.time_of(entry.ticket.get())?;
-            let since = now.saturating_duration_since(at);
-            let submitted = Submitted { facts: entry.facts.get(), at };
-            (since >= age).then(|| submitted.overdue(since, entry.is_abandoned.get()))
-        };
-        let mut overdue: Vec<_> = self.in_kernel.iter().flatten().filter_map(late).collect();
-        overdue.sort_by_key(|operation| core::cmp::Reverse(operation.age));
-        overdue
+            Some((Submitted { facts: entry.facts.get(), at }, entry.is_abandoned.get()))
+        });
+        late(submitted, age, now)
     }
 
     /// Notes that operations were submitted, and that those which ended inside of `io_submit` have

@@ -11,10 +11,9 @@ use super::stage::Phase;
 use super::{Inner, LocalDriver};
 
 use crate::clock;
-use crate::driver::overdue::{Facts, Overdue, Submitted};
+use crate::driver::overdue::{Facts, Overdue, Submitted, late};
 use crate::{Iocb, Queue};
 use alloc::vec::Vec;
-use core::cmp::Reverse;
 use core::time::Duration;
 use std::time::Instant;
 
@@ -101,16 +100,12 @@ impl Inner {
         let Ok(event_loop) = self.event_loop.try_borrow() else { return Vec::new() };
         let Some(queue) = self.queue.get() else { return Vec::new() };
         let (now, last) = (clock::now(), self.counts.borrow().last());
-        let overdue = submitted(queue, self.batch.get()).filter_map(|(entry, iocb)| {
+        let submitted = submitted(queue, self.batch.get()).filter_map(|(entry, iocb)| {
             let at = event_loop.submits.time_of(entry.batch.get()).or(last)?;
-            let since = now.saturating_duration_since(at);
-            let submitted = Submitted { facts: Facts::of(&iocb), at };
             let abandoned = entry.phase() == Phase::ABANDONED;
-            (since >= age).then(|| submitted.overdue(since, abandoned))
+            Some((Submitted { facts: Facts::of(&iocb), at }, abandoned))
         });
-        let mut overdue: Vec<_> = overdue.collect();
-        overdue.sort_by_key(|operation| Reverse(operation.age));
-        overdue
+        late(submitted, age, now)
     }
 }
 
