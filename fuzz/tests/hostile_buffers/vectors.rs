@@ -172,38 +172,34 @@ fn a_scope_may_be_left_by_a_panic() {
 /// read to alone: as one buffer, as a vector of one, and before another one.
 #[test]
 fn a_record_leads_to_those_that_are_lent_with_it() {
-    struct First(Vector);
-    impl Operation for First {
+    /// Prepares a read by hand, and then what the function makes of it.
+    struct Again(Vector, fn(&mut Vector) -> Prepared<'_>);
+    impl Operation for Again {
         fn prepare(&mut self) -> Prepared<'_> {
             let _ = self.0.prepare();
-            self.0.bufs.truncate(1);
-            Prepared::read_to(fd().into(), self.0.bufs[0].lend(), 0)
+            self.1(&mut self.0)
         }
     }
-    let (_, op) = run(First(readv(&[4, 4])), 4);
+    fn first(op: &mut Vector) -> Prepared<'_> {
+        op.bufs.truncate(1);
+        Prepared::read_to(fd().into(), op.bufs[0].lend(), 0)
+    }
+    let (_, op) = run(Again(readv(&[4, 4]), first), 4);
     look_at_all(&op.0.bufs, &[4]);
 
-    struct Fewer(Vector);
-    impl Operation for Fewer {
-        fn prepare(&mut self) -> Prepared<'_> {
-            let _ = self.0.prepare();
-            self.0.bufs.truncate(1);
-            self.0.prepare()
-        }
+    fn fewer(op: &mut Vector) -> Prepared<'_> {
+        op.bufs.truncate(1);
+        op.prepare()
     }
-    let (_, op) = run(Fewer(readv(&[4, 4])), 4);
+    let (_, op) = run(Again(readv(&[4, 4]), fewer), 4);
     look_at_all(&op.0.bufs, &[4]);
 
-    struct Turned(Vector);
-    impl Operation for Turned {
-        fn prepare(&mut self) -> Prepared<'_> {
-            let _ = self.0.prepare();
-            self.0.bufs.reverse();
-            self.0.bufs.truncate(2);
-            self.0.prepare()
-        }
+    fn turned(op: &mut Vector) -> Prepared<'_> {
+        op.bufs.reverse();
+        op.bufs.truncate(2);
+        op.prepare()
     }
-    let (_, op) = run(Turned(readv(&[4, 5, 6])), 8);
+    let (_, op) = run(Again(readv(&[4, 5, 6]), turned), 8);
     look_at_all(&op.0.bufs, &[6, 2]);
 
     // The same between two pushes.
