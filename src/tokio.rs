@@ -21,10 +21,9 @@
 //!
 //! # Waiting
 //!
-//! Await operations in tasks, or in the `block_on` of this runtime. On a current-thread runtime, do
-//! not wait for one by the `block_on` of another crate inside of a task: that keeps the runtime
-//! from watching the eventfd, and the operation never ends. Use [`Driver::on_thread`] for code that
-//! has to wait so.
+//! Await operations in tasks, or in the `block_on` of this runtime. In a task of a current-thread
+//! runtime, the `block_on` of another crate keeps the runtime from watching the eventfd: an
+//! operation that it waits for never ends. Use [`Driver::on_thread`] for code that has to wait so.
 //!
 //! # Versions of tokio
 //!

@@ -477,8 +477,8 @@ unsafe impl Kernel for Simulations {
         let Some(shared) = current() else { return };
         assert!(
             shared.has_helpers() && !shared.needs_executor(),
-            "linux-aio-sim: a future of a LocalDriver waits outside of the driver's block_on, so no \
-             time would pass; run it by LocalDriver::block_on. Where a runtime calls Sim::park \
+            "linux-aio-sim: a future of a LocalDriver waits outside of the driver's block_on, so \
+             no time would pass; run it by LocalDriver::block_on. Where a runtime calls Sim::park \
              before it sleeps, or a loop of the test calls Sim::run_next between the polls, call \
              Sim::adopt_threads first"
         );

@@ -92,7 +92,7 @@ pub(super) struct Entry {
     pub(super) mark: Cell<usize>,
     /// The tag of its slot; an index above every capacity until it is pushed.
     pub(super) tag: Cell<Tag>,
-    /// What the kernel is asked for, once it is prepared.
+    /// The facts for the kernel, once the operation is prepared.
     pub(super) facts: Cell<Facts>,
     result: Cell<Result<u32, Errno>>,
     /// The payload, if `prepare` or `goes_on` of the operation panicked.

@@ -234,8 +234,8 @@ pub fn future_is_polled(machine: Option<usize>) {
     }
 }
 
-/// Tells the simulated kernel that a future stays pending of a driver of one thread, which was made
-/// in that simulation or in none, outside of a `block_on` of that driver.
+/// Tells the simulated kernel that a future of a driver of one thread stays pending, outside of a
+/// `block_on` of that driver. The driver was made in that simulation, or in none.
 pub fn future_waits(machine: Option<usize>, waker: &Waker) {
     if let Some(kernel) = installed() {
         kernel.future_waits(machine, waker);
