@@ -4,7 +4,7 @@
 
 use crate::device::{Device, Kind};
 use crate::load::{self, Load};
-use crate::ways::{self, by_c, raw};
+use crate::ways::{self, by_c, null, raw};
 use anyhow::{Context, Result};
 use linux_aio::op::Read;
 use linux_aio::{IoContext, Queue, Slot};
@@ -44,6 +44,7 @@ pub fn run(futures_only: bool) -> Result<()> {
         let mut runner = (ways::way(name).context("a way")?.prepare)(&load)?;
         run_one(&format!("{name}, depth 32"), Box::new(|n| runner.run(n, None)))?;
     }
+    executors(&load)?;
     if futures_only {
         return Ok(());
     }
@@ -52,6 +53,16 @@ pub fn run(futures_only: bool) -> Result<()> {
         wait_in_queue(depth)?;
     }
     single_calls()
+}
+
+/// Runs the tasks of the ways with futures without an operation in them.
+fn executors(load: &Arc<Load>) -> Result<()> {
+    let mut tokio = null::prepare(load)?;
+    run_one("executor alone, tokio, depth 32", Box::new(|n| tokio.run(n, None)))?;
+    let mut local_set = null::prepare_on_local_set(load)?;
+    run_one("executor alone, LocalSet, depth 32", Box::new(|n| local_set.run(n, None)))?;
+    let mut joined = null::prepare_joined(load)?;
+    run_one("executor alone, joined, depth 32", Box::new(|n| joined.run(n, None)))
 }
 
 /// Runs the ways that choose their batches.

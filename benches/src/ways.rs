@@ -3,6 +3,7 @@
 pub mod by_c;
 pub mod driver;
 pub mod local;
+pub mod null;
 pub mod pool;
 pub mod queue;
 pub mod raw;

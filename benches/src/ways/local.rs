@@ -2,7 +2,7 @@
 //! run by its own `block_on`, or as tasks of tokio's `LocalSet`.
 
 use super::Runner;
-use super::shared::Shared;
+use super::shared::{PerformsLoads, Shared};
 use super::tokio_fs::{Shares, runtime};
 use crate::clock::{Latencies, record_all};
 use crate::load::Load;
@@ -17,9 +17,9 @@ use std::task::Poll;
 use tokio::runtime::Runtime;
 use tokio::task::{LocalSet, spawn_local};
 
-type SharedFiles = Shared<LocalDriver, Rc<File>>;
+pub(super) type SharedFiles<D> = Shared<D, Rc<File>>;
 
-fn shared(load: &Arc<Load>, driver: LocalDriver) -> Result<Rc<SharedFiles>> {
+pub(super) fn shared<D>(load: &Arc<Load>, driver: D) -> Result<Rc<SharedFiles<D>>> {
     let files = load.target.files.iter();
     let files = files.map(|file| Ok(Rc::new(file.try_clone()?))).collect::<Result<_>>()?;
     Ok(Rc::new(Shared { driver, files, load: Arc::clone(load) }))
@@ -27,9 +27,10 @@ fn shared(load: &Arc<Load>, driver: LocalDriver) -> Result<Rc<SharedFiles>> {
 
 type Task = Pin<Box<dyn Future<Output = Result<(AlignedBuf, Vec<u64>)>>>>;
 
-struct Joined {
-    shared: Rc<SharedFiles>,
-    buffers: Vec<AlignedBuf>,
+/// The tasks as one future, which something runs to its end.
+pub(super) struct Joined<D> {
+    pub(super) shared: Rc<SharedFiles<D>>,
+    pub(super) buffers: Vec<AlignedBuf>,
 }
 
 /// Makes a driver that runs its futures itself.
@@ -57,7 +58,18 @@ fn join(tasks: Vec<Task>) -> impl Future<Output = Result<Vec<(AlignedBuf, Vec<u6
     })
 }
 
-impl Runner for Joined {
+/// Runs a future to its end.
+pub(super) trait BlockOn {
+    fn block_on<F: Future>(&self, future: F) -> F::Output;
+}
+
+impl BlockOn for LocalDriver {
+    fn block_on<F: Future>(&self, future: F) -> F::Output {
+        self.block_on(future)
+    }
+}
+
+impl<D: BlockOn + PerformsLoads<Rc<File>> + 'static> Runner for Joined<D> {
     fn run(&mut self, operations: u64, mut latencies: Option<&mut Latencies>) -> Result<()> {
         let Self { shared, buffers } = self;
         let shares = Shares::new(&shared.load, operations, std::mem::take(buffers));
@@ -77,11 +89,12 @@ impl Runner for Joined {
     }
 }
 
-struct OnLocalSet {
-    shared: Rc<SharedFiles>,
-    buffers: Vec<AlignedBuf>,
-    tasks: LocalSet,
-    runtime: Runtime,
+/// A task each on a `LocalSet`.
+pub(super) struct OnLocalSet<D> {
+    pub(super) shared: Rc<SharedFiles<D>>,
+    pub(super) buffers: Vec<AlignedBuf>,
+    pub(super) tasks: LocalSet,
+    pub(super) runtime: Runtime,
 }
 
 /// Makes a driver whose work a task of a `LocalSet` does.
@@ -93,7 +106,7 @@ pub fn prepare_on_local_set(load: &Arc<Load>) -> Result<Box<dyn Runner>> {
     Ok(Box::new(OnLocalSet { shared, buffers: load.buffers()?, tasks, runtime }))
 }
 
-impl Runner for OnLocalSet {
+impl<D: PerformsLoads<Rc<File>> + 'static> Runner for OnLocalSet<D> {
     fn run(&mut self, operations: u64, mut latencies: Option<&mut Latencies>) -> Result<()> {
         let Self { shared, buffers, tasks, runtime } = self;
         let shares = Shares::new(&shared.load, operations, std::mem::take(buffers));

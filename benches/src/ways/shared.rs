@@ -1,5 +1,5 @@
 //! Runs the tasks of a driver, each of which does its operations one after the other. It is the
-//! same for a driver of any thread and for one of a single thread.
+//! same for a driver of any thread, for one of a single thread, and for none.
 
 use crate::clock::{Clock, NoClock, Watch};
 use crate::load::{Action, Cursor, Load};
@@ -35,10 +35,18 @@ pub(crate) struct Shared<D, F> {
     pub(crate) load: Arc<Load>,
 }
 
-impl<D, F: Clone> Shared<D, F>
-where
-    D: Performs<Read<F, AlignedBuf>> + Performs<Write<F, AlignedBuf>> + Performs<Fdsync<F>>,
+/// Performs each operation of a load as a future.
+pub(crate) trait PerformsLoads<F>:
+    Performs<Read<F, AlignedBuf>> + Performs<Write<F, AlignedBuf>> + Performs<Fdsync<F>>
 {
+}
+
+impl<F, D> PerformsLoads<F> for D where
+    D: Performs<Read<F, AlignedBuf>> + Performs<Write<F, AlignedBuf>> + Performs<Fdsync<F>>
+{
+}
+
+impl<D: PerformsLoads<F>, F: Clone> Shared<D, F> {
     /// Does the operations of one task, and returns its buffer.
     async fn share<C: Clock>(
         &self,
