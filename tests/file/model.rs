@@ -1,8 +1,8 @@
 //! A file against a `Vec<u8>`: any offset, any length, any memory, and many requests at once.
 //!
 //! `LINUX_AIO_MODEL_ROUNDS` says how many rounds each file of each file system gets (15 unless it
-//! is set), and `LINUX_AIO_MODEL_SEED` repeats a run. A round is a few requests at once. `.ci/full`
-//! makes more than a million requests a file.
+//! is set), and `LINUX_AIO_MODEL_SEED` repeats a run. A round is a few requests at once.
+//! `.ci/full` makes more than a million requests on each file system and device.
 
 use crate::common;
 use crate::drivers::{AnyDriver, on_each_driver};
