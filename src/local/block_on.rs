@@ -94,8 +94,10 @@ impl LocalDriver {
     /// outstanding when it returns; the next call goes on with them.
     ///
     /// Inside of the `block_on` of another local driver the future may wait for operations of that
-    /// one, too. Their ends do not wake the thread, so it looks for them every millisecond: await
-    /// them outside, where you can.
+    /// one, too, also in a waker that it calls. Their ends do not wake the thread, so it looks for
+    /// them every millisecond: await them outside, where you can. Two waits never end: in such a
+    /// waker for the [`close`](Self::close) of the driver that calls it, and anywhere for a driver
+    /// whose work an executor of this thread does.
     ///
     /// # Panics
     /// Inside of another `block_on` of the same driver, and in code that the driver calls: a waker,
@@ -159,7 +161,7 @@ impl Handle {
                     break;
                 }
                 if !more {
-                    self.sleep(if entered.1.serve_outer() { SHORT } else { LONG });
+                    self.sleep(entered.1.serve_outer());
                 }
             }
         }

@@ -230,6 +230,22 @@ impl Inner {
         self.submit(event_loop) || cancelled
     }
 
+    /// Does the work of a step inside of one, which runs users' code that waits for it. The outer
+    /// step goes on afterwards with what is left. So neither failures nor the end of the driver are
+    /// looked at here.
+    #[cold]
+    pub(super) fn step_inside(&self) {
+        let _ = self.reap();
+        if self.check_process().is_ok() && self.state.borrow().is_busy() {
+            self.cancel();
+            self.admit();
+        }
+        if self.check_process().is_ok() && self.with_queue(Queue::queued) > Some(0) {
+            // What the kernel does not take is submitted by the next step.
+            let _ = self.with_queue(|queue| self.submit_queued(queue));
+        }
+    }
+
     // ---- operations that wait, or go on ----
 
     /// Gives free slots to operations that wait, oldest first.
@@ -303,6 +319,19 @@ impl Inner {
             event_loop.stall = None;
             return false;
         }
+        let (submitted, start) = self.submit_queued(queue);
+        let left = queue.queued();
+        if left < queued {
+            event_loop.stall = None;
+            event_loop.submitted = Some(left);
+        }
+        let ended = left > 0 && self.end_or_retry(event_loop, queue, submitted, start);
+        left < queued || ended
+    }
+
+    /// Gives the queued operations to the kernel. Returns also when it began to.
+    #[inline(always)]
+    fn submit_queued(&self, queue: &Queue<Queued>) -> (Result<usize, Errno>, Instant) {
         let start = clock::now();
         let (engine, context) = queue.parts();
         let submitted = engine.submit(context);
@@ -312,13 +341,7 @@ impl Inner {
             self.meter.submitted(start, took);
         }
         self.batch.set(self.batch.get() + 1);
-        let left = queue.queued();
-        if left < queued {
-            event_loop.stall = None;
-            event_loop.submitted = Some(left);
-        }
-        let ended = left > 0 && self.end_or_retry(event_loop, queue, submitted, start);
-        left < queued || ended
+        (submitted, start)
     }
 
     /// Decides what becomes of the operations that a submit has left queued: has them submitted
@@ -401,8 +424,8 @@ impl Inner {
         self.last_stats.set(self.with_queue(Queue::stats).unwrap_or_default());
         // SAFETY: Others refer to the queue for a moment in which no users' code runs; or while
         // users' code runs in a turn or in `sleep`: `reap`, `end_or_retry` and `sleep`. There a
-        // turn inside returns at once, so this function is not called. It is the end of a step,
-        // whose own references are not used any more.
+        // turn inside returns at once, and `step_inside` does not call this function. It is the
+        // end of a step, whose own references are not used any more.
         let Some(queue) = (unsafe { self.queue.take() }) else { return };
         let errno = self.state.borrow().refusal().unwrap_or(Errno::ECANCELED);
         self.finish_all(queue.into_operations(), errno);

@@ -7,6 +7,7 @@ mod common;
 
 mod executors;
 mod hostile;
+mod nested;
 mod silent_ends;
 mod sleep;
 mod users_code;

@@ -3,9 +3,7 @@
 use crate::common::Watchdog;
 use crate::{assert_read, assert_serves, driver, needs_poll, read, silent};
 use core::future::{pending, poll_fn, ready};
-use core::mem::replace;
 use core::task::{Poll, Waker};
-use core::time::Duration;
 use linux_aio::op;
 use linux_aio::{EventFd, PollEvents};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -88,51 +86,6 @@ fn nested_block_on_is_refused() {
     let thrown = catch_unwind(AssertUnwindSafe(|| driver.block_on(async { panic!("on purpose") })));
     assert!(thrown.is_err());
     assert_serves(driver, 2);
-}
-
-/// Goal: a `block_on` inside of that of another driver may wait for operations of any driver around
-/// it: those of the kernel, those of a file's threads, and their deadlines. The outer ones go on
-/// afterwards. Method: three drivers; a POLL whose event comes when the innermost one waits.
-#[test]
-fn a_nested_block_on_may_wait_for_the_drivers_around_it() {
-    let _watchdog = Watchdog::new();
-    let [outer, middle, inner] = [driver(2), driver(2), driver(2)];
-    needs_poll!(outer);
-    for waits in [&outer, &middle, &inner] {
-        outer.block_on(async {
-            middle.block_on(async {
-                for _ in 0..2 {
-                    let eventfd = Arc::new(EventFd::new().expect("an eventfd"));
-                    let poll = op::Poll::new(Arc::clone(&eventfd), PollEvents::IN);
-                    let mut poll = waits.perform(poll);
-                    let mut signals = false;
-                    let result = inner.block_on(poll_fn(|cx| {
-                        let poll = core::pin::Pin::new(&mut poll).poll(cx);
-                        if !replace(&mut signals, true) {
-                            assert!(poll.is_pending());
-                            eventfd.add(1).expect("an event");
-                        }
-                        poll
-                    }));
-                    assert!(result.0.is_ok());
-                    assert!(
-                        inner.block_on(silent(waits).timeout(Duration::from_millis(5))).is_err()
-                    );
-                    inner.block_on(async {
-                        let file =
-                            linux_aio::File::open(waits, "Cargo.toml").await.expect("a file");
-                        let (result, buf) = file.read_exact_at(vec![0; 9], 0).await;
-                        assert!(result.is_ok() && buf == b"[workspac");
-                    });
-                }
-                assert_read(read(&middle).await);
-            });
-            assert_read(read(&outer).await);
-        });
-    }
-    for driver in [outer, middle, inner] {
-        assert_serves(driver, 2);
-    }
 }
 
 /// Goal: the next `block_on` goes on with the operations that the last has left.

@@ -2,11 +2,14 @@
 //!
 //! The work of the outer driver is done by its own `block_on`, which goes on when the inner one has
 //! ended. If the inner one waited for an operation of the outer driver, that would be never. So the
-//! inner one does the work of the outer drivers, too.
+//! inner one does the work of the outer drivers, too. A waker that a turn of the outer driver calls
+//! may be where the inner one is: then it does the work of a step inside of that turn.
 
-use crate::local::Handle;
+use super::{LONG, SHORT};
+use crate::local::{Handle, Inner};
 use alloc::vec::Vec;
 use core::cell::RefCell;
+use core::time::Duration;
 
 std::thread_local! {
     /// The drivers whose `block_on` is under way on this thread, the innermost last.
@@ -30,19 +33,31 @@ impl Level {
         Self { outer: LEVELS.try_with(enter).unwrap_or(0) }
     }
 
-    /// Does the work of the outer drivers. Returns whether one of them has operations, whose ends
-    /// do not wake this thread.
-    pub(super) fn serve_outer(&self) -> bool {
+    /// Does the work of the outer drivers. Returns how long the thread may sleep: neither the ends
+    /// of their operations nor their alarms wake it.
+    pub(super) fn serve_outer(&self) -> Duration {
         let driver = |at: usize| LEVELS.with_borrow(|levels| levels[at].clone());
-        let mut has_more = false;
-        for driver in (0..self.outer).map(driver) {
-            if driver.check_process().is_ok() && driver.outstanding() > 0 {
-                driver.turn();
-                driver.alarms.ring(driver.process);
-                has_more |= driver.outstanding() > 0;
+        (0..self.outer).map(driver).fold(LONG, |sleep, driver| sleep.min(driver.serve()))
+    }
+}
+
+impl Inner {
+    /// Does the work of a driver whose own `block_on` is around the present one. Returns how long
+    /// that may sleep.
+    fn serve(&self) -> Duration {
+        if self.check_process().is_err() {
+            return LONG;
+        }
+        if self.outstanding() > 0 {
+            if self.turning.get() {
+                self.step_inside();
+            } else {
+                self.turn();
             }
         }
-        has_more
+        // Also without operations: a call on a thread may have a deadline.
+        self.alarms.ring(self.process);
+        self.alarms.bound(if self.outstanding() > 0 { SHORT } else { LONG })
     }
 }
 
