@@ -151,17 +151,20 @@ impl Handle {
             // submitted with what comes next.
             if self.rung.take() {
                 self.alarms.ring(self.process);
+                entered.1.serve_outer();
                 continue;
             }
             loop {
                 let more = self.turn();
                 self.alarms.ring(self.process);
+                // Also for a future that is woken each time, as one that yields is.
+                let at_most = entered.1.serve_outer();
                 // Both, whatever the first is.
                 if self.rung.take() | self.bell.sleep.take_woken() {
                     break;
                 }
                 if !more {
-                    self.sleep(entered.1.serve_outer());
+                    self.sleep(at_most);
                 }
             }
         }

@@ -61,6 +61,37 @@ fn a_nested_block_on_may_wait_for_the_drivers_around_it() {
     }
 }
 
+/// Goal: a future of the inner driver that can always go on does not keep the outer driver from
+/// its work. Method: one that yields, and one that reads again and again, beside one that waits for
+/// the outer driver.
+#[test]
+fn a_busy_future_does_not_keep_the_outer_driver() {
+    let _watchdog = Watchdog::new();
+    let [outer, inner] = [driver(2), driver(2)];
+    let waits = async || {
+        for _ in 0..100 {
+            assert_read(read(&outer).await);
+        }
+        // It has to be looked for.
+        assert!(silent(&outer).timeout(Duration::from_millis(1)).await.is_err());
+    };
+    outer.block_on(async {
+        inner.block_on(smol::future::or(waits(), async {
+            loop {
+                smol::future::yield_now().await;
+            }
+        }));
+        inner.block_on(smol::future::or(waits(), async {
+            loop {
+                assert_read(read(&inner).await);
+            }
+        }));
+    });
+    for driver in [outer, inner] {
+        assert_serves(driver, 2);
+    }
+}
+
 /// Goal: a deadline of the outer driver ends a wait of the inner one, also if the outer driver has
 /// no operation. Method: a write whose buffer keeps the driver's thread until the deadline has
 /// passed.
@@ -94,13 +125,13 @@ fn deadlines_of_the_outer_driver_are_kept() {
     }
 }
 
-/// Waits for operations of a driver, which calls this: more of them than it has slots, behind one
-/// that must be cancelled for that.
+/// Waits for operations of a driver, which calls this: more of them than it has slots, behind
+/// others that must be cancelled for that.
 fn wait_inside(outer: &LocalDriver) {
     driver(1).block_on(async {
-        let mut given_up = silent(outer);
-        assert!(poll_once(&mut given_up, Waker::noop()).is_pending());
-        drop(given_up);
+        for mut given_up in [silent(outer), silent(outer), silent(outer)] {
+            assert!(poll_once(&mut given_up, Waker::noop()).is_pending());
+        }
         join_all((0..9).map(|_| read(outer))).await.into_iter().for_each(assert_read);
     });
 }

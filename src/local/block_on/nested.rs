@@ -35,7 +35,13 @@ impl Level {
 
     /// Does the work of the outer drivers. Returns how long the thread may sleep: neither the ends
     /// of their operations nor their alarms wake it.
+    #[inline(always)]
     pub(super) fn serve_outer(&self) -> Duration {
+        if self.outer == 0 { LONG } else { self.serve_each() }
+    }
+
+    #[cold]
+    fn serve_each(&self) -> Duration {
         let driver = |at: usize| LEVELS.with_borrow(|levels| levels[at].clone());
         (0..self.outer).map(driver).fold(LONG, |sleep, driver| sleep.min(driver.serve()))
     }
