@@ -128,6 +128,9 @@ use std::sync::Mutex;
 /// **A read of an empty pipe, socket or terminal without `O_NONBLOCK` blocks indefinitely**, and
 /// with it the whole driver. POLL first.
 ///
+/// The driver waits for the code that it calls: wakers, and the `prepare` and the drop of
+/// operations. If such code itself waits for an operation of the driver, that may never end.
+///
 /// # Deadlines
 ///
 /// [`OpFuture::timeout`] and [`OpFuture::deadline`] end a future even if the disk hangs.

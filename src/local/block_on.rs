@@ -151,7 +151,6 @@ impl Handle {
             // submitted with what comes next.
             if self.rung.take() {
                 self.alarms.ring(self.process);
-                entered.1.serve_outer();
                 continue;
             }
             loop {
