@@ -113,6 +113,7 @@ impl From<Diagnosis> for std::io::Error {
 fn cause(errno: Errno, opcode: Opcode, raw: &iocb) -> Option<&'static str> {
     let transfers = is_transfer(opcode);
     let writes = matches!(opcode, Opcode::PWRITE | Opcode::PWRITEV);
+    let syncs = matches!(opcode, Opcode::FSYNC | Opcode::FDSYNC);
     Some(match errno {
         Errno::EINVAL => einval(opcode, raw),
         Errno::EOPNOTSUPP if raw.aio_rw_flags & !RWF_SUPPORTED != 0 => {
@@ -127,7 +128,20 @@ fn cause(errno: Errno, opcode: Opcode, raw: &iocb) -> Option<&'static str> {
             "the descriptor, or the eventfd, is not open; or the file is not open in this \
              direction, or with O_PATH"
         }
-        Errno::EBADF => "the descriptor is not open, or not in this direction, or with O_PATH",
+        Errno::EBADF if writes => {
+            "the file is open for reading alone, or with O_PATH; or the descriptor is closed"
+        }
+        Errno::EBADF if transfers => {
+            "the file is open for writing alone, or with O_PATH; or the descriptor is closed"
+        }
+        Errno::EBADF => "the descriptor is closed, or open with O_PATH",
+        Errno::EIO if writes => {
+            "the device failed; each block of the write is as it was, or as it was to be"
+        }
+        Errno::EIO | Errno::ENOSPC if syncs => {
+            "writes that were made before are lost: write them again, since another sync does not \
+             report them again"
+        }
         Errno::EFAULT => "the buffer, or the array of iovecs, is not mapped as it must be",
         Errno::EAGAIN if has(raw, RwFlags::NOWAIT) => {
             "with NOWAIT: the operation would have had to wait"
@@ -234,11 +248,7 @@ fn einval_of_transfer(opcode: Opcode, raw: &iocb) -> &'static str {
     }
     match (raw.aio_buf | offset | bytes).trailing_zeros() {
         // No block is smaller than 512 bytes.
-        0..9 => {
-            "O_DIRECT asks for an address, length and offset that are multiples of the file's \
-             block; without it, the file takes no asynchronous reads or writes (a directory, \
-             /proc/self/status), or none as short as this (an eventfd takes 8 bytes)"
-        }
+        0..9 => not_aligned([raw.aio_buf, bytes, offset].map(|it| it % 512 != 0)),
         9..12 => {
             "the file takes no asynchronous reads or writes (a directory, /proc/self/status), or \
              its block for O_DIRECT is larger than 512 bytes"
@@ -247,6 +257,33 @@ fn einval_of_transfer(opcode: Opcode, raw: &iocb) -> &'static str {
             "the file takes no asynchronous reads or writes (a directory, /proc/self/status), or \
              its block for O_DIRECT is larger than 4096 bytes"
         }
+    }
+}
+
+/// Says which of address, length and offset are no multiples of 512.
+fn not_aligned([address, length, offset]: [bool; 3]) -> &'static str {
+    macro_rules! text {
+        ($which:literal) => {
+            concat!(
+                "O_DIRECT asks for multiples of the file's block, which has 512 bytes or more, ",
+                "and ",
+                $which,
+                " of 512; without O_DIRECT, the file takes no asynchronous reads or writes (a ",
+                "directory, /proc/self/status), or none as short as this (an eventfd takes 8 ",
+                "bytes)"
+            )
+        };
+    }
+    match (address, length, offset) {
+        (true, false, false) => text!(
+            "the address of the buffer is no multiple (those of AlignedBuf and BufferPool are)"
+        ),
+        (false, true, false) => text!("the length is no multiple"),
+        (true, true, false) => text!("address and length of the buffer are no multiples"),
+        (true, false, true) => text!("the address of the buffer and the offset are no multiples"),
+        (false, true, true) => text!("length and offset are no multiples"),
+        (true, true, true) => text!("neither address, length nor offset is a multiple"),
+        (false, false, _) => text!("the offset is no multiple"),
     }
 }
 

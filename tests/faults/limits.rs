@@ -144,7 +144,7 @@ fn a_thread_that_cannot_be_started_is_named_wherever_one_starts() {
             let error = timed.read_at(vec![0; 10], 0).await.expect_err("no timer");
             assert_names_thread(error, "linux-aio-timer");
             let error = opened.set_len(4096).await.expect_err("no thread");
-            assert!(error.to_string().starts_with("ftruncate to 4096: "), "{error}");
+            assert!(error.to_string().starts_with("ftruncate to 4096 bytes: "), "{error}");
             assert_names_thread(error, "linux-aio-calls");
             let (result, buf) = opened.write_at(vec![1; 10], 0).await;
             assert_names_thread(result.expect_err("no thread"), "linux-aio-write, which writes");

@@ -159,6 +159,22 @@ fn a_read_up_to_the_largest_offset_finds_the_end() -> io::Result<()> {
     Ok(())
 }
 
+/// Goal: a request that a file is not open for says what it is open for.
+#[test]
+fn a_file_that_is_open_for_reading_alone_says_so() -> io::Result<()> {
+    let (_dir, path, _) = file_with(b"content");
+    for direct in [Direct::Prefer, Direct::Never] {
+        let file = File::options().read(true).direct(direct).open_blocking(&path)?;
+        let error = file.write_at(b"x", 0).expect_err("read only");
+        assert_eq!(Errno::from_io_error(&error), Some(Errno::EBADF));
+        assert!(error.to_string().contains("the file is open for reading alone"), "{error}");
+        let error = file.set_len(1).expect_err("read only");
+        assert!(error.to_string().starts_with("ftruncate to 1 bytes: EINVAL"), "{error}");
+        assert!(error.to_string().contains("the file is not open for writing"), "{error}");
+    }
+    Ok(())
+}
+
 /// Goal: the end of a file before a buffer is full is an error that says how much was read.
 #[test]
 fn an_unexpected_end_keeps_what_was_read() -> io::Result<()> {
