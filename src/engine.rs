@@ -229,6 +229,11 @@ impl<O> Engine<O> {
         self.queued.len()
     }
 
+    /// Returns whether every slot is in use.
+    pub(crate) fn is_full(&self) -> bool {
+        self.free.get().is_none()
+    }
+
     /// Returns whether the submit queue is full, which it never is if it has room for every slot.
     #[inline]
     pub(crate) fn queue_is_full(&self) -> bool {

@@ -435,6 +435,36 @@ impl<O: Operation + 'static> Queue<O> {
         self.engine.capacity()
     }
 
+    /// Returns `true` if every slot is in use, so that [`push`](Self::push) would give `EAGAIN`.
+    ///
+    /// A slot is in use until its completion has been taken, which may be later than the kernel
+    /// has finished.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use linux_aio::{Queue, op::Read};
+    /// use std::{fs::File, sync::Arc};
+    ///
+    /// let zero = Arc::new(File::open("/dev/zero")?);
+    /// let mut offsets = (0..100).map(|i| i * 64);
+    /// let mut queue = Queue::with_capacity(8)?;
+    /// let mut reads = 0;
+    /// loop {
+    ///     while !queue.is_full() {
+    ///         let Some(offset) = offsets.next() else { break };
+    ///         queue.push(Read::new(zero.clone(), [1; 64], offset))?;
+    ///     }
+    ///     let Some(done) = queue.wait()? else { break };
+    ///     assert_eq!(done.result?, 64);
+    ///     reads += 1;
+    /// }
+    /// assert_eq!(reads, 100);
+    /// # Ok(()) }
+    /// ```
+    pub fn is_full(&self) -> bool {
+        self.engine.is_full()
+    }
+
     /// Returns counts of what the queue has asked of the kernel so far.
     ///
     /// ```

@@ -562,6 +562,34 @@ impl<O: Operation> Scope<O> {
         self.engine.capacity()
     }
 
+    /// Returns `true` if every slot is in use, so that [`push`](Self::push) would give `EAGAIN`.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use linux_aio::{IoContext, Slot, op::Read};
+    ///
+    /// let zero = std::fs::File::open("/dev/zero")?;
+    /// let mut buffers = [[1u8; 64]; 10];
+    /// let mut left = buffers.iter_mut();
+    /// let mut context = IoContext::new(4)?;
+    /// linux_aio::scope(&mut context, &mut [const { Slot::new() }; 4], |io| {
+    ///     loop {
+    ///         while !io.is_full() {
+    ///             let Some(buf) = left.next() else { break };
+    ///             io.push(Read::new(&zero, &mut buf[..], 0))?;
+    ///         }
+    ///         let Some(done) = io.wait()? else { break };
+    ///         done.result?;
+    ///     }
+    ///     std::io::Result::Ok(())
+    /// })??;
+    /// assert_eq!(buffers, [[0; 64]; 10]);
+    /// # Ok(()) }
+    /// ```
+    pub fn is_full(&self) -> bool {
+        self.engine.is_full()
+    }
+
     /// Returns counts of what the scope has asked of the kernel so far.
     ///
     /// ```

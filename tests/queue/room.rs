@@ -27,8 +27,10 @@ fn without_a_free_slot_the_operation_comes_back_with_its_buffer() {
     let mut queue = queue(3);
     let file = zero();
     for i in 0..3 {
+        assert!(!queue.is_full());
         queue.push(Read::new(Arc::clone(&file), vec![1; 16], i)).expect("a slot");
     }
+    assert!(queue.is_full());
     for _ in 0..2 {
         let refused = queue.push(Read::new(Arc::clone(&file), vec![7; 99], 42)).unwrap_err();
         assert_eq!((refused.errno(), refused.op.offset), (Errno::EAGAIN, 42));
@@ -36,9 +38,26 @@ fn without_a_free_slot_the_operation_comes_back_with_its_buffer() {
         assert!(refused.to_string().contains("slot"), "{refused}");
         queue.submit().expect("a submit");
     }
+    // The kernel has finished, and yet each slot is in use until its completion is taken.
+    assert!(queue.is_full());
     let done = queue.wait().expect("a wait").expect("a completion");
+    assert!(!queue.is_full());
     queue.push(done.op).expect("the slot that became free");
+    assert!(queue.is_full());
     assert!(queue.push(Read::new(file, vec![], 0)).is_err());
+}
+
+/// Goal: an operation that the kernel refused keeps its slot until its completion is taken, though
+/// it is neither queued nor in flight.
+#[test]
+fn a_refused_operation_fills_its_slot() {
+    let _watchdog = Watchdog::new();
+    let mut queue = queue(1);
+    queue.push(Read::new(null(), vec![1; 16], 0)).expect("a slot");
+    queue.submit().expect("a submit");
+    assert_eq!((queue.queued(), queue.in_flight(), queue.is_full()), (0, 0, true));
+    let done = queue.wait().expect("a wait").expect("a completion");
+    assert_eq!((done.result, queue.is_full()), (Err(Errno::EBADF), false));
 }
 
 /// Goal: a queue without a slot refuses everything and does not fall over.
@@ -46,7 +65,7 @@ fn without_a_free_slot_the_operation_comes_back_with_its_buffer() {
 fn a_queue_over_a_context_but_without_slots_refuses_everything() {
     let _watchdog = Watchdog::new();
     let mut queue = Queue::new(context(1), 0).expect("a fresh context");
-    assert_eq!(queue.capacity(), 0);
+    assert_eq!((queue.capacity(), queue.is_full()), (0, true));
     assert!(queue.push(Read::new(zero(), vec![1; 16], 0)).is_err());
     assert_eq!(queue.submit(), Ok(0));
     assert!(queue.wait().expect("a wait").is_none());
