@@ -2,7 +2,7 @@
 
 use super::FileDriver;
 use super::options::OpenOptions;
-use super::{File, Outcome};
+use super::{File, Outcome, SyncRange};
 use crate::clock;
 use crate::driver::alarm_clock::Rings;
 use crate::op::Buffers;
@@ -19,6 +19,10 @@ use std::path::PathBuf;
 
 /// A handle of a file whose requests are given up after a time. From [`File::with_deadline`] and
 /// [`DriverWithDeadline::open`].
+///
+/// Requests that wait have a deadline: reads and writes, syncs, lengths, and blocks. For the rest,
+/// such as [`File::metadata`], and [`File::reader`], which has no deadline, use
+/// [`get_ref`](Self::get_ref).
 ///
 /// The time of a request begins when its future is polled first. Each request gives what that of
 /// [`File`] gives, in an `Ok`, or an error of the kind `TimedOut` once its time is up.
@@ -206,19 +210,65 @@ impl<D: FileDriver> FileWithDeadline<D> {
         self.within(Opcode::FDSYNC, 0, self.file.sync_data()).await?
     }
 
+    /// Writes pages of the page cache to the disk as [`File::sync_range`] does.
+    ///
+    /// # Errors
+    /// Those of [`read_at`](Self::read_at), and of [`File::sync_range`].
+    pub async fn sync_range(&self, offset: u64, len: u64, how: SyncRange) -> io::Result<()> {
+        let what = || alloc::format!("sync_file_range of {len} bytes at offset {offset}");
+        self.call_within(what, self.file.sync_range(offset, len, how)).await?
+    }
+
+    /// Sets the length of the file as [`File::set_len`] does.
+    ///
+    /// # Errors
+    /// Those of [`read_at`](Self::read_at), and of [`File::set_len`]. After a `TimedOut` the file
+    /// may have either length, and may change even later.
+    pub async fn set_len(&self, len: u64) -> io::Result<()> {
+        let what = || alloc::format!("ftruncate to {len} bytes");
+        self.call_within(what, self.file.set_len(len)).await?
+    }
+
+    /// Allocates blocks as [`File::allocate`] does.
+    ///
+    /// # Errors
+    /// Those of [`read_at`](Self::read_at), and of [`File::allocate`]. After a `TimedOut`, any part
+    /// of the range may be allocated, even later.
+    pub async fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
+        let what = || alloc::format!("fallocate of {len} bytes at offset {offset}");
+        self.call_within(what, self.file.allocate(offset, len)).await?
+    }
+
+    /// Gives back blocks as [`File::punch_hole`] does.
+    ///
+    /// # Errors
+    /// Those of [`read_at`](Self::read_at), and of [`File::punch_hole`]. After a `TimedOut`, any
+    /// part of the range may read as zeros, even later.
+    pub async fn punch_hole(&self, offset: u64, len: u64) -> io::Result<()> {
+        let what = || alloc::format!("fallocate of a hole of {len} bytes at offset {offset}");
+        self.call_within(what, self.file.punch_hole(offset, len)).await?
+    }
+
     async fn within<T>(
         &self,
         opcode: Opcode,
         offset: u64,
         request: impl Future<Output = T>,
     ) -> io::Result<T> {
+        let what = || match opcode {
+            Opcode::FSYNC | Opcode::FDSYNC => alloc::format!("{opcode:?}"),
+            _ => alloc::format!("{opcode:?} at offset {offset}"),
+        };
+        self.call_within(what, request).await
+    }
+
+    async fn call_within<T>(
+        &self,
+        what: impl FnOnce() -> String,
+        request: impl Future<Output = T>,
+    ) -> io::Result<T> {
         within(&self.file.access.driver, self.time, request, || {
-            let fd = self.file.get_ref().as_raw_fd();
-            let at = match opcode {
-                Opcode::FSYNC | Opcode::FDSYNC => String::new(),
-                _ => alloc::format!(" at offset {offset}"),
-            };
-            alloc::format!("{opcode:?}{at} of descriptor {fd}")
+            alloc::format!("{} of descriptor {}", what(), self.file.get_ref().as_raw_fd())
         })
         .await
     }
@@ -257,7 +307,7 @@ impl<D: FileDriver> DriverWithDeadline<D> {
     ) -> io::Result<FileWithDeadline<D>> {
         let (path, time) = (path.into(), self.time());
         let open = options.open(self.get_ref(), path.clone());
-        let what = || alloc::format!("to open {}", path.display());
+        let what = || alloc::format!("open of {}", path.display());
         let file = within(self.get_ref(), time, open, what).await??;
         Ok(file.with_deadline(time))
     }
@@ -301,8 +351,8 @@ impl fmt::Display for Late {
         let Self { what, time } = self;
         write!(
             f,
-            "{what} did not complete within {time:?}; the driver keeps what it uses until the \
-             kernel is finished"
+            "{what} did not complete within {time:?}; it may still be done: the driver keeps its \
+             file and its buffer until the kernel is finished"
         )
     }
 }

@@ -8,7 +8,7 @@ use common::{Watchdog, poll_once, say_skipped};
 use core::task::Waker;
 use core::time::Duration;
 use linux_aio::op::Poll;
-use linux_aio::{Direct, Driver, Errno, EventFd, File, PollEvents};
+use linux_aio::{Direct, Driver, Errno, EventFd, File, PollEvents, SyncRange};
 use pollster::block_on;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -25,6 +25,7 @@ on_each_driver![
     a_request_that_is_dropped_has_no_alarm,
     a_file_of_a_driver_has_its_deadline_unless_it_has_another,
     the_call_that_opens_a_file_is_given_up,
+    calls_of_a_file_are_given_up,
 ];
 
 const SHORT: Duration = Duration::from_millis(5);
@@ -141,6 +142,17 @@ fn requests_in_time_are_as_without_a_deadline<D: AnyDriver>() -> io::Result<()> 
             assert_eq!(timed.writev_at([[1; 5], [1; 5]], 5).await?.0?, 10);
             timed.writev_all_at([[1; 5], [1; 5]], 5).await?.0?;
             timed.sync_all().await?;
+            timed.sync_range(0, 4096, SyncRange::Start).await?;
+            timed.set_len(9000).await?;
+            assert_eq!(file.metadata()?.len(), 9000);
+            // Not every file system has these.
+            for result in [timed.allocate(0, 9000).await, timed.punch_hole(0, 4096).await] {
+                if let Err(error) = result {
+                    assert_eq!(Errno::from_io_error(&error), Some(Errno::EOPNOTSUPP), "{error}");
+                }
+            }
+            timed.set_len(8192).await?;
+            timed.write_all_at(pattern(8192), 0).await?.0?;
             timed.sync_data().await
         })?;
     }
@@ -203,20 +215,56 @@ fn a_file_of_a_driver_has_its_deadline_unless_it_has_another<D: AnyDriver>() -> 
     Ok(())
 }
 
+/// Takes or gives back a lease. Returns 0, or -1 on a file system that has none.
+fn lease(file: &std::fs::File, kind: i32) -> i32 {
+    // The signal of a broken lease, which is ignored unless somebody handles it.
+    const F_SETSIG: i32 = 10;
+    // SAFETY: Numbers, of an open file.
+    unsafe { libc::fcntl(file.as_raw_fd(), F_SETSIG, libc::SIGURG) };
+    // SAFETY: As above.
+    unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, kind) }
+}
+
+/// Goal: the calls of a file that are no operations have its deadline, too, and name themselves.
+/// Method: they wait for the thread that makes them. It opens a file with a lease, which hangs.
+fn calls_of_a_file_are_given_up<D: AnyDriver>() -> io::Result<()> {
+    let _watchdog = Watchdog::new();
+    let (_dir, path, leased) = file_with(b"content");
+    let (_other_dir, other, _) = file_with(b"content");
+    let driver = D::with_capacity(1)?;
+    let options = File::options().read(true).write(true);
+    let timed = driver.block_on(options.open(&driver, &other))?.with_deadline(SHORT);
+    if lease(&leased, libc::F_WRLCK) != 0 {
+        say_skipped("this file system has no leases");
+        return Ok(());
+    }
+    let mut open = pin!(File::open(&driver, &path));
+    assert!(poll_once(&mut open, Waker::noop()).is_pending());
+    let late = driver.block_on(async {
+        [
+            (timed.set_len(3).await, "ftruncate to 3 bytes of descriptor "),
+            (timed.allocate(1, 2).await, "fallocate of 2 bytes at offset 1 of descriptor "),
+            (timed.punch_hole(1, 2).await, "fallocate of a hole of 2 bytes at offset 1 of desc"),
+            (timed.sync_range(1, 2, SyncRange::Start).await, "sync_file_range of 2 bytes at off"),
+        ]
+    });
+    for (late, begin) in late {
+        let late = late.expect_err("the thread hangs");
+        assert_eq!(late.kind(), io::ErrorKind::TimedOut);
+        assert!(late.to_string().starts_with(begin), "{late}");
+    }
+    assert_eq!(lease(&leased, libc::F_UNLCK), 0);
+    driver.block_on(open)?;
+    assert_eq!(std::fs::read(other)?, b"content");
+    Ok(())
+}
+
 /// Goal: a call that opens a file and hangs is given up, and names the path. The file is closed
 /// when the call returns. Method: a lease, which the call breaks, and so waits for.
 fn the_call_that_opens_a_file_is_given_up<D: AnyDriver>() -> io::Result<()> {
     let _watchdog = Watchdog::new();
     let (_dir, path, leased) = file_with(b"content");
-    let lease = |kind: i32| {
-        // SAFETY: Numbers, of an open file.
-        unsafe { libc::fcntl(leased.as_raw_fd(), libc::F_SETLEASE, kind) }
-    };
-    // The signal of a broken lease, which is ignored unless somebody handles it.
-    const F_SETSIG: i32 = 10;
-    // SAFETY: As above.
-    unsafe { libc::fcntl(leased.as_raw_fd(), F_SETSIG, libc::SIGURG) };
-    if lease(libc::F_WRLCK) != 0 {
+    if lease(&leased, libc::F_WRLCK) != 0 {
         say_skipped("this file system has no leases");
         return Ok(());
     }
@@ -225,11 +273,11 @@ fn the_call_that_opens_a_file_is_given_up<D: AnyDriver>() -> io::Result<()> {
     let late = driver.block_on(timed.open(&File::options().read(true), &path));
     let error = late.expect_err("the lease is held");
     assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-    assert!(error.to_string().starts_with(&format!("to open {} did not", path.display())));
-    assert_eq!(lease(libc::F_UNLCK), 0);
+    assert!(error.to_string().starts_with(&format!("open of {} did not", path.display())));
+    assert_eq!(lease(&leased, libc::F_UNLCK), 0);
     driver.block_on(driver.clone().close());
     // Nobody else has the file open: this would fail.
-    assert_eq!(lease(libc::F_WRLCK), 0, "{}", io::Error::last_os_error());
+    assert_eq!(lease(&leased, libc::F_WRLCK), 0, "{}", io::Error::last_os_error());
     Ok(())
 }
 
