@@ -49,7 +49,8 @@ pub struct Faults {
     pub failed_transfers: bool,
     /// Writes that lengthen a file end with `ENOSPC` or are cut short, also below `capacity`.
     pub full_disk: bool,
-    /// Operations take up to 30 seconds.
+    /// One operation in 256 takes up to 30 seconds. [`Sim::stall`](crate::Sim::stall) has the whole
+    /// disk hang when the test says so.
     pub stalls: bool,
     /// `io_setup` gives `EAGAIN`, and `io_submit` refuses operations with `ENOMEM`.
     pub refusals: bool,
@@ -77,6 +78,14 @@ pub struct Faults {
 }
 
 impl Faults {
+    pub(crate) fn check_sector(&self) {
+        assert!(
+            matches!(self.sector, 512 | 4096),
+            "linux-aio-sim: Faults::sector is {}; set it to 512 or 4096",
+            self.sector
+        );
+    }
+
     /// Returns a kernel and a disk without faults. Contents, lengths and names survive a crash.
     pub fn none() -> Self {
         Self {

@@ -332,6 +332,74 @@ impl Sim {
         self.shared.changed.notify_all();
     }
 
+    /// Has the disk hang for a time: it answers nothing, neither the operations that it has nor
+    /// those that come. Afterwards it completes them all.
+    ///
+    /// Time passes as always, so deadlines end futures meanwhile. A second call while the disk hangs
+    /// makes it hang until the later of both ends. A crash ends it.
+    ///
+    /// ```
+    /// use linux_aio::{File, LocalDriver};
+    /// use linux_aio_sim::{Faults, Sim};
+    /// use std::{io::ErrorKind, time::Duration};
+    ///
+    /// let sim = Sim::new(1, Faults::none());
+    /// let _entered = sim.enter();
+    /// let driver = LocalDriver::new(8)?;
+    /// let file = driver.block_on(async {
+    ///     let options = File::options().read(true).write(true).create(true);
+    ///     let file = options.open(&driver, sim.path("pages")).await?;
+    ///     file.write_all_at(vec![7; 4096], 0).await.0?;
+    ///     std::io::Result::Ok(file.with_deadline(Duration::from_secs(5)))
+    /// })?;
+    /// sim.stall(Duration::from_secs(3600));
+    /// let late = driver.block_on(file.read_exact_at(vec![0; 4096], 0)).unwrap_err();
+    /// assert_eq!(late.kind(), ErrorKind::TimedOut);
+    /// assert_eq!(driver.overdue(Duration::from_secs(5)).len(), 1);
+    /// sim.sleep(Duration::from_secs(3600)); // The disk is back.
+    /// let (result, page) = driver.block_on(file.read_exact_at(vec![0; 4096], 0))?;
+    /// result?;
+    /// assert_eq!(page, [7; 4096]);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// A call that a thread would make for a [`File`](linux_aio::File) is made in the poll, so it
+    /// takes the whole time there: open files before.
+    #[doc(alias = "hang")]
+    pub fn stall(&self, time: Duration) {
+        self.shared.world().stall(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+    }
+
+    /// Changes what may go wrong from now on: a disk that is full and then is not, or that fails
+    /// once the test is prepared.
+    ///
+    /// ```
+    /// use linux_aio::{File, LocalDriver};
+    /// use linux_aio_sim::{Faults, Sim};
+    /// use std::io::ErrorKind;
+    ///
+    /// let mut faults = Faults::none();
+    /// faults.capacity = 4096;
+    /// let sim = Sim::new(1, faults);
+    /// let _entered = sim.enter();
+    /// let driver = LocalDriver::new(8)?;
+    /// driver.block_on(async {
+    ///     let options = File::options().write(true).create(true);
+    ///     let log = options.open(&driver, sim.path("log")).await?;
+    ///     let (result, record) = log.write_all_at(vec![7; 5000], 0).await;
+    ///     assert_eq!(result.unwrap_err().kind(), ErrorKind::StorageFull);
+    ///     sim.set_faults(Faults::none()); // Somebody has made room.
+    ///     log.write_all_at(record, 0).await.0
+    /// })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Panics
+    /// If [`Faults::sector`] is another one: the disk stays as it was made.
+    pub fn set_faults(&self, faults: Faults) {
+        self.shared.world().set_faults(faults);
+    }
+
     /// Returns the time as an `Instant`, for deadlines: that of [`now`](Self::now) after a start
     /// that all simulations share.
     ///

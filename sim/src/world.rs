@@ -53,6 +53,8 @@ pub(crate) struct World {
     strays: u64,
     /// The time at which the last operation is due, if operations keep their order.
     last_due: u64,
+    /// The disk answers nothing before this time.
+    stalled_until: u64,
     /// Calls until the power fails or the process ends.
     fuse: Option<(u64, End)>,
     /// The power has failed, and the threads have not unwound yet.
@@ -72,11 +74,7 @@ pub(crate) fn negative(errno: Errno) -> isize {
 
 impl World {
     pub(crate) fn new(random: Random, faults: Faults, traced: bool) -> Self {
-        assert!(
-            matches!(faults.sector, 512 | 4096),
-            "linux-aio-sim: Faults::sector is {}; set it to 512 or 4096",
-            faults.sector
-        );
+        faults.check_sector();
         Self {
             faults,
             random,
@@ -88,6 +86,7 @@ impl World {
             operations: 0,
             strays: 0,
             last_due: 0,
+            stalled_until: 0,
             fuse: None,
             is_down: false,
             is_ending: false,
@@ -280,8 +279,9 @@ impl World {
     pub(crate) fn due(&mut self, opcode: u16) -> u64 {
         let is_sync = matches!(opcode, IOCB_CMD_FSYNC | IOCB_CMD_FDSYNC);
         let usual = if is_sync { 500_000 } else { 50_000 };
+        let begin = self.now.max(self.stalled_until);
         if !self.faults.reordering {
-            self.last_due = (self.now + usual).max(self.last_due + 1);
+            self.last_due = begin.saturating_add(usual).max(self.last_due.saturating_add(1));
             return self.last_due;
         }
         let mut takes = usual / 4 + self.random.below(usual * 2);
@@ -291,7 +291,34 @@ impl World {
         if self.faults.stalls && self.random.one_in(256) {
             takes += 1_000_000_000 + self.random.below(29_000_000_000);
         }
-        self.now + takes
+        begin.saturating_add(takes)
+    }
+
+    /// Has the disk answer nothing for a time, neither what it has nor what comes.
+    pub(crate) fn stall(&mut self, nanoseconds: u64) {
+        let begin = self.now.max(self.stalled_until);
+        let until = begin.max(self.now.saturating_add(nanoseconds));
+        let longer = until - begin;
+        for operation in self.contexts.values_mut().flat_map(|it| &mut it.in_flight) {
+            operation.due = operation.due.saturating_add(longer);
+        }
+        self.last_due = self.last_due.saturating_add(longer);
+        self.stalled_until = until;
+        self.note(|_| format!("--- the disk stalls until {} µs", until / 1000));
+    }
+
+    /// Changes what may go wrong from now on.
+    pub(crate) fn set_faults(&mut self, faults: Faults) {
+        faults.check_sector();
+        assert!(
+            faults.sector == self.faults.sector,
+            "linux-aio-sim: Faults::sector is {}, and the disk was made with {}; make another Sim \
+             for another disk",
+            faults.sector,
+            self.faults.sector
+        );
+        self.faults = faults;
+        self.note(|_| "--- other faults".into());
     }
 
     // ---- the end ----
@@ -322,6 +349,7 @@ impl World {
         match end {
             End::Kill => self.disk.drop_lost(&self.faults, &mut self.random),
             End::Crash => {
+                (self.stalled_until, self.last_due) = (0, 0);
                 let lines = self.disk.crash(&self.faults, &mut self.random);
                 lines.into_iter().for_each(|line| self.note(|_| line));
             }

@@ -28,6 +28,20 @@ fn a_thread_that_has_not_entered_is_told_so() {
 }
 
 #[test]
+fn a_disk_does_not_change_its_sectors() {
+    let sim = Sim::new(1, Faults::none());
+    let mut faults = Faults::none();
+    faults.sector = 4096;
+    let text = panic_of(|| sim.set_faults(faults));
+    assert!(text.contains("is 4096") && text.contains("with 512"), "{text}");
+    let mut faults = Faults::none();
+    faults.sector = 100;
+    let text = panic_of(|| sim.set_faults(faults));
+    assert!(text.contains("set it to 512 or 4096"), "{text}");
+    assert_eq!(sim.now(), Duration::ZERO);
+}
+
+#[test]
 fn a_file_that_is_not_simulated_is_named() {
     let sim = Sim::new(1, Faults::none());
     let _entered = sim.enter();

@@ -53,6 +53,61 @@ fn a_kill_keeps_what_is_written_and_it_is_not_durable() {
     assert!(left.contains(&true) && left.contains(&false), "{left:?}");
 }
 
+/// Goal: a disk that hangs answers nothing, neither what it has nor what comes; then it answers
+/// everything. A later end counts, and a crash ends it.
+#[test]
+fn a_disk_that_hangs_answers_nothing_until_it_is_back() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    for faults in [Faults::none(), Faults::legal()] {
+        for seed in 0..50 {
+            let sim = Sim::new(seed, faults.clone());
+            let _entered = sim.enter();
+            let mut queue = Queue::with_capacity(4).expect("a context");
+            let file = Arc::new(sim.file("a"));
+            let push = |queue: &mut Queue<_>, at| {
+                queue.push(Write::new(Arc::clone(&file), vec![7; 16], at)).expect("a slot");
+                while queue.queued() > 0 {
+                    queue.submit().expect("a submit");
+                }
+            };
+            push(&mut queue, 0);
+            let hangs = sim.now();
+            sim.stall(HOUR);
+            sim.stall(Duration::from_secs(1));
+            push(&mut queue, 16);
+            sim.sleep(HOUR / 2);
+            sim.stall(HOUR); // Longer: an hour and a half in all.
+            push(&mut queue, 32);
+            assert!(queue.try_next().expect("a look").is_none());
+            for _ in 0..3 {
+                queue.wait().expect("a wait").expect("a completion").result.expect("a write");
+                assert!(sim.now() >= hangs + HOUR * 3 / 2, "seed {seed}: {:?}", sim.now());
+            }
+            assert!(sim.now() < hangs + 2 * HOUR, "seed {seed}: {:?}", sim.now());
+            drop(queue);
+            sim.stall(HOUR);
+            sim.crash();
+            let restarted = sim.now();
+            let _result = write(sim.file("a"), b"x", 0);
+            assert!(sim.now() < restarted + HOUR / 2, "seed {seed}: {:?}", sim.now());
+        }
+    }
+}
+
+/// Goal: faults begin and end when the test says so.
+#[test]
+fn faults_can_be_changed_on_the_way() {
+    let sim = Sim::new(1, Faults::none());
+    let _entered = sim.enter();
+    assert_eq!(write(sim.file("a"), b"x", 0), Ok(1));
+    let mut full = Faults::none();
+    full.capacity = 1;
+    sim.set_faults(full);
+    assert_eq!(write(sim.file("a"), b"x", 1), Err(Errno::ENOSPC));
+    sim.set_faults(Faults::none());
+    assert_eq!(write(sim.file("a"), b"x", 1), Ok(1));
+}
+
 #[test]
 fn fstat_tells_the_length_of_a_file() -> Outcome {
     let sim = Sim::new(1, Faults::none());
