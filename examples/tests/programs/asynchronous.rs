@@ -42,6 +42,34 @@ fn smol_read_reads_all() {
     }
 }
 
+/// Goal: `storage_engine` commits in groups, reads what it wrote, tells of pages that are gone, and
+/// prints percentiles; and a disk that is full ends it with an error that says so. Method: its
+/// lines, and `RLIMIT_FSIZE` of 40 KiB, which stops the file of the pages.
+#[test]
+fn storage_engine_commits_in_groups() {
+    let Some(engine) = example("storage_engine") else { skip!("{NOT_BUILT}") };
+    let _watchdog = Watchdog::new();
+    let (dir, _path, _file) = file_with(&[]);
+    let printed = run(command(&engine).arg(dir.path()));
+    assert_eq!((printed.code, printed.err.as_str()), (Some(0), ""));
+    let line = |begin: &str| {
+        let found = printed.out.lines().find_map(|line| line.strip_prefix(begin));
+        found.unwrap_or_else(|| panic!("{begin:?} in {}", printed.out))
+    };
+    let syncs = line("800 commits by ").strip_suffix(" syncs").expect("a count");
+    let syncs: u64 = syncs.parse().expect("a number");
+    // A task has one record in the log at a time, so a group has 16 records at most.
+    assert!((50..800).contains(&syncs), "{syncs}");
+    assert_eq!((line("page 10 has "), line("page 11 has ")), ("100 bytes", "0 bytes"));
+    assert!(line("pread: in the kernel p50 ").contains("p99"), "{}", printed.out);
+
+    let limited = run(Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 80; exec \"$0\" \"$1\""])
+        .args([engine.as_os_str(), dir.path().as_os_str()]));
+    assert_eq!(limited.code, Some(1), "{}", limited.out);
+    assert!(limited.err.contains("EFBIG"), "{}", limited.err);
+}
+
 /// Ends a server with the test.
 struct Server {
     child: Child,
