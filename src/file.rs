@@ -99,6 +99,8 @@ use work::Work;
 ///   requests are the fastest. For unaligned ones, heads and tails are handled as below.
 /// - *Buffered*: a read copies from the page cache at once, on the task's thread. What is not there
 ///   is read by a thread of the driver, as is every write. A task gives way to others after 8 KiB.
+///   None of this is an operation of the driver, so its `metrics`, `stats`, `overdue` and spans do
+///   not show it.
 ///
 /// Flags that a buffered file takes are those of `preadv2(2)`; priorities count for direct files
 /// alone, as they do in the kernel.
@@ -172,7 +174,8 @@ use work::Work;
 /// # Errors
 ///
 /// The error of a request is made of a [`Diagnosis`](crate::Diagnosis). Its text names operation,
-/// length and offset, and says why it probably failed. Its `kind()` is that of the errno, which
+/// length, offset and descriptor, and says why it probably failed. It does not name the path, which
+/// only the error of an open does. Its `kind()` is that of the errno, which
 /// [`Errno::from_io_error`](crate::Errno::from_io_error) returns; `raw_os_error()` is `None`. A
 /// driver that is [closed](Driver::close) gives `ECANCELED`, and in a forked child
 /// [`Errno::FORKED`](crate::Errno::FORKED).
@@ -280,7 +283,7 @@ impl<D: FileDriver> File<D> {
     /// let driver = Driver::on_thread(8)?;
     /// let plain = std::fs::File::open("Cargo.toml")?;
     /// let file = File::from_std_with(plain, &driver, Direct::Prefer)?;
-    /// println!("{}", file.direct()); // such as: direct, memory 4, offsets 512
+    /// println!("{}", file.direct()); // such as: direct, buffers at multiples of 4, …
     /// # Ok(()) }
     /// ```
     ///

@@ -98,7 +98,9 @@ const STEPS: u32 = 8;
 /// # Who does the work
 ///
 /// - [`block_on`](Self::block_on) runs one future, and with it whatever that future joins. It
-///   sleeps in the kernel until an operation ends. Such a program needs no runtime.
+///   sleeps in the kernel until an operation ends, or until a waker is called on any thread. Such
+///   a program needs no runtime. For timers take a crate that has a thread of its own, such as
+///   `async-io`.
 /// - [`run_on`](Self::run_on) gives a future to spawn on an executor of this thread: tokio's
 ///   `LocalSet` (`linux_aio::tokio::local_driver` does it all), smol's `LocalExecutor`.
 ///

@@ -24,7 +24,8 @@ use std::io;
 /// [`Driver`](crate::Driver). It goes back to the pool when it is dropped. Clones are the same
 /// pool.
 ///
-/// The bytes are zero at first. A buffer that was used keeps its bytes.
+/// The bytes are zero at first. A buffer that was used keeps its bytes. To read or write less than
+/// a whole buffer, take a part of it, `buf.part(..n)`, by the trait [`Slice`](crate::Slice).
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -137,7 +138,8 @@ impl BufferPool {
     /// Takes a buffer, and waits until one is free. Futures get buffers in the order in which they
     /// were polled first.
     ///
-    /// A future that is dropped gives up its turn, and loses no buffer.
+    /// A future that is dropped gives up its turn, and loses no buffer. The wait has no deadline: a
+    /// buffer whose request was given up comes back when the kernel has finished.
     ///
     /// ```
     /// use linux_aio::BufferPool;

@@ -64,10 +64,10 @@ fn counted(name: &str) -> Option<(Unit, &'static str)> {
 /// Returns which time a gauge shows.
 fn stretch(name: &str) -> &'static str {
     const STRETCHES: [(&str, &str); 4] = [
-        ("linux_aio_waiting_", "From the first poll to the call of io_submit."),
+        ("linux_aio_waiting_", "From the first poll of a future to the call of io_submit."),
         ("linux_aio_submitting_", "In the call of io_submit."),
         ("linux_aio_in_kernel_", "From io_submit until the driver has seen the completion."),
-        ("linux_aio_until_polled_", "From there until the task has polled the future."),
+        ("linux_aio_until_polled_", "From the completion until the task has polled the future."),
     ];
     STRETCHES.iter().find(|it| name.starts_with(it.0)).map_or("", |it| it.1)
 }

@@ -25,6 +25,9 @@ const KINDS: [(Opcode, &str); 7] = [
 /// [`Driver::metrics`](super::Driver::metrics) returns the present state. The `Display` form is a
 /// table for people. [`for_each_value`](Self::for_each_value) exports named numbers.
 ///
+/// Only operations are measured. What a [`File`](crate::File#direct-and-buffered-files) copies from
+/// the page cache, or has a thread do, is none.
+///
 /// # Examples
 ///
 /// ```
@@ -195,7 +198,8 @@ pub struct OperationMetrics {
     pub submitting: Histogram,
     /// From the return of `io_submit` until the driver has seen the completion.
     pub in_kernel: Histogram,
-    /// From there until the task has polled the future. Futures that are dropped are not counted.
+    /// From the completion until the task has polled the future. Futures that are dropped are not
+    /// counted.
     pub until_polled: Histogram,
 }
 

@@ -11,7 +11,9 @@ use std::time::Instant;
 /// Describes an operation that the kernel has had for long.
 ///
 /// [`Driver::overdue`](super::Driver::overdue) and
-/// [`LocalDriver::overdue`](crate::LocalDriver::overdue) list them.
+/// [`LocalDriver::overdue`](crate::LocalDriver::overdue) list them. A call that a thread of the
+/// driver makes for a [`File`](crate::File#direct-and-buffered-files) is no operation, and is not
+/// listed.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
