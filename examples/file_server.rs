@@ -1,7 +1,8 @@
 //! Serves files over plain tokio: HTTP/1.1 with ranges, and a bound on its memory.
 //!
 //! All connections read ahead into one pool, so 64 MiB are used however many clients there are. A
-//! client that hangs up, or takes nothing for 30 seconds, ends its own task alone.
+//! client that hangs up, or takes nothing for 30 seconds, ends its own task alone. Ctrl-C or SIGTERM
+//! ends the server: answers that have begun get five seconds, and so does the disk.
 //!
 //! ```text
 //! cargo run --release --features tokio --example file_server -- 127.0.0.1:8080 DIRECTORY
@@ -18,10 +19,15 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::select;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 /// Limits the time that a client may take to send a request, or to take a chunk.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Limits the time for what is left when the server ends.
+const GRACE: Duration = Duration::from_secs(5);
 const CHUNK: usize = 256 << 10;
 const CHUNKS: usize = 256;
 /// Limits the head of a request, in bytes.
@@ -138,13 +144,27 @@ async fn main() -> Result<()> {
     let server = Arc::new(Server { driver, pool, root: root.into() });
     let listener = TcpListener::bind(address).await?;
     println!("listening on {}", listener.local_addr()?);
+    let mut clients = JoinSet::new();
+    let (mut interrupt, mut terminate) =
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     loop {
-        let (stream, client) = listener.accept().await?;
+        let (stream, client) = select! {
+            accepted = listener.accept() => accepted?,
+            Some(_) = clients.join_next() => continue,
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+        };
         let server = Arc::clone(&server);
-        tokio::spawn(async move {
+        clients.spawn(async move {
             if let Err(error) = serve(server, stream).await {
                 eprintln!("{client}: {error:#}");
             }
         });
     }
+    drop(listener);
+    let _ = timeout(GRACE, async { while clients.join_next().await.is_some() {} }).await;
+    // The tasks that are left end at once. The driver keeps their buffers while the disk has them.
+    clients.shutdown().await;
+    server.driver.clone().close_within(GRACE).await?;
+    Ok(())
 }

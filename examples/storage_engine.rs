@@ -94,6 +94,8 @@ impl Log {
         Ok(())
     }
 
+    /// The records are not aligned, so this goes through the page cache, by a thread of the driver.
+    /// The metrics of the driver show the sync alone.
     async fn write(&self, batch: Vec<u8>, at: u64) -> io::Result<()> {
         // The outer error: the time is up. The inner one: the write failed.
         let (result, _batch) = self.file.write_all_at(batch, at).await?;
@@ -141,7 +143,7 @@ async fn run(driver: &LocalDriver, executor: &LocalExecutor<'_>, directory: &Pat
     driver.open(&File::options().read(true), directory).await?.sync_all().await?;
     println!("pages: {}", pages.get_ref().direct());
     let pool = BufferPool::new(READERS as usize, PAGE, PAGE)?;
-    fill(&pages, &pool).await?;
+    fill(&pages, &pool).await.context("the pages")?; // An error of a file names no path.
 
     let log = Rc::new(Log { file: log, state: RefCell::default(), writes: Mutex::new(()) });
     let mut tasks = Vec::new();

@@ -3,7 +3,8 @@
 use crate::NOT_BUILT;
 use crate::common::files::{file_with, pattern};
 use crate::common::{Watchdog, skip};
-use crate::program::{command, example, run};
+use crate::program::{command, example, kill, run};
+use rustix::process::Signal;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -113,7 +114,7 @@ impl Drop for Server {
 }
 
 /// Goal: `file_server` sends whole files and ranges, survives clients that hang up or take nothing,
-/// and has a bound on its memory. Method: curl, and connections that are left.
+/// has a bound on its memory, and ends on a signal. Method: curl, and connections that are left.
 #[test]
 fn file_server_serves() {
     let Some(program) = example("file_server") else { skip!("{NOT_BUILT}") };
@@ -159,4 +160,11 @@ fn file_server_serves() {
     assert_eq!(String::from_utf8_lossy(&size), "1073741824");
     assert!(server.get(&[], "file").expect("all") == content);
     assert!(server.peak() < 200 << 20, "{} bytes", server.peak());
+
+    // Its end waits neither for the silent clients nor for the disk.
+    let mut server = server;
+    kill(&server.child, Signal::TERM);
+    let status = server.child.wait().expect("a child of ours");
+    assert_eq!(status.code(), Some(0));
+    assert_eq!(server.get(&[], "file"), Err(Some(7)), "nobody listens");
 }
