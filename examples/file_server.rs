@@ -1,8 +1,8 @@
 //! Serves files over plain tokio: HTTP/1.1 with ranges, and a bound on its memory.
 //!
 //! All connections read ahead into one pool, so 64 MiB are used however many clients there are. A
-//! client that hangs up, or takes nothing for 30 seconds, ends its own task alone. Ctrl-C or SIGTERM
-//! ends the server: answers that have begun get five seconds, and so does the disk.
+//! client that hangs up, or takes nothing for 30 seconds, ends its own task alone. Ctrl-C ends the
+//! server: answers that have begun get five seconds, and so does the disk.
 //!
 //! ```text
 //! cargo run --release --features tokio --example file_server -- 127.0.0.1:8080 DIRECTORY
@@ -12,24 +12,15 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use linux_aio::{BufferPool, Driver, File, ReaderOptions};
-use std::env::args;
-use std::ops::Range;
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{env::args, ops::Range, path::PathBuf, pin::pin, sync::Arc, time::Duration};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::select;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::{select, signal::ctrl_c, task::JoinSet, time::timeout};
 
 /// Limits the time that a client may take to send a request, or to take a chunk.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Limits the time for what is left when the server ends.
 const GRACE: Duration = Duration::from_secs(5);
-const CHUNK: usize = 256 << 10;
-const CHUNKS: usize = 256;
 /// Limits the head of a request, in bytes.
 const HEAD: u64 = 16 << 10;
 
@@ -48,8 +39,7 @@ struct Request {
 
 /// Reads the head of a request. `None` if the client has no more.
 async fn request(stream: &mut BufReader<TcpStream>) -> Result<Option<Request>> {
-    let (mut lines, mut range) = (stream.take(HEAD), None);
-    let mut line = String::new();
+    let (mut lines, mut line, mut range) = (stream.take(HEAD), String::new(), None);
     if lines.read_line(&mut line).await? == 0 {
         return Ok(None);
     }
@@ -61,26 +51,21 @@ async fn request(stream: &mut BufReader<TcpStream>) -> Result<Option<Request>> {
     loop {
         line.clear();
         ensure!(lines.read_line(&mut line).await? > 0, "a head without an end");
-        match line.trim_end().split_once(':') {
-            None => return Ok(Some(Request { name, range, is_head })),
-            Some((header, value)) if header.eq_ignore_ascii_case("range") => {
-                range = value.trim().strip_prefix("bytes=").map(str::to_owned);
-            }
-            Some(_) => {}
+        let Some((header, value)) = line.trim_end().split_once(':') else {
+            return Ok(Some(Request { name, range, is_head }));
+        };
+        if header.eq_ignore_ascii_case("range") {
+            range = value.trim().strip_prefix("bytes=").map(str::to_owned);
         }
     }
 }
 
 /// Finds the bytes that a header asks for: `a-b`, `a-` or `-n`. `None` if the file has none of it.
 fn part(header: &str, len: u64) -> Option<Range<u64>> {
-    let (first, last) = header.split_once('-')?;
-    let range = match (first, last) {
+    let range = match header.split_once('-')? {
         ("", last) => len.saturating_sub(last.parse().ok()?)..len,
         (first, "") => first.parse().ok()?..len,
-        (first, last) => {
-            let last: u64 = last.parse().ok()?;
-            first.parse().ok()?..last.saturating_add(1).min(len)
-        }
+        (first, last) => first.parse().ok()?..last.parse::<u64>().ok()?.saturating_add(1).min(len),
     };
     (!range.is_empty()).then_some(range)
 }
@@ -135,24 +120,20 @@ async fn serve(server: Arc<Server>, stream: TcpStream) -> Result<()> {
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let arguments: Vec<String> = args().skip(1).collect();
-    let [address, root] = arguments.as_slice() else {
+    let (Some(address), Some(root)) = (args().nth(1), args().nth(2)) else {
         bail!("usage: file_server ADDRESS DIRECTORY")
     };
-    let pool = BufferPool::new(CHUNKS, CHUNK, 4096)?;
+    let pool = BufferPool::new(256, 256 << 10, 4096)?;
     let driver = linux_aio::tokio::driver(128)?;
     let server = Arc::new(Server { driver, pool, root: root.into() });
     let listener = TcpListener::bind(address).await?;
     println!("listening on {}", listener.local_addr()?);
-    let mut clients = JoinSet::new();
-    let (mut interrupt, mut terminate) =
-        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let (mut clients, mut end) = (JoinSet::new(), pin!(ctrl_c()));
     loop {
         let (stream, client) = select! {
             accepted = listener.accept() => accepted?,
             Some(_) = clients.join_next() => continue,
-            _ = interrupt.recv() => break,
-            _ = terminate.recv() => break,
+            _ = &mut end => break,
         };
         let server = Arc::clone(&server);
         clients.spawn(async move {
@@ -165,6 +146,5 @@ async fn main() -> Result<()> {
     let _ = timeout(GRACE, async { while clients.join_next().await.is_some() {} }).await;
     // The tasks that are left end at once. The driver keeps their buffers while the disk has them.
     clients.shutdown().await;
-    server.driver.clone().close_within(GRACE).await?;
-    Ok(())
+    Ok(server.driver.clone().close_within(GRACE).await?)
 }

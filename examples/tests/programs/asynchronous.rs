@@ -163,7 +163,7 @@ fn file_server_serves() {
 
     // Its end waits neither for the silent clients nor for the disk.
     let mut server = server;
-    kill(&server.child, Signal::TERM);
+    kill(&server.child, Signal::INT);
     let status = server.child.wait().expect("a child of ours");
     assert_eq!(status.code(), Some(0));
     assert_eq!(server.get(&[], "file"), Err(Some(7)), "nobody listens");
