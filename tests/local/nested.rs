@@ -147,9 +147,9 @@ impl Drop for Runs {
     }
 }
 
-/// Goal: code that a driver calls may wait for the driver, by the `block_on` of another one. Method:
-/// a waker, the `prepare` of an operation that waits for a slot, and the drop of one that was given
-/// up; the code needs turns of each kind.
+/// Goal: code that a driver calls may wait for the driver, by the `block_on` of another one.
+/// Method: a waker, the `prepare` of an operation that waits for a slot, and the drop of one that
+/// was given up; the code needs turns of each kind.
 #[test]
 fn code_that_a_driver_calls_may_wait_for_it() {
     let _watchdog = Watchdog::new();

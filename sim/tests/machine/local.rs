@@ -5,7 +5,7 @@ use crate::local_waker::waker;
 use crate::users_code::WakerCode;
 use linux_aio::op::{self, Fdsync, Read, Write};
 use linux_aio::{
-    Errno, EventFd, LocalDriver, LocalFuture, Operation, PollEvents, Prepared, Reactor,
+    Errno, EventFd, EventResult, LocalDriver, LocalFuture, Operation, PollEvents, Prepared, Reactor,
 };
 use linux_aio_sim::harness::{Filters, Kernel, Object, Script};
 use linux_aio_sim::{Faults, Sim};
@@ -44,6 +44,7 @@ impl<const N: usize> Drop for Counted<N> {
     }
 }
 
+#[derive(Clone)]
 struct Scene {
     sim: Sim,
     driver: LocalDriver,
@@ -306,6 +307,86 @@ fn local_operations_are_given_up_as_they_end() {
             panic!("it has ended, although it is late");
         };
         assert_eq!((result, op.write.buf, code.clone.calls()), (Ok(8), [7; 8], 2));
+    });
+}
+
+/// Goal: code that a driver calls may wait for operations of the driver, by the `block_on` of
+/// another one. Method: a waker; `prepare` in a turn; `goes_on`; the drop of an operation that was
+/// given up.
+#[test]
+fn local_code_waits_for_its_driver() {
+    type Code = Option<Box<dyn Fn()>>;
+    struct Runs(Counted<600>, [Code; 3]);
+    impl Operation for Runs {
+        fn prepare(&mut self) -> Prepared<'_> {
+            self.1[0].iter().for_each(|run| run());
+            self.0.prepare()
+        }
+        fn goes_on(&mut self, _: EventResult) -> bool {
+            self.1[1].take().is_some_and(|run| {
+                run();
+                true
+            })
+        }
+    }
+    impl Drop for Runs {
+        fn drop(&mut self) {
+            self.1[2].iter().for_each(|run| run());
+        }
+    }
+    on_two_slots(|scene| {
+        let runs = Rc::new(Cell::new(0));
+        let code = || {
+            // The driver keeps wakers, and must not be kept by them.
+            let (scene, runs) = (Cell::new(Some(scene.clone())), Rc::clone(&runs));
+            move || {
+                let Some(scene) = scene.take() else { return };
+                LocalDriver::new(1).expect("a context").block_on(async {
+                    let mut ops = [(); 3].map(|()| scene.op::<600>(false));
+                    for op in &mut ops {
+                        let started = poll_fn(|cx| Poll::Ready(Pin::new(&mut *op).poll(cx))).await;
+                        assert!(started.is_pending());
+                    }
+                    for op in ops {
+                        assert!(op.await.0.is_ok());
+                    }
+                });
+                runs.set(runs.get() + 1);
+            }
+        };
+        let with = |at: usize| {
+            let write = Write::new(scene.sim.file("a"), [7; 600], 0);
+            let op = Counted { write, drops: Rc::clone(&scene.drops), panics: false };
+            let mut codes = [None, None, None];
+            codes[at] = Some(Box::new(code()) as Box<dyn Fn()>);
+            scene.driver.perform(Runs(op, codes))
+        };
+        let waker = waker(code());
+        scene.driver.block_on(async {
+            let mut first = scene.op::<8>(false);
+            assert!(poll_once(&mut first, &waker).is_pending());
+            assert!(scene.op::<8>(false).await.0.is_ok());
+            assert_eq!(runs.get(), 1);
+            assert!(with(1).await.0.is_ok());
+            // The third waits for a slot.
+            let mut ops = [(); 2].map(|()| scene.op::<8>(false));
+            for op in &mut ops {
+                let started = poll_fn(|cx| Poll::Ready(Pin::new(&mut *op).poll(cx))).await;
+                assert!(started.is_pending());
+            }
+            assert!(with(0).await.0.is_ok());
+            let mut dropped = with(2);
+            let started = poll_fn(|cx| Poll::Ready(Pin::new(&mut dropped).poll(cx))).await;
+            assert!(started.is_pending());
+            drop(dropped);
+            while runs.get() < 4 {
+                assert!(scene.op::<8>(false).await.0.is_ok());
+            }
+            for op in ops.into_iter().chain([first]) {
+                assert!(op.await.0.is_ok());
+            }
+        });
+        assert_eq!(runs.get(), 4);
     });
 }
 
