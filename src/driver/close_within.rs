@@ -162,11 +162,13 @@ impl fmt::Display for Unfinished {
         let count = self.operations.len();
         f.write_str("the driver has not ended in time")?;
         if let Some(oldest) = self.operations.first() {
-            write!(f, ": {count} operations are in the kernel, the oldest is {oldest}")?;
+            let are = if count == 1 { "operation is" } else { "operations are" };
+            write!(f, ": {count} {are} in the kernel, the oldest is {oldest}")?;
         }
         if self.calls > 0 {
             let calls = self.calls;
-            write!(f, ": {calls} calls of files are on its threads, such as opens and writes")?;
+            let are = if calls == 1 { "call of a file is" } else { "calls of files are" };
+            write!(f, ": {calls} {are} on its threads, such as an open or a write")?;
         }
         match &self.no_timer {
             Some(error) => write!(f, "; the time was up at once: {error}"),

@@ -193,18 +193,17 @@ pub(super) mod simulated {
     }
 }
 
-/// Returns the error of an `ftruncate` that failed. The kernel gives `EINVAL` for a file that is not
-/// open for writing, where other calls give `EBADF`.
-pub(super) fn failed_to_set_len(len: u64, failure: Failure) -> io::Error {
-    let cause = match failure.errno() {
-        Errno::EINVAL => "; likely cause: the file is not open for writing, or has no length",
-        _ => "",
-    };
-    failure.errno().explained(alloc::format!("ftruncate to {len} bytes: {failure}{cause}"))
-}
-
 /// Returns the error of a system call that failed: what was asked of it, and the reason.
 pub(super) fn failed(call: &str, failure: impl Into<Failure>) -> io::Error {
     let failure = failure.into();
-    failure.errno().explained(alloc::format!("{call}: {failure}"))
+    let cause = match failure.errno() {
+        // The threads of a driver take every call until it is closed.
+        Errno::ECANCELED => "; likely cause: the driver is closed",
+        // For a file that is not open for writing, other calls give `EBADF`.
+        Errno::EINVAL if call.starts_with("ftruncate") => {
+            "; likely cause: the file is not open for writing, or has no length"
+        }
+        _ => "",
+    };
+    failure.errno().explained(alloc::format!("{call}: {failure}{cause}"))
 }

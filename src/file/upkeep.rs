@@ -109,7 +109,7 @@ impl<D: FileDriver> File<D> {
     pub async fn set_len(&self, len: u64) -> io::Result<()> {
         check_range(0, len)?;
         let result = self.call(move |file| call::set_len(file, len)).await;
-        result.map_err(|why| call::failed_to_set_len(len, why))
+        result.map_err(|why| call::failed(&alloc::format!("ftruncate to {len} bytes"), why))
     }
 
     /// Allocates the blocks of a range, and makes the file as long as that. Writes to them then

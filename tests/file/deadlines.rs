@@ -304,7 +304,7 @@ fn the_end_of_a_driver_names_calls_that_hang() -> io::Result<()> {
     let unfinished = block_on(driver.clone().close_within(SHORT)).expect_err("the call hangs");
     assert!(unfinished.operations().is_empty());
     let text = unfinished.to_string();
-    assert!(text.contains(": 1 calls of files are on its threads"), "{text}");
+    assert!(text.contains(": 1 call of a file is on its threads"), "{text}");
 
     let counted = Arc::new(Counted);
     let waker = Waker::from(Arc::clone(&counted));

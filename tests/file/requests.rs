@@ -468,7 +468,9 @@ fn a_closed_driver_takes_no_calls() -> io::Result<()> {
         assert_eq!((errno(result), buf), (Some(Errno::ECANCELED), vec![1; 8]));
         assert_eq!(errno(file.write_at(vec![1; 8], 0).await.0), Some(Errno::ECANCELED));
         assert_eq!(errno(file.set_len(1).await), Some(Errno::ECANCELED));
-        assert_eq!(errno(File::open(&driver, &path).await), Some(Errno::ECANCELED));
+        let error = File::open(&driver, &path).await.expect_err("it is closed");
+        assert!(error.to_string().ends_with("the driver is closed"), "{error}");
+        assert_eq!(errno::<()>(Err(error)), Some(Errno::ECANCELED));
         file.close().await
     })?;
     // Another thread of the tests may have taken the number meanwhile, for another file.
