@@ -238,7 +238,11 @@ impl World {
             return Ok(fd.into_raw_fd() as isize);
         }
         if !target.is_writable() {
-            return Err(Errno::EBADF);
+            // ftruncate(2) and fallocate(2) differ in that.
+            return Err(match call {
+                FileCall::SetLen(_) => Errno::EINVAL,
+                _ => Errno::EBADF,
+            });
         }
         match call {
             FileCall::SetLen(length) if !crate::inode::Inode::may_be_so_long(length) => {

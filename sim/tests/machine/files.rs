@@ -107,6 +107,10 @@ fn files_are_opened_as_their_options_say() -> std::io::Result<()> {
             let read_only = read_only.open(&driver, path.clone()).await?;
             let error = read_only.write_at("x", 0).await.0.expect_err("open for reading");
             assert_eq!(Errno::from_io_error(&error), Some(Errno::EBADF));
+            let error = read_only.set_len(1).await.expect_err("open for reading");
+            assert_eq!(Errno::from_io_error(&error), Some(Errno::EINVAL));
+            let error = read_only.allocate(0, 1).await.expect_err("open for reading");
+            assert_eq!(Errno::from_io_error(&error), Some(Errno::EBADF));
             let write_only = File::options().write(true).direct(direct);
             let write_only = write_only.open(&driver, path.clone()).await?;
             let error = write_only.read_at([0], 0).await.0.expect_err("open for writing");
