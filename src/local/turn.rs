@@ -240,9 +240,13 @@ impl Inner {
             self.cancel();
             self.admit();
         }
-        if self.check_process().is_ok() && self.with_queue(Queue::queued) > Some(0) {
+        let Some(queue) = self.queue.get() else { return };
+        if self.check_process().is_ok() && queue.queued() > 0 {
+            let (engine, context) = queue.parts();
+            let start = clock::now();
             // What the kernel does not take is submitted by the next step.
-            let _ = self.with_queue(|queue| self.submit_queued(queue));
+            let _ = engine.submit(context);
+            self.note_call(start, clock::now() - start);
         }
     }
 
@@ -319,7 +323,11 @@ impl Inner {
             event_loop.stall = None;
             return false;
         }
-        let (submitted, start) = self.submit_queued(queue);
+        let start = clock::now();
+        let (engine, context) = queue.parts();
+        let submitted = engine.submit(context);
+        let took = clock::now() - start;
+        self.note_call(start, took);
         let left = queue.queued();
         if left < queued {
             event_loop.stall = None;
@@ -329,19 +337,14 @@ impl Inner {
         left < queued || ended
     }
 
-    /// Gives the queued operations to the kernel. Returns also when it began to.
+    /// Notes a call of `io_submit`.
     #[inline(always)]
-    fn submit_queued(&self, queue: &Queue<Queued>) -> (Result<usize, Errno>, Instant) {
-        let start = clock::now();
-        let (engine, context) = queue.parts();
-        let submitted = engine.submit(context);
-        let took = clock::now() - start;
+    fn note_call(&self, start: Instant, took: Duration) {
         self.counts.borrow_mut().took(start, took);
         if self.measures.get() {
             self.meter.submitted(start, took);
         }
         self.batch.set(self.batch.get() + 1);
-        (submitted, start)
     }
 
     /// Decides what becomes of the operations that a submit has left queued: has them submitted
