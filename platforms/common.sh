@@ -262,6 +262,8 @@ END
 need_standard_library() {
     local target=$1 crates=$2 manifest=${3:-$REPOSITORY/Cargo.toml} library model=static
     native
+    # What rustup has takes seconds to fetch, and a minute to build.
+    [[ $target != "$NATIVE_MUSL" ]] || rustup target add "$target" >/dev/null 2>&1 || true
     library=$(rustc --print target-libdir --target "$target" 2>/dev/null || true)
     OPTIONS=(--target "$target" --manifest-path "$manifest" --target-dir "$CACHE/musl")
     # For another architecture there would be no linker.
@@ -285,25 +287,24 @@ need_standard_library() {
 # build_static TARGET PROGRAM...: builds programs of `tools/` (`aio-...`) and examples of the
 # library as static binaries for a musl target, and sets STATIC to the folder that holds them.
 build_static() {
-    local target=$1 program options=() built=()
+    local target=$1 program options built
     shift
-    for program in "$@"; do
-        case $program in
-        aio-*) options+=(--package linux-aio-tools --bin "$program") \
-            built+=("$CACHE/musl/$target/release/$program") ;;
-        *) options+=(--package linux-aio-examples --example "$program") \
-            built+=("$CACHE/musl/$target/release/examples/$program") ;;
-        esac
-    done
     need_standard_library "$target" std,panic_abort
     STATIC=$CACHE/musl/$target/programs
-    progress "building for $target"
-    # panic=abort: the standard library was built for that alone.
-    CARGO_PROFILE_RELEASE_PANIC=abort CARGO_PROFILE_RELEASE_STRIP=symbols \
-        quietly "${BUILD[@]}" build --release "${options[@]}" "${OPTIONS[@]}" ||
-        die "the programs cannot be built for $target"
     mkdir -p "$STATIC"
-    cp "${built[@]}" "$STATIC"
+    # By itself each has the features of its own package, and is built once for all who ask for it.
+    for program in "$@"; do
+        case $program in
+        aio-*) options=(--package linux-aio-tools --bin "$program") built=$program ;;
+        *) options=(--package linux-aio-examples --example "$program") built=examples/$program ;;
+        esac
+        progress "building $program for $target"
+        # panic=abort: the standard library was built for that alone.
+        CARGO_PROFILE_RELEASE_PANIC=abort CARGO_PROFILE_RELEASE_STRIP=symbols \
+            quietly "${BUILD[@]}" build --release "${options[@]}" "${OPTIONS[@]}" ||
+            die "$program cannot be built for $target"
+        cp "$CACHE/musl/$target/release/$built" "$STATIC"
+    done
 }
 
 # build_hosted TARGET: builds the package `hosted` as static binaries for a musl target, and sets
