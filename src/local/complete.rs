@@ -57,7 +57,9 @@ impl Drop for TakenWaker {
 impl Inner {
     /// Takes the completions that are there, and wakes their futures. Returns why it could not
     /// look.
-    pub(super) fn reap(&self) -> Option<Errno> {
+    ///
+    /// The rare step `INSIDE` of another has one of its own: so this is compiled into the other.
+    pub(super) fn reap<const INSIDE: bool>(&self) -> Option<Errno> {
         let (engine, context) = self.queue.get()?.parts();
         let mut failed = None;
         // In a simulation the power may fail in a system call, too, which unwinds like a panic.

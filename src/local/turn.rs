@@ -192,7 +192,7 @@ impl Inner {
             let came = queued + state.waiting();
             state.batching.note_step(came);
         }
-        let failed = self.reap();
+        let failed = self.reap::<false>();
         // Wakers may have forked. What is to be done is the parent's.
         if self.check_process().is_err() {
             return false;
@@ -235,7 +235,7 @@ impl Inner {
     /// looked at here.
     #[cold]
     pub(super) fn step_inside(&self) {
-        let _ = self.reap();
+        let _ = self.reap::<true>();
         if self.check_process().is_ok() && self.state.borrow().is_busy() {
             self.cancel();
             self.admit();

@@ -39,25 +39,6 @@ pub fn prepare_joined(load: &Arc<Load>) -> Result<Box<dyn Runner>> {
     Ok(Box::new(Joined { shared, buffers: load.buffers()? }))
 }
 
-/// Polls each task that has not ended, whichever was woken.
-fn join(tasks: Vec<Task>) -> impl Future<Output = Result<Vec<(AlignedBuf, Vec<u64>)>>> {
-    let mut tasks: Vec<_> = tasks.into_iter().map(Some).collect();
-    let mut results = Vec::new();
-    poll_fn(move |cx| {
-        for task in &mut tasks {
-            let Some(pending) = task else { continue };
-            if let Poll::Ready(result) = pending.as_mut().poll(cx) {
-                results.push(result?);
-                *task = None;
-            }
-        }
-        match results.len() == tasks.len() {
-            true => Poll::Ready(Ok(std::mem::take(&mut results))),
-            false => Poll::Pending,
-        }
-    })
-}
-
 /// Runs a future to its end.
 pub(super) trait BlockOn {
     fn block_on<F: Future>(&self, future: F) -> F::Output;
@@ -66,6 +47,29 @@ pub(super) trait BlockOn {
 impl BlockOn for LocalDriver {
     fn block_on<F: Future>(&self, future: F) -> F::Output {
         self.block_on(future)
+    }
+}
+
+impl<D> Joined<D> {
+    /// Polls each task that has not ended, whichever was woken.
+    ///
+    /// A function of this type, so that each kind of driver has one of its own.
+    fn join(tasks: Vec<Task>) -> impl Future<Output = Result<Vec<(AlignedBuf, Vec<u64>)>>> {
+        let mut tasks: Vec<_> = tasks.into_iter().map(Some).collect();
+        let mut results = Vec::new();
+        poll_fn(move |cx| {
+            for task in &mut tasks {
+                let Some(pending) = task else { continue };
+                if let Poll::Ready(result) = pending.as_mut().poll(cx) {
+                    results.push(result?);
+                    *task = None;
+                }
+            }
+            match results.len() == tasks.len() {
+                true => Poll::Ready(Ok(std::mem::take(&mut results))),
+                false => Poll::Pending,
+            }
+        })
     }
 }
 
@@ -79,7 +83,7 @@ impl<D: BlockOn + PerformsLoads<Rc<File>> + 'static> Runner for Joined<D> {
             Box::pin(SharedFiles::timed_share(shared, buf, number, operations, timed))
         };
         let tasks = shares.into_each().map(task).collect();
-        for (buf, times) in shared.driver.block_on(join(tasks))? {
+        for (buf, times) in shared.driver.block_on(Self::join(tasks))? {
             buffers.push(buf);
             if let Some(latencies) = &mut latencies {
                 record_all(latencies, &times);
