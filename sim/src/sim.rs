@@ -335,8 +335,8 @@ impl Sim {
     /// Has the disk hang for a time: it answers nothing, neither the operations that it has nor
     /// those that come. Afterwards it completes them all.
     ///
-    /// Time passes as always, so deadlines end futures meanwhile. A second call while the disk hangs
-    /// makes it hang until the later of both ends. A crash ends it.
+    /// Time passes as always, so deadlines end futures meanwhile. A second call while the disk
+    /// hangs makes it hang until the later of both ends. A crash ends it.
     ///
     /// ```
     /// use linux_aio::{File, LocalDriver};
