@@ -75,6 +75,7 @@ pub(crate) const QUEUE: &[(&str, Check)] = &[
         }
     }),
     ("Queue::in_flight", |world| assert_eq!(queue(world).in_flight(), 2)),
+    ("Queue::is_full", |world| assert!(!queue(world).is_full())),
     ("Queue::queued", |world| assert_eq!(queue(world).queued(), 1)),
     ("Queue::capacity", |world| assert_eq!(queue(world).capacity(), 8)),
     ("Queue::stats", |world| assert_eq!(queue(world).stats(), world.in_queue.stats)),
@@ -209,6 +210,7 @@ pub(crate) const SCOPE: &[(&str, Check)] = &[
         }
     }),
     ("Scope::in_flight", |world| assert_eq!(world.scope.in_flight(), 2)),
+    ("Scope::is_full", |world| assert!(!world.scope.is_full())),
     ("Scope::queued", |world| assert_eq!(world.scope.queued(), 1)),
     ("Scope::capacity", |world| assert_eq!(world.scope.capacity(), 8)),
     ("Scope::stats", |world| assert_eq!(world.scope.stats(), world.in_scope.stats)),

@@ -201,6 +201,19 @@ pub(crate) const FILE: &[(&str, Check)] = &[
     ("FileWithDeadline::sync_data", |world| {
         timed(world).iter().for_each(|file| assert_forked(block_on(file.sync_data())));
     }),
+    ("FileWithDeadline::sync_range", |world| {
+        let range = |file: &FileWithDeadline| block_on(file.sync_range(0, 0, SyncRange::Wait));
+        timed(world).iter().for_each(|file| assert_forked(range(file)));
+    }),
+    ("FileWithDeadline::set_len", |world| {
+        timed(world).iter().for_each(|file| assert_forked(block_on(file.set_len(1))));
+    }),
+    ("FileWithDeadline::allocate", |world| {
+        timed(world).iter().for_each(|file| assert_forked(block_on(file.allocate(0, 1))));
+    }),
+    ("FileWithDeadline::punch_hole", |world| {
+        timed(world).iter().for_each(|file| assert_forked(block_on(file.punch_hole(0, 1))));
+    }),
     ("FileWithDeadline: Clone", |world| drop(timed(world).to_vec())),
     ("FileWithDeadline: Debug", |world| drop(format!("{:?}", timed(world)))),
     ("FileWithDeadline: Drop", |world| drop(timed(world))),
