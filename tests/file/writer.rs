@@ -211,7 +211,12 @@ fn a_full_disk_is_an_error_with_the_offset() {
             let mut pieces = now[100..].chunks(content.len());
             assert!(pieces.all(|piece| content.starts_with(piece)));
             assert_eq!(pool.available(), 6);
+            // The next round has its blocks once the last descriptor is closed, and ext4 has
+            // committed the removal.
+            drop(writer);
+            block_on(file.close()).expect("closed");
             std::fs::remove_file(&path).expect("removed");
+            rustix::fs::syncfs(std::fs::File::open(at).expect("the mount")).expect("a sync");
         }
     });
 }
