@@ -28,11 +28,15 @@ install() {
     done
     [ ${#missing[@]} = 0 ] && return
     may_install || { echo "missing: ${missing[*]} (CI=true installs them)"; return 1; }
-    "${as_root[@]}" apt-get -qq update
     # Cross and emulation packages of mixed releases push each other out: better to fail than to
     # lose one. Whoever is installing at this time is waited for.
-    DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get -qq -o DPkg::Lock::Timeout=600 \
-        install -y --no-install-recommends --no-remove "${missing[@]}" >/dev/null
+    local -a command=("${as_root[@]}" apt-get -qq -o DPkg::Lock::Timeout=600 install -y
+        --no-install-recommends --no-remove "${missing[@]}")
+    local -x DEBIAN_FRONTEND=noninteractive
+    # Without the lists of packages, or with old ones, this fails.
+    "${command[@]}" >/dev/null 2>&1 && return
+    "${as_root[@]}" apt-get -qq update
+    "${command[@]}" >/dev/null
 }
 
 # tool NAME: this program of cargo's is there when it returns.
@@ -96,14 +100,19 @@ libfuzzer() {
     rm -r "$found"
 }
 
-# run_steps STEP...: those that CI_ONLY names, or all. Says how long each took by the clock, and of
-# the processors.
+# run_steps STEP...: those that CI_ONLY names, or all.
 run_steps() {
+    # shellcheck disable=SC2086
+    each_step ${CI_ONLY:-"$@"}
+    echo 'all steps passed'
+}
+
+# each_step STEP...: says how long each took by the clock, and of the processors.
+each_step() {
     local step TIMEFORMAT
-    for step in ${CI_ONLY:-"$@"}; do
+    for step; do
         echo "== $step"
         TIMEFORMAT="== $step: %0R s, processors: user %0U s, system %0S s"
         time "$step"
     done
-    echo 'all steps passed'
 }
