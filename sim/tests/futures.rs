@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-/// How often each task of a run writes, reads and syncs.
+/// Says how often each task of a run writes, reads and syncs.
 const ROUNDS: u64 = if cfg!(miri) { 1 } else { 4 };
 
 /// Tasks that write, read and sync, each several times, and a driver that is closed.
